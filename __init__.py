@@ -1,0 +1,52 @@
+"""TriMF: entities, relations and the words that trigger them, from text.
+
+``trimf.load()`` returns an :class:`Extractor`; calling it on a string returns an :class:`Extraction`. Importing this
+module loads nothing heavy: numpy, the inference engine and spaCy are imported when an extractor is made.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
+    from .runtime.extractor import Extractor, load
+    from .runtime.results import Entity, Extraction, Relation, Trigger
+
+__version__ = "0.1.0"
+
+_ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
+_EXTRACTOR = ("Extractor", "load")
+_RESULTS = ("Entity", "Extraction", "Relation", "Trigger")
+_HOME = (
+    dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_EXTRACTOR, "extractor") | dict.fromkeys(_RESULTS, "results")
+)
+
+__all__ = [
+    "BackendError",
+    "BundleError",
+    "ConfigError",
+    "DataError",
+    "Entity",
+    "Extraction",
+    "Extractor",
+    "InputError",
+    "Relation",
+    "Trigger",
+    "TrimfError",
+    "__version__",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module the first time it is asked for (PEP 562)."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".runtime.{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Latency of a bundle on this machine."""

@@ -1,0 +1,1 @@
+"""Checkpoint to bundle: subgraphs, ONNX, precision and parity."""

@@ -1,0 +1,86 @@
+"""What an extraction returns: entities, relations and trigger words as immutable values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """One typed span of the text.
+
+    ``start`` and ``end`` (exclusive) count characters of the caller's string: ``text == source[start:end]``.
+    ``score`` is the softmax probability of ``label`` (paper (26)).
+    """
+
+    start: int
+    end: int
+    text: str
+    label: str
+    score: float
+
+
+class Trigger(msgspec.Struct, frozen=True):
+    """A word that made the model believe a relation, with its trigger-sensor weight (paper (24))."""
+
+    start: int
+    end: int
+    text: str
+    score: float
+
+
+class Relation(msgspec.Struct, frozen=True):
+    """A directed, typed relation between two entities of the same extraction.
+
+    ``score`` is the sigmoid probability of ``label`` (paper (27)); ``triggers`` are ordered by falling weight.
+    """
+
+    head: Entity
+    label: str
+    tail: Entity
+    score: float
+    triggers: tuple[Trigger, ...] = ()
+
+
+class Extraction(msgspec.Struct, frozen=True):
+    """Everything found in one text.
+
+    ``entities`` are in order of (start, end), ``relations`` in order of head, tail and label. ``sentences`` holds the
+    character range of each sentence. ``notices`` says in words what was not treated like the rest (a word too long
+    for the tokenizer, a cap that took effect); it is empty for ordinary text.
+    """
+
+    text: str
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    sentences: tuple[tuple[int, int], ...] = ()
+    notices: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented JSON object: ``head`` and ``tail`` of a relation are indices into ``entities``.
+
+        ``notices`` is a key only where there are any.
+        """
+        index = {entity: number for number, entity in enumerate(self.entities)}
+        result: dict[str, Any] = {
+            "text": self.text,
+            "entities": msgspec.to_builtins(self.entities),
+            "relations": [
+                {
+                    "head": index[relation.head],
+                    "tail": index[relation.tail],
+                    "label": relation.label,
+                    "score": relation.score,
+                    "triggers": msgspec.to_builtins(relation.triggers),
+                }
+                for relation in self.relations
+            ],
+        }
+        if self.notices:
+            result["notices"] = list(self.notices)
+        return result
+
+    def to_json(self) -> str:
+        """:meth:`to_dict` as one line of JSON."""
+        return msgspec.json.encode(self.to_dict()).decode()

@@ -1,0 +1,1 @@
+"""Training: data readers, the TriMF model in PyTorch, the two-stage trainer and evaluation."""

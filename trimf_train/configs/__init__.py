@@ -1,0 +1,1 @@
+"""The configurations that ship with TriMF, one TOML file per data set."""

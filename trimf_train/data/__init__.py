@@ -1,0 +1,1 @@
+"""Annotated sentences: one record type, one reader per published format, and ``trimf prepare``."""
