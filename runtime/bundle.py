@@ -1,0 +1,105 @@
+"""Reading a bundle: strict about its schema, its files' sizes and hashes, and where they lie."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from .backend import SUBGRAPHS
+from .errors import BundleError
+from .manifest import SCHEMA_VERSION, Manifest
+from .pipeline import Settings
+
+#: Larger manifests are refused unread.
+MAX_MANIFEST = 4 << 20
+
+#: The bundle that comes with the package.
+DEFAULT = Path(__file__).resolve().parent.parent / "models" / "default"
+
+
+class Bundle:
+    """A bundle folder whose manifest was read and whose files were found complete.
+
+    Raises:
+        BundleError: the folder, its manifest or one of its files is missing, damaged, too new, or out of place.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = DEFAULT if str(path) == "default" else Path(path)
+        if not self.path.is_dir():
+            raise BundleError(f"{self.path}: no such bundle folder; `trimf export` makes one")
+        self.manifest = _manifest(self.path / "manifest.json")
+        required = {"tokenizer.json", *(f"{name}.onnx" for name in SUBGRAPHS)}
+        if missing := sorted(required - self.manifest.files.keys()):
+            raise BundleError(f"{self.path}/manifest.json: lists no {missing[0]}, which every bundle has")
+        for name in self.manifest.files:
+            _check_name(self.path, name)
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the bundle, checked against the manifest.
+
+        Raises:
+            BundleError: the file is missing, or its size or SHA-256 is not what the manifest says.
+        """
+        stated = self.manifest.files[name]
+        path = self.path / name
+        try:
+            size = path.stat().st_size
+            if size != stated.size:
+                raise BundleError(f"{path}: {size} bytes, but the manifest says {stated.size}; the file is damaged")
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != stated.sha256:
+            raise BundleError(
+                f"{path}: SHA-256 {actual[:12]}…, but the manifest says {stated.sha256[:12]}…; the file is damaged"
+            )
+        return content
+
+    @property
+    def settings(self) -> Settings:
+        """What the pipeline needs to know of the model."""
+        manifest = self.manifest
+        return Settings(
+            dependencies=manifest.labels.dependency_numbers,
+            symmetric=frozenset(manifest.labels.relation_numbers[name] for name in manifest.labels.symmetric),
+            relation_threshold=manifest.decoding.relation_threshold,
+            overlap=manifest.decoding.overlap,
+            max_subwords=manifest.sizes.max_subwords,
+            max_words=manifest.sizes.max_words,
+        )
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        if path.stat().st_size > MAX_MANIFEST:
+            raise BundleError(f"{path}: {path.stat().st_size} bytes, more than the {MAX_MANIFEST} a manifest may have")
+        content = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}; not a complete bundle") from error
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise BundleError(f"{path}: schema_version {version}, but this TriMF reads {SCHEMA_VERSION}")
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: not a bundle manifest: {error}") from error
+    if stray := sorted(set(manifest.labels.symmetric) - set(manifest.labels.relations)):
+        raise BundleError(f"{path}: labels.symmetric names {stray[0]!r}, which is no relation type of the model")
+    return manifest
+
+
+class _Version(msgspec.Struct):
+    schema_version: int
+
+
+def _check_name(folder: Path, name: str) -> None:
+    parts = PurePosixPath(name).parts
+    plain = len(parts) == 1 or (len(parts) == 2 and parts[0] == "engines")
+    if not plain or name != "/".join(parts) or {"..", ".", "/"} & set(parts) or "\\" in name or ":" in name or "\0" in name:
+        raise BundleError(f"{folder}/manifest.json: file name {name!r} leaves the bundle or its layout")
+    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder}/{name}: a link out of the bundle")

