@@ -16,9 +16,7 @@ __version__ = "0.1.0"
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")
 _RESULTS = ("Entity", "Extraction", "Relation", "Trigger")
-_HOME = (
-    dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_EXTRACTOR, "extractor") | dict.fromkeys(_RESULTS, "results")
-)
+_HOME = dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_EXTRACTOR, "extractor") | dict.fromkeys(_RESULTS, "results")
 
 __all__ = [
     "BackendError",

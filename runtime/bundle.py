@@ -99,7 +99,14 @@ class _Version(msgspec.Struct):
 def _check_name(folder: Path, name: str) -> None:
     parts = PurePosixPath(name).parts
     plain = len(parts) == 1 or (len(parts) == 2 and parts[0] == "engines")
-    if not plain or name != "/".join(parts) or {"..", ".", "/"} & set(parts) or "\\" in name or ":" in name or "\0" in name:
+    if (
+        not plain
+        or name != "/".join(parts)
+        or {"..", ".", "/"} & set(parts)
+        or "\\" in name
+        or ":" in name
+        or "\0" in name
+    ):
         raise BundleError(f"{folder}/manifest.json: file name {name!r} leaves the bundle or its layout")
     if not (folder / name).resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"{folder}/{name}: a link out of the bundle")

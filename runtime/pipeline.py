@@ -37,10 +37,11 @@ class ParsedSentence(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Found entities and relations, and the words the tokenizer could not read."""
+    """Found entities and relations, the words the tokenizer could not read, and how many windows it took."""
 
     found: decode.Found
     unknown: tuple[int, ...]
+    windows: int
 
 
 class Pipeline:
@@ -71,7 +72,7 @@ class Pipeline:
             parts = found[offset : offset + len(spans)]
             offset += len(spans)
             whole = merge(spans, parts, len(sentence.words)) if spans else decode.Found([], [])
-            results.append(Result(whole, subwords.unknown))
+            results.append(Result(whole, subwords.unknown, len(spans)))
         return results
 
     def _windows(self, subwords: Subwords) -> list[tuple[int, int]]:
@@ -80,7 +81,9 @@ class Pipeline:
         room = self.settings.max_subwords - self.tokenizer.specials
         return windows(subwords.last - subwords.first + 1, room, self.settings.max_words)
 
-    def _items(self, sentence: ParsedSentence, subwords: Subwords, spans: Sequence[tuple[int, int]]) -> Iterator[features.Item]:
+    def _items(
+        self, sentence: ParsedSentence, subwords: Subwords, spans: Sequence[tuple[int, int]]
+    ) -> Iterator[features.Item]:
         for start, end in spans:
             part = subwords if len(spans) == 1 else self.tokenizer.cut(subwords, start, end)
             heads, labels = features.arcs(sentence.heads, sentence.labels, self.settings.dependencies, start, end)

@@ -213,22 +213,18 @@ def _stacked(sentence: _Sentence) -> str:
 
     text = sentence.text
     marks = [*sentence.entities, *(mark._replace(label=_TRIGGER) for mark in sentence.triggers)]
+    # A bar reaches to the next word, so that it has no gap where another one ends.
+    ends = [len(text) - len(text[mark.end :].lstrip()) for mark in marks]
     words = (match.start() for match in re.finditer(r"\S+", text))
-    cuts = sorted({0, *words, *(mark.start for mark in marks), *(mark.end for mark in marks)})
-    number = {cut: i for i, cut in enumerate([*cuts, len(text)])}
+    cuts = sorted({0, len(text), *words, *ends, *(mark.start for mark in marks)})
+    number = {cut: i for i, cut in enumerate(cuts)}
     spans = [
-        {
-            "start": mark.start,
-            "end": mark.end,
-            "start_token": number[mark.start],
-            "end_token": number[mark.end],
-            "label": escape(_visible(mark.label)),
-        }
-        for mark in marks
+        {"start_token": number[mark.start], "end_token": number[end], "label": escape(_visible(mark.label))}
+        for mark, end in zip(marks, ends, strict=True)
     ]
     colours = {escape(_visible(mark.label)): _tint(mark.label) for mark in sentence.entities}
     options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
-    tokens = [text[start:end] for start, end in pairwise([*cuts, len(text)])]
+    tokens = [text[start:end] for start, end in pairwise(cuts)]
     return _drawn(SpanRenderer(options), text, tokens=tokens, spans=spans)
 
 
@@ -308,7 +304,7 @@ mark { color: inherit; }
 table { margin: .5rem 0 .25rem; width: 100%; border-collapse: collapse; font-size: .875rem; }
 th { padding: .35rem .75rem .35rem 0; text-align: start; color: var(--soft); font-weight: 500; }
 td { padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); vertical-align: baseline;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 td:nth-child(2) { font-weight: 600; }
 td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
 td .entity small { color: inherit; }

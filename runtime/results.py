@@ -65,14 +65,14 @@ class Extraction(msgspec.Struct, frozen=True):
         index = {entity: number for number, entity in enumerate(self.entities)}
         result: dict[str, Any] = {
             "text": self.text,
-            "entities": msgspec.to_builtins(self.entities),
+            "entities": [msgspec.to_builtins(entity) for entity in self.entities],
             "relations": [
                 {
                     "head": index[relation.head],
                     "tail": index[relation.tail],
                     "label": relation.label,
                     "score": relation.score,
-                    "triggers": msgspec.to_builtins(relation.triggers),
+                    "triggers": [msgspec.to_builtins(trigger) for trigger in relation.triggers],
                 }
                 for relation in self.relations
             ],

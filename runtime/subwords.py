@@ -7,8 +7,7 @@ spaces the words once had.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -39,14 +38,10 @@ class SubwordTokenizer:
     """A Hugging Face fast tokenizer (``tokenizer.json``) applied to words.
 
     Raises:
-        BundleError: the file is no tokenizer, has no unknown or padding token, or adds no token before a sentence.
+        BundleError: the tokenizer has no unknown token, or adds no token before a sentence.
     """
 
-    def __init__(self, path: str | Path, unknown: str | None = None) -> None:
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:
-            raise BundleError(f"{path}: not a tokenizer file: {error}") from error
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         # Text that happens to read "[SEP]" or "</s>" is text.
@@ -54,24 +49,36 @@ class SubwordTokenizer:
         probe = tokenizer.encode(["a"], is_pretokenized=True)
         places = [position for position, word in enumerate(probe.word_ids) if word is not None]
         if not places or places[0] == 0:
-            raise BundleError(f"{path}: the tokenizer puts no special token before a sentence; TriMF needs one ([CLS])")
+            raise BundleError(f"{name}: the tokenizer puts no special token before a sentence; TriMF needs one ([CLS])")
         self._tokenizer = tokenizer
         self._prefix = list(probe.ids[: places[0]])
         self._suffix = list(probe.ids[places[-1] + 1 :])
-        self._unknown = self._unknown_id(unknown, path)
+        self._unknown = self._unknown_id(name)
 
     @property
     def specials(self) -> int:
         """How many special tokens surround a sentence."""
         return len(self._prefix) + len(self._suffix)
 
-    def _unknown_id(self, unknown: str | None, path: str | Path) -> int:
-        names = [unknown] if unknown else [getattr(self._tokenizer.model, "unk_token", None), "[UNK]", "<unk>"]
-        for name in names:
-            number = self._tokenizer.token_to_id(name) if name else None
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> Self:
+        """Open the content of a ``tokenizer.json``; ``name`` is what errors call it.
+
+        Raises:
+            BundleError: it is no tokenizer, or not one that TriMF can use.
+        """
+        try:
+            return cls(Tokenizer.from_buffer(content), name)
+        except ValueError as error:
+            raise BundleError(f"{name}: not a tokenizer file: {error}") from error
+
+    def _unknown_id(self, name: str) -> int:
+        names = [getattr(self._tokenizer.model, "unk_token", None), "[UNK]", "<unk>"]
+        for token in names:
+            number = self._tokenizer.token_to_id(token) if token else None
             if number is not None:
                 return int(number)
-        raise BundleError(f"{path}: the tokenizer has no unknown token (tried {', '.join(n for n in names if n)})")
+        raise BundleError(f"{name}: the tokenizer has no unknown token (tried {', '.join(n for n in names if n)})")
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> list[Subwords]:
         """Tokenise sentences of words; the result of one does not depend on the others.

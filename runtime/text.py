@@ -61,7 +61,7 @@ def split(text: str) -> list[Words]:
     Raises:
         InputError: ``text`` is not a str, or holds a lone surrogate, which no encoding of the text can represent.
     """
-    check_text(text, "text")
+    check_text(text)
     if not text or text.isspace():
         return []
     with _lock:
@@ -69,7 +69,7 @@ def split(text: str) -> list[Words]:
     return list(_sentences(text, tokens))
 
 
-def check_text(text: object, what: str) -> None:
+def check_text(text: object, what: str = "text") -> None:
     """Raise :class:`InputError` unless ``text`` is a str that UTF-8 can encode; ``what`` names it in the message."""
     if not isinstance(text, str):
         raise InputError(f"{what} must be a str, not {type(text).__name__}; decode bytes before passing them")

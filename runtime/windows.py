@@ -72,5 +72,3 @@ def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], words: int)
             weights[offset : offset + len(relation.triggers)] = relation.triggers
             relations[key] = RelationSpan(head, tail, relation.label, relation.score, weights)
     return Found(kept, [relations[key] for key in sorted(relations)])
-
-

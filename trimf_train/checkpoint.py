@@ -65,7 +65,9 @@ class Checkpoint:
             save_file(weights, str(new / "model.safetensors"), metadata={"format": "pt"})
 
 
-def create(labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: str, provenance: dict[str, Any]) -> Checkpoint:
+def create(
+    labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: str, provenance: dict[str, Any]
+) -> Checkpoint:
     """A fresh TriMF on its pretrained encoder. Limits of one window are lowered to what the encoder can place.
 
     Raises:

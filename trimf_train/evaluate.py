@@ -11,11 +11,13 @@ from trimf_train import metrics
 from trimf_train.metrics import Annotation, Evaluation
 
 
-def predict(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32) -> list[Annotation]:
+def predict(
+    pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
+) -> list[Annotation]:
     """What the pipeline finds in prepared sentences, in their order."""
     parsed = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
     annotations = []
-    for found, _ in pipeline.run(parsed, batch_size):
+    for found, *_ in pipeline.run(parsed, batch_size):
         entities = [(entity.start, entity.end, labels.entities[entity.label]) for entity in found.entities]
         relations = [
             (entities[relation.head], entities[relation.tail], labels.relations[relation.label])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,10 +53,7 @@ class TorchSubgraph:
 
 def open_tokenizer(tokenizer_json: str) -> SubwordTokenizer:
     """A word tokenizer from the text of a ``tokenizer.json``."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokenizer.json"
-        path.write_text(tokenizer_json, encoding="utf-8")
-        return SubwordTokenizer(path)
+    return SubwordTokenizer.from_bytes(tokenizer_json.encode(), "tokenizer.json")
 
 
 def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:

@@ -24,10 +24,14 @@ def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = ()) -> Lab
         entities.update(entity.type for entity in sentence.entities)
         relations.update(relation.type for relation in sentence.relations)
         dependencies.update(
-            label for word, (head, label) in enumerate(zip(sentence.heads, sentence.labels, strict=True)) if head != word
+            label
+            for word, (head, label) in enumerate(zip(sentence.heads, sentence.labels, strict=True))
+            if head != word
         )
     if not entities or not relations:
-        raise DataError(f"the training data has {len(entities)} entity and {len(relations)} relation types; both need one")
+        raise DataError(
+            f"the training data has {len(entities)} entity and {len(relations)} relation types; both need one"
+        )
     if unknown := set(symmetric) - relations:
         raise DataError(f"data.symmetric names {sorted(unknown)}, but the relation types are {sorted(relations)}")
     return Labels(*(tuple(sorted(names)) for names in (entities, relations, dependencies)), tuple(sorted(symmetric)))

@@ -150,7 +150,9 @@ def _accelerator(config: Config) -> Accelerator:
 def _prepared(path: str) -> Iterator[Sentence]:
     for sentence in read_sentences(path):
         if sentence.heads is None:
-            raise DataError(f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first")
+            raise DataError(
+                f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
+            )
         yield sentence
 
 
@@ -171,7 +173,9 @@ def _examples(sentences: list[Sentence], checkpoint: checkpoints.Checkpoint) -> 
         width = checkpoint.description.model.span.max_width
         examples.append(example(sentence, item, checkpoint.description.labels, width))
     if not examples:
-        raise DataError(f"none of the {len(sentences)} training sentences fits the encoder's {settings.max_subwords} subwords")
+        raise DataError(
+            f"none of the {len(sentences)} training sentences fits the encoder's {settings.max_subwords} subwords"
+        )
     return examples, len(sentences) - len(examples)
 
 
@@ -186,7 +190,9 @@ def _batches(examples: Sequence[Example], config: Config, processes: int, epoch:
     shuffled = generator.permutation(len(examples)).tolist()
     batches = []
     for start in range(0, len(shuffled), BUCKET * size):
-        bucket = sorted(shuffled[start : start + BUCKET * size], key=lambda place: len(examples[place].item.subwords.ids))
+        bucket = sorted(
+            shuffled[start : start + BUCKET * size], key=lambda place: len(examples[place].item.subwords.ids)
+        )
         batches += [bucket[place : place + size] for place in range(0, len(bucket), size)]
     if len(batches) > 1 and len(batches[-1]) < processes:
         batches[-2] += batches.pop()

@@ -11,8 +11,13 @@ from trimf.runtime.errors import InputError
 from trimf.runtime.files import atomic_folder, atomic_path, read_lines
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Raised by a test in the middle of writing."""
+
+
+def fail(temporary: Path) -> None:
+    temporary.write_text("half")
+    raise StopError
 
 
 def names(folder: Path) -> list[str]:
@@ -32,9 +37,8 @@ def test_a_file_appears_whole(tmp_path: Path) -> None:
 def test_a_file_is_replaced_only_on_success(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     target.write_text("old")
-    with pytest.raises(Stop), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise Stop
+    with pytest.raises(StopError), atomic_path(target) as temporary:
+        fail(temporary)
     assert target.read_text() == "old"
     with atomic_path(str(target)) as temporary:
         temporary.write_text("new")
@@ -69,9 +73,8 @@ def test_a_folder_appears_whole_with_its_parents(tmp_path: Path) -> None:
 
 
 def test_a_failed_folder_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Stop), atomic_folder(tmp_path / "model") as temporary:
-        (temporary / "file").write_text("half")
-        raise Stop
+    with pytest.raises(StopError), atomic_folder(tmp_path / "model") as temporary:
+        fail(temporary / "file")
     assert names(tmp_path) == []
 
 
@@ -94,10 +97,15 @@ def test_a_full_folder_is_refused_before_any_work(tmp_path: Path) -> None:
 
 def test_a_folder_filled_meanwhile_is_not_lost(tmp_path: Path) -> None:
     target = tmp_path / "model"
-    with pytest.raises(InputError, match="is not empty"), atomic_folder(target) as temporary:
-        (temporary / "new").touch()
-        target.mkdir()
-        (target / "theirs").touch()
+
+    def work() -> None:
+        with atomic_folder(target) as temporary:
+            (temporary / "new").touch()
+            target.mkdir()
+            (target / "theirs").touch()
+
+    with pytest.raises(InputError, match="is not empty"):
+        work()
     assert names(target) == ["theirs"]
     assert names(tmp_path) == ["model"]
 

@@ -30,7 +30,6 @@ DOCUMENTED = {
 
 
 def test_the_documented_shape_with_its_order_of_keys() -> None:
-    assert EXTRACTION.to_dict() == DOCUMENTED
     assert json.dumps(EXTRACTION.to_dict()) == json.dumps(DOCUMENTED)
 
 
@@ -42,7 +41,7 @@ def test_json_is_one_line_of_the_same() -> None:
 
 
 def test_nothing_found() -> None:
-    assert Extraction("").to_dict() == {"text": "", "entities": [], "relations": []}
+    assert json.loads(Extraction("").to_json()) == {"text": "", "entities": [], "relations": []}
 
 
 def test_notices_only_where_there_are_any() -> None:

@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from trimf.runtime import text as text_module
 from trimf.runtime.errors import InputError
@@ -65,11 +65,13 @@ def check(text: str) -> None:
     assert not text[position:].strip()
 
 
+@settings(deadline=None)
 @given(TEXTS)
 def test_offsets_are_exact_and_cover_the_text(text: str) -> None:
     check(text)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["!", "a", "é", "e\u0301", "(", "漢", "👍", "_", "\u200d"]), min_size=RUN_CHARS).map(
         "".join
@@ -80,6 +82,7 @@ def test_offsets_hold_in_runs_without_white_space(text: str) -> None:
     check(f"He saw {text} there.")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_cutting_long_text_into_pieces_changes_nothing(text: str) -> None:
     whole = split(text)

@@ -61,7 +61,9 @@ def load_tokenizer(name: str) -> Any:
     except (OSError, ValueError) as error:
         raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if not tokenizer.is_fast:
-        raise ConfigError(f"encoder {name!r} has no fast tokenizer (tokenizer.json); TriMF needs one to serve without it")
+        raise ConfigError(
+            f"encoder {name!r} has no fast tokenizer (tokenizer.json); TriMF needs one to serve without it"
+        )
     return tokenizer
 
 

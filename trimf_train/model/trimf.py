@@ -50,9 +50,7 @@ class TriMF(nn.Module):
         self.memory = Memory(entities, relations, width)
         self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow.residual, gradient.subword_flow)
         self.word_flow = MemoryFlow(width, config.flow.word, config.flow.residual, gradient.word_flow)
-        self.fusion = GraphFusion(
-            len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep
-        )
+        self.fusion = GraphFusion(len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep)
         self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger else None
         self.span_width = nn.Embedding(config.span.max_width, config.span.width_dim)
         self.span_size = width + config.span.width_dim
@@ -62,7 +60,9 @@ class TriMF(nn.Module):
         self.relation_weight = bilinear(self.pair_size, width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int = 2) -> tuple[Tensor, Tensor]:
+    def encode(
+        self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int = 2
+    ) -> tuple[Tensor, Tensor]:
         """Subwords to words, both flows included (paper (11)-(13)): E_w ``[B,N,H]`` and e_cls ``[B,H]``."""
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if stage == 2:
@@ -108,9 +108,7 @@ class TriMF(nn.Module):
         local = maximum(sentence[head], gap_first, gap_last)
         if self.trigger is not None and stage == 2:
             of_pair = sentence[head]
-            sensed, weights = self.trigger(
-                pooled[head], pooled[tail], nodes[of_pair], word_mask[of_pair], self.memory
-            )
+            sensed, weights = self.trigger(pooled[head], pooled[tail], nodes[of_pair], word_mask[of_pair], self.memory)
         else:
             sensed, weights = torch.zeros_like(local), nodes.new_zeros(len(pairs), nodes.shape[1])
         context = local + sensed if self.config.context == "sum" else torch.cat([local, sensed], -1)
