@@ -154,7 +154,10 @@ class EntitiesGraph(nn.Module):
 
 
 class RelationsGraph(nn.Module):
-    """nodes ``[B,N,H]``, word_mask ``[B,N]``, spans ``[M,3]``, pairs ``[P,2]`` to relation_logits ``[P,n_r]`` and triggers ``[P,N]``."""
+    """Nodes ``[B,N,H]``, word_mask ``[B,N]``, spans ``[M,3]`` and pairs ``[P,2]`` to what is believed of each pair.
+
+    Outputs: relation_logits ``[P,n_r]`` and triggers ``[P,N]``.
+    """
 
     inputs = ("nodes", "word_mask", "spans", "pairs")
     outputs = ("relation_logits", "triggers")

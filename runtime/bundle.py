@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from .backend import SUBGRAPHS
+from .backend import SUBGRAPHS, Backend
 from .errors import BundleError
 from .manifest import SCHEMA_VERSION, Manifest
-from .pipeline import Settings
+from .pipeline import Pipeline, Settings
+from .subwords import SubwordTokenizer
 
 #: Larger manifests are refused unread.
 MAX_MANIFEST = 4 << 20
@@ -71,6 +72,18 @@ class Bundle:
             max_subwords=manifest.sizes.max_subwords,
             max_words=manifest.sizes.max_words,
         )
+
+
+def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
+    """Load the bundle's subgraphs and tokenizer into an engine.
+
+    Raises:
+        BundleError: a file is damaged.
+        BackendError: the engine cannot load a subgraph.
+    """
+    graphs = {name: backend.open(name, bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
+    tokenizer = SubwordTokenizer.from_bytes(bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json")
+    return Pipeline(graphs, tokenizer, bundle.settings)
 
 
 def _manifest(path: Path) -> Manifest:

@@ -47,7 +47,7 @@ def order(entities: list[EntitySpan]) -> list[EntitySpan]:
 def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
     """Every span whose likeliest type is not None (type 0).
 
-    ``logits`` ``[B,N,K,n_e+1]`` cover spans of words i to i+w; those past a sentence's ``lengths`` ``[B]`` do not count.
+    ``logits`` ``[B,N,K,n_e+1]`` cover spans of words i to i+w; past a sentence's end (``lengths`` ``[B]``) none counts.
     Without ``overlap`` the surest span wins its words.
     """
     size, words, widths = logits.shape[:3]

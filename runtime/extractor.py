@@ -7,13 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from .backend import SUBGRAPHS, open_backend
-from .bundle import Bundle
+from .backend import open_backend
+from .bundle import Bundle, open_pipeline
 from .errors import InputError
 from .parser import Parser, load_parser
-from .pipeline import ParsedSentence, Pipeline, Result
+from .pipeline import ParsedSentence, Result
 from .results import Entity, Extraction, Relation, Trigger
-from .subwords import SubwordTokenizer
 from .text import Words, check_text, split
 from .triggers import best_words
 
@@ -50,9 +49,7 @@ class Extractor:
         self.triggers = triggers
         engine = open_backend(backend, threads)
         self.backend = engine.name
-        self._graphs = {name: engine.open(name, bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
-        tokenizer = SubwordTokenizer.from_bytes(bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json")
-        self.pipeline = Pipeline(self._graphs, tokenizer, bundle.settings)
+        self.pipeline = open_pipeline(bundle, engine)
         self.parser = load_parser(bundle.manifest.parser.name) if parser is None else parser
 
     def __call__(self, text: str) -> Extraction:
@@ -74,7 +71,7 @@ class Extractor:
         return self._extract((_Document(text, split(text)) for text in texts), batch_size)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32) -> Iterator[Extraction]:
-        """The same for sentences that are lists of words already; an extraction's text is its words joined by one space.
+        """The same for sentences that are lists of words; an extraction's text is its words joined by one space.
 
         Raises:
             InputError: a sentence is a string, a word is not one or holds a lone surrogate, or ``batch_size`` is not
@@ -84,7 +81,7 @@ class Extractor:
 
     def close(self) -> None:
         """Free the engine's memory; the extractor cannot be used afterwards."""
-        for graph in self._graphs.values():
+        for graph in self.pipeline.graphs.values():
             graph.close()
 
     def __enter__(self) -> Self:
@@ -190,15 +187,15 @@ def _joined(sentence: Sequence[str]) -> _Document:
 
 
 def _notices(sentence: Words, result: Result) -> Iterator[str]:
+    place = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
     if result.unknown:
         first = result.unknown[0]
         yield (
-            f"{len(result.unknown)} of the words at characters {sentence.starts[0]}-{sentence.ends[-1]} were read as the "
-            f"unknown token, having no subword or too many; the first is {sentence.words[first]!r:.40} "
-            f"at {sentence.starts[first]}"
+            f"{len(result.unknown)} of the words at {place} were read as the unknown token, having no subword or too "
+            f"many; the first is {sentence.words[first]!r:.40} at {sentence.starts[first]}"
         )
     if result.windows > 1:
         yield (
-            f"the sentence at characters {sentence.starts[0]}-{sentence.ends[-1]} was read in {result.windows} overlapping "
-            "windows; relations between entities that share no window are not found"
+            f"the sentence at {place} was read in {result.windows} overlapping windows; relations between entities "
+            "that share no window are not found"
         )

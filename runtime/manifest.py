@@ -1,4 +1,4 @@
-"""What ``manifest.json`` says of a bundle. Every field is required unless it has a default; unknown fields are refused."""
+"""What ``manifest.json`` says of a bundle. Fields without a default are required, unknown ones refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,7 @@ SCHEMA_VERSION = 1
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class Sizes(_Table):
+class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Width H of the hidden states, longest span K in words, and the limits of one window of a sentence."""
 
     hidden: Positive
@@ -27,28 +23,28 @@ class Sizes(_Table):
     max_words: Positive
 
 
-class Decoding(_Table):
+class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Relation threshold, and whether entities of one sentence may overlap."""
 
     relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     overlap: bool
 
 
-class ParserNote(_Table):
+class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The dependency parser that the model was trained on."""
 
     name: str
     version: str = ""
 
 
-class File(_Table):
+class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Size in bytes and SHA-256 (hexadecimal) of a file of the bundle."""
 
     size: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
     sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class Manifest(_Table):
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``manifest.json``.
 
     ``precision`` is what the graphs hold; ``parity`` how far they are from PyTorch; ``provenance`` what the model was

@@ -97,7 +97,7 @@ class SubwordTokenizer:
             for sentence, encoding in zip(sentences, encodings, strict=True)
         ]
 
-    def _assemble(self, length: int, ids: list[int], word_ids: list[int]) -> Subwords:
+    def _assemble(self, length: int, ids: list[int], word_ids: Sequence[int | None]) -> Subwords:
         pieces = np.asarray(ids, np.int64)
         owner = np.asarray(word_ids, np.int64)
         counts = np.bincount(owner, minlength=length)

@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from trimf.runtime.errors import BundleError
 from trimf.runtime.files import atomic_folder
+from trimf.runtime.labels import Labels
+from trimf.runtime.manifest import ParserNote
 from trimf.runtime.pipeline import Settings
 from trimf_train.config import DecodeConfig, ModelConfig
-from trimf.runtime.labels import Labels
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_positions
 from trimf_train.model.trimf import TriMF
 
@@ -32,7 +33,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     model: ModelConfig
     decode: DecodeConfig
     stage: int
-    parser: str
+    parser: ParserNote
     provenance: dict[str, Any]
 
     @property
@@ -66,7 +67,7 @@ class Checkpoint:
 
 
 def create(
-    labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: str, provenance: dict[str, Any]
+    labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: ParserNote, provenance: dict[str, Any]
 ) -> Checkpoint:
     """A fresh TriMF on its pretrained encoder. Limits of one window are lowered to what the encoder can place.
 

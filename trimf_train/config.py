@@ -114,12 +114,14 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Prepared JSON-lines files (``trimf prepare``) and what is known of their labels.
 
-    ``symmetric`` names the relation types without direction. Relative paths are relative to the working directory.
+    ``symmetric`` names the relation types without direction; ``parser`` the spaCy pipeline that made the parses (default:
+    as noted beside the first training file). Relative paths are relative to the working directory.
     """
 
     train: list[str]
     dev: str | None = None
     symmetric: list[str] = []
+    parser: str | None = None
 
 
 class DecodeConfig(Section):
@@ -170,7 +172,7 @@ class Config(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file and apply ``key=value`` overrides (``train.lr=1e-4``; values in TOML syntax, bare words allowed).
+    """Read a TOML file and apply ``key=value`` overrides (``train.lr=1e-4``; TOML values, bare words allowed).
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not accepted.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from trimf.runtime.pipeline import ParsedSentence, Pipeline
-from trimf_train.data.sentence import Sentence
+import msgspec
+
+from trimf.runtime.backend import open_backend
+from trimf.runtime.bundle import Bundle, open_pipeline
+from trimf.runtime.errors import BundleError
 from trimf.runtime.labels import Labels
+from trimf.runtime.parser import load_parser
+from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf_train import metrics
+from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
 from trimf_train.metrics import Annotation, Evaluation
 
 
@@ -31,3 +39,50 @@ def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], 
     """Precision, recall and F1 of the pipeline on prepared sentences, as ``trimf_train.metrics`` counts them."""
     predicted = predict(pipeline, labels, sentences, batch_size)
     return metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
+
+
+def evaluate_file(model: str | Path, data: str | Path, batch_size: int = 32, threads: int | None = None) -> Evaluation:
+    """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
+
+    Sentences without a dependency parse are parsed first, by the parser the model was trained on.
+
+    Raises:
+        BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
+        DataError: the data cannot be used.
+        BackendError: the parser is needed and not installed.
+    """
+    sentences = list(read_sentences(data))
+    folder = Path(model)
+    if str(model) != "default" and (folder / "trimf.json").is_file():
+        from trimf_train import checkpoint as checkpoints
+        from trimf_train import inference
+
+        if threads:
+            import torch
+
+            torch.set_num_threads(threads)
+        checkpoint = checkpoints.load(folder)
+        pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels
+        parser = checkpoint.description.parser.name
+    elif str(model) == "default" or (folder / "manifest.json").is_file():
+        bundle = Bundle(model)
+        pipeline, labels = open_pipeline(bundle, open_backend(threads=threads)), bundle.manifest.labels
+        parser = bundle.manifest.parser.name
+    else:
+        raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")
+    return evaluate(pipeline, labels, parsed(sentences, parser), batch_size)
+
+
+def parsed(sentences: Sequence[Sentence], parser: str) -> list[Sentence]:
+    """The sentences, those without a dependency parse now with one by the named parser."""
+    bare = [one for one in sentences if one.heads is None]
+    if not bare:
+        return list(sentences)
+    parses = iter(load_parser(parser).parse([one.tokens for one in bare]))
+    whole = []
+    for one in sentences:
+        if one.heads is None:
+            heads, labels = next(parses)
+            one = msgspec.structs.replace(one, heads=heads, labels=labels)
+        whole.append(one)
+    return whole

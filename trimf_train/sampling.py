@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from trimf.runtime import features
+from trimf.runtime.labels import Labels
 from trimf.runtime.subwords import IntArray
 from trimf_train.data.sentence import Sentence
-from trimf.runtime.labels import Labels
 from trimf_train.model.trimf import Inputs
 
 

@@ -27,9 +27,11 @@ from torch.nn import functional
 from trimf.runtime import features
 from trimf.runtime.errors import ConfigError, DataError
 from trimf.runtime.files import atomic_path
+from trimf.runtime.manifest import ParserNote
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, labels
 from trimf_train.config import Config, StageConfig
+from trimf_train.data.prepare import source_of
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluate import evaluate
@@ -41,12 +43,13 @@ from trimf_train.sampling import Example, Targets, collate, example
 BUCKET = 16
 
 
-def train(config: Config, *, restart: bool = False, parser: str = "") -> dict[str, Any]:
+def train(config: Config, *, restart: bool = False, command: str = "") -> dict[str, Any]:
     """Train as configured into ``config.output`` and return the best epoch's record.
 
     The folder gets ``config.json`` (resolved), ``metrics.jsonl`` (one line a step and an epoch), ``best/`` (checkpoint
     of the best relation strict F1 on dev, in the last stage that has epochs; without dev data, the last epoch) and,
     while unfinished, ``state.pt``: a killed run goes on after its last whole epoch. ``restart`` begins anew.
+    ``command`` is recorded as what started the run.
 
     Raises:
         ConfigError: a value does not fit this machine, or the folder holds a run of another configuration.
@@ -57,8 +60,13 @@ def train(config: Config, *, restart: bool = False, parser: str = "") -> dict[st
     sentences = [sentence for path in config.data.train for sentence in _prepared(path)]
     dev = list(_prepared(config.data.dev)) if config.data.dev else []
     names = labels.collect(sentences, config.data.symmetric)
-    provenance = {"train": _fingerprints(config.data.train), "seed": config.seed, "config": msgspec.to_builtins(config)}
-    checkpoint = checkpoints.create(names, config.model, config.decode, parser, provenance)
+    provenance = {
+        "command": command,
+        "seed": config.seed,
+        "train": _fingerprints(config.data.train),
+        "config": msgspec.to_builtins(config),
+    }
+    checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
     examples, skipped = _examples(sentences, checkpoint)
 
@@ -154,6 +162,14 @@ def _prepared(path: str) -> Iterator[Sentence]:
                 f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
             )
         yield sentence
+
+
+def _parser(config: Config) -> ParserNote:
+    noted = source_of(config.data.train[0])
+    if config.data.parser is None and noted is None:
+        raise ConfigError(f"{config.data.train[0]}: nothing beside it says which parser made it; set data.parser")
+    name = config.data.parser or (noted.parser if noted else "")
+    return ParserNote(name=name, version=noted.parser_version if noted and noted.parser == name else "")
 
 
 def _fingerprints(paths: Sequence[str]) -> dict[str, str]:

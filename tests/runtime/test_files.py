@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimf.runtime import files
 from trimf.runtime.errors import InputError
 from trimf.runtime.files import atomic_folder, atomic_path, read_lines

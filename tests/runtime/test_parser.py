@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from trimf.runtime import parser as parser_module
 from trimf.runtime import text as text_module
 from trimf.runtime.errors import BackendError, InputError

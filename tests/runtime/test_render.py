@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+
 from trimf.runtime.render import to_html, to_text
 from trimf.runtime.results import Entity, Extraction, Relation, Trigger
 

@@ -4,6 +4,7 @@ import json
 
 import msgspec
 import pytest
+
 from trimf.runtime.results import Entity, Extraction, Relation, Trigger
 
 TEXT = "Jack Ruby shot Lee Harvey Oswald."

@@ -6,6 +6,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from trimf.runtime import text as text_module
 from trimf.runtime.errors import InputError
 from trimf.runtime.text import RUN_CHARS, split

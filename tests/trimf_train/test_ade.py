@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.text import split
-
 from trimf_train.data import ade
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from trimf.runtime.errors import InputError
 
+from trimf.runtime.errors import InputError
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.metrics import Annotation, Entity, Relation, annotation, evaluate, table
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.parser import Parse
-
 from trimf_train.data import prepared
 from trimf_train.data.prepare import Preparation, prepare
 from trimf_train.data.readers import detect, read_sentences

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trimf.runtime.errors import DataError, InputError
 
+from trimf.runtime.errors import DataError, InputError
 from trimf_train.data import dygie, prepared, spert
 from trimf_train.data.readers import FORMATS, detect, read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence

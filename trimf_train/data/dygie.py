@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+
 from trimf.runtime.errors import DataError
 
 from .sentence import EntityMention, RelationMention, Sentence

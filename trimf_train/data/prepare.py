@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import trimf
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+import trimf
 from trimf.runtime.errors import DataError, InputError
 
 from . import prepared
@@ -144,6 +145,11 @@ def _source_of(input: Path, format: str, parser: Parser) -> Source:
         parser_labels=tuple(parser.labels),
         trimf_version=trimf.__version__,
     )
+
+
+def source_of(prepared: str | Path) -> Source | None:
+    """What a prepared file was made from, as noted beside it; None where no note lies there."""
+    return _read_source(Path(prepared))
 
 
 def _done_before(output: Path, source: Source, sentences: Iterator[Sentence], total: int) -> int | None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
+
 from trimf.runtime.errors import DataError, InputError
 
 from .ade import looks_like

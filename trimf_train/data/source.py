@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+
 from trimf.runtime.errors import DataError
 
 T = TypeVar("T")

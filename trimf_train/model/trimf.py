@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trimf_train.config import ModelConfig
 from trimf.runtime.labels import Labels
+from trimf_train.config import ModelConfig
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.graph import GraphFusion
 from trimf_train.model.memory import Memory, bilinear
@@ -77,7 +77,7 @@ class TriMF(nn.Module):
         return self.fusion(words, cls, word_mask, heads, labels)
 
     def span_logits(self, pooled: Tensor, width: Tensor, cls: Tensor) -> Tensor:
-        """(26) before the softmax: pooled spans ``[...,H]``, widths in words less one ``[...]``, ``cls`` ``[...,H]``."""
+        """(26) before the softmax: pooled spans and ``cls`` ``[...,H]``, widths in words less one ``[...]``."""
         parts = [pooled, self.span_width(width)]
         if self.config.span.context == "cls":
             parts.insert(0, cls)
@@ -116,7 +116,7 @@ class TriMF(nn.Module):
         return whole @ self.relation_weight @ self.memory.relation.T, weights
 
     def forward(self, inputs: Inputs, stage: int) -> tuple[Tensor, Tensor]:
-        """Training: entity logits of ``inputs.spans`` ``[S,n_e+1]`` and relation logits of ``inputs.pairs`` ``[P,n_r]``."""
+        """Training: logits of ``inputs.spans`` ``[S,n_e+1]`` and of ``inputs.pairs`` ``[P,n_r]``."""
         words, cls = self.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
         nodes = self.fuse(words, cls, inputs.word_mask, inputs.heads, inputs.labels)
         sentence, first, last = inputs.spans.unbind(-1)

@@ -1,0 +1,265 @@
+"""The command line: one thin command per verb. Errors are one line on stderr; ``--debug`` shows their origin."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import __version__
+from .runtime.errors import BackendError, ConfigError, DataError, InputError, TrimfError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="trimf")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Entities, relations and the words that trigger them: train, evaluate, export, extract."""
+
+
+@cli.command()
+@click.argument("source", type=_FILE, metavar="IN")
+@click.argument("output", type=_FILE, metavar="OUT")
+@click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
+@click.option(
+    "--format", "format_", type=click.Choice(["spert", "dygie", "ade", "prepared"]), help="Default: by content."
+)
+@click.option("--max-span", default=10, show_default=True, help="Longest entity, in words, that a model will find.")
+@click.option("--batch-size", default=64, show_default=True, help="Sentences parsed at once.")
+@click.option("--force", is_flag=True, help="Replace an OUT that was made from something else.")
+def prepare(
+    source: Path, output: Path, parser: str, format_: str | None, max_span: int, batch_size: int, force: bool
+) -> None:
+    """Read annotated sentences IN and write them with dependency parses to OUT, one JSON line each.
+
+    A killed run goes on where it was.
+    """
+    from trimf_train.data.prepare import prepare as run
+
+    from .runtime.parser import load_parser
+
+    click.echo(run(source, output, load_parser(parser), format_, max_span, batch_size, force=force), err=True)
+
+
+@cli.command()
+@click.argument("config", type=_FILE)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as train.lr=1e-4.")
+@click.option("--restart", is_flag=True, help="Begin anew where the output folder holds a run already.")
+def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
+    """Train a model as CONFIG (TOML) says; on several processes under `accelerate launch -m trimf.cli train …`."""
+    _need("torch", "train")
+    from trimf_train.config import load
+    from trimf_train.train import train as run
+
+    loaded = load(config, overrides)
+    best = run(
+        loaded, restart=restart, command=" ".join(["trimf train", str(config), *(f"--set {one}" for one in overrides)])
+    )
+    click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
+
+
+@cli.command("eval")
+@click.argument("model")
+@click.argument("data", type=_FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
+def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: int | None) -> None:
+    """Precision, recall and F1 of MODEL (a checkpoint, a bundle, or `default`) on annotated sentences DATA.
+
+    DATA is a prepared file or any format `trimf prepare` reads; sentences without a parse are parsed.
+    """
+    from trimf_train import metrics
+    from trimf_train.evaluate import evaluate_file
+
+    result = evaluate_file(model, data, batch_size, threads)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(result))
+    else:
+        _console().print(metrics.table(result))
+
+
+@cli.command()
+@click.argument("checkpoint", type=_FOLDER)
+@click.option("--output", type=_FOLDER, required=True, help="The bundle folder to write.")
+@click.option("--int8", is_flag=True, help="Eight-bit weights and activations, for CPUs.")
+@click.option("--calibrate", type=_FILE, help="Prepared sentences that give int8 its ranges.")
+@click.option("--data", type=_FILE, help="Prepared sentences on which the bundle is compared with PyTorch.")
+@click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+def export(
+    checkpoint: Path,
+    output: Path,
+    int8: bool,
+    calibrate: Path | None,
+    data: Path | None,
+    licence: str,
+    overwrite: bool,
+) -> None:
+    """Split CHECKPOINT into four ONNX subgraphs and write a bundle, after proving it equal to PyTorch."""
+    _need("torch", "train")
+    _need("onnxscript", "export")
+    from .export.bundle import export as run
+    from .export.report import tables
+
+    manifest = run(
+        checkpoint,
+        output,
+        int8=int8,
+        calibrate=calibrate,
+        data=data,
+        licence=licence,
+        overwrite=overwrite,
+        say=lambda text: click.echo(text, err=True),
+    )
+    _console().print(tables(manifest.parity))
+    size = sum(file.size for file in manifest.files.values())
+    click.echo(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB", err=True)
+
+
+@cli.command()
+@click.argument("texts", nargs=-1, metavar="[TEXT]…")
+@click.option("--model", default="default", show_default=True, help="A bundle folder.")
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="A UTF-8 file, one text a line; - is stdin.",
+)
+@click.option("--output", type=_FILE, help="Write here instead of to stdout.")
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "json", "jsonl", "html"]), default="text", show_default=True
+)
+@click.option("--batch-size", default=32, show_default=True, help="Sentences that go through the model at once.")
+@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
+@click.option("--backend", default="auto", show_default=True, help="The engine that runs the model.")
+@click.option("--triggers", default=3, show_default=True, help="Most trigger words shown with a relation.")
+def extract(
+    texts: tuple[str, ...],
+    model: str,
+    source: Path | None,
+    output: Path | None,
+    format_: str,
+    batch_size: int,
+    threads: int | None,
+    backend: str,
+    triggers: int,
+) -> None:
+    """Find entities and relations in TEXTs, or in the lines of a file."""
+    from .runtime.extractor import load
+    from .runtime.writers import write
+
+    if bool(texts) == (source is not None):
+        raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
+    extractor = load(model, backend=backend, threads=threads, triggers=triggers)
+    given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
+    write(extractor.stream(given, batch_size), format_, output)
+
+
+@cli.command()
+@click.argument("bundle")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+def inspect(bundle: str, as_json: bool) -> None:
+    """What is in BUNDLE (a folder or `default`): labels, sizes, precision, parity, files, all hashes checked."""
+    from .runtime.bundle import Bundle
+    from .runtime.inspect import describe
+
+    opened = Bundle(bundle)
+    for name in opened.manifest.files:
+        opened.read(name)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(opened.manifest, order="sorted"))
+    else:
+        _console().print(describe(opened))
+
+
+@cli.command()
+@click.option("--model", default="default", show_default=True, help="A bundle folder.")
+@click.option("--data", type=_FILE, required=True, help="Annotated or prepared sentences to extract from.")
+@click.option("--threads", default=1, show_default=True, help="Cores the engine may use.")
+@click.option("--seconds", default=20.0, show_default=True, help="How long to measure.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON with every sample.")
+def bench(model: str, data: Path, threads: int, seconds: float, as_json: bool) -> None:
+    """Milliseconds a sentence at batch 1, split by stage, against the encoder alone in the same run."""
+    from .bench.latency import measure, table
+
+    result = measure(model, data, threads, seconds)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(result))
+    else:
+        _console().print(table(result))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _need(module: str, extra: str) -> None:
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise BackendError(f'this command needs {module}, which is not installed; pip install "trimf[{extra}]"')
+
+
+def _lines(source: Path) -> Iterator[str]:
+    from .runtime.files import read_lines
+
+    if str(source) == "-":
+        yield from read_lines(sys.stdin.buffer, "standard input")
+        return
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
+    with stream:
+        yield from read_lines(stream, str(source))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0, 2 for bad usage or input, 1 for failure."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        cli.main(given, prog_name="trimf", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except TrimfError as error:
+        if "--debug" in given:
+            raise
+        return _fail(str(error), 2 if isinstance(error, InputError | DataError | ConfigError) else 1)
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        return _fail(f"{type(error).__name__}: {error} (run `trimf --debug …` for the traceback)", 1)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    click.echo("trimf: " + " ".join(message.split()), err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
