@@ -14,7 +14,10 @@ from .runtime.errors import BackendError, ConfigError, DataError, InputError, Tr
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_READERS = ["spert", "dygie", "ade", "prepared"]
+_WRITERS = ["text", "json", "jsonl", "html"]
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
@@ -29,9 +32,7 @@ def cli(debug: bool) -> None:
 @click.argument("source", type=_FILE, metavar="IN")
 @click.argument("output", type=_FILE, metavar="OUT")
 @click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
-@click.option(
-    "--format", "format_", type=click.Choice(["spert", "dygie", "ade", "prepared"]), help="Default: by content."
-)
+@click.option("--format", "format_", type=click.Choice(_READERS), help="Default: by content.")
 @click.option("--max-span", default=10, show_default=True, help="Longest entity, in words, that a model will find.")
 @click.option("--batch-size", default=64, show_default=True, help="Sentences parsed at once.")
 @click.option("--force", is_flag=True, help="Replace an OUT that was made from something else.")
@@ -60,9 +61,8 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
     from trimf_train.train import train as run
 
     loaded = load(config, overrides)
-    best = run(
-        loaded, restart=restart, command=" ".join(["trimf train", str(config), *(f"--set {one}" for one in overrides)])
-    )
+    command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
+    best = run(loaded, restart=restart, command=command)
     click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 
 
@@ -133,13 +133,11 @@ def export(
 @click.option(
     "--input",
     "source",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=_FILE_OR_DASH,
     help="A UTF-8 file, one text a line; - is stdin.",
 )
 @click.option("--output", type=_FILE, help="Write here instead of to stdout.")
-@click.option(
-    "--format", "format_", type=click.Choice(["text", "json", "jsonl", "html"]), default="text", show_default=True
-)
+@click.option("--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True)
 @click.option("--batch-size", default=32, show_default=True, help="Sentences that go through the model at once.")
 @click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
 @click.option("--backend", default="auto", show_default=True, help="The engine that runs the model.")
@@ -187,7 +185,7 @@ def inspect(bundle: str, as_json: bool) -> None:
 
 @cli.command()
 @click.option("--model", default="default", show_default=True, help="A bundle folder.")
-@click.option("--data", type=_FILE, required=True, help="Annotated or prepared sentences to extract from.")
+@click.option("--data", type=_FILE, required=True, help="A UTF-8 file of text to extract from.")
 @click.option("--threads", default=1, show_default=True, help="Cores the engine may use.")
 @click.option("--seconds", default=20.0, show_default=True, help="How long to measure.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON with every sample.")
@@ -218,17 +216,9 @@ def _need(module: str, extra: str) -> None:
 
 
 def _lines(source: Path) -> Iterator[str]:
-    from .runtime.files import read_lines
+    from .runtime.files import read_file, read_lines
 
-    if str(source) == "-":
-        yield from read_lines(sys.stdin.buffer, "standard input")
-        return
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise InputError(f"{source}: cannot be read: {error.strerror}") from error
-    with stream:
-        yield from read_lines(stream, str(source))
+    return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file(source)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -37,6 +37,7 @@ class Bundle:
             raise BundleError(f"{self.path}/manifest.json: lists no {missing[0]}, which every bundle has")
         for name in self.manifest.files:
             _check_name(self.path, name)
+            self._check_size(name)
 
     def read(self, name: str) -> bytes:
         """The bytes of a file of the bundle, checked against the manifest.
@@ -46,10 +47,8 @@ class Bundle:
         """
         stated = self.manifest.files[name]
         path = self.path / name
+        self._check_size(name)
         try:
-            size = path.stat().st_size
-            if size != stated.size:
-                raise BundleError(f"{path}: {size} bytes, but the manifest says {stated.size}; the file is damaged")
             content = path.read_bytes()
         except OSError as error:
             raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
@@ -59,6 +58,16 @@ class Bundle:
                 f"{path}: SHA-256 {actual[:12]}…, but the manifest says {stated.sha256[:12]}…; the file is damaged"
             )
         return content
+
+    def _check_size(self, name: str) -> None:
+        stated = self.manifest.files[name].size
+        path = self.path / name
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise BundleError(f"{path}: cannot be read: {error.strerror}") from error
+        if size != stated:
+            raise BundleError(f"{path}: {size} bytes, but the manifest says {stated}; the file is damaged")
 
     @property
     def settings(self) -> Settings:
@@ -98,8 +107,8 @@ def _manifest(path: Path) -> Manifest:
         if version != SCHEMA_VERSION:
             raise BundleError(f"{path}: schema_version {version}, but this TriMF reads {SCHEMA_VERSION}")
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: not a bundle manifest: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: not a bundle manifest: {' '.join(str(error).split())}") from error
     if stray := sorted(set(manifest.labels.symmetric) - set(manifest.labels.relations)):
         raise BundleError(f"{path}: labels.symmetric names {stray[0]!r}, which is no relation type of the model")
     return manifest
@@ -120,6 +129,10 @@ def _check_name(folder: Path, name: str) -> None:
         or ":" in name
         or "\0" in name
     ):
-        raise BundleError(f"{folder}/manifest.json: file name {name!r} leaves the bundle or its layout")
-    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder}/manifest.json: file name {name!r:.80} leaves the bundle or its layout")
+    try:
+        inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a link to itself
+        raise BundleError(f"{folder}/{name}: cannot be read: {error}") from error
+    if not inside:
         raise BundleError(f"{folder}/{name}: a link out of the bundle")

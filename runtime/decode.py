@@ -23,13 +23,17 @@ class EntitySpan(NamedTuple):
 
 
 class RelationSpan(NamedTuple):
-    """Entities ``head`` and ``tail`` (indices) with a relation type, its probability and trigger weights ``[N]``."""
+    """Entities ``head`` and ``tail`` (indices) with a relation type, its probability and trigger weights.
+
+    ``triggers`` are the weights of the words from ``first`` on: all of the sentence, or those of one window of it.
+    """
 
     head: int
     tail: int
     label: int
     score: float
     triggers: FloatArray
+    first: int = 0
 
 
 class Found(NamedTuple):
@@ -57,17 +61,18 @@ def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> l
     sentence, first, width = np.nonzero((best > 0) & inside)
     chosen = logits[sentence, first, width].astype(np.float64)
     labels = best[sentence, first, width]
-    chosen = np.exp(chosen - chosen.max(-1, keepdims=True, initial=0))
+    chosen = np.exp(chosen - chosen.max(-1, keepdims=True))
     scores = chosen[np.arange(len(labels)), labels] / chosen.sum(-1)
     found: list[list[EntitySpan]] = [[] for _ in range(size)]
     for row, start, wide, label, score in zip(
         sentence.tolist(), first.tolist(), width.tolist(), labels.tolist(), scores.tolist(), strict=True
     ):
         found[row].append(EntitySpan(start, start + wide + 1, label - 1, score))
-    return found if overlap else [_without_overlap(entities) for entities in found]
+    return found if overlap else [without_overlap(entities) for entities in found]
 
 
-def _without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
+def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
+    """The surest entity of all, the surest that shares no word with it, and so on."""
     taken: set[int] = set()
     kept = []
     for entity in sorted(entities, key=lambda entity: (-entity.score, entity.start, entity.end)):

@@ -14,7 +14,7 @@ from .parser import Parser, load_parser
 from .pipeline import ParsedSentence, Result
 from .results import Entity, Extraction, Relation, Trigger
 from .text import Words, check_text, split
-from .triggers import best_words
+from .triggers import best_words, may_trigger
 
 #: Trigger words reported with a relation unless the caller says otherwise.
 TRIGGERS = 3
@@ -134,14 +134,14 @@ class Extractor:
         for sentence, result in zip(document.sentences, results, strict=True):
             own = [self._entity(document.text, sentence, *span) for span in result.found.entities]
             entities += own
-            for head, tail, label, score, weights in result.found.relations:
-                chosen = best_words(weights, sentence.words, result.found.entities, self.triggers)
+            shown = may_trigger(sentence.words, result.found.entities)
+            for relation in result.found.relations:
                 triggers = tuple(
-                    Trigger(sentence.starts[at], sentence.ends[at], sentence.words[at], float(weights[at]))
-                    for at in chosen
+                    Trigger(sentence.starts[at], sentence.ends[at], sentence.words[at], weight)
+                    for at, weight in best_words(relation, shown, self.triggers)
                 )
-                name = self.bundle.manifest.labels.relations[label]
-                relations.append(Relation(own[head], name, own[tail], score, triggers))
+                name = self.bundle.manifest.labels.relations[relation.label]
+                relations.append(Relation(own[relation.head], name, own[relation.tail], relation.score, triggers))
             notices += _notices(sentence, result)
         places = tuple((sentence.starts[0], sentence.ends[-1]) for sentence in document.sentences)
         return Extraction(document.text, tuple(entities), tuple(relations), places, tuple(notices))
@@ -173,9 +173,9 @@ def load(
 
 
 def _joined(sentence: Sequence[str]) -> _Document:
-    if isinstance(sentence, str) or not all(isinstance(word, str) for word in sentence):
+    words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
+    if words is None or not all(isinstance(word, str) for word in words):
         raise InputError(f"words() takes lists of words, but one sentence is {sentence!r:.80}")
-    words = list(sentence)
     text = " ".join(words)
     check_text(text)
     starts, place = [], 0

@@ -65,6 +65,19 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         raise
 
 
+def read_file(path: str | Path) -> Iterator[str]:
+    """The lines of a UTF-8 file, as :func:`read_lines` gives them.
+
+    Raises:
+        InputError: the file cannot be opened, or a line is not UTF-8.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            yield from read_lines(stream, str(path))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
 def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     """Yield the lines of a binary stream of UTF-8 without their line end (``\\n`` or ``\\r\\n``), one at a time.
 

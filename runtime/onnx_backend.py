@@ -21,19 +21,27 @@ def available_cores() -> int:
 class OnnxSubgraph:
     """A subgraph as an ONNX Runtime session; any number of threads may run it at once."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self, session: onnxruntime.InferenceSession, name: str) -> None:
+        self._session: onnxruntime.InferenceSession | None = session
+        self._name = name
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self._outputs = [entry.name for entry in session.get_outputs()]
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output, as numpy arrays."""
-        values = self._session.run(self._outputs, {name: arrays[name] for name in self.inputs})
+        """Compute every output, as numpy arrays.
+
+        Raises:
+            BackendError: the subgraph was closed.
+        """
+        session = self._session
+        if session is None:
+            raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
+        values = session.run(self._outputs, {name: arrays[name] for name in self.inputs})
         return dict(zip(self._outputs, values, strict=True))
 
     def close(self) -> None:
-        """Free the session."""
-        del self._session
+        """Free the session; a second time there is nothing left to free."""
+        self._session = None
 
 
 class OnnxRuntimeBackend:
@@ -60,10 +68,13 @@ class OnnxRuntimeBackend:
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # A model given as bytes would find external weights below the current folder; nothing lies below this one.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:
-            raise BackendError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}.onnx: {error}") from error
+            reason = " ".join(str(error).split())
+            raise BackendError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}.onnx: {reason}") from error
         if session.get_providers()[0] != _PROVIDER:
             raise BackendError(f"{name}.onnx was to run on {_PROVIDER}, but runs on {session.get_providers()[0]}")
-        return OnnxSubgraph(session)
+        return OnnxSubgraph(session, name)

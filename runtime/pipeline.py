@@ -68,10 +68,10 @@ class Pipeline:
                 found[place] = result
         results = []
         offset = 0
-        for sentence, spans, subwords in zip(sentences, ranges, encoded, strict=True):
+        for spans, subwords in zip(ranges, encoded, strict=True):
             parts = found[offset : offset + len(spans)]
             offset += len(spans)
-            whole = merge(spans, parts, len(sentence.words)) if spans else decode.Found([], [])
+            whole = merge(spans, parts, self.settings.overlap) if spans else decode.Found([], [])
             results.append(Result(whole, subwords.unknown, len(spans)))
         return results
 

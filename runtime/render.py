@@ -166,7 +166,7 @@ def _table(relations: list[Relation]) -> Table:
             Text(_visible(relation.label)),
             _named(relation.tail),
             _score(relation.score),
-            Text(", ".join(f"{_visible(trigger.text)} {_score(trigger.score)}" for trigger in relation.triggers)),
+            Text(", ".join(_visible(trigger.text) for trigger in relation.triggers)),
         )
     return table
 

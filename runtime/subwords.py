@@ -69,8 +69,10 @@ class SubwordTokenizer:
         """
         try:
             return cls(Tokenizer.from_buffer(content), name)
-        except ValueError as error:
-            raise BundleError(f"{name}: not a tokenizer file: {error}") from error
+        except BundleError:
+            raise
+        except Exception as error:  # the library raises nothing narrower for a vocabulary with holes
+            raise BundleError(f"{name}: not a tokenizer file: {' '.join(str(error).split())}") from error
 
     def _unknown_id(self, name: str) -> int:
         names = [getattr(self._tokenizer.model, "unk_token", None), "[UNK]", "<unk>"]

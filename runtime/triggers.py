@@ -7,7 +7,8 @@ from functools import cache
 
 import numpy as np
 
-from .decode import EntitySpan, FloatArray
+from .decode import EntitySpan, RelationSpan
+from .features import BoolArray
 
 
 @cache
@@ -18,20 +19,23 @@ def stop_words() -> frozenset[str]:
     return frozenset(STOP_WORDS)
 
 
-def best_words(weights: FloatArray, words: Sequence[str], entities: Iterable[EntitySpan], count: int) -> list[int]:
-    """The ``count`` words of most weight, by falling weight, that are no entity's, no stop word and not punctuation.
-
-    ``weights`` ``[N]`` are one pair's t_ij; a word with none is never shown.
-    """
-    shown = np.ones(len(words), np.bool_)
+def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
+    """Which words of a sentence may be shown: no entity's, no stop words and not punctuation, ``[N]``."""
+    shown = np.array(
+        [word.lower() not in stop_words() and any(character.isalnum() for character in word) for word in words],
+        np.bool_,
+    )
     for entity in entities:
         shown[entity.start : entity.end] = False
-    ranked = np.argsort(-weights, kind="stable")
-    chosen: list[int] = []
-    for place in ranked.tolist():
-        if len(chosen) == count or weights[place] <= 0:
-            break
-        word = words[place].lower()
-        if shown[place] and word not in stop_words() and any(character.isalnum() for character in word):
-            chosen.append(place)
-    return chosen
+    return shown
+
+
+def best_words(relation: RelationSpan, shown: BoolArray, count: int) -> list[tuple[int, float]]:
+    """The ``count`` words of most weight and their weights, by falling weight, of those that may be ``shown`` ``[N]``.
+
+    A word without weight is never among them.
+    """
+    weights = relation.triggers
+    allowed = shown[relation.first : relation.first + len(weights)] & (weights > 0)
+    ranked = np.argsort(np.where(allowed, -weights, 0), kind="stable")[:count]
+    return [(relation.first + place, float(weights[place])) for place in ranked.tolist() if allowed[place]]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .decode import Found, RelationSpan, order
+from .decode import Found, RelationSpan, order, without_overlap
 from .subwords import IntArray
 
 #: Words that neighbouring windows share, unless a window is so short that a quarter of it is less.
@@ -40,11 +40,12 @@ def _owners(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], words: int) -> Found:
+def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], overlap: bool) -> Found:
     """One result for the sentence from those of its windows.
 
-    An entity is taken from the window that answers for its first word. A relation is kept where both its entities
-    were; from two windows that saw the same one, the surer. Trigger weights are laid out over all ``words``.
+    An entity is taken from the window that answers for its first word; without ``overlap``, those of two windows that
+    share a word are not both kept. A relation is kept where both its entities were; from two windows that saw the same
+    one, the surer. Its trigger weights stay those of its window, whatever the length of the sentence.
     """
     if len(ranges) == 1:
         return found[0]
@@ -56,7 +57,7 @@ def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], words: int)
         for entity in result.entities
         if first <= entity.start + offset < stop
     }
-    kept = order(list(entities.values()))
+    kept = order(list(entities.values())) if overlap else without_overlap(list(entities.values()))
     index = {(entity.start, entity.end, entity.label): number for number, entity in enumerate(kept)}
     relations: dict[tuple[int, int, int], RelationSpan] = {}
     for (offset, _), result in zip(ranges, found, strict=True):
@@ -68,7 +69,5 @@ def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], words: int)
             key = (head, tail, relation.label)
             if key in relations and relations[key].score >= relation.score:
                 continue
-            weights = np.zeros(words, np.float32)
-            weights[offset : offset + len(relation.triggers)] = relation.triggers
-            relations[key] = RelationSpan(head, tail, relation.label, relation.score, weights)
+            relations[key] = relation._replace(head=head, tail=tail, first=offset)
     return Found(kept, [relations[key] for key in sorted(relations)])

@@ -99,20 +99,33 @@ def load(folder: str | Path) -> Checkpoint:
     """
     folder = Path(folder)
     try:
-        description = msgspec.json.decode((folder / "trimf.json").read_bytes(), type=Description)
+        content = (folder / "trimf.json").read_bytes()
+        version = msgspec.json.decode(content, type=_Version).schema_version
+        if version != SCHEMA_VERSION:
+            raise BundleError(f"{folder}: checkpoint schema {version}, but this TriMF reads {SCHEMA_VERSION}")
+        description = msgspec.json.decode(content, type=Description)
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
         weights = load_file(str(folder / "model.safetensors"))
     except (OSError, msgspec.DecodeError, SafetensorError, UnicodeDecodeError) as error:
         raise BundleError(f"{folder}: not a complete TriMF checkpoint: {error}") from error
-    if description.schema_version != SCHEMA_VERSION:
-        raise BundleError(
-            f"{folder}: checkpoint schema {description.schema_version}, but this TriMF reads {SCHEMA_VERSION}"
-        )
     with torch.random.fork_rng(devices=[]):
-        encoder = build_encoder(folder / "encoder")
+        try:
+            encoder = build_encoder(folder / "encoder")
+        except Exception as error:  # a wrong value fails wherever transformers first uses it
+            raise BundleError(f"{folder}: encoder/config.json: {_one_line(error)}") from error
         model = TriMF(encoder, encoder.config.hidden_size, description.labels, description.model)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise BundleError(f"{folder}: weights do not fit trimf.json: {' '.join(str(error).split())[:300]}") from error
+        raise BundleError(f"{folder}: weights do not fit trimf.json: {_one_line(error)}") from error
     return Checkpoint(model.eval(), description, tokenizer_json)
+
+
+class _Version(msgspec.Struct):
+    """The one field that every schema has."""
+
+    schema_version: int
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

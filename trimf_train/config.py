@@ -114,8 +114,8 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Prepared JSON-lines files (``trimf prepare``) and what is known of their labels.
 
-    ``symmetric`` names the relation types without direction; ``parser`` the spaCy pipeline that made the parses (default:
-    as noted beside the first training file). Relative paths are relative to the working directory.
+    ``symmetric`` names the relation types without direction; ``parser`` the spaCy pipeline that made the parses
+    (default: as noted beside the first training file). Relative paths are relative to the working directory.
     """
 
     train: list[str]
@@ -138,6 +138,18 @@ class StageConfig(Section):
     freeze_encoder: bool = False
 
 
+class FirstStage(StageConfig):
+    """Stage 1, without flows and trigger sensor."""
+
+    epochs: Count = 18
+
+
+class SecondStage(StageConfig):
+    """Stage 2, the whole model."""
+
+    epochs: Count = 12
+
+
 class TrainConfig(Section):
     """Optimisation (paper 4.4).
 
@@ -156,8 +168,8 @@ class TrainConfig(Section):
     relation_weight: Rate = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_accumulation: Positive = 1
-    stage1: StageConfig = StageConfig(epochs=18)
-    stage2: StageConfig = StageConfig(epochs=12)
+    stage1: FirstStage = FirstStage()
+    stage2: SecondStage = SecondStage()
 
 
 class Config(Section):

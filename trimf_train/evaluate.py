@@ -9,7 +9,7 @@ import msgspec
 
 from trimf.runtime.backend import open_backend
 from trimf.runtime.bundle import Bundle, open_pipeline
-from trimf.runtime.errors import BundleError
+from trimf.runtime.errors import BackendError, BundleError
 from trimf.runtime.labels import Labels
 from trimf.runtime.parser import load_parser
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -54,12 +54,14 @@ def evaluate_file(model: str | Path, data: str | Path, batch_size: int = 32, thr
     sentences = list(read_sentences(data))
     folder = Path(model)
     if str(model) != "default" and (folder / "trimf.json").is_file():
-        from trimf_train import checkpoint as checkpoints
-        from trimf_train import inference
-
-        if threads:
+        try:
             import torch
 
+            from trimf_train import checkpoint as checkpoints
+            from trimf_train import inference
+        except ModuleNotFoundError as error:
+            raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
+        if threads:
             torch.set_num_threads(threads)
         checkpoint = checkpoints.load(folder)
         pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels

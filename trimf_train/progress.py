@@ -32,7 +32,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def step(self, loss: float, rate: float) -> None:
         """One batch was learnt."""

@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,6 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     chosen = optimizers(model, config)
     rates = schedules(chosen, steps * len(stages), config.train.warmup)
     first = run.resume(model, chosen, rates)
-    prepared = [accelerator.prepare(optimizer) for optimizer in chosen]
 
     with Progress(accelerator.is_main_process, len(stages) * per_epoch, first * per_epoch) as progress:
         progress.say(
@@ -94,17 +94,20 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
                 freeze(model, stage, dict(_stages(config))[stage].freeze_encoder)
                 accelerator.free_memory()
                 wrapped = accelerator.prepare(model)
+                prepared = [accelerator.prepare(optimizer) for optimizer in chosen]
                 current = stage
             wrapped.train()
             torch.manual_seed(_seed(config.seed, epoch, accelerator.process_index))
             started = time.monotonic()
             total = torch.zeros(2)
-            for inputs, targets in _epoch(examples, config, accelerator, epoch):
-                with accelerator.accumulate(wrapped):
+            for place, (inputs, targets) in enumerate(_epoch(examples, config, accelerator, epoch), 1):
+                updates = place % config.train.gradient_accumulation == 0 or place == per_epoch
+                accelerator.sync_gradients = updates
+                with nullcontext() if updates else accelerator.no_sync(wrapped):
                     entity, relation = _losses(*wrapped(inputs, stage), targets, accelerator)
                     loss = entity + config.train.relation_weight * relation
                     accelerator.backward(loss)
-                    if accelerator.sync_gradients:
+                    if updates:
                         accelerator.clip_grad_norm_(model.parameters(), config.train.clip)
                     for optimizer in prepared:
                         optimizer.step()
@@ -115,7 +118,7 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
                 total += both
                 rate = rates[0].get_last_lr()[-1]
                 run.record({"type": "step", "epoch": epoch + 1, "loss": round(float(both.sum()), 6), "lr": rate})
-                if accelerator.sync_gradients:
+                if updates:
                     for schedule in rates:
                         schedule.step()
                 progress.step(float(both.sum()), rate)
@@ -144,6 +147,8 @@ def _stages(config: Config) -> list[tuple[int, StageConfig]]:
 
 def _accelerator(config: Config) -> Accelerator:
     precision = {"fp32": "no"}.get(config.train.precision, config.train.precision)
+    if precision == "fp16" and config.model.memory.write == "sgd":
+        raise ConfigError("train.precision = 'fp16' scales gradients for one optimiser; use bf16 or fp32 with 'sgd'")
     if precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("train.precision = 'fp16' needs a CUDA device, and there is none here; use bf16 or fp32")
     return Accelerator(
@@ -266,8 +271,10 @@ class _Run:
         accelerator.wait_for_everyone()
 
     def resume(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> int:
-        """Load the state of a killed run; returns the number of epochs already done."""
+        """Load the state of a killed run, or store that of a fresh one; returns the number of epochs already done."""
         if self._fresh:
+            if self.accelerator.is_main_process:
+                self.save(model, optimizers, schedules)
             return 0
         state = torch.load(self._state, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
@@ -287,7 +294,8 @@ class _Run:
 
     def record(self, entry: dict[str, Any]) -> None:
         """Keep one line for the metrics file."""
-        self._lines.append(json.dumps(entry))
+        if self.accelerator.is_main_process:
+            self._lines.append(json.dumps(entry))
 
     def finish_epoch(self, record: dict[str, Any], checkpoint: checkpoints.Checkpoint, last_stage: bool) -> None:
         """Write the epoch's lines and, where it is the best so far, the checkpoint."""

@@ -5,16 +5,23 @@ Place and a word with a digit after it are an Address. Every Person ``lives_in``
 and ``knows`` every other Person. Lower-case letters are trigger weights, z the most.
 """
 
+import hashlib
+import json
+import shutil
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from trimf.runtime.labels import Labels
+from trimf.runtime.manifest import SCHEMA_VERSION, Decoding, File, Manifest, ParserNote, Sizes
 from trimf.runtime.parser import Parse
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -79,7 +86,7 @@ def _model(
 ) -> bytes:
     """An ONNX file; a node is (operator, inputs, output) and perhaps its attributes."""
     made = [
-        helper.make_node(operator, names.split(), [output], **(rest[0] if rest else {}))
+        helper.make_node(operator, names.split(" "), [output], **(rest[0] if rest else {}))
         for operator, names, output, *rest in nodes
     ]
     graph = helper.make_graph(
@@ -95,33 +102,183 @@ def _model(
 
 
 def subgraphs() -> dict[str, bytes]:
-    whole, real, mask = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
-    ids = (whole, ["batch", "subwords"])
-    words = ["batch", "words", 4]
-    word = (whole, ["batch", "words"])
-    word_mask = (mask, ["batch", "words"])
-    none = np.zeros(4)
-    one = np.float32([none, 4 * PERSON, 4 * PLACE, none]).T
-    first = np.float32([none, none, none, 8 * PLACE]).T
-    second = np.float32([none, none, none, 8 * NUMBER]).T
+    """The four ONNX files; every number in them is a small multiple of 1/32, so sums are exact in any order."""
+    integer, real, boolean = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
+    subwords = (integer, ["batch", "subwords"])
+    word_integers = (integer, ["batch", "words"])
+    word_mask = (boolean, ["batch", "words"])
+    states = ["batch", "words", 4]
+    none = 0 * PERSON
     return {
         "encoder": _model(
-            {"input_ids": ids, "attention_mask": ids, "pieces": (whole, ["batch", "words", "pieces"])},
-            {"words": words, "cls": ["batch", 4]},
-            {"table": embeddings(), "last": [-1], "zero": np.int64(0)},
+            {"input_ids": subwords, "attention_mask": subwords, "pieces": (integer, ["batch", "words", "pieces"])},
+            {"words": states, "cls": ["batch", 4]},
+            {"table": embeddings(), "last_axis": [-1], "piece_axis": [2], "begin": 0},
             [
                 ("Gather", "table input_ids", "raw"),
                 ("Cast", "attention_mask", "seen", {"to": real}),
-                ("Unsqueeze", "seen last", "seen_column"),
+                ("Unsqueeze", "seen last_axis", "seen_column"),
                 ("Mul", "raw seen_column", "states"),
-                ("Unsqueeze", "pieces last", "places"),
+                ("Unsqueeze", "pieces last_axis", "places"),
                 ("GatherND", "states places", "gathered", {"batch_dims": 1}),
-                ("ReduceMax", "gathered axis", "words", {"keepdims": 0}),
-                ("Gather", "states zero", "cls", {"axis": 1}),
-            ][:6]
-            + [
-                ("ReduceMax", "gathered two", "words", {"keepdims": 0}),
-                ("Gather", "states zero", "cls", {"axis": 1}),
+                ("ReduceMax", "gathered piece_axis", "words", {"keepdims": 0}),
+                ("Gather", "states begin", "cls", {"axis": 1}),
+            ],
+        ),
+        "fusion": _model(
+            {
+                "words": (real, states),
+                "cls": (real, ["batch", 4]),
+                "word_mask": word_mask,
+                "heads": word_integers,
+                "labels": word_integers,
+            },
+            {"nodes": states},
+            {"last_axis": [-1], "share": np.float32(0.25), "silence": 0},
+            [
+                ("Unsqueeze", "heads last_axis", "places"),
+                ("GatherND", "words places", "of_heads", {"batch_dims": 1}),
+                ("Greater", "labels silence", "spoken"),
+                ("Cast", "spoken", "volume", {"to": real}),
+                ("Unsqueeze", "volume last_axis", "volume_column"),
+                ("Mul", "of_heads volume_column", "heard"),
+                ("Mul", "heard share", "message"),
+                ("Add", "words message", "both"),
+                ("Cast", "word_mask", "mask", {"to": real}),
+                ("Unsqueeze", "mask last_axis", "mask_column"),
+                ("Mul", "both mask_column", "nodes"),
+            ],
+        ),
+        "entities": _model(
+            {"nodes": (real, states), "word_mask": word_mask},
+            {"entity_logits": ["batch", "words", 2, 4]},
+            {
+                "one_word": np.stack([none, 4 * PERSON, 4 * PLACE, none], 1),
+                "first_of_two": np.stack([none, none, none, 8 * PLACE], 1),
+                "second_of_two": np.stack([none, none, none, 8 * NUMBER], 1),
+                "one_bias": np.float32([0, -2, -2, NEVER]),
+                "two_bias": np.float32([0, NEVER, NEVER, -13]),
+                "word_axis": [1],
+                "one": [1],
+                "end": [1 << 40],
+                "one_after": [0, 1],
+                "width_axis": [2],
+            },
+            [
+                ("MatMul", "nodes one_word", "one_scores"),
+                ("Add", "one_scores one_bias", "one_logits"),
+                ("Pad", "nodes one_after  word_axis", "longer"),
+                ("Slice", "longer one end word_axis", "next"),
+                ("MatMul", "nodes first_of_two", "first"),
+                ("MatMul", "next second_of_two", "second"),
+                ("Add", "first second", "two_scores"),
+                ("Add", "two_scores two_bias", "two_logits"),
+                ("Unsqueeze", "one_logits width_axis", "one_row"),
+                ("Unsqueeze", "two_logits width_axis", "two_row"),
+                ("Concat", "one_row two_row", "entity_logits", {"axis": 2}),
+            ],
+        ),
+        "relations": _model(
+            {
+                "nodes": (real, states),
+                "word_mask": word_mask,
+                "spans": (integer, ["spans", 3]),
+                "pairs": (integer, ["pairs", 2]),
+            },
+            {"relation_logits": ["pairs", 2], "triggers": ["pairs", "words"]},
+            {
+                "of_head": np.stack([4 * PERSON, 4 * PERSON], 1),
+                "of_tail": np.stack([4 * PLACE, 4 * PERSON], 1),
+                "bias": np.float32(-7),
+                "verb": VERB,
+                "sentence_and_first": [0, 1],
+                "zero": 0,
+                "one": 1,
+            },
+            [
+                ("Gather", "spans sentence_and_first", "first_words", {"axis": 1}),
+                ("GatherND", "nodes first_words", "pooled"),
+                ("MatMul", "pooled of_head", "head_scores"),
+                ("MatMul", "pooled of_tail", "tail_scores"),
+                ("Gather", "pairs zero", "head", {"axis": 1}),
+                ("Gather", "pairs one", "tail", {"axis": 1}),
+                ("Gather", "head_scores head", "from_head"),
+                ("Gather", "tail_scores tail", "from_tail"),
+                ("Add", "from_head from_tail", "both"),
+                ("Add", "both bias", "relation_logits"),
+                ("Gather", "spans zero", "sentence", {"axis": 1}),
+                ("Gather", "sentence head", "of_pair"),
+                ("MatMul", "nodes verb", "weights"),
+                ("Cast", "word_mask", "mask", {"to": real}),
+                ("Mul", "weights mask", "masked"),
+                ("Gather", "masked of_pair", "triggers"),
             ],
         ),
     }
+
+
+def write_bundle(folder: Path) -> Path:
+    """Write the tiny bundle into a new folder."""
+    folder.mkdir()
+    for name, content in subgraphs().items():
+        (folder / f"{name}.onnx").write_bytes(content)
+    (folder / "tokenizer.json").write_text(bert_like().to_str())
+    manifest = Manifest(
+        schema_version=SCHEMA_VERSION,
+        created_by="a test",
+        labels=LABELS,
+        sizes=Sizes(hidden=4, max_span=2, max_subwords=80, max_words=24),
+        decoding=Decoding(relation_threshold=0.5, overlap=False),
+        parser=ParserNote(name="chain"),
+        encoder="tiny",
+        precision="fp32",
+        opset=18,
+        licence="CC0-1.0",
+        provenance={},
+        parity={},
+        files={path.name: file_entry(path) for path in sorted(folder.iterdir())},
+    )
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    return folder
+
+
+def file_entry(path: Path) -> File:
+    """What a manifest says of a file."""
+    content = path.read_bytes()
+    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle's folder, which no test may change."""
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def own_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle to damage."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "own"))
+
+
+@pytest.fixture
+def edit_manifest(own_bundle: Path) -> Callable[[Callable[[Any], object]], None]:
+    """Change the manifest of :func:`own_bundle`, given as JSON values."""
+
+    def edit(change: Callable[[Any], object]) -> None:
+        path = own_bundle / "manifest.json"
+        content = json.loads(path.read_bytes())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return edit
+
+
+@pytest.fixture(scope="session")
+def chain_parser() -> ChainParser:
+    return ChainParser()
+
+
+@pytest.fixture(scope="session")
+def word_pieces() -> Tokenizer:
+    """The tokenizer of the tiny bundle: single characters, cased; other characters are unknown."""
+    return bert_like()

@@ -87,7 +87,7 @@ def test_text_without_a_terminal_is_marked_and_has_no_codes() -> None:
     assert lines[0] == "[Lee Harvey Oswald]Peop was *shot* by [Jack Ruby]Peop."
     assert lines[-1] == "He ran."
     assert lines[2].split() == ["Head", "Relation", "Tail", "Score", "Triggers"]
-    assert " ".join(lines[4].split()) == "Jack Ruby (Peop) Kill Lee Harvey Oswald (Peop) 0.93 shot 0.41"
+    assert " ".join(lines[4].split()) == "Jack Ruby (Peop) Kill Lee Harvey Oswald (Peop) 0.93 shot"
     assert "\x1b" not in shown(SHOT)
 
 

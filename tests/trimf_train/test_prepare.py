@@ -271,8 +271,13 @@ def test_parser_that_loses_a_sentence_is_refused(data: Path, tmp_path: Path) -> 
 
 def test_output_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be written"):
-        run(data, tmp_path / "no" / "out")
+        run(data, data / "out")
     assert names(tmp_path) == {"data.json"}
+
+
+def test_the_folder_of_the_output_is_made(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path / "new" / "deep" / "out")
+    assert (tmp_path / "new" / "deep" / "out").exists()
 
 
 @pytest.mark.parametrize("option", ["max_span", "batch_size"])

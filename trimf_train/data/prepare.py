@@ -101,7 +101,7 @@ def prepare(
 
     Args:
         input: A data file in any format of :mod:`trimf_train.data.readers`.
-        output: The file to write; its folder must exist.
+        output: The file to write; its folder is made where it does not exist.
         parser: Gives heads and labels for lists of words.
         format: The input's format, or None to recognise it.
         max_span: Entities longer than this many words are counted in the statistics (and kept).
@@ -174,6 +174,7 @@ def _done_before(output: Path, source: Source, sentences: Iterator[Sentence], to
 
 def _begin(output: Path, source: Source) -> None:
     with _writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
         # The empty part file comes first: from here on, whatever happens, this output counts as unfinished.
         _part(output).write_bytes(b"")
         record = _record(output)

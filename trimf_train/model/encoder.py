@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
@@ -40,14 +41,16 @@ def load_encoder(name: str, dropout: float | None = None) -> nn.Module:
     """
     changes = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     try:
-        return _without_pooler(AutoModel.from_pretrained(locate(name), attn_implementation="sdpa", **changes))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"encoder {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        encoder = AutoModel.from_pretrained(locate(name), trust_remote_code=False, **changes)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ConfigError(f"encoder {name!r} cannot be loaded: {_first_line(error)}") from error
+    return _finished(encoder)
 
 
 def build_encoder(folder: Path) -> nn.Module:
     """An untrained encoder of the shape described by ``folder``/config.json; weights come from a checkpoint."""
-    return _without_pooler(AutoModel.from_config(AutoConfig.from_pretrained(folder), attn_implementation="sdpa"))
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return _finished(AutoModel.from_config(config, trust_remote_code=False))
 
 
 def load_tokenizer(name: str) -> Any:
@@ -57,9 +60,11 @@ def load_tokenizer(name: str) -> Any:
         ConfigError: there is none, or only a slow one.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(name), use_fast=True, add_prefix_space=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate(name), use_fast=True, add_prefix_space=True, trust_remote_code=False
+        )
     except (OSError, ValueError) as error:
-        raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
         raise ConfigError(
             f"encoder {name!r} has no fast tokenizer (tokenizer.json); TriMF needs one to serve without it"
@@ -76,7 +81,12 @@ def max_positions(encoder: nn.Module) -> int:
     return positions if padding is None else positions - padding - 1
 
 
-def _without_pooler(encoder: nn.Module) -> nn.Module:
+def _finished(encoder: nn.Module) -> nn.Module:
+    """Without a pooler, and in float32 whatever the type it was stored in."""
     if hasattr(encoder, "pooler"):
         encoder.pooler = None
-    return encoder
+    return encoder.float()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

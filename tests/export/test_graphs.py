@@ -1,0 +1,201 @@
+"""The folded subgraphs against the literal model, and their ONNX files against the subgraphs."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimf.export.graphs import build
+from trimf.export.onnx import FORBIDDEN, convert, example_inputs
+from trimf.export.quantize import quantize, quantize_tables, weighted_products
+from trimf.runtime.backend import SUBGRAPHS
+from trimf_train.config import (
+    EncoderConfig,
+    FlowConfig,
+    FlowSwitches,
+    ModelConfig,
+    SpanConfig,
+    SyntaxConfig,
+)
+
+SPAN = SpanConfig(max_width=3, width_dim=2)
+WINDOW = EncoderConfig(max_words=40)
+VARIANTS = {
+    "default": {},
+    "bases": {"syntax": SyntaxConfig(bases=2)},
+    "inverse": {"syntax": SyntaxConfig(inverse=True)},
+    "inverse bases": {"syntax": SyntaxConfig(inverse=True, bases=2)},
+    "add": {"flow": FlowConfig(residual="add")},
+    "as printed": {"flow": FlowConfig(residual="none")},
+    "one memory a level": {
+        "flow": FlowConfig(subword=FlowSwitches(entity=False), word=FlowSwitches(relation=False)),
+    },
+    "no flow": {
+        "flow": FlowConfig(
+            subword=FlowSwitches(entity=False, relation=False), word=FlowSwitches(entity=False, relation=False)
+        )
+    },
+    "cls": {"span": SpanConfig(max_width=3, width_dim=2, context="cls")},
+    "concat": {"context": "concat"},
+    "no trigger": {"trigger": False},
+    **{name: {"fusion": name} for name in ("mean", "sum", "max", "syntactic", "semantic", "none")},
+}
+
+
+def config(variant):
+    return ModelConfig(**{"span": SPAN, "encoder": WINDOW, **VARIANTS[variant]})
+
+
+def close(left, right):
+    np.testing.assert_allclose(np.asarray(left), np.asarray(right), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+@pytest.mark.parametrize("variant", VARIANTS)
+@settings(max_examples=8, deadline=None)
+@given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
+def test_folded_subgraphs_equal_the_model(build_model, build_inputs, variant, stage, lengths, seed):
+    model = build_model(config(variant), seed=seed)
+    graphs = build(model, stage)
+    inputs = build_inputs(lengths, seed=seed)
+    with torch.no_grad():
+        words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
+        got_words, got_cls = graphs["encoder"](inputs.input_ids, inputs.attention_mask, inputs.pieces)
+        mask = inputs.word_mask
+        close(got_words[mask], words[mask])
+        close(got_cls, cls)
+        nodes = model.fuse(words, cls, mask, inputs.heads, inputs.labels)
+        close(graphs["fusion"](words, cls, mask, inputs.heads, inputs.labels)[mask], nodes[mask])
+        expected = model.entity_logits(nodes, cls)
+        got = graphs["entities"](*({"nodes": nodes, "cls": cls}[name] for name in graphs["entities"].inputs))
+        for row, length in enumerate(lengths):
+            for first in range(length):
+                widths = min(SPAN.max_width, length - first)
+                close(got[row, first, :widths], expected[row, first, :widths])
+        if len(inputs.pairs):
+            logits, triggers = model.relation_logits(nodes, mask, inputs.entities, inputs.pairs, stage)
+            got_logits, got_triggers = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs)
+            close(got_logits, logits)
+            close(got_triggers, triggers)
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint):
+    """The four subgraphs of a tiny BERT as modules and as ONNX."""
+    model = tiny_checkpoint.model.eval()
+    model.encoder.set_attn_implementation("eager")
+    modules = build(model, 2)
+    examples = example_inputs(model.width, torch.Generator().manual_seed(0))
+    examples["input_ids"] %= 30
+    return modules, {name: convert(module, examples) for name, module in modules.items()}, model
+
+
+def sized_inputs(width, size, subwords, words, spans, pairs, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def numbers(high, *shape):
+        return torch.randint(high, shape, generator=generator)
+
+    first = numbers(words, spans)
+    last = torch.minimum(first + numbers(3, spans), torch.tensor(words - 1))
+    sentence = torch.sort(numbers(size, spans)).values
+    return {
+        "input_ids": numbers(30, size, subwords),
+        "attention_mask": (torch.arange(subwords) < 1 + numbers(subwords, size, 1)).long(),
+        "pieces": numbers(subwords, size, words, 2),
+        "words": torch.randn(size, words, width, generator=generator),
+        "cls": torch.randn(size, width, generator=generator),
+        "word_mask": torch.arange(words) < 1 + numbers(words, size, 1),
+        "heads": numbers(words, size, words),
+        "labels": numbers(2, size, words),
+        "nodes": torch.randn(size, words, width, generator=generator),
+        "spans": torch.stack([sentence, first, last], 1),
+        "pairs": numbers(spans, pairs, 2),
+    }
+
+
+@pytest.mark.parametrize("name", SUBGRAPHS)
+@pytest.mark.parametrize(
+    "sizes", [(1, 3, 1, 1, 1), (1, 40, 30, 5, 20), (4, 17, 9, 6, 2), (7, 12, 33, 3, 3), (2, 64, 40, 9, 72)]
+)
+def test_onnx_equals_the_module_at_any_size(exported, name, sizes):
+    modules, models, model = exported
+    inputs = sized_inputs(model.width, *sizes)
+    session = onnxruntime.InferenceSession(models[name].SerializeToString(), providers=["CPUExecutionProvider"])
+    assert tuple(entry.name for entry in session.get_inputs()) == modules[name].inputs
+    with torch.no_grad():
+        expected = modules[name](*(inputs[key] for key in modules[name].inputs))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    got = session.run(list(modules[name].outputs), {key: inputs[key].numpy() for key in modules[name].inputs})
+    for left, right in zip(got, expected, strict=True):
+        close(left, right)
+
+
+@pytest.mark.parametrize("name", SUBGRAPHS)
+def test_onnx_is_plain_and_names_no_machine(exported, name):
+    _, models, _ = exported
+    model = models[name]
+    assert not {node.op_type for node in model.graph.node} & FORBIDDEN
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert next(entry.version for entry in model.opset_import if entry.domain == "") >= 18
+    content = model.SerializeToString()
+    for trace in (b".py", b"site-packages", b"/home", b"torch.nn"):
+        assert trace not in content
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param in {"batch", "spans", "pairs"}
+
+
+@pytest.fixture(scope="module")
+def int8(exported):
+    _, models, model = exported
+    calibration = [
+        {key: value.numpy() for key, value in sized_inputs(model.width, 1, 20, 9, 2, 2, seed).items()}
+        for seed in range(8)
+    ]
+    names = ("input_ids", "attention_mask", "pieces")
+    return quantize(models["encoder"], [{key: one[key] for key in names} for one in calibration])
+
+
+def test_int8_quantises_every_product_with_a_constant(exported, int8):
+    _, models, _ = exported
+    assert weighted_products(models["encoder"])
+    assert not weighted_products(int8)
+    assert {node.op_type for node in int8.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
+
+
+def test_int8_does_not_depend_on_the_batch(exported, int8):
+    _, _, model = exported
+    session = onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {key: value.numpy() for key, value in sized_inputs(model.width, 6, 20, 9, 2, 2).items()}
+    names = ("input_ids", "attention_mask", "pieces")
+    (together, *_) = session.run(None, {key: inputs[key] for key in names})
+    for row in range(6):
+        (alone, *_) = session.run(None, {key: inputs[key][row : row + 1] for key in names})
+        np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-5)
+
+
+def test_tables_keep_their_rows_within_a_step_of_their_scale():
+    generator = np.random.default_rng(0)
+    table = generator.normal(size=(3000, 96)).astype(np.float32) * generator.uniform(0, 50, (3000, 1)).astype(np.float32)
+    table[7] = 0
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Gather", ["table", "ids"], ["rows"], "gather")],
+        "tables",
+        [onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["n"])],
+        [onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 96])],
+        [onnx.numpy_helper.from_array(table, "table")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    before = model.ByteSize()
+    quantize_tables(model)
+    assert model.ByteSize() < 0.3 * before
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids = generator.integers(0, 3000, 500)
+    (rows,) = session.run(None, {"ids": ids})
+    step = np.abs(table[ids]).max(-1, keepdims=True) / 127
+    assert (np.abs(rows - table[ids]) <= 0.5001 * step + 1e-9).all()

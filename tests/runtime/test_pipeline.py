@@ -1,0 +1,346 @@
+"""The pipeline over made-up subgraphs in numpy: the batch, the order and the blocks change nothing.
+
+All states are small integers, so every sum is exact and results can be compared with ``==``. The subgraphs heed masks
+as real ones must, and fill what lies outside them with loud numbers.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from trimf.runtime import pipeline as pipeline_module
+from trimf.runtime.decode import EntitySpan, Found, without_overlap
+from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
+from trimf.runtime.subwords import SubwordTokenizer
+
+SPAN = 3
+LOUD = 1000
+SETTINGS = Settings({"up": 1, "down": 2}, frozenset({1}), 0.5, True, 40, 12)
+DRAW = np.random.default_rng(7)
+TABLE = DRAW.integers(0, 4, (300, 5)).astype(np.float64)
+ENTITY = DRAW.integers(-2, 3, (5, 3)).astype(np.float64)
+HEAD, TAIL, BETWEEN = (DRAW.integers(-2, 3, (5, 2)).astype(np.float64) for _ in range(3))
+WORDS = ["Ann", "b", "C3", "x", ",", "9", "zebra", "Q", "met", "🎉", "", "\u200b", "Bob's", "y" * 70]
+
+
+class Encoder:
+    inputs = ("input_ids", "attention_mask", "pieces")
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        states = np.where(arrays["attention_mask"][..., None] > 0, TABLE[arrays["input_ids"]], LOUD)
+        rows = np.arange(len(states))[:, None, None]
+        return {"words": states[rows, arrays["pieces"]].max(2), "cls": states[:, 0]}
+
+    def close(self) -> None:
+        pass
+
+
+class Fusion(Encoder):
+    """Each word hears its head; with ``far`` also the whole sentence."""
+
+    inputs = ("words", "word_mask", "heads", "labels")
+
+    def __init__(self, far: bool) -> None:
+        self.far = far
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        words, mask = arrays["words"], arrays["word_mask"][..., None]
+        rows = np.arange(len(words))[:, None]
+        nodes = words + words[rows, arrays["heads"]] * arrays["labels"][..., None]
+        if self.far:
+            nodes = 2 * nodes - np.where(mask, words, -LOUD).max(1, keepdims=True)
+        return {"nodes": np.where(mask, nodes, LOUD)}
+
+
+class Entities(Encoder):
+    inputs = ("nodes",)
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        nodes = arrays["nodes"]
+        padded = np.pad(nodes, ((0, 0), (0, SPAN - 1), (0, 0)), constant_values=LOUD)
+        shifted = [padded[:, width : width + nodes.shape[1]] for width in range(SPAN)]
+        return {"entity_logits": np.maximum.accumulate(np.stack(shifted, 2), 2) @ ENTITY}
+
+
+class Relations(Encoder):
+    inputs = ("nodes", "word_mask", "spans", "pairs")
+
+    def __init__(self) -> None:
+        self.blocks: list[int] = []
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        nodes, mask, spans, pairs = (arrays[name] for name in self.inputs)
+        self.blocks.append(len(pairs))
+        logits, triggers = [], []
+        for head, tail in pairs:
+            row, first, last = spans[head]
+            assert spans[tail][0] == row
+            logits.append(pair_logits(nodes[row], (first, last + 1), (spans[tail][1], spans[tail][2] + 1)))
+            triggers.append(np.where(mask[row], nodes[row] @ nodes[row, first], LOUD))
+        return {"relation_logits": np.array(logits), "triggers": np.array(triggers)}
+
+
+def pair_logits(nodes: np.ndarray, head: tuple[int, int], tail: tuple[int, int]) -> np.ndarray:
+    between = nodes[min(head[1], tail[1]) : max(head[0], tail[0])]
+    context = between.max(0) if len(between) else np.zeros(5)
+    # Small enough that no two of them have one sigmoid.
+    return (nodes[slice(*head)].max(0) @ HEAD + nodes[slice(*tail)].max(0) @ TAIL + context @ BETWEEN) / 32
+
+
+def make_pipeline(word_pieces: Tokenizer, far: bool = True, **changes: Any) -> Pipeline:
+    graphs = {"encoder": Encoder(), "fusion": Fusion(far), "entities": Entities(), "relations": Relations()}
+    return Pipeline(graphs, SubwordTokenizer(word_pieces, "x"), SETTINGS._replace(**changes))
+
+
+@pytest.fixture
+def pipeline(word_pieces: Tokenizer) -> Pipeline:
+    """Windows long enough for every sentence of these tests."""
+    return make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
+
+
+def sentence(words: Sequence[str], draw: random.Random) -> ParsedSentence:
+    heads = [draw.randrange(len(words)) for _ in words]
+    return ParsedSentence(words, heads, draw.choices(["up", "down", "other"], k=len(words)))
+
+
+def some_sentences(count: int, longest: int, seed: int = 0) -> list[ParsedSentence]:
+    draw = random.Random(seed)
+    return [sentence(draw.choices(WORDS, k=draw.randint(0, longest)), draw) for _ in range(count)]
+
+
+def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
+    """One sentence by definition: no batch, no padding, no blocks, no windows."""
+    words, heads, labels = parsed
+    if not words:
+        return Found([], [])
+    (subwords,) = pipeline.tokenizer.encode([words])
+    states = np.array(
+        [TABLE[subwords.ids[i : j + 1]].max(0) for i, j in zip(subwords.first, subwords.last, strict=True)]
+    )
+    numbers = [
+        0 if head == word else SETTINGS.dependencies.get(label, 0)
+        for word, (head, label) in enumerate(zip(heads, labels, strict=True))
+    ]
+    nodes = states + states[list(heads)] * np.array(numbers)[:, None]
+    fusion = pipeline.graphs["fusion"]
+    assert isinstance(fusion, Fusion)
+    if fusion.far:
+        nodes = 2 * nodes - states.max(0)
+    entities = []
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + SPAN, len(words)) + 1):
+            scores = nodes[start:end].max(0) @ ENTITY
+            if scores.argmax():
+                share = np.exp(scores - scores.max())
+                entities.append(EntitySpan(start, end, int(scores.argmax()) - 1, share.max() / share.sum()))
+    if not pipeline.settings.overlap:
+        entities = without_overlap(entities)
+    best: dict[tuple[int, int, int], Any] = {}
+    for i, head in enumerate(entities):
+        for j, tail in enumerate(entities):
+            logits = pair_logits(nodes, head[:2], tail[:2])
+            for label in np.flatnonzero(logits > 0).tolist() if i != j else []:
+                key = (min(i, j), max(i, j), label) if label in SETTINGS.symmetric else (i, j, label)
+                if key not in best or logits[label] > best[key][0]:
+                    best[key] = logits[label], nodes @ nodes[head.start]
+    return Found(entities, [(*key, *best[key]) for key in sorted(best)])  # type: ignore[misc]
+
+
+def check_truth(result: Result, expected: Found) -> None:
+    assert [span[:3] for span in result.found.entities] == [span[:3] for span in expected.entities]
+    assert [span.score for span in result.found.entities] == pytest.approx([span.score for span in expected.entities])
+    assert len(result.found.relations) == len(expected.relations)
+    for relation, (head, tail, label, logit, weights) in zip(result.found.relations, expected.relations, strict=True):
+        assert relation[:3] == (head, tail, label)
+        assert relation.score == pytest.approx(1 / (1 + np.exp(-logit)))
+        assert relation.triggers.tolist() == list(weights)
+
+
+def plain(results: list[Result]) -> list[Any]:
+    """Results as values that ``==`` can compare."""
+    return [
+        (
+            result.found.entities,
+            [(*relation[:4], relation.first, relation.triggers.tolist()) for relation in result.found.relations],
+            result.unknown,
+            result.windows,
+        )
+        for result in results
+    ]
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_results_are_those_of_the_definition(word_pieces: Tokenizer, overlap: bool) -> None:
+    pipeline = make_pipeline(word_pieces, max_subwords=9999, max_words=9999, overlap=overlap)
+    sentences = some_sentences(40, 12)
+    results = pipeline.run(sentences)
+    for parsed, result in zip(sentences, results, strict=True):
+        check_truth(result, truth(pipeline, parsed))
+    assert sum(len(result.found.relations) for result in results) > 100
+
+
+@pytest.mark.parametrize("windowed", [False, True])
+@pytest.mark.parametrize("batch_size", [2, 3, 8, 1000])
+def test_the_batch_changes_nothing(word_pieces: Tokenizer, batch_size: int, windowed: bool) -> None:
+    changes = {} if windowed else {"max_subwords": 9999, "max_words": 9999}
+    pipeline = make_pipeline(word_pieces, **changes)
+    sentences = some_sentences(24, 16, seed=1)
+    alone = [pipeline.run([parsed])[0] for parsed in sentences]
+    assert max(result.windows for result in alone) > 1 or not windowed
+    assert plain(pipeline.run(sentences, 1)) == plain(alone)
+    assert plain(pipeline.run(sentences, batch_size)) == plain(alone)
+    assert plain(pipeline.run(sentences[::-1], batch_size)) == plain(alone[::-1])
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_any_sentences(word_pieces: Tokenizer, data: st.DataObject) -> None:
+    words = st.lists(st.sampled_from(WORDS), max_size=8)
+    draw = random.Random(data.draw(st.integers(0, 99)))
+    sentences = [sentence(one, draw) for one in data.draw(st.lists(words, max_size=4))]
+    pipeline = make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
+    for parsed, result in zip(sentences, pipeline.run(sentences), strict=True):
+        check_truth(result, truth(pipeline, parsed))
+
+
+def test_no_sentence_and_no_word(pipeline: Pipeline) -> None:
+    assert pipeline.run([]) == []
+    empty = ParsedSentence([], [], [])
+    nothing = Result(Found([], []), (), 0)
+    assert pipeline.run([empty]) == [nothing]
+    full = some_sentences(1, 5, seed=3)[0]
+    assert plain(pipeline.run([empty, full, empty])) == plain([nothing, pipeline.run([full])[0], nothing])
+
+
+def test_one_word(pipeline: Pipeline) -> None:
+    for word in WORDS:
+        parsed = ParsedSentence([word], [0], ["ROOT"])
+        (result,) = pipeline.run([parsed])
+        check_truth(result, truth(pipeline, parsed))
+        assert result.windows == 1
+        assert result.found.relations == []
+
+
+def test_unknown_words_are_told(pipeline: Pipeline) -> None:
+    parsed = ParsedSentence(["a", "", "b", "y" * 70], [0] * 4, ["up"] * 4)
+    assert [result.unknown for result in pipeline.run([parsed, parsed._replace(words=["a", "b", "c", "d"])])] == [
+        (1, 3),
+        (),
+    ]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+def test_blocks_of_pairs_change_nothing(pipeline: Pipeline, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sentences = some_sentences(8, 15, seed=4)
+    expected = plain(pipeline.run(sentences))
+    relations = pipeline.graphs["relations"]
+    assert isinstance(relations, Relations)
+    (pairs,) = relations.blocks
+    assert pairs > 200
+    relations.blocks.clear()
+    monkeypatch.setattr(pipeline_module, "MAX_PAIRS", limit)
+    assert plain(pipeline.run(sentences)) == expected
+    assert sum(relations.blocks) == pairs
+    assert max(relations.blocks) == limit
+
+
+def test_without_a_pair_the_relation_graph_does_not_run(pipeline: Pipeline) -> None:
+    one = next(word for word in WORDS if truth(pipeline, ParsedSentence([word], [0], ["up"])).entities)
+    parsed = ParsedSentence([one], [0], ["up"])
+    assert len(pipeline.run([parsed] * 5)) == 5
+    relations = pipeline.graphs["relations"]
+    assert isinstance(relations, Relations)
+    assert relations.blocks == []
+
+
+def test_the_threshold_is_exclusive(word_pieces: Tokenizer) -> None:
+    sentences = some_sentences(10, 8, seed=5)
+    scores = {
+        threshold: [
+            relation.score
+            for result in make_pipeline(word_pieces, max_words=99, max_subwords=999, relation_threshold=threshold).run(
+                sentences
+            )
+            for relation in result.found.relations
+        ]
+        for threshold in (0.25, 0.5, 0.6)
+    }
+    assert all(min(values) > threshold for threshold, values in scores.items())
+    assert len(scores[0.25]) > len(scores[0.5]) > len(scores[0.6]) > 0
+
+
+def test_a_sentence_longer_than_the_window(word_pieces: Tokenizer) -> None:
+    """With answers that depend on nothing far away, windows lose only relations between entities that share none."""
+    pipeline = make_pipeline(word_pieces, far=False, max_words=24, max_subwords=9999)
+    draw = random.Random(6)
+    words = draw.choices(WORDS, k=60)
+    chain = ParsedSentence(words, list(range(60)), ["ROOT"] * 60)
+    (result,) = pipeline.run([chain])
+    assert result.windows == 3
+    expected = truth(pipeline, chain)
+    ranges = [(0, 24), (18, 42), (36, 60)]
+    together = [
+        relation
+        for relation in expected.relations
+        if any(
+            all(start <= expected.entities[end].start and expected.entities[end].end <= stop for end in relation[:2])
+            for start, stop in ranges
+        )
+    ]
+    assert 0 < len(together) < len(expected.relations)
+    assert result.found.entities == expected.entities
+    assert [relation[:3] for relation in result.found.relations] == [relation[:3] for relation in together]
+    for relation, (*_, logit, weights) in zip(result.found.relations, together, strict=True):
+        assert relation.score == pytest.approx(1 / (1 + np.exp(-logit)))
+        stop = relation.first + len(relation.triggers)
+        assert (relation.first, stop) in ranges
+        assert relation.triggers.tolist() == list(weights[relation.first : stop])
+
+
+def test_windows_keep_within_the_limit_of_subwords(word_pieces: Tokenizer) -> None:
+    class Watching(Encoder):
+        longest = 0
+
+        def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+            self.longest = max(self.longest, arrays["input_ids"].shape[1])
+            return super().run(arrays)
+
+    for max_subwords in (66, 70, 100):
+        pipeline = make_pipeline(word_pieces, max_subwords=max_subwords)
+        watching = Watching()
+        pipeline.graphs = {**pipeline.graphs, "encoder": watching}
+        pipeline.run([sentence(["y" * 64, "a", "b" * 30] * 9, random.Random(0))])
+        assert 66 <= watching.longest <= max_subwords
+
+
+def test_an_arc_that_leaves_its_window_carries_no_message(word_pieces: Tokenizer) -> None:
+    words = ["met"] * 30
+    tree = ParsedSentence(words, [29] * 30, ["up"] * 30)
+    roots = tree._replace(heads=list(range(30)))
+    pipeline = make_pipeline(word_pieces, far=False, max_words=20, max_subwords=9999, overlap=True)
+    (hears,), (deaf,) = pipeline.run([tree]), pipeline.run([roots])
+    assert hears.windows == deaf.windows == 2
+    early = [[span for span in result.found.entities if span.end <= 15] for result in (hears, deaf)]
+    assert early[0] == early[1]
+
+
+@given(
+    st.lists(st.integers(1, 300), max_size=60),
+    st.integers(1, 40),
+    st.sampled_from([1, 64, 500, 4096]),
+)
+def test_batches(lengths: list[int], batch_size: int, most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline_module, "MAX_BATCH_SUBWORDS", most)
+        groups = list(batches(lengths, batch_size))
+    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
+    for group in groups:
+        assert 1 <= len(group) <= batch_size
+        assert len(group) * max(lengths[place] for place in group) <= most or len(group) == 1
+    assert [lengths[place] for group in groups for place in group] == sorted(lengths)

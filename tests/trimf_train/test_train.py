@@ -1,0 +1,395 @@
+"""Training runs of a tiny model: what they learn, write, survive and refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from trimf.runtime.errors import ConfigError, DataError
+from trimf.runtime.pipeline import ParsedSentence
+from trimf_train import checkpoint as checkpoints
+from trimf_train import inference
+from trimf_train import train as training
+from trimf_train.config import Config
+from trimf_train.data.prepared import encode
+from trimf_train.data.sentence import Sentence
+from trimf_train.train import train
+
+#: Whatever draws random numbers, drawing them.
+ROUGH = {"model": {"dropout": 0.3, "semantic": {"keep": 0.7}}}
+
+
+class KilledError(Exception):
+    """Raised in the middle of a run."""
+
+
+def lines(config: Config) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(config.output) / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps(config: Config) -> list[dict[str, Any]]:
+    return [line for line in lines(config) if line["type"] == "step"]
+
+
+def epochs(config: Config) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines(config) if line["type"] == "epoch"]
+
+
+def weights(config: Config) -> dict[str, torch.Tensor]:
+    return load_file(Path(config.output) / "best" / "model.safetensors")
+
+
+def same_weights(one: Config, other: Config) -> bool:
+    mine, yours = weights(one), weights(other)
+    return mine.keys() == yours.keys() and all(torch.equal(value, yours[name]) for name, value in mine.items())
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
+    """Make ``trimf_train.train``'s ``name`` raise when it is called for the ``count``-th time."""
+    original, calls = getattr(training, name), Counter[str]()
+
+    def raising(*args: Any, **kwargs: Any) -> Any:
+        calls[name] += 1
+        if calls[name] == count:
+            raise KilledError
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(training, name, raising)
+
+
+@pytest.fixture(scope="module")
+def whole(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Any]:
+    """A run that nothing disturbs, and the record it returns."""
+    config = configure_in(tmp_path_factory.mktemp("whole"), **ROUGH)
+    return config, train(config)
+
+
+def die(config: Config, name: str, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill(patch, name, count)
+        with pytest.raises(KilledError):
+            train(config)
+    assert not [path for path in Path(config.output).iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: list[Sentence]) -> None:
+    config = configure(
+        train={"head_lr": 1e-2, "negative_spans": 100, "stage1": {"epochs": 15}, "stage2": {"epochs": 15}},
+        model={"dropout": 0.1},
+    )
+    best = train(config, command="trimf train run.toml")
+    folder = Path(config.output)
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "config.json", "metrics.jsonl"]
+    assert msgspec.json.decode((folder / "config.json").read_bytes(), type=Config) == config
+
+    records = epochs(config)
+    assert [record["epoch"] for record in records] == list(range(1, 31))
+    assert [record["stage"] for record in records] == [1] * 15 + [2] * 15
+    assert records[-1]["entity_loss"] < 0.3 * records[0]["entity_loss"]
+    assert records[-1]["relation_loss"] < 0.5 * records[0]["relation_loss"]
+    each = steps(config)
+    assert [line["epoch"] for line in each] == [epoch for epoch in range(1, 31) for _ in range(3)]
+    assert all(math.isfinite(line["loss"]) for line in each)
+    rates = [line["lr"] for line in each]
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates.index(max(rates)) == 8
+    for record in records:
+        loss = sum(line["loss"] for line in each if line["epoch"] == record["epoch"]) / 3
+        assert record["entity_loss"] + record["relation_loss"] == pytest.approx(loss, abs=1e-5)
+
+    assert best["stage"] == 2
+    assert best["dev"]["relations"]["strict"]["micro"]["f1"] > 90
+    of_stage_two = [record["dev"]["relations"]["strict"]["micro"]["f1"] for record in records[15:]]
+    assert best["dev"]["relations"]["strict"]["micro"]["f1"] == max(of_stage_two)
+
+    model = checkpoints.load(folder / "best")
+    description = model.description
+    assert description.stage == 2
+    assert description.parser.name == "by-hand"
+    assert description.labels.symmetric == ("Know",)
+    assert description.provenance["epoch"] == best["epoch"]
+    assert description.provenance["dev"] == best["dev"]
+    assert description.provenance["command"] == "trimf train run.toml"
+    assert description.provenance["seed"] == 0
+    assert msgspec.convert(description.provenance["config"], Config) == config
+    found = inference.pipeline(model).run([ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences[:3]])
+    for sentence, result in zip(sentences, found, strict=False):
+        names = model.description.labels.entities
+        assert {(entity.start, entity.end, names[entity.label]) for entity in result.found.entities} == {
+            (entity.start, entity.end, entity.type) for entity in sentence.entities
+        }
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(
+    configure: Callable[..., Config], whole: tuple[Config, Any]
+) -> None:
+    again, other = configure("again", **ROUGH), configure("other", **ROUGH, seed=6)
+    train(again)
+    train(other)
+    assert same_weights(again, whole[0])
+    assert steps(again) == steps(whole[0])
+    assert not same_weights(other, whole[0])
+    assert steps(other)[0] != steps(whole[0])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("collate", 2),  # in the first epoch
+        ("collate", 7),  # at the first step of stage 2
+        ("collate", 12),  # at the last step
+        ("evaluate", 1),
+        ("evaluate", 3),
+        ("atomic_path", 1),  # while the fresh state is saved
+        ("atomic_path", 4),  # after the best epoch so far is, before the state of that epoch is
+    ],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    configure: Callable[..., Config], whole: tuple[Config, Any], name: str, count: int
+) -> None:
+    expected = whole[1]
+    killed = configure("killed", **ROUGH)
+    die(killed, name, count)
+    assert train(killed) == {**expected, "seconds": pytest.approx(expected["seconds"], abs=60)}
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+    assert epochs(killed) == epochs(whole[0])
+    assert not (Path(killed.output) / "state.pt").exists()
+
+
+def test_a_run_killed_more_than_once(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
+    killed = configure("killed", **ROUGH)
+    for count in (5, 5, 4):
+        die(killed, "collate", count)
+    train(killed)
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+
+
+@pytest.mark.parametrize("only", ["stage1", "stage2"])
+def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config], only: str) -> None:
+    left_out = {"stage1": "stage2", "stage2": "stage1"}[only]
+    undisturbed, killed = (configure(name, **ROUGH, train={left_out: {"epochs": 0}}) for name in ("whole", "killed"))
+    train(undisturbed)
+    die(killed, "atomic_path", 2)
+    assert (Path(killed.output) / "best").exists()
+    train(killed)
+    assert same_weights(undisturbed, killed)
+    assert steps(killed) == steps(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"train": {"gradient_accumulation": 2}}, {"model": {"memory": {"write": "sgd"}}}, {"data": {"dev": None}}],
+)
+def test_a_killed_run_with_options(configure: Callable[..., Config], options: dict[str, Any]) -> None:
+    undisturbed, killed = configure("whole", **options), configure("killed", **options)
+    train(undisturbed)
+    die(killed, "collate", 5)
+    train(killed)
+    assert same_weights(undisturbed, killed)
+    assert steps(killed) == steps(undisturbed)
+
+
+def test_accumulated_gradients_are_used_up_in_their_epoch(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three batches an epoch, two an update: the third is an update of its own, and the rate follows the updates."""
+    updates: list[int] = []
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *args: (updates.append(1), original(self, *args))[1], raising=True
+    )
+    config = configure(train={"gradient_accumulation": 2, "warmup": 0})
+    train(config)
+    assert len(updates) == 4 * 2
+    assert [line["lr"] for line in steps(config)][:4] == pytest.approx([2e-3, 2e-3, 2e-3 * 7 / 7, 2e-3 * 6 / 7])
+
+
+def test_another_configuration_in_the_same_folder(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 0}})
+    train(config)
+    before = weights(config)
+    other = msgspec.structs.replace(config, seed=1)
+    with pytest.raises(ConfigError, match="another configuration; use --restart"):
+        train(other)
+    assert all(torch.equal(value, before[name]) for name, value in weights(config).items())
+    train(other, restart=True)
+    assert not torch.equal(weights(config)["entity_weight"], before["entity_weight"])
+
+
+def test_a_finished_run(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
+    train(config)
+    first, steps_before = weights(config), steps(config)
+    with pytest.raises(ConfigError, match="finished run of this configuration; --restart"):
+        train(config)
+    train(config, restart=True)
+    assert all(torch.equal(value, first[name]) for name, value in weights(config).items())
+    assert steps(config) == steps_before
+
+
+def test_a_restart_forgets_a_killed_run(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
+    killed = configure("killed", **ROUGH)
+    die(killed, "collate", 8)
+    train(killed, restart=True)
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+
+
+@pytest.mark.parametrize(("stage", "left_out"), [(1, "stage2"), (2, "stage1")])
+def test_one_stage_alone(configure: Callable[..., Config], stage: int, left_out: str) -> None:
+    config = configure(train={left_out: {"epochs": 0}})
+    best = train(config)
+    assert [record["stage"] for record in epochs(config)] == [stage, stage]
+    assert best["stage"] == stage
+    assert checkpoints.load(Path(config.output) / "best").description.stage == stage
+    torch.manual_seed(config.seed)
+    model = checkpoints.load(Path(config.output) / "best").model
+    fresh = configure("fresh", train={"lr": 1e-30, left_out: {"epochs": 0}})
+    train(fresh)
+    start = weights(fresh)
+    moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, start[name])}
+    later = {"subword_flow", "word_flow", "trigger"}
+    assert moved >= {"encoder", "memory", "fusion", "entity_weight", "relation_weight"}
+    assert moved & later == (later if stage == 2 else set())
+
+
+@pytest.mark.parametrize("frozen", [(True, False), (True, True), (False, True)])
+def test_a_frozen_encoder_does_not_move(configure: Callable[..., Config], frozen: tuple[bool, bool]) -> None:
+    both = {f"stage{number}": {"freeze_encoder": value} for number, value in enumerate(frozen, 1)}
+    config = configure(train=both)
+    train(config)
+    start = checkpoints.create(
+        checkpoints.load(Path(config.output) / "best").description.labels,
+        config.model,
+        config.decode,
+        checkpoints.load(Path(config.output) / "best").description.parser,
+        {},
+    ).model.state_dict()
+    moved = any(
+        not torch.equal(value, start[name]) for name, value in weights(config).items() if name.startswith("encoder.")
+    )
+    assert moved == (not all(frozen))
+
+
+def test_without_dev_data_the_last_epoch_is_kept(configure: Callable[..., Config]) -> None:
+    config = configure(data={"dev": None})
+    best = train(config)
+    assert best["epoch"] == 4
+    assert "dev" not in best
+    assert checkpoints.load(Path(config.output) / "best").description.provenance["epoch"] == 4
+
+
+def test_bfloat16(configure: Callable[..., Config]) -> None:
+    config = configure(train={"precision": "bf16", "stage1": {"epochs": 1}, "stage2": {"epochs": 6}})
+    train(config)
+    assert {value.dtype for value in weights(config).values() if value.is_floating_point()} == {torch.float32}
+    records = epochs(config)
+    assert records[-1]["entity_loss"] < records[0]["entity_loss"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_half_precision_needs_a_gpu(configure: Callable[..., Config]) -> None:
+    config = configure(train={"precision": "fp16"})
+    with pytest.raises(ConfigError, match="use bf16 or fp32"):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+def test_half_precision_has_one_optimiser(configure: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match="bf16 or fp32 with 'sgd'"):
+        train(configure(train={"precision": "fp16"}, model={"memory": {"write": "sgd"}}))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(configure: Callable[..., Config]) -> None:
+    config = configure(train={"lr": 1e30, "clip": 1e30, "warmup": 0})
+    with pytest.raises(ConfigError, match=r"lower train\.lr"):
+        train(config)
+
+
+def test_long_sentences_are_left_out(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = 60
+    long = Sentence(["in"] * words, [], [], [0] * words, ["dep"] * words, "long")
+    path = tmp_path / "more.jsonl"
+    path.write_bytes(b"".join(encode(one) for one in [*sentences[:4], long]))
+    config = configure(data={"train": [str(path)]})
+    train(config)
+    assert len(steps(config)) == 4
+    assert "1 training sentences are longer" in capsys.readouterr().err
+
+    path.write_bytes(
+        encode(msgspec.structs.replace(long, entities=sentences[0].entities, relations=sentences[0].relations))
+    )
+    with pytest.raises(DataError, match="none of the 1 training sentences fits"):
+        train(configure("other", data={"train": [str(path)], "symmetric": []}))
+
+
+def test_several_files_are_one_training_set(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for path, part in zip(paths, (sentences[:5], sentences[5:]), strict=True):
+        path.write_bytes(b"".join(encode(one) for one in part))
+    whole, parts = configure("whole"), configure("parts", data={"train": [str(path) for path in paths]})
+    train(whole)
+    train(parts)
+    assert same_weights(whole, parts)
+
+
+@pytest.mark.parametrize("which", ["train", "dev"])
+def test_data_that_is_not_prepared(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, which: str
+) -> None:
+    path = tmp_path / "bare.jsonl"
+    bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in sentences]
+    path.write_bytes(b"".join(encode(one) for one in bare))
+    config = configure(data={which: [str(path)] if which == "train" else str(path)})
+    with pytest.raises(DataError, match=r"bare\.jsonl: sentence 's0' has no dependency parse; run `trimf prepare`"):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": []}, "0 entity"),
+        ({"train": ["/no/such/file.jsonl"]}, "/no/such/file.jsonl"),
+        ({"dev": "/no/such/file.jsonl"}, "/no/such/file.jsonl"),
+        ({"symmetric": ["Hate"]}, "Hate"),
+    ],
+)
+def test_data_that_cannot_be_used(configure: Callable[..., Config], changes: dict[str, Any], message: str) -> None:
+    config = configure(data=changes)
+    with pytest.raises(DataError, match=message):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+def test_the_parser_must_be_known(configure: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"set data\.parser"):
+        train(configure(data={"parser": None}))
+
+
+def test_labels_of_dev_that_training_has_not(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    """They cannot be found, so they count as missed."""
+    entities = [msgspec.structs.replace(one, type="New") for one in sentences[0].entities]
+    relations = [msgspec.structs.replace(one, type="NewToo") for one in sentences[0].relations]
+    path = tmp_path / "dev.jsonl"
+    path.write_bytes(encode(msgspec.structs.replace(sentences[0], entities=entities, relations=relations)))
+    best = train(configure(data={"dev": str(path)}))
+    assert best["dev"]["entities"]["micro"]["f1"] == 0
+    assert best["dev"]["entities"]["per_type"]["New"]["support"] == 2
