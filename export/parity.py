@@ -44,7 +44,7 @@ class Tap:
     """A subgraph that remembers the arrays of its first calls."""
 
     def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-        self.inputs = graph.inputs
+        self.inputs, self.outputs = graph.inputs, graph.outputs
         self._graph, self._calls = graph, calls
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

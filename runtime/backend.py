@@ -19,6 +19,10 @@ class Subgraph(Protocol):
 
     inputs: tuple[str, ...]
 
+    @property
+    def outputs(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Every output's name and shape; None where the size depends on the inputs."""
+
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output from arrays named as :attr:`inputs` (more may be given)."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 import msgspec
 
-from .backend import SUBGRAPHS, Backend
+from .backend import SUBGRAPHS, Backend, Subgraph
 from .errors import BundleError
 from .manifest import SCHEMA_VERSION, Manifest
 from .pipeline import Pipeline, Settings
@@ -87,12 +88,29 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
     """Load the bundle's subgraphs and tokenizer into an engine.
 
     Raises:
-        BundleError: a file is damaged.
+        BundleError: a file is damaged, or a subgraph has other sizes than the manifest says.
         BackendError: the engine cannot load a subgraph.
     """
     graphs = {name: backend.open(name, bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
+    _check_shapes(bundle, graphs)
     tokenizer = SubwordTokenizer.from_bytes(bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json")
     return Pipeline(graphs, tokenizer, bundle.settings)
+
+
+def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
+    sizes, labels = bundle.manifest.sizes, bundle.manifest.labels
+    stated = {
+        ("encoder", "words"): (None, None, sizes.hidden),
+        ("encoder", "cls"): (None, sizes.hidden),
+        ("fusion", "nodes"): (None, None, sizes.hidden),
+        ("entities", "entity_logits"): (None, None, sizes.max_span, len(labels.entities) + 1),
+        ("relations", "relation_logits"): (None, len(labels.relations)),
+        ("relations", "triggers"): (None, None),
+    }
+    for (name, output), shape in stated.items():
+        actual = graphs[name].outputs.get(output)
+        if actual != shape:
+            raise BundleError(f"{bundle.path}/{name}.onnx: {output} has shape {actual}, but the manifest says {shape}")
 
 
 def _manifest(path: Path) -> Manifest:
@@ -111,6 +129,10 @@ def _manifest(path: Path) -> Manifest:
         raise BundleError(f"{path}: not a bundle manifest: {' '.join(str(error).split())}") from error
     if stray := sorted(set(manifest.labels.symmetric) - set(manifest.labels.relations)):
         raise BundleError(f"{path}: labels.symmetric names {stray[0]!r}, which is no relation type of the model")
+    for kind in ("entities", "relations", "dependencies"):
+        names = getattr(manifest.labels, kind)
+        if len(set(names)) < len(names):
+            raise BundleError(f"{path}: labels.{kind} names a label twice")
     return manifest
 
 

@@ -68,6 +68,10 @@ class Extractor:
         Raises:
             InputError: a text is not a string or holds a lone surrogate, or ``batch_size`` is not positive.
         """
+        if isinstance(texts, str):
+            raise InputError(
+                f"stream() takes an iterable of texts, but got the string {texts!r:.60}; call the extractor"
+            )
         return self._extract((_Document(text, split(text)) for text in texts), batch_size)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32) -> Iterator[Extraction]:

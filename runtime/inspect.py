@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .bundle import Bundle
 
@@ -11,7 +13,7 @@ from .bundle import Bundle
 def describe(bundle: Bundle) -> Group:
     """Tables of what the bundle is and of the files it holds."""
     manifest = bundle.manifest
-    about = Table("", str(bundle.path), title="bundle", title_justify="left")
+    about = Table("", escape(str(bundle.path)), title="bundle", title_justify="left")
     extractions = manifest.parity.get("extractions", {})
     rows = {
         "made by": f"{manifest.created_by}, schema {manifest.schema_version}",
@@ -32,8 +34,8 @@ def describe(bundle: Bundle) -> Group:
         "licence": manifest.licence,
     }
     for name, value in rows.items():
-        about.add_row(name, value)
+        about.add_row(name, Text(value))
     files = Table("file", "bytes", "sha256", title="files", title_justify="left")
     for name, file in manifest.files.items():
-        files.add_row(name, f"{file.size:,}", file.sha256[:16] + "…")
+        files.add_row(Text(name), f"{file.size:,}", file.sha256[:16] + "…")
     return Group(about, files)

@@ -25,7 +25,10 @@ class OnnxSubgraph:
         self._session: onnxruntime.InferenceSession | None = session
         self._name = name
         self.inputs = tuple(entry.name for entry in session.get_inputs())
-        self._outputs = [entry.name for entry in session.get_outputs()]
+        self.outputs = {
+            entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
+            for entry in session.get_outputs()
+        }
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Compute every output, as numpy arrays.
@@ -36,8 +39,8 @@ class OnnxSubgraph:
         session = self._session
         if session is None:
             raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
-        values = session.run(self._outputs, {name: arrays[name] for name in self.inputs})
-        return dict(zip(self._outputs, values, strict=True))
+        values = session.run(list(self.outputs), {name: arrays[name] for name in self.inputs})
+        return dict(zip(self.outputs, values, strict=True))
 
     def close(self) -> None:
         """Free the session; a second time there is nothing left to free."""

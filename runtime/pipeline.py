@@ -9,7 +9,7 @@ import numpy as np
 
 from . import decode, features
 from .backend import Subgraph
-from .subwords import Subwords, SubwordTokenizer
+from .subwords import MAX_PIECES, Subwords, SubwordTokenizer
 from .windows import merge, windows
 
 #: Most padded subwords of one call of the encoder, and most pairs of one call of the relation classifier.
@@ -57,7 +57,8 @@ class Pipeline:
         """
         items: list[features.Item] = []
         ranges: list[list[tuple[int, int]]] = []
-        encoded = self.tokenizer.encode([sentence.words for sentence in sentences])
+        room = self.settings.max_subwords - self.tokenizer.specials
+        encoded = self.tokenizer.encode([sentence.words for sentence in sentences], min(MAX_PIECES, room))
         for sentence, subwords in zip(sentences, encoded, strict=True):
             spans = self._windows(subwords)
             ranges.append(spans)

@@ -82,8 +82,10 @@ class SubwordTokenizer:
                 return int(number)
         raise BundleError(f"{name}: the tokenizer has no unknown token (tried {', '.join(n for n in names if n)})")
 
-    def encode(self, sentences: Sequence[Sequence[str]]) -> list[Subwords]:
+    def encode(self, sentences: Sequence[Sequence[str]], max_pieces: int = MAX_PIECES) -> list[Subwords]:
         """Tokenise sentences of words; the result of one does not depend on the others.
+
+        A word of more than ``max_pieces`` subwords becomes the unknown token.
 
         Raises:
             InputError: a word is not a string, or holds a lone surrogate.
@@ -95,16 +97,16 @@ class SubwordTokenizer:
         except (TypeError, UnicodeEncodeError) as error:
             raise InputError(f"words must be strings of valid Unicode text: {error}") from error
         return [
-            self._assemble(len(sentence), encoding.ids, encoding.word_ids)
+            self._assemble(len(sentence), encoding.ids, encoding.word_ids, max_pieces)
             for sentence, encoding in zip(sentences, encodings, strict=True)
         ]
 
-    def _assemble(self, length: int, ids: list[int], word_ids: Sequence[int | None]) -> Subwords:
+    def _assemble(self, length: int, ids: list[int], word_ids: Sequence[int | None], max_pieces: int) -> Subwords:
         pieces = np.asarray(ids, np.int64)
         owner = np.asarray(word_ids, np.int64)
         counts = np.bincount(owner, minlength=length)
         unknown: tuple[int, ...] = ()
-        odd = (counts == 0) | (counts > MAX_PIECES)
+        odd = (counts == 0) | (counts > max_pieces)
         if odd.any():
             unknown = tuple(int(word) for word in np.flatnonzero(odd))
             keep = ~odd[owner]

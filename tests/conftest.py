@@ -1,10 +1,34 @@
-"""Shared fixtures: where the real data lies, and what it holds once prepared."""
+"""Tiny encoders of three families, a tiny data set, a tiny trained model, and the real data where it is."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import Tensor, nn
+from transformers import (
+    BertConfig,
+    BertModel,
+    MPNetConfig,
+    MPNetModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from trimf.runtime.labels import Labels
+from trimf.runtime.manifest import ParserNote
+from trimf_train.config import Config, DecodeConfig, ModelConfig
+from trimf_train.data.prepared import encode
+from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
+from trimf_train.model.trimf import Inputs, TriMF
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -32,3 +56,318 @@ def conll04_test(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) ->
     output = tmp_path_factory.mktemp("prepared") / "test.jsonl"
     prepare(shared_data / "conll04" / "test.json", output, parser, progress=False)
     return output
+
+
+PEOPLE = ("Alice", "Bob", "Carol", "Dave")
+PLACES = ("Paris", "Rome", "Oslo", "New York")
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _light() -> Iterator[None]:
+    """One thread; and what is imported is not looked through whenever training collects garbage."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
+class TableEncoder(nn.Module):
+    """An encoder that looks every subword up in a table."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, width)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        class Output:
+            last_hidden_state = self.table(input_ids)
+
+        return Output
+
+
+@pytest.fixture(scope="session")
+def build_model() -> Callable[..., TriMF]:
+    """A TriMF on a table of subword vectors, with memories strong enough to matter."""
+
+    def build(
+        config: ModelConfig, width: int = 6, entities: int = 2, relations: int = 3, dependencies: int = 3, seed: int = 0
+    ) -> TriMF:
+        torch.manual_seed(seed)
+        names = Labels(
+            tuple(f"E{k}" for k in range(entities)),
+            tuple(f"R{k}" for k in range(relations)),
+            tuple(f"d{k}" for k in range(dependencies)),
+        )
+        model = TriMF(TableEncoder(50, width), width, names, config)
+        with torch.no_grad():
+            model.memory.entity.normal_()
+            model.memory.relation.normal_()
+        return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def build_inputs() -> Callable[..., Inputs]:
+    """Random padded inputs for sentences of the given numbers of words, all spans and all pairs of some of them."""
+
+    def build(
+        lengths: Sequence[int],
+        seed: int = 0,
+        dependencies: int = 3,
+        max_width: int = 3,
+        words: int | None = None,
+        noise: int = 0,
+    ) -> Inputs:
+        """``words`` pads further than needed, ``noise`` is the subword that fills the padding."""
+        sentences = []
+        for place, length in enumerate(lengths):
+            generator = torch.Generator().manual_seed(seed * 1000 + place)
+            counts = torch.randint(1, 4, (length,), generator=generator)
+            ids = torch.randint(1, 49, (int(counts.sum()) + 2,), generator=generator)
+            heads = torch.randint(0, length, (length,), generator=generator)
+            labels = torch.randint(0, dependencies + 1, (length,), generator=generator)
+            own = torch.arange(length)
+            heads = torch.where(labels == 0, own, heads)
+            labels = torch.where(heads == own, 0, labels)
+            sentences.append((counts, ids, heads, labels))
+        size = len(lengths)
+        longest = max(max(lengths), words or 0)
+        extra = 0 if words is None else 3
+        tokens = max(len(ids) for _, ids, _, _ in sentences) + extra
+        input_ids = torch.full((size, tokens), noise)
+        attention_mask = torch.zeros(size, tokens, dtype=torch.long)
+        pieces = torch.zeros(size, longest, 3 + extra, dtype=torch.long)
+        word_mask = torch.zeros(size, longest, dtype=torch.bool)
+        all_heads = torch.zeros(size, longest, dtype=torch.long)
+        all_labels = torch.zeros(size, longest, dtype=torch.long)
+        spans, entities, pairs = [], [], []
+        for row, (counts, ids, heads, labels) in enumerate(sentences):
+            length = len(counts)
+            input_ids[row, : len(ids)] = ids
+            attention_mask[row, : len(ids)] = 1
+            begin = 1
+            for word, count in enumerate(counts.tolist()):
+                for step in range(pieces.shape[2]):
+                    pieces[row, word, step] = begin + min(step, count - 1)
+                begin += count
+            word_mask[row, :length] = True
+            all_heads[row, :length] = heads
+            all_labels[row, :length] = labels
+            every = [(i, j) for i in range(length) for j in range(i, length)]
+            spans += [(row, i, j) for i, j in every if j - i < max_width]
+            chosen = every[:: max(1, len(every) // 4)]
+            pairs += [
+                (len(entities) + i, len(entities) + j) for i in range(len(chosen)) for j in range(len(chosen)) if i != j
+            ]
+            entities += [(row, i, j) for i, j in chosen]
+        return Inputs(
+            input_ids,
+            attention_mask,
+            pieces,
+            word_mask,
+            all_heads,
+            all_labels,
+            torch.tensor(spans).reshape(-1, 3),
+            torch.tensor(entities).reshape(-1, 3),
+            torch.tensor(pairs, dtype=torch.long).reshape(-1, 2),
+        )
+
+    return build
+
+
+def _save(encoder: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    encoder.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _wordpiece(specials: dict[str, str]) -> Tokenizer:
+    """Lower-cased whole words of the data set, and letters for the rest; ``specials`` maps roles to tokens."""
+    names = [specials[role] for role in ("bos", "pad", "eos", "unk", "mask")]
+    words = sorted({part.lower() for name in PEOPLE + PLACES for part in name.split()} | {"lives", "in", "knows", "."})
+    pieces = [*names, *words, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
+    tokenizer = Tokenizer(models.WordPiece({piece: k for k, piece in enumerate(pieces)}, unk_token=specials["unk"]))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{specials['bos']} $A {specials['eos']}",
+        special_tokens=[(specials[role], tokenizer.token_to_id(specials[role])) for role in ("bos", "eos")],
+    )
+    return tokenizer
+
+
+def _byte_level() -> Tokenizer:
+    """Bytes, a few merges, and the special tokens of RoBERTa in their places."""
+    names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    symbols = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("i", "n"), ("Ġ", "in"), ("Ġ", "l"), ("o", "w")]
+    pieces = [*names, *symbols, *("".join(pair) for pair in merges)]
+    tokenizer = Tokenizer(models.BPE({piece: k for k, piece in enumerate(pieces)}, merges, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=True)
+    return tokenizer
+
+
+def _fast(tokenizer: Tokenizer, specials: dict[str, str]) -> PreTrainedTokenizerFast:
+    roles = {f"{role}_token": token for role, token in specials.items()}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, cls_token=specials["bos"], sep_token=specials["eos"], **roles
+    )
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Folders with a random encoder and its tokenizer, by family."""
+    root = tmp_path_factory.mktemp("encoders")
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    bert = {"bos": "[CLS]", "eos": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
+    other = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
+    wordpiece, mpnet, byte_level = _wordpiece(bert), _wordpiece(other), _byte_level()
+    torch.manual_seed(1)
+    _save(
+        BertModel(BertConfig(vocab_size=wordpiece.get_vocab_size(), max_position_embeddings=40, **shape)),
+        _fast(wordpiece, bert),
+        root / "bert",
+    )
+    _save(
+        MPNetModel(MPNetConfig(vocab_size=mpnet.get_vocab_size(), max_position_embeddings=42, pad_token_id=1, **shape)),
+        _fast(mpnet, other),
+        root / "mpnet",
+    )
+    _save(
+        RobertaModel(
+            RobertaConfig(
+                vocab_size=byte_level.get_vocab_size(),
+                max_position_embeddings=66,
+                pad_token_id=1,
+                bos_token_id=0,
+                eos_token_id=2,
+                type_vocab_size=1,
+                **shape,
+            )
+        ),
+        _fast(byte_level, other),
+        root / "roberta",
+    )
+    return {family: str(root / family) for family in ("bert", "mpnet", "roberta")}
+
+
+def _sentence(person: str, other: str, place: str, number: int) -> Sentence:
+    """ "PERSON lives in PLACE ." or "PERSON knows PERSON .", in turns."""
+    if number % 3 == 2:
+        tokens = [person, "knows", other, "."]
+        entities = [EntityMention("Peop", 0, 1), EntityMention("Peop", 2, 3)]
+        relations = [RelationMention("Know", 0, 1)]
+        heads, labels = [1, 1, 1, 1], ["nsubj", "ROOT", "dobj", "punct"]
+    else:
+        parts = place.split()
+        tokens = [person, "lives", "in", *parts, "."]
+        end = 3 + len(parts)
+        entities = [EntityMention("Peop", 0, 1), EntityMention("Loc", 3, end)]
+        relations = [RelationMention("Live_In", 0, 1)]
+        heads = [1, 1, 1, *([end - 1] * (len(parts) - 1)), 2, 1]
+        labels = ["nsubj", "ROOT", "prep", *(["compound"] * (len(parts) - 1)), "pobj", "punct"]
+    return Sentence(tokens, entities, relations, heads, labels, f"s{number}")
+
+
+@pytest.fixture(scope="session")
+def sentences() -> list[Sentence]:
+    """Twelve prepared sentences; Know is symmetric."""
+    return [_sentence(PEOPLE[k % 4], PEOPLE[(k + 1) % 4], PLACES[(k // 2) % 4], k) for k in range(12)]
+
+
+@pytest.fixture(scope="session")
+def names() -> Labels:
+    return Labels(
+        ("Loc", "Peop"), ("Know", "Live_In"), ("compound", "dobj", "nsubj", "pobj", "prep", "punct"), ("Know",)
+    )
+
+
+@pytest.fixture(scope="session")
+def configure_in(encoders: dict[str, str], sentences: list[Sentence]) -> Callable[..., Config]:
+    """A configuration of a tiny run inside a folder, where its data is put; keyword arguments replace tables of it."""
+
+    def build(folder: Path, output: str = "run", **tables: Any) -> Config:
+        data = folder / "train.jsonl"
+        data.write_bytes(b"".join(encode(sentence) for sentence in sentences))
+        values: dict[str, Any] = {
+            "data": {"train": [str(data)], "dev": str(data), "symmetric": ["Know"], "parser": "by-hand"},
+            "output": str(folder / output),
+            "model": {"encoder": {"name": encoders["bert"]}, "span": {"max_width": 3}},
+            "train": {
+                "batch_size": 4,
+                "lr": 2e-3,
+                "negative_spans": 4,
+                "stage1": {"epochs": 2},
+                "stage2": {"epochs": 2},
+            },
+        }
+        return msgspec.convert(_merge(values, tables), Config)
+
+    return build
+
+
+@pytest.fixture
+def configure(tmp_path: Path, configure_in: Callable[..., Config]) -> Callable[..., Config]:
+    """The same in a folder of the test's own."""
+
+    def build(output: str = "run", **tables: Any) -> Config:
+        return configure_in(tmp_path, output, **tables)
+
+    return build
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in changes.items():
+        merged[key] = _merge(values.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+@pytest.fixture
+def create(encoders: dict[str, str], names: Labels) -> Callable[..., Any]:
+    """A fresh checkpoint on one of the tiny encoders."""
+    from trimf_train import checkpoint
+
+    def build(family: str = "bert", seed: int = 3, **changes: Any) -> Any:
+        torch.manual_seed(seed)
+        encoder = {"name": encoders[family], **changes.pop("encoder", {})}
+        config = msgspec.convert({"encoder": encoder, "span": {"max_width": 3}, **changes}, ModelConfig)
+        built = checkpoint.create(names, config, DecodeConfig(), ParserNote(name="none", version=""), {})
+        with torch.no_grad():
+            built.model.memory.entity.normal_()
+            built.model.memory.relation.normal_()
+        return built
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def tiny_data(sentences: list[Sentence], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The twelve sentences as a prepared file."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.jsonl"
+    path.write_bytes(b"".join(encode(sentence) for sentence in sentences))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A tiny BERT trained for a few epochs on the twelve sentences: it finds most of them again."""
+    from trimf_train import checkpoint
+    from trimf_train.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+    return checkpoint.load(folder / "run" / "best")

@@ -15,7 +15,9 @@ SENTENCE = "Lee Harvey Oswald was shot by Jack Ruby in Dallas."
 
 
 def run(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "trimf.cli", *arguments], input=stdin, capture_output=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "trimf.cli", *arguments], input=stdin, capture_output=True, check=False
+    )
 
 
 def one_line(text: str) -> str:

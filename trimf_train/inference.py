@@ -29,6 +29,7 @@ class TorchSubgraph:
 
     def __init__(self, model: TriMF, name: str, stage: int) -> None:
         self.inputs = _INPUTS[name]
+        self.outputs: dict[str, tuple[int | None, ...]] = {}
         self._model, self._name, self._stage = model, name, stage
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -200,6 +200,20 @@ def test_a_killed_run_with_options(configure: Callable[..., Config], options: di
     assert steps(killed) == steps(undisturbed)
 
 
+def test_every_sentence_draws_for_itself_anew_each_epoch(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, drawn = training.collate, []
+
+    def listening(examples: Any, generators: Any, *counts: int) -> Any:
+        drawn.extend(str(generator.bit_generator.state) for generator in generators)
+        return original(examples, generators, *counts)
+
+    monkeypatch.setattr(training, "collate", listening)
+    train(configure())
+    assert len(drawn) == len(set(drawn)) == 4 * 12
+
+
 def test_accumulated_gradients_are_used_up_in_their_epoch(
     configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
