@@ -8,12 +8,11 @@ seed, the epoch and the sentence alone, so P processes learn what one process wi
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +21,39 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from trimf.runtime import features
-from trimf.runtime.errors import ConfigError, DataError
-from trimf.runtime.files import atomic_path
+from trimf.runtime.errors import ConfigError
 from trimf.runtime.manifest import ParserNote
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, labels
 from trimf_train.config import Config, StageConfig
 from trimf_train.data.prepare import source_of
-from trimf_train.data.readers import read_sentences
-from trimf_train.data.sentence import Sentence
 from trimf_train.evaluate import evaluate
+from trimf_train.loading import batches, global_batches, read_prepared, training_set
 from trimf_train.optimizer import freeze, optimizers, schedules
 from trimf_train.progress import Progress
-from trimf_train.sampling import Example, Targets, collate, example
+from trimf_train.run_folder import RunFolder
+from trimf_train.sampling import Example, Targets
 
-#: Global batches whose sentences are sorted by length together, so that a batch pads little.
-BUCKET = 16
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What every epoch needs; ``per_epoch`` counts batches."""
+
+    config: Config
+    accelerator: Accelerator
+    model: nn.Module
+    examples: list[Example]
+    rates: Sequence[Any]
+    folder: RunFolder
+    progress: Progress
+    per_epoch: int
 
 
 def train(config: Config, *, restart: bool = False, command: str = "") -> dict[str, Any]:
-    """Train as configured into ``config.output`` and return the best epoch's record.
+    """Train as configured into ``config.output`` and return the best epoch's record (empty on all but one process).
 
     The folder gets ``config.json`` (resolved), ``metrics.jsonl`` (one line a step and an epoch), ``best/`` (checkpoint
     of the best relation strict F1 on dev, in the last stage that has epochs; without dev data, the last epoch) and,
@@ -58,8 +66,8 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     """
     accelerator = _accelerator(config)
     torch.manual_seed(config.seed)
-    sentences = [sentence for path in config.data.train for sentence in _prepared(path)]
-    dev = list(_prepared(config.data.dev)) if config.data.dev else []
+    sentences = [sentence for path in config.data.train for sentence in read_prepared(path)]
+    dev = list(read_prepared(config.data.dev)) if config.data.dev else []
     names = labels.collect(sentences, config.data.symmetric)
     provenance = {
         "command": command,
@@ -69,16 +77,15 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     }
     checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
-    examples, skipped = _examples(sentences, checkpoint)
+    examples, skipped, unknown = training_set(sentences, checkpoint)
+    per_epoch = len(global_batches(examples, config, accelerator.num_processes, 0))
 
-    output = Path(config.output)
-    run = _Run(output, config, accelerator, restart)
+    folder = RunFolder(Path(config.output), config, accelerator, restart)
     stages = [number for number, stage in _stages(config) for _ in range(stage.epochs)]
-    per_epoch = len(_batches(examples, config, accelerator.num_processes, 0))
     steps = math.ceil(per_epoch / config.train.gradient_accumulation)
     chosen = optimizers(model, config)
     rates = schedules(chosen, steps * len(stages), config.train.warmup)
-    first = run.resume(model, chosen, rates)
+    first = folder.resume(model, chosen, rates)
 
     with Progress(accelerator.is_main_process, len(stages) * per_epoch, first * per_epoch) as progress:
         progress.say(
@@ -87,6 +94,9 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
         )
         if skipped:
             progress.say(f"{skipped} training sentences are longer than one window of the encoder and are left out")
+        if unknown:
+            progress.say(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
+        session = _Session(config, accelerator, model, examples, rates, folder, progress, per_epoch)
         current = 0
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
@@ -96,49 +106,56 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
                 wrapped = accelerator.prepare(model)
                 prepared = [accelerator.prepare(optimizer) for optimizer in chosen]
                 current = stage
-            wrapped.train()
-            torch.manual_seed(_seed(config.seed, epoch, accelerator.process_index))
-            started = time.monotonic()
-            total = torch.zeros(2)
-            for place, (inputs, targets) in enumerate(_epoch(examples, config, accelerator, epoch), 1):
-                updates = place % config.train.gradient_accumulation == 0 or place == per_epoch
-                accelerator.sync_gradients = updates
-                with nullcontext() if updates else accelerator.no_sync(wrapped):
-                    entity, relation = _losses(*wrapped(inputs, stage), targets, accelerator)
-                    loss = entity + config.train.relation_weight * relation
-                    accelerator.backward(loss)
-                    if updates:
-                        accelerator.clip_grad_norm_(model.parameters(), config.train.clip)
-                    for optimizer in prepared:
-                        optimizer.step()
-                        optimizer.zero_grad()
-                both = accelerator.reduce(torch.stack([entity.detach(), relation.detach()]), "mean").cpu()
-                if not torch.isfinite(both).all():
-                    raise ConfigError(f"loss is {both.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
-                total += both
-                rate = rates[0].get_last_lr()[-1]
-                run.record({"type": "step", "epoch": epoch + 1, "loss": round(float(both.sum()), 6), "lr": rate})
-                if updates:
-                    for schedule in rates:
-                        schedule.step()
-                progress.step(float(both.sum()), rate)
-            record = {
-                "type": "epoch",
-                "epoch": epoch + 1,
-                "stage": stage,
-                "entity_loss": float(total[0]) / per_epoch,
-                "relation_loss": float(total[1]) / per_epoch,
-                "seconds": round(time.monotonic() - started, 2),
-            }
+            record = _learn(session, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
                 if dev:
                     record["dev"] = evaluate(inference.pipeline(checkpoint, stage), names, dev)
-                run.finish_epoch(record, checkpoint, last_stage=stage == stages[-1])
-                run.save(model, chosen, rates)
+                folder.finish_epoch(record, checkpoint, last_stage=stage == stages[-1])
+                folder.save(model, chosen, rates)
                 progress.epoch(record)
             accelerator.wait_for_everyone()
-    run.close()
-    return run.best
+    folder.close()
+    return folder.best
+
+
+def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]) -> dict[str, Any]:
+    """One epoch; returns its record. Gradients that are still accumulating at its end are used in its last batch."""
+    config, accelerator = session.config, session.accelerator
+    wrapped.train()
+    torch.manual_seed(_seed(config.seed, epoch, accelerator.process_index))
+    started = time.monotonic()
+    total = torch.zeros(2)
+    mine = batches(session.examples, config, accelerator.num_processes, accelerator.process_index, epoch)
+    for place, pair in enumerate(mine, 1):
+        inputs, targets = (type(part)(*(value.to(accelerator.device) for value in part)) for part in pair)
+        updates = place % config.train.gradient_accumulation == 0 or place == session.per_epoch
+        accelerator.sync_gradients = updates
+        with nullcontext() if updates else accelerator.no_sync(wrapped):
+            entity, relation = _losses(*wrapped(inputs, stage), targets, accelerator)
+            accelerator.backward(entity + config.train.relation_weight * relation)
+            if updates:
+                accelerator.clip_grad_norm_(session.model.parameters(), config.train.clip)
+            for optimizer in prepared:
+                optimizer.step()
+                optimizer.zero_grad()
+        both = accelerator.reduce(torch.stack([entity.detach(), relation.detach()]), "mean").cpu()
+        if not torch.isfinite(both).all():
+            raise ConfigError(f"loss is {both.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
+        total += both
+        loss, rate = float(both.sum()), session.rates[0].get_last_lr()[-1]
+        session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": rate})
+        if updates:
+            for schedule in session.rates:
+                schedule.step()
+        session.progress.step(loss, rate)
+    return {
+        "type": "epoch",
+        "epoch": epoch + 1,
+        "stage": stage,
+        "entity_loss": float(total[0]) / session.per_epoch,
+        "relation_loss": float(total[1]) / session.per_epoch,
+        "seconds": round(time.monotonic() - started, 2),
+    }
 
 
 def _stages(config: Config) -> list[tuple[int, StageConfig]]:
@@ -160,15 +177,6 @@ def _accelerator(config: Config) -> Accelerator:
     )
 
 
-def _prepared(path: str) -> Iterator[Sentence]:
-    for sentence in read_sentences(path):
-        if sentence.heads is None:
-            raise DataError(
-                f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
-            )
-        yield sentence
-
-
 def _parser(config: Config) -> ParserNote:
     noted = source_of(config.data.train[0])
     if config.data.parser is None and noted is None:
@@ -181,56 +189,8 @@ def _fingerprints(paths: Sequence[str]) -> dict[str, str]:
     return {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
-def _examples(sentences: list[Sentence], checkpoint: checkpoints.Checkpoint) -> tuple[list[Example], int]:
-    settings = checkpoint.description.settings
-    tokenizer = inference.open_tokenizer(checkpoint.tokenizer_json)
-    encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
-    examples = []
-    for sentence, subwords in zip(sentences, encoded, strict=True):
-        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
-            continue
-        heads, numbers = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
-        item = features.Item(subwords, heads, numbers)
-        width = checkpoint.description.model.span.max_width
-        examples.append(example(sentence, item, checkpoint.description.labels, width))
-    if not examples:
-        raise DataError(
-            f"none of the {len(sentences)} training sentences fits the encoder's {settings.max_subwords} subwords"
-        )
-    return examples, len(sentences) - len(examples)
-
-
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _batches(examples: Sequence[Example], config: Config, processes: int, epoch: int) -> list[list[int]]:
-    """Global batches of one epoch: shuffled, sorted by length within a bucket, and the batches shuffled again."""
-    generator = np.random.default_rng([config.seed, epoch])
-    size = config.train.batch_size * processes
-    shuffled = generator.permutation(len(examples)).tolist()
-    batches = []
-    for start in range(0, len(shuffled), BUCKET * size):
-        bucket = sorted(
-            shuffled[start : start + BUCKET * size], key=lambda place: len(examples[place].item.subwords.ids)
-        )
-        batches += [bucket[place : place + size] for place in range(0, len(bucket), size)]
-    if len(batches) > 1 and len(batches[-1]) < processes:
-        batches[-2] += batches.pop()
-    return [batches[place] for place in generator.permutation(len(batches))]
-
-
-def _epoch(
-    examples: Sequence[Example], config: Config, accelerator: Accelerator, epoch: int
-) -> Iterator[tuple[Any, Targets]]:
-    for batch in _batches(examples, config, accelerator.num_processes, epoch):
-        mine = batch[accelerator.process_index :: accelerator.num_processes]
-        generators = [np.random.default_rng([config.seed, epoch, place]) for place in mine]
-        inputs, targets = collate(
-            [examples[place] for place in mine], generators, config.train.negative_spans, config.train.negative_pairs
-        )
-        device = accelerator.device
-        yield type(inputs)(*(value.to(device) for value in inputs)), Targets(*(value.to(device) for value in targets))
 
 
 def _losses(entity: Tensor, relation: Tensor, targets: Targets, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
@@ -243,99 +203,3 @@ def _losses(entity: Tensor, relation: Tensor, targets: Targets, accelerator: Acc
     of_spans = functional.cross_entropy(entity, targets.types, reduction="sum") / counts[0]
     of_pairs = functional.binary_cross_entropy_with_logits(relation, targets.relations, reduction="sum") / counts[1]
     return of_spans, of_pairs
-
-
-class _Run:
-    """The output folder of one training run; only the main process writes."""
-
-    def __init__(self, folder: Path, config: Config, accelerator: Accelerator, restart: bool) -> None:
-        self.folder, self.accelerator = folder, accelerator
-        self.best: dict[str, Any] = {}
-        self.epoch = 0
-        self._lines: list[str] = []
-        self._config = msgspec.json.format(msgspec.json.encode(config), indent=2)
-        self._state, metrics, resolved = folder / "state.pt", folder / "metrics.jsonl", folder / "config.json"
-        if resolved.exists() and not restart:
-            if resolved.read_bytes() != self._config:
-                raise ConfigError(f"{folder} holds a run of another configuration; use --restart or another output")
-            if not self._state.exists() and (folder / "best").exists():
-                raise ConfigError(f"{folder} holds a finished run of this configuration; --restart trains it again")
-        self._fresh = restart or not self._state.exists()
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._fresh:
-                self._state.unlink(missing_ok=True)
-                metrics.unlink(missing_ok=True)
-            resolved.write_bytes(self._config)
-        accelerator.wait_for_everyone()
-
-    def resume(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> int:
-        """Load the state of a killed run, or store that of a fresh one; returns the number of epochs already done."""
-        if self._fresh:
-            if self.accelerator.is_main_process:
-                self.save(model, optimizers, schedules)
-            return 0
-        state = torch.load(self._state, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        for name, objects in (("optimizers", optimizers), ("schedules", schedules)):
-            for one, saved in zip(objects, state[name], strict=True):
-                one.load_state_dict(saved)
-        self.epoch, self.best = state["epoch"], json.loads(state["best"])
-        if self.accelerator.is_main_process:
-            self._keep_metrics()
-        return self.epoch
-
-    def _keep_metrics(self) -> None:
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        with atomic_path(path) as new:
-            new.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= self.epoch))
-
-    def record(self, entry: dict[str, Any]) -> None:
-        """Keep one line for the metrics file."""
-        if self.accelerator.is_main_process:
-            self._lines.append(json.dumps(entry))
-
-    def finish_epoch(self, record: dict[str, Any], checkpoint: checkpoints.Checkpoint, last_stage: bool) -> None:
-        """Write the epoch's lines and, where it is the best so far, the checkpoint."""
-        self.epoch = record["epoch"]
-        score = _score(record)
-        if last_stage and (not self.best or score >= _score(self.best)):
-            self.best = record
-            description = checkpoint.description
-            provenance = {**description.provenance, "epoch": record["epoch"], "dev": record.get("dev")}
-            replaced = msgspec.structs.replace(description, stage=record["stage"], provenance=provenance)
-            checkpoints.Checkpoint(checkpoint.model, replaced, checkpoint.tokenizer_json).save(self.folder / "best")
-        self.record(record)
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
-            stream.write("".join(f"{line}\n" for line in self._lines))
-            stream.flush()
-            os.fsync(stream.fileno())
-        self._lines.clear()
-
-    def save(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> None:
-        """Store what a killed run needs to go on, atomically."""
-        state = {
-            "model": model.state_dict(),
-            "optimizers": [one.state_dict() for one in optimizers],
-            "schedules": [one.state_dict() for one in schedules],
-            "epoch": self.epoch,
-            "best": json.dumps(self.best),
-        }
-        with atomic_path(self._state) as new:
-            torch.save(state, new)
-
-    def close(self) -> None:
-        """A finished run needs no state."""
-        if self.accelerator.is_main_process:
-            self._state.unlink(missing_ok=True)
-        self.accelerator.wait_for_everyone()
-
-
-def _score(record: dict[str, Any]) -> tuple[float, float]:
-    """Relation strict F1 on dev, then entity F1; without dev data every epoch beats the one before."""
-    dev = record.get("dev")
-    if not dev:
-        return (0.0, 0.0)
-    return dev["relations"]["strict"]["micro"]["f1"], dev["entities"]["micro"]["f1"]

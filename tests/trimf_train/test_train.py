@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from trimf.runtime.errors import ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
-from trimf_train import inference
+from trimf_train import inference, loading, run_folder
 from trimf_train import train as training
 from trimf_train.config import Config
 from trimf_train.data.prepared import encode
@@ -54,8 +54,9 @@ def same_weights(one: Config, other: Config) -> bool:
 
 
 def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
-    """Make ``trimf_train.train``'s ``name`` raise when it is called for the ``count``-th time."""
-    original, calls = getattr(training, name), Counter[str]()
+    """Make a function of training raise when it is called for the ``count``-th time."""
+    module = next(module for module in (loading, run_folder, training) if hasattr(module, name))
+    original, calls = getattr(module, name), Counter[str]()
 
     def raising(*args: Any, **kwargs: Any) -> Any:
         calls[name] += 1
@@ -63,7 +64,7 @@ def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
             raise KilledError
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(training, name, raising)
+    monkeypatch.setattr(module, name, raising)
 
 
 @pytest.fixture(scope="module")
@@ -203,13 +204,13 @@ def test_a_killed_run_with_options(configure: Callable[..., Config], options: di
 def test_every_sentence_draws_for_itself_anew_each_epoch(
     configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, drawn = training.collate, []
+    original, drawn = loading.collate, []
 
     def listening(examples: Any, generators: Any, *counts: int) -> Any:
         drawn.extend(str(generator.bit_generator.state) for generator in generators)
         return original(examples, generators, *counts)
 
-    monkeypatch.setattr(training, "collate", listening)
+    monkeypatch.setattr(loading, "collate", listening)
     train(configure())
     assert len(drawn) == len(set(drawn)) == 4 * 12
 

@@ -1,0 +1,103 @@
+"""Training data from prepared files to padded batches, the same on any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from trimf.runtime import features
+from trimf.runtime.errors import ConfigError, DataError
+from trimf_train import inference
+from trimf_train.checkpoint import Checkpoint
+from trimf_train.config import Config
+from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
+from trimf_train.model.trimf import Inputs
+from trimf_train.sampling import Example, Targets, collate, example
+
+#: Global batches whose sentences are sorted by length together, so that a batch pads little.
+BUCKET = 16
+
+
+class TrainingSet(NamedTuple):
+    """Sentences as numbers; ``skipped`` did not fit one window, ``unknown`` words were read as the unknown token."""
+
+    examples: list[Example]
+    skipped: int
+    unknown: int
+
+
+def read_prepared(path: str) -> Iterator[Sentence]:
+    """The sentences of a prepared file.
+
+    Raises:
+        DataError: the file cannot be used, or a sentence has no dependency parse.
+    """
+    for sentence in read_sentences(path):
+        if sentence.heads is None:
+            raise DataError(
+                f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
+            )
+        yield sentence
+
+
+def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> TrainingSet:
+    """Turn sentences into examples for the checkpoint's model; those longer than one window are left out and counted.
+
+    Raises:
+        DataError: none is left.
+    """
+    settings = checkpoint.description.settings
+    tokenizer = inference.open_tokenizer(checkpoint.tokenizer_json)
+    encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
+    examples = []
+    unknown = 0
+    for sentence, subwords in zip(sentences, encoded, strict=True):
+        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
+            continue
+        heads, numbers = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
+        item = features.Item(subwords, heads, numbers)
+        width = checkpoint.description.model.span.max_width
+        examples.append(example(sentence, item, checkpoint.description.labels, width))
+        unknown += len(subwords.unknown)
+    if not examples:
+        raise DataError(
+            f"none of the {len(sentences)} training sentences fits the encoder's {settings.max_subwords} subwords"
+        )
+    return TrainingSet(examples, len(sentences) - len(examples), unknown)
+
+
+def global_batches(examples: Sequence[Example], config: Config, processes: int, epoch: int) -> list[list[int]]:
+    """Indices of one epoch's batches: shuffled, sorted by length within a bucket, and the batches shuffled again.
+
+    Raises:
+        ConfigError: there are fewer sentences than processes.
+    """
+    if len(examples) < processes:
+        raise ConfigError(f"{len(examples)} training sentences, but {processes} processes need at least one each")
+    generator = np.random.default_rng([config.seed, epoch])
+    size = config.train.batch_size * processes
+    shuffled = generator.permutation(len(examples)).tolist()
+    batches = []
+    for start in range(0, len(shuffled), BUCKET * size):
+        bucket = sorted(
+            shuffled[start : start + BUCKET * size], key=lambda place: len(examples[place].item.subwords.ids)
+        )
+        batches += [bucket[place : place + size] for place in range(0, len(bucket), size)]
+    if len(batches) > 1 and len(batches[-1]) < processes:
+        batches[-2] += batches.pop()
+    return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def batches(
+    examples: Sequence[Example], config: Config, processes: int, process: int, epoch: int
+) -> Iterator[tuple[Inputs, Targets]]:
+    """This process's part of every global batch; each sentence draws its negatives from a seed of its own."""
+    for batch in global_batches(examples, config, processes, epoch):
+        mine = batch[process::processes]
+        generators = [np.random.default_rng([config.seed, epoch, place]) for place in mine]
+        yield collate(
+            [examples[place] for place in mine], generators, config.train.negative_spans, config.train.negative_pairs
+        )

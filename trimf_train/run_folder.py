@@ -1,0 +1,118 @@
+"""The output folder of one training run: metrics, best checkpoint, and the state that a killed run goes on from."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate import Accelerator
+
+from trimf.runtime.errors import ConfigError
+from trimf.runtime.files import atomic_path
+from trimf_train import checkpoint as checkpoints
+from trimf_train.config import Config
+
+
+class RunFolder:
+    """The folder, of which only the main process writes.
+
+    Raises:
+        ConfigError: it holds a run of another configuration, or a finished one, and ``restart`` is false.
+    """
+
+    def __init__(self, folder: Path, config: Config, accelerator: Accelerator, restart: bool) -> None:
+        self.folder, self.accelerator = folder, accelerator
+        self.best: dict[str, Any] = {}
+        self.epoch = 0
+        self._lines: list[str] = []
+        self._config = msgspec.json.format(msgspec.json.encode(config), indent=2)
+        self._state, metrics, resolved = folder / "state.pt", folder / "metrics.jsonl", folder / "config.json"
+        if resolved.exists() and not restart:
+            if resolved.read_bytes() != self._config:
+                raise ConfigError(f"{folder} holds a run of another configuration; use --restart or another output")
+            if not self._state.exists() and (folder / "best").exists():
+                raise ConfigError(f"{folder} holds a finished run of this configuration; --restart trains it again")
+        self._fresh = restart or not self._state.exists()
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._fresh:
+                self._state.unlink(missing_ok=True)
+                metrics.unlink(missing_ok=True)
+            resolved.write_bytes(self._config)
+        accelerator.wait_for_everyone()
+
+    def resume(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> int:
+        """Load the state of a killed run, or store that of a fresh one; returns the number of epochs already done."""
+        if self._fresh:
+            if self.accelerator.is_main_process:
+                self.save(model, optimizers, schedules)
+            return 0
+        state = torch.load(self._state, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        for name, objects in (("optimizers", optimizers), ("schedules", schedules)):
+            for one, saved in zip(objects, state[name], strict=True):
+                one.load_state_dict(saved)
+        self.epoch, self.best = state["epoch"], json.loads(state["best"])
+        if self.accelerator.is_main_process:
+            self._keep_metrics()
+        return self.epoch
+
+    def _keep_metrics(self) -> None:
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        with atomic_path(path) as new:
+            new.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= self.epoch))
+
+    def record(self, entry: dict[str, Any]) -> None:
+        """Keep one line for the metrics file."""
+        if self.accelerator.is_main_process:
+            self._lines.append(json.dumps(entry))
+
+    def finish_epoch(self, record: dict[str, Any], checkpoint: checkpoints.Checkpoint, last_stage: bool) -> None:
+        """Write the epoch's lines and, where it is the best so far, the checkpoint."""
+        self.epoch = record["epoch"]
+        score = _score(record)
+        if last_stage and (not self.best or score >= _score(self.best)):
+            self.best = record
+            description = checkpoint.description
+            provenance = {**description.provenance, "epoch": record["epoch"], "dev": record.get("dev")}
+            replaced = msgspec.structs.replace(description, stage=record["stage"], provenance=provenance)
+            checkpoints.Checkpoint(checkpoint.model, replaced, checkpoint.tokenizer_json).save(self.folder / "best")
+        self.record(record)
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write("".join(f"{line}\n" for line in self._lines))
+            stream.flush()
+            os.fsync(stream.fileno())
+        self._lines.clear()
+
+    def save(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> None:
+        """Store what a killed run needs to go on, atomically."""
+        state = {
+            "model": model.state_dict(),
+            "optimizers": [one.state_dict() for one in optimizers],
+            "schedules": [one.state_dict() for one in schedules],
+            "epoch": self.epoch,
+            "best": json.dumps(self.best),
+        }
+        with atomic_path(self._state) as new:
+            torch.save(state, new)
+
+    def close(self) -> None:
+        """A finished run needs no state."""
+        if self.accelerator.is_main_process:
+            self._state.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+
+
+def _score(record: dict[str, Any]) -> tuple[float, float]:
+    """Relation strict F1 on dev, then entity F1; without dev data every epoch beats the one before."""
+    dev = record.get("dev")
+    if not dev:
+        return (0.0, 0.0)
+    return dev["relations"]["strict"]["micro"]["f1"], dev["entities"]["micro"]["f1"]
