@@ -77,7 +77,7 @@ def export(
         graphs = {name: backend.open(name, content[f"{name}.onnx"]) for name in SUBGRAPHS}
         exported = Pipeline(graphs, reference.tokenizer, reference.settings)
         report = parity.compare(reference, exported, checkpoint.description.labels, compared)
-        report["extractions"]["data"] = Path(data).name if data is not None else "built-in samples"
+        report["extractions"]["data"] = "/".join(Path(data).parts[-2:]) if data is not None else "built-in samples"
         parity.check(report, precision)
         manifest = _manifest(checkpoint, precision, licence, report)
         content["MODEL_CARD.md"] = card(manifest).encode()

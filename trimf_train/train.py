@@ -186,7 +186,7 @@ def _parser(config: Config) -> ParserNote:
 
 
 def _fingerprints(paths: Sequence[str]) -> dict[str, str]:
-    return {Path(path).name: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
 def _seed(*numbers: int) -> int:
