@@ -55,7 +55,7 @@ def prepare(
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as train.lr=1e-4.")
 @click.option("--restart", is_flag=True, help="Begin anew where the output folder holds a run already.")
 def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
-    """Train a model as CONFIG (TOML) says; on several processes under `accelerate launch -m trimf.cli train …`."""
+    """Train a model as CONFIG (TOML) says; on several GPUs under `accelerate launch -m trimf.cli train …`."""
     _need("torch", "train")
     from trimf_train.config import load
     from trimf_train.train import train as run
