@@ -63,7 +63,8 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
     loaded = load(config, overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
     best = run(loaded, restart=restart, command=command)
-    click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
+    if best:  # on the main process alone
+        click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 
 
 @cli.command("eval")

@@ -14,8 +14,8 @@ import torch
 
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference
-from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
+from trimf_train.loading import read_prepared
 
 from ..runtime.backend import SUBGRAPHS
 from ..runtime.bundle import Bundle
@@ -98,12 +98,7 @@ def export(
 
 
 def _sentences(path: str | Path) -> list[Sentence]:
-    sentences = list(read_sentences(path))
-    for sentence in sentences:
-        if sentence.heads is None:
-            raise DataError(
-                f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
-            )
+    sentences = list(read_prepared(str(path)))
     if not sentences:
         raise DataError(f"{path}: holds no sentence")
     return sentences

@@ -73,14 +73,13 @@ class Bundle:
     @property
     def settings(self) -> Settings:
         """What the pipeline needs to know of the model."""
-        manifest = self.manifest
-        return Settings(
-            dependencies=manifest.labels.dependency_numbers,
-            symmetric=frozenset(manifest.labels.relation_numbers[name] for name in manifest.labels.symmetric),
-            relation_threshold=manifest.decoding.relation_threshold,
-            overlap=manifest.decoding.overlap,
-            max_subwords=manifest.sizes.max_subwords,
-            max_words=manifest.sizes.max_words,
+        decoding, sizes = self.manifest.decoding, self.manifest.sizes
+        return Settings.of(
+            self.manifest.labels,
+            decoding.relation_threshold,
+            decoding.overlap,
+            sizes.max_subwords,
+            sizes.max_words,
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from . import decode, features
 from .backend import Subgraph
+from .labels import Labels
 from .subwords import MAX_PIECES, Subwords, SubwordTokenizer
 from .windows import merge, windows
 
@@ -26,6 +27,12 @@ class Settings(NamedTuple):
     overlap: bool
     max_subwords: int
     max_words: int
+
+    @classmethod
+    def of(cls, labels: Labels, relation_threshold: float, overlap: bool, max_subwords: int, max_words: int) -> Self:
+        """Settings with the numbers that ``labels`` give its names."""
+        symmetric = frozenset(labels.relation_numbers[name] for name in labels.symmetric)
+        return cls(labels.dependency_numbers, symmetric, relation_threshold, overlap, max_subwords, max_words)
 
 
 class ParsedSentence(NamedTuple):

@@ -39,14 +39,13 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     @property
     def settings(self) -> Settings:
         """The same for the runtime's pipeline."""
-        symmetric = {self.labels.relation_numbers[name] for name in self.labels.symmetric}
-        return Settings(
-            dependencies=self.labels.dependency_numbers,
-            symmetric=frozenset(symmetric),
-            relation_threshold=self.decode.relation_threshold,
-            overlap=self.decode.overlap,
-            max_subwords=self.model.encoder.max_subwords,
-            max_words=self.model.encoder.max_words,
+        encoder = self.model.encoder
+        return Settings.of(
+            self.labels,
+            self.decode.relation_threshold,
+            self.decode.overlap,
+            encoder.max_subwords,
+            encoder.max_words,
         )
 
 

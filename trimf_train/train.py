@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -168,13 +169,20 @@ def _accelerator(config: Config) -> Accelerator:
         raise ConfigError("train.precision = 'fp16' scales gradients for one optimiser; use bf16 or fp32 with 'sgd'")
     if precision == "fp16" and not torch.cuda.is_available():
         raise ConfigError("train.precision = 'fp16' needs a CUDA device, and there is none here; use bf16 or fp32")
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision,
         gradient_accumulation_plugin=GradientAccumulationPlugin(
             num_steps=config.train.gradient_accumulation, sync_with_dataloader=False
         ),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != accelerator.num_processes:
+        raise ConfigError(
+            f"launched as {launched} processes, but {accelerator.num_processes} joined; "
+            "on CPUs, set ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
 
 
 def _parser(config: Config) -> ParserNote:

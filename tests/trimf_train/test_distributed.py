@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
 from trimf_train.train import train
 
@@ -42,14 +44,15 @@ def free_port() -> int:
 
 
 def launch(configs: Sequence[Config], folder: Path, processes: int) -> subprocess.CompletedProcess[str]:
-    """``accelerate launch --cpu`` starts one process only; torch's own launcher starts several on one machine."""
+    """``accelerate launch --cpu`` starts one process only; ``--multi_gpu`` starts several, on the CPU where told so."""
     script = folder / "runner.py"
     script.write_text(RUNNER)
     names = [folder / f"config{number}.json" for number in range(len(configs))]
     for name, config in zip(names, configs, strict=True):
         name.write_bytes(msgspec.json.encode(config))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
-    place = ["--master_addr", "127.0.0.1", "--master_port", str(free_port())]
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", str(processes)]
+    plain = ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    place = [*plain, "--main_process_ip", "127.0.0.1", "--main_process_port", str(free_port())]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.run(
         [*launcher, *place, str(script), *map(str, names)],
@@ -100,3 +103,12 @@ def compare(one: Config, two: Config) -> None:
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, atol=2e-4, rtol=1e-2)
+
+
+def test_processes_that_do_not_know_each_other_are_refused(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("trimf_train.train.Accelerator", lambda **_: SimpleNamespace(num_processes=1))
+    with pytest.raises(ConfigError, match="launched as 2 processes, but 1 joined"):
+        train(configure())
