@@ -33,6 +33,7 @@ class _Timed:
         self.last: Mapping[str, Any] = {}
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the subgraph, by the clock."""
         started = time.perf_counter()
         outputs = self._graph.run(arrays)
         self.milliseconds += 1000 * (time.perf_counter() - started)
@@ -40,6 +41,7 @@ class _Timed:
         return outputs
 
     def close(self) -> None:
+        """Close the subgraph."""
         self._graph.close()
 
 

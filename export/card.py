@@ -46,7 +46,7 @@ def card(manifest: Manifest) -> str:
 def _training(provenance: dict[str, Any]) -> list[str]:
     files = [f"- data: `{name}` (SHA-256 {digest[:16]}…)" for name, digest in provenance.get("train", {}).items()]
     settings = provenance.get("config", {}).get("train", {})
-    command = [f"- command: `{provenance['command']}`"] if "command" in provenance else []
+    command = [f"- command: `{provenance['command']}`"] if provenance.get("command") else []
     details = [
         f"- seed {provenance.get('seed')}, best epoch {provenance.get('epoch')} by relation strict F1 on dev",
         f"- batch {settings.get('batch_size')}, peak learning rates {settings.get('lr')} (encoder) and "

@@ -31,7 +31,7 @@ class FoldedFlow(nn.Module):
 
     def __init__(self, flow: MemoryFlow, memory: Memory) -> None:
         super().__init__()
-        self.flow = flow.residual
+        self.residual = flow.residual
         self.names = list(flow.weights)
         self.sizes = [len(memory.flow_slots(name, True)) for name in self.names]
         folded = [memory.flow_slots(name, True) @ weight for name, weight in flow.weights.items()]
@@ -42,10 +42,10 @@ class FoldedFlow(nn.Module):
         if self.slots is None:
             return states
         total = masked_softmax(states @ self.slots.T, mask.unsqueeze(-1), dim=1).sum(-1, keepdim=True)
-        if self.flow == "none":
+        if self.residual == "none":
             factor = total / len(self.names)
         else:
-            factor = (1 + total) / (1 if self.flow == "add" else 1 + len(self.names))
+            factor = (1 + total) / (1 if self.residual == "add" else 1 + len(self.names))
         return states * factor.to(states.dtype)
 
 

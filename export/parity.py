@@ -41,7 +41,7 @@ LIMITS = {
 
 
 class Tap:
-    """A subgraph that remembers the arrays of its first calls."""
+    """A subgraph that remembers the arrays of its calls."""
 
     def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.inputs, self.outputs = graph.inputs, graph.outputs

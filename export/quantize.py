@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,12 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         self._inputs = iter(inputs)
 
     def get_next(self) -> Mapping[str, Any] | None:
+        """The next input, as the library asks for it."""
         return next(self._inputs, None)
 
 
-def quantize(model: onnx.ModelProto, inputs: Iterable[Mapping[str, Any]], keep: Sequence[str] = ()) -> onnx.ModelProto:
-    """A QDQ copy of ``model`` with ranges calibrated on ``inputs``; MatMul nodes named in ``keep`` stay in float."""
+def quantize(model: onnx.ModelProto, inputs: Iterable[Mapping[str, Any]]) -> onnx.ModelProto:
+    """A QDQ copy of ``model`` with ranges calibrated on ``inputs``, and with int8 tables."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, source)
@@ -44,7 +45,6 @@ def quantize(model: onnx.ModelProto, inputs: Iterable[Mapping[str, Any]], keep: 
                 _Reader(inputs),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=["MatMul"],
-                nodes_to_exclude=list(keep),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -56,14 +56,8 @@ def quantize(model: onnx.ModelProto, inputs: Iterable[Mapping[str, Any]], keep: 
         return quantize_tables(onnx.load(target))
 
 
-def weighted_products(model: onnx.ModelProto) -> list[str]:
-    """Names of the MatMul nodes whose second factor is a constant."""
-    constants = {initializer.name for initializer in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
-
-
 def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store large tables that are only gathered from as int8 with a scale per row (and column block), in place."""
+    """Store large tables that are only gathered from as int8 with a scale per row, in place."""
     tables = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:

@@ -57,6 +57,11 @@ class Pipeline:
     def __init__(self, graphs: Mapping[str, Subgraph], tokenizer: SubwordTokenizer, settings: Settings) -> None:
         self.graphs, self.tokenizer, self.settings = graphs, tokenizer, settings
 
+    @property
+    def _room(self) -> int:
+        """Subwords of words that one window holds."""
+        return self.settings.max_subwords - self.tokenizer.specials
+
     def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32) -> list[Result]:
         """Results in the order of ``sentences``; a sentence's result does not depend on the others.
 
@@ -64,8 +69,7 @@ class Pipeline:
         """
         items: list[features.Item] = []
         ranges: list[list[tuple[int, int]]] = []
-        room = self.settings.max_subwords - self.tokenizer.specials
-        encoded = self.tokenizer.encode([sentence.words for sentence in sentences], min(MAX_PIECES, room))
+        encoded = self.tokenizer.encode([sentence.words for sentence in sentences], min(MAX_PIECES, self._room))
         for sentence, subwords in zip(sentences, encoded, strict=True):
             spans = self._windows(subwords)
             ranges.append(spans)
@@ -86,8 +90,7 @@ class Pipeline:
     def _windows(self, subwords: Subwords) -> list[tuple[int, int]]:
         if not len(subwords.first):
             return []
-        room = self.settings.max_subwords - self.tokenizer.specials
-        return windows(subwords.last - subwords.first + 1, room, self.settings.max_words)
+        return windows(subwords.last - subwords.first + 1, self._room, self.settings.max_words)
 
     def _items(
         self, sentence: ParsedSentence, subwords: Subwords, spans: Sequence[tuple[int, int]]

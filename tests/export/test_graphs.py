@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from trimf.export.graphs import build
 from trimf.export.onnx import FORBIDDEN, convert, example_inputs
-from trimf.export.quantize import quantize, quantize_tables, weighted_products
+from trimf.export.quantize import quantize, quantize_tables
 from trimf.runtime.backend import SUBGRAPHS
 from trimf_train.config import (
     EncoderConfig,
@@ -159,6 +159,11 @@ def int8(exported):
     ]
     names = ("input_ids", "attention_mask", "pieces")
     return quantize(models["encoder"], [{key: one[key] for key in names} for one in calibration])
+
+
+def weighted_products(model):
+    constants = {initializer.name for initializer in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
 
 
 def test_int8_quantises_every_product_with_a_constant(exported, int8):
