@@ -62,7 +62,7 @@ def measure(model: str, data: Path, threads: int, seconds: float) -> dict[str, A
     bundle = Bundle(model)
     parser = load_parser(bundle.manifest.parser.name)
     started = time.perf_counter()
-    opened = open_pipeline(bundle, open_backend("auto", threads))
+    opened = open_pipeline(bundle, open_backend("auto", threads, bundle))
     load = 1000 * (time.perf_counter() - started)
     graphs = {name: _Timed(graph) for name, graph in opened.graphs.items()}
     pipeline = Pipeline(graphs, opened.tokenizer, opened.settings)

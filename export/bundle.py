@@ -74,7 +74,7 @@ def export(
         say(f"comparing with PyTorch on {len(compared)} sentences")
         reference = inference.pipeline(checkpoint)
         backend = OnnxRuntimeBackend()
-        graphs = {name: backend.open(name, content[f"{name}.onnx"]) for name in SUBGRAPHS}
+        graphs = {name: backend.load(name, content[f"{name}.onnx"]) for name in SUBGRAPHS}
         exported = Pipeline(graphs, reference.tokenizer, reference.settings)
         report = parity.compare(reference, exported, checkpoint.description.labels, compared)
         report["extractions"]["data"] = "/".join(Path(data).parts[-2:]) if data is not None else "built-in samples"

@@ -10,27 +10,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..runtime.backend import AXES
 from ..runtime.errors import BundleError
 
 OPSET = 18
-
-#: Names of the dynamic axes of every input and output, in order; a number is a fixed size.
-AXES: dict[str, tuple[str | None, ...]] = {
-    "input_ids": ("batch", "subwords"),
-    "attention_mask": ("batch", "subwords"),
-    "pieces": ("batch", "words", "pieces"),
-    "words": ("batch", "words", None),
-    "cls": ("batch", None),
-    "word_mask": ("batch", "words"),
-    "heads": ("batch", "words"),
-    "labels": ("batch", "words"),
-    "nodes": ("batch", "words", None),
-    "spans": ("spans", None),
-    "pairs": ("pairs", None),
-    "entity_logits": ("batch", "words", None, None),
-    "relation_logits": ("pairs", None),
-    "triggers": ("pairs", "words"),
-}
 
 #: Operators that engines run badly or not at all, and that no subgraph needs.
 FORBIDDEN = frozenset({"NonZero", "Unique", "ScatterND", "ScatterElements", "If", "Loop", "Scan"})

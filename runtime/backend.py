@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from .errors import BackendError
+from .manifest import Manifest
 
 #: The four subgraphs in the order they run.
 SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 
-#: What ``trimf.load(backend=...)`` accepts.
-BACKENDS = ("auto", "cpu")
+#: Names of the dynamic axes of every input and output, in order; a number is a fixed size.
+AXES: dict[str, tuple[str | None, ...]] = {
+    "input_ids": ("batch", "subwords"),
+    "attention_mask": ("batch", "subwords"),
+    "pieces": ("batch", "words", "pieces"),
+    "words": ("batch", "words", None),
+    "cls": ("batch", None),
+    "word_mask": ("batch", "words"),
+    "heads": ("batch", "words"),
+    "labels": ("batch", "words"),
+    "nodes": ("batch", "words", None),
+    "spans": ("spans", None),
+    "pairs": ("pairs", None),
+    "entity_logits": ("batch", "words", None, None),
+    "relation_logits": ("pairs", None),
+    "triggers": ("pairs", "words"),
+}
+
+#: What ``trimf.load(backend=...)`` accepts. ``tensorrt`` runs a bundle's own engines; the two ``-ep`` are execution
+#: providers of ONNX Runtime that compile its ONNX files when they load them.
+BACKENDS = ("auto", "cpu", "cuda", "tensorrt", "tensorrt-ep", "tensorrt-rtx-ep")
 
 
 class Subgraph(Protocol):
-    """One compiled subgraph. Arrays may live on a device; only the engine that made them need understand them."""
+    """One compiled subgraph. Arrays may live on a device; only the engine that made them need understand them.
+
+    An output on a device is copied to the host by ``numpy.asarray``.
+    """
 
     inputs: tuple[str, ...]
 
@@ -30,20 +54,36 @@ class Subgraph(Protocol):
         """Free what the subgraph holds; it cannot run afterwards."""
 
 
+class Files(Protocol):
+    """What an engine needs of a bundle: its manifest, and its files with their hashes checked."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file of the bundle."""
+
+
 class Backend(Protocol):
-    """An engine on one device."""
+    """An engine on one device.
+
+    Attributes:
+        name: which, one of :data:`BACKENDS` but "auto".
+        reason: why it was taken, for people.
+    """
 
     name: str
+    reason: str
 
-    def open(self, name: str, model: bytes) -> Subgraph:
-        """Load the subgraph ``name`` from the bytes of its file."""
+    def open(self, name: str, files: Files) -> Subgraph:
+        """Load the subgraph ``name`` of a bundle."""
 
 
-def open_backend(name: str = "auto", threads: int | None = None) -> Backend:
-    """The engine of that name; ``auto`` takes the best one present, and its ``name`` says which.
+def open_backend(name: str, threads: int | None, files: Files) -> Backend:
+    """The engine of that name for a bundle; ``auto`` takes the best that can run it, and its ``reason`` says why.
 
     Raises:
-        BackendError: the name is unknown, or ``threads`` is not positive.
+        BackendError: the name is unknown, the engine cannot run here, or ``threads`` is not positive.
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not known; this TriMF has {', '.join(BACKENDS)}")

@@ -90,7 +90,7 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
         BundleError: a file is damaged, or a subgraph has other sizes than the manifest says.
         BackendError: the engine cannot load a subgraph.
     """
-    graphs = {name: backend.open(name, bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
+    graphs = {name: backend.open(name, bundle) for name in SUBGRAPHS}
     _check_shapes(bundle, graphs)
     tokenizer = SubwordTokenizer.from_bytes(bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json")
     return Pipeline(graphs, tokenizer, bundle.settings)
@@ -121,8 +121,8 @@ def _manifest(path: Path) -> Manifest:
         raise BundleError(f"{path}: cannot be read: {error.strerror}; not a complete bundle") from error
     try:
         version = msgspec.json.decode(content, type=_Version).schema_version
-        if version != SCHEMA_VERSION:
-            raise BundleError(f"{path}: schema_version {version}, but this TriMF reads {SCHEMA_VERSION}")
+        if not 1 <= version <= SCHEMA_VERSION:
+            raise BundleError(f"{path}: schema_version {version}, but this TriMF reads 1 to {SCHEMA_VERSION}")
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path}: not a bundle manifest: {' '.join(str(error).split())}") from error

@@ -31,6 +31,7 @@ class Extractor:
     Attributes:
         bundle: what is loaded (``bundle.path``, ``bundle.manifest``).
         backend: the name of the engine that runs it, such as "cpu".
+        backend_reason: why it is that one.
         parser: the dependency parser in front of it.
     """
 
@@ -47,8 +48,8 @@ class Extractor:
             raise InputError(f"triggers = {triggers}, but a number of words from 0 up is needed")
         self.bundle = bundle
         self.triggers = triggers
-        engine = open_backend(backend, threads)
-        self.backend = engine.name
+        engine = open_backend(backend, threads, bundle)
+        self.backend, self.backend_reason = engine.name, engine.reason
         self.pipeline = open_pipeline(bundle, engine)
         self.parser = load_parser(bundle.manifest.parser.name) if parser is None else parser
 

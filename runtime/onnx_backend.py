@@ -8,6 +8,7 @@ from typing import Any
 
 import onnxruntime
 
+from .backend import Files
 from .errors import BackendError
 
 _PROVIDER = "CPUExecutionProvider"
@@ -56,12 +57,17 @@ class OnnxRuntimeBackend:
 
     name = "cpu"
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, reason: str = "asked for") -> None:
         if threads is not None and threads < 1:
             raise BackendError(f"threads = {threads}, but at least 1 is needed")
         self.threads = threads or available_cores()
+        self.reason = reason
 
-    def open(self, name: str, model: bytes) -> OnnxSubgraph:
+    def open(self, name: str, files: Files) -> OnnxSubgraph:
+        """Load a subgraph of a bundle; raises as :meth:`load` does."""
+        return self.load(name, files.read(f"{name}.onnx"))
+
+    def load(self, name: str, model: bytes) -> OnnxSubgraph:
         """Load a subgraph from the bytes of its ONNX file; weights outside the file cannot be reached.
 
         Raises:

@@ -41,10 +41,17 @@ def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], 
     return metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
 
 
-def evaluate_file(model: str | Path, data: str | Path, batch_size: int = 32, threads: int | None = None) -> Evaluation:
+def evaluate_file(
+    model: str | Path,
+    data: str | Path,
+    batch_size: int = 32,
+    threads: int | None = None,
+    backend: str = "auto",
+) -> Evaluation:
     """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
 
-    Sentences without a dependency parse are parsed first, by the parser the model was trained on.
+    Sentences without a dependency parse are parsed first, by the parser the model was trained on. ``backend`` runs a
+    bundle; a checkpoint runs in PyTorch.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
@@ -68,7 +75,7 @@ def evaluate_file(model: str | Path, data: str | Path, batch_size: int = 32, thr
         parser = checkpoint.description.parser.name
     elif str(model) == "default" or (folder / "manifest.json").is_file():
         bundle = Bundle(model)
-        pipeline, labels = open_pipeline(bundle, open_backend(threads=threads)), bundle.manifest.labels
+        pipeline, labels = open_pipeline(bundle, open_backend(backend, threads, bundle)), bundle.manifest.labels
         parser = bundle.manifest.parser.name
     else:
         raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")

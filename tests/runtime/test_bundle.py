@@ -29,7 +29,7 @@ FILES = ("tokenizer.json", *(f"{name}.onnx" for name in SUBGRAPHS))
 def refused(path: Path, *parts: str) -> str:
     """The one line that refuses to open a bundle, which holds ``parts``."""
     with pytest.raises(BundleError) as caught:
-        open_pipeline(Bundle(path), open_backend("cpu", 1))
+        open_pipeline(Bundle(path), open_backend("cpu", 1, Bundle(path)))
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 600
@@ -45,7 +45,7 @@ def test_a_whole_bundle_opens(tiny_bundle: Path) -> None:
     for name in FILES:
         assert bundle.read(name) == (tiny_bundle / name).read_bytes()
     assert bundle.settings == ({"chain": 1}, frozenset({1}), 0.5, False, 80, 24)
-    pipeline = open_pipeline(Bundle(str(tiny_bundle)), open_backend())
+    pipeline = open_pipeline(Bundle(str(tiny_bundle)), open_backend("auto", None, Bundle(tiny_bundle)))
     assert list(pipeline.graphs) == list(SUBGRAPHS)
 
 
@@ -283,7 +283,7 @@ def replace(own_bundle: Path, edit_manifest: Edit, name: str, content: bytes) ->
 def test_what_is_no_model_is_refused_in_one_line(own_bundle: Path, edit_manifest: Edit, content: bytes) -> None:
     replace(own_bundle, edit_manifest, "fusion.onnx", content)
     with pytest.raises(BackendError, match=r"^ONNX Runtime [0-9.]+ cannot load fusion\.onnx: ") as caught:
-        open_pipeline(Bundle(own_bundle), open_backend("cpu", 1))
+        open_pipeline(Bundle(own_bundle), open_backend("cpu", 1, Bundle(own_bundle)))
     assert "\n" not in str(caught.value)
 
 
@@ -315,7 +315,7 @@ def test_weights_outside_of_the_model_file_are_refused(
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     replace(own_bundle, edit_manifest, "fusion.onnx", model.SerializeToString())
     with pytest.raises(BackendError, match=r"cannot load fusion\.onnx: ") as caught:
-        open_pipeline(Bundle(own_bundle), open_backend("cpu", 1))
+        open_pipeline(Bundle(own_bundle), open_backend("cpu", 1, Bundle(own_bundle)))
     assert "\n" not in str(caught.value)
 
 
@@ -401,14 +401,14 @@ def test_no_threads(tiny_bundle: Path, threads: int) -> None:
 
 
 def test_the_backend_says_what_it_is(tiny_bundle: Path, chain_parser: Parser) -> None:
-    assert open_backend("auto").name == "cpu"
+    assert open_backend("auto", None, Bundle(tiny_bundle)).name == "cpu"
     assert available_cores() >= 1
     with load(tiny_bundle, backend="cpu", threads=1, parser=chain_parser) as extract:
         assert extract.backend == "cpu"
 
 
 def test_a_subgraph_runs_and_closes(tiny_bundle: Path) -> None:
-    graph = open_backend("cpu", 1).open("fusion", (tiny_bundle / "fusion.onnx").read_bytes())
+    graph = open_backend("cpu", 1, Bundle(tiny_bundle)).open("fusion", Bundle(tiny_bundle))
     arrays = {
         "words": np.ones((1, 2, 4), np.float32),
         "cls": np.zeros((1, 4), np.float32),
