@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import onnx
@@ -17,18 +16,23 @@ from trimf_train import inference
 from trimf_train.data.sentence import Sentence
 from trimf_train.loading import read_prepared
 
+from ..runtime import tensorrt_library
 from ..runtime.backend import SUBGRAPHS
 from ..runtime.bundle import Bundle
 from ..runtime.errors import ConfigError, DataError
 from ..runtime.files import atomic_folder
-from ..runtime.manifest import SCHEMA_VERSION, Decoding, File, Manifest, Sizes
+from ..runtime.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode
 from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
 from .card import card
+from .compile import Progress, engines_for, file
+from .engines import check as check_products
 from .graphs import build
-from .onnx import OPSET, convert, example_inputs
-from .quantize import quantize
+from .half import products
+from .onnx import OPSET, example_inputs
+from .onnx import convert as to_onnx
+from .precision import convert
 from .samples import samples
 
 #: Sentences that the activation ranges of int8 are taken from.
@@ -39,62 +43,108 @@ def export(
     checkpoint_folder: str | Path,
     output: str | Path,
     *,
-    int8: bool = False,
+    precision: Precision = "fp32",
     calibrate: str | Path | None = None,
     data: str | Path | None = None,
+    targets: Sequence[str] = (),
+    shapes: Sequence[Profile] = (),
+    workspace_mb: int | None = None,
     licence: str = "not stated",
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
 ) -> Manifest:
     """Write the bundle of a checkpoint and return its manifest.
 
-    ``calibrate`` is a prepared file whose first sentences give the activation ranges of ``int8``. ``data`` is a
-    prepared file on which whole extractions are compared with PyTorch (and scored, where it has gold annotation);
-    without it, on a few sentences that come with TriMF. ``say`` hears of each step.
+    ``calibrate`` is a prepared file whose first sentences give the activation ranges of int8. ``data`` is a prepared
+    file on which whole extractions are compared with PyTorch (and scored, where it has gold annotation); without it, on
+    a few sentences that come with TriMF. For each of ``targets`` (``sm_89``) engines of TensorRT for RTX are built,
+    with the profiles ``shapes``. ``say`` hears of each step, ``progress`` of each engine's.
 
     Raises:
-        BundleError: the checkpoint is damaged, a graph holds a forbidden operator, or parity fails.
-        ConfigError: ``int8`` without ``calibrate``.
+        BundleError: the checkpoint is damaged, a graph holds a forbidden operator, or parity or precision fails.
+        BackendError: engines are asked for and cannot be built here.
+        ConfigError: int8 without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs; a bad target.
         DataError: a file cannot be used.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
-    if int8 and calibrate is None:
-        raise ConfigError("--int8 needs --calibrate FILE: prepared sentences of the kind the model will read")
+    quantized = precision in ("int8", "int8-qdq")
+    if quantized and calibrate is None:
+        raise ConfigError(f"--{precision} needs --calibrate FILE: prepared sentences of the kind the model will read")
+    if calibrate is not None and not quantized:
+        raise ConfigError(f"--calibrate {calibrate} is for --int8 and --int8-qdq, not for {precision}")
+    if precision == "int8" and targets:
+        raise ConfigError(f"--int8 is for CPUs and has no engines ({targets[0]}); take --int8-qdq")
+    library = tensorrt_library.find("tensorrt-rtx") if targets else None
     checkpoint = checkpoints.load(checkpoint_folder)
-    precision: Literal["fp32", "int8"] = "int8" if int8 else "fp32"
-    compared = _sentences(data) if data is not None else samples(checkpoint.description.labels.dependencies)
-    calibration = _sentences(calibrate)[:CALIBRATION] if calibrate is not None and int8 else []
+    labels = checkpoint.description.labels
+    typical = samples(labels.dependencies)
+    compared = _sentences(data) if data is not None else typical
+    calibration = _sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
         models = _trace(checkpoint, say)
-        if int8:
-            say(f"calibrating int8 on {len(calibration)} sentences")
-            models = _quantized(checkpoint, models, calibration)
-        content = {f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in models.items()}
+        reference = inference.pipeline(checkpoint)
+
+        def tapped(sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
+            calls = parity.tap(reference, labels, sentences, batch_size=1)
+            return {name: [inputs for inputs, _ in pairs] for name, pairs in calls.items()}
+
+        converted = convert(
+            models,
+            precision,
+            tapped([*typical, *compared[: parity.TAPPED]]),
+            tapped(calibration) if calibration else None,
+            _name(calibrate) if calibrate is not None else "",
+            say,
+        )
+        content = {
+            f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in converted.shipped.items()
+        }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
         say(f"comparing with PyTorch on {len(compared)} sentences")
-        reference = inference.pipeline(checkpoint)
         backend = OnnxRuntimeBackend()
-        graphs = {name: backend.load(name, content[f"{name}.onnx"]) for name in SUBGRAPHS}
+        graphs = {name: backend.load(name, converted.comparable[name].SerializeToString()) for name in SUBGRAPHS}
         exported = Pipeline(graphs, reference.tokenizer, reference.settings)
-        report = parity.compare(reference, exported, checkpoint.description.labels, compared)
-        report["extractions"]["data"] = "/".join(Path(data).parts[-2:]) if data is not None else "built-in samples"
+        report = parity.compare(reference, exported, labels, compared)
+        report["extractions"]["data"] = _name(data) if data is not None else "built-in samples"
+        report["against"] = "PyTorch"
         parity.check(report, precision)
-        manifest = _manifest(checkpoint, precision, licence, report)
-        content["MODEL_CARD.md"] = card(manifest).encode()
-        files = {
-            name: File(size=len(value), sha256=hashlib.sha256(value).hexdigest())
-            for name, value in sorted(content.items())
-        }
-        manifest = msgspec.structs.replace(manifest, files=files)
-        for name, value in content.items():
-            (folder / name).write_bytes(value)
-        (folder / "manifest.json").write_bytes(
-            msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"
+        manifest = msgspec.structs.replace(
+            _manifest(checkpoint, precision, licence, report),
+            products={name: products(model) for name, model in converted.shipped.items()},
+            quantization=converted.quantization,
+            opset=max(one.version for model in converted.shipped.values() for one in model.opset_import),
         )
+        for remark in check_products(manifest.products, precision):
+            say(remark)
+        if library is not None:
+            for engine, built in engines_for(
+                content,
+                manifest,
+                library,
+                targets=targets,
+                shapes=shapes,
+                workspace_mb=workspace_mb,
+                say=say,
+                progress=progress,
+            ):
+                manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
+                content[engine.file] = built
+        content["MODEL_CARD.md"] = card(manifest).encode()
+        manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
+        for name, value in content.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(value)
+        (folder / "manifest.json").write_bytes(encode(manifest))
         written = Bundle(folder)
-        for name in files:
+        for name in manifest.files:
             written.read(name)
     return manifest
+
+
+def _name(path: str | Path) -> str:
+    """A file's name for reports: its last folder and itself, nothing of the machine."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _sentences(path: str | Path) -> list[Sentence]:
@@ -112,19 +162,12 @@ def _trace(checkpoint: checkpoints.Checkpoint, say: Callable[[str], None]) -> di
     models = {}
     for name, module in build(model, checkpoint.description.stage).items():
         say(f"tracing {name}")
-        models[name] = convert(module, examples)
+        models[name] = to_onnx(module, examples)
     return models
 
 
-def _quantized(
-    checkpoint: checkpoints.Checkpoint, models: dict[str, onnx.ModelProto], sentences: Sequence[Sentence]
-) -> dict[str, onnx.ModelProto]:
-    calls = parity.tap(inference.pipeline(checkpoint), checkpoint.description.labels, sentences, batch_size=1)
-    return models | {"encoder": quantize(models["encoder"], [inputs for inputs, _ in calls["encoder"]])}
-
-
 def _manifest(
-    checkpoint: checkpoints.Checkpoint, precision: Literal["fp32", "int8"], licence: str, report: dict[str, Any]
+    checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: dict[str, Any]
 ) -> Manifest:
     description = checkpoint.description
     config = description.model

@@ -61,7 +61,7 @@ def _scores(manifest: Manifest) -> list[str]:
         entity, relation = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]
         rows.append(f"| dev, PyTorch | {entity:.2f} | {relation:.2f} |")
     extractions = manifest.parity.get("extractions", {})
-    for key, name in (("pytorch", "PyTorch"), ("exported", f"this bundle ({manifest.precision})")):
+    for key, name in (("reference", "PyTorch"), ("exported", f"this bundle ({manifest.precision})")):
         if scores := extractions.get(key):
             rows.append(
                 f"| {extractions['data']}, {extractions['sentences']} sentences, {name} "

@@ -1,59 +1,176 @@
-"""Eight-bit graphs for CPUs: static ranges, so that a sentence's result does not depend on its batch.
+"""Eight-bit graphs with static ranges, so that a sentence's result does not depend on its batch.
 
-Products with constant matrices get unsigned activations (ranges calibrated on real sentences) and signed weights with a
-scale per column; embedding tables get a scale per row. Attention, softmax and normalisation stay in float.
+Products with constant matrices get eight-bit activations (one range, from real sentences) and weights (a scale per
+column). Before that, outlying channels of activations are moved into the weights (SmoothQuant, Xiao et al. 2023,
+eq. 4), and the products that lose most by themselves are left as they are. Attention, softmax and normalisation stay in
+float.
 """
 
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+from onnxruntime.quantization.calibrate import TensorsData
+
+from ..runtime.manifest import Quantization
+from .calibration import Range, matrix_products, open_session, ranges
+
+#: How far outliers move from activations (0) to weights (1). On CoNLL04's training sentences the error of the encoder's
+#: words was least at 0.85: 0.043 of their norm, against 0.115 without smoothing.
+SMOOTHING = 0.85
+
+#: Largest relative error of the encoder's words that int8 may cause, as the root of the products' summed squares.
+BUDGET = 0.025
+
+#: Sentences on which each product's own error is measured.
+MEASURED = 16
 
 #: Tables smaller than this many bytes stay in float.
 MIN_TABLE = 1 << 20
 
-
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    def __init__(self, inputs: Iterable[Mapping[str, Any]]) -> None:
-        self._inputs = iter(inputs)
-
-    def get_next(self) -> Mapping[str, Any] | None:
-        """The next input, as the library asks for it."""
-        return next(self._inputs, None)
+_SMALLEST = 1e-5
 
 
-def quantize(model: onnx.ModelProto, inputs: Iterable[Mapping[str, Any]]) -> onnx.ModelProto:
-    """A QDQ copy of ``model`` with ranges calibrated on ``inputs``, and with int8 tables."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(model, source)
-        root = logging.getLogger()
-        level = root.level
-        root.setLevel(logging.ERROR)
-        try:
-            quantize_static(
-                source,
-                target,
-                _Reader(inputs),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["MatMul"],
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-                extra_options={"MatMulConstBOnly": True, "OpTypesToExcludeOutputQuantization": ["MatMul"]},
-            )
-        finally:
-            root.setLevel(level)
-        return quantize_tables(onnx.load(target))
+def quantize(
+    model: onnx.ModelProto,
+    inputs: Sequence[Mapping[str, np.ndarray]],
+    *,
+    symmetric: bool,
+    data: str,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[onnx.ModelProto, Quantization]:
+    """A QDQ copy of an fp32 ``model`` with ranges calibrated on ``inputs``, and how it was made.
+
+    ``symmetric`` gives signed activations around zero, which GPUs need; else they are unsigned with a zero point, which
+    CPUs multiply faster and which wastes no codes on one-sided values. ``data`` names the inputs in the report.
+    """
+    smoothed = smooth(model, inputs)
+    nodes = matrix_products(smoothed, by_constants=True)
+    found = ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
+    say(f"measuring {len(nodes)} products one by one")
+    sensitivity = _sensitivity(model, smoothed, [node.name for node in nodes], found, inputs[:MEASURED], symmetric)
+    kept = choose_kept(sensitivity, BUDGET)
+    chosen = [name for name in sensitivity if name not in kept]
+    return _qdq(smoothed, chosen, found, symmetric), Quantization(
+        data=data,
+        sentences=len(inputs),
+        method=f"static {'symmetric' if symmetric else 'asymmetric'} QDQ, per-channel weights, MinMax, "
+        f"SmoothQuant {SMOOTHING}",
+        quantized=len(chosen),
+        kept=kept,
+        sensitivity={name: round(value, 6) for name, value in sensitivity.items()},
+    )
+
+
+def smooth(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
+    """The same function with channels of like size: ``x W = (x / s) (s W)``, s one factor for each channel of x."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in matrix_products(copy, by_constants=True):
+        readers.setdefault(node.input[0], []).append(node)
+    weights = {one.name: one for one in copy.graph.initializer}
+    for name, found in ranges(model, readers, inputs, channels=True).items():
+        nodes = readers[name]
+        values = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
+        largest = np.max([np.abs(value).max(1) for value in values], 0)
+        factor = np.maximum(found.largest, _SMALLEST) ** SMOOTHING
+        factor = np.maximum(factor / np.maximum(largest, _SMALLEST) ** (1 - SMOOTHING), _SMALLEST).astype(np.float32)
+        copy.graph.initializer.append(numpy_helper.from_array(1 / factor, f"{name}.factor"))
+        step = helper.make_node("Mul", [name, f"{name}.factor"], [f"{name}.smooth"], f"{name}.smoothing")
+        copy.graph.node.insert(list(copy.graph.node).index(nodes[0]), step)
+        for node, value in zip(nodes, values, strict=True):
+            scaled = f"{node.name}.smooth_weight"
+            copy.graph.initializer.append(numpy_helper.from_array(value * factor[:, None], scaled))
+            node.input[:] = [f"{name}.smooth", scaled]
+    _drop_unused(copy)
+    return copy
+
+
+def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
+    """The fewest products, most sensitive first, without which the others' errors stay within ``budget`` together."""
+    kept: list[str] = []
+    total = sum(value**2 for value in sensitivity.values())
+    for name in sorted(sensitivity, key=lambda name: (-sensitivity[name], name)):
+        if total <= budget**2:
+            break
+        kept.append(name)
+        total -= sensitivity[name] ** 2
+    return kept
+
+
+def _sensitivity(
+    model: onnx.ModelProto,
+    smoothed: onnx.ModelProto,
+    names: Sequence[str],
+    found: Mapping[str, Range],
+    inputs: Sequence[Mapping[str, np.ndarray]],
+    symmetric: bool,
+) -> dict[str, float]:
+    expected = _words(model, inputs)
+    norm = np.linalg.norm(expected)
+    return {
+        name: float(np.linalg.norm(_words(_qdq(smoothed, [name], found, symmetric), inputs) - expected) / norm)
+        for name in names
+    }
+
+
+def _words(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
+    session = open_session(model)
+    return np.concatenate([session.run(["words"], dict(arrays))[0].ravel() for arrays in inputs])
+
+
+def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range], symmetric: bool) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if not names:  # the library would take an empty list for all
+        return copy
+    data = {name: tuple(np.asarray(value, np.float32) for value in one.whole) for name, one in found.items()}
+    with _quiet():
+        quantizer = QDQQuantizer(
+            copy,
+            per_channel=True,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            tensors_range=TensorsData(CalibrationMethod.MinMax, data),
+            nodes_to_quantize=list(names),
+            nodes_to_exclude=[],
+            op_types_to_quantize=["MatMul"],
+            extra_options={
+                "MatMulConstBOnly": True,
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
+                "ActivationSymmetric": symmetric,
+                "WeightSymmetric": True,
+            },
+        )
+        quantizer.quantize_model()
+        quantizer.model.topological_sort()
+    return quantizer.model.model
+
+
+@contextmanager
+def _quiet() -> Any:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {name for node in model.graph.node for name in node.input}
+    for one in [one for one in model.graph.initializer if one.name not in used]:
+        model.graph.initializer.remove(one)
 
 
 def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,17 +7,34 @@ from typing import Any
 
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 
 def tables(report: Mapping[str, Any]) -> Group:
-    """Absolute error of every subgraph's outputs, and how whole extractions compare."""
-    errors = Table("output", "max", "mean", "p99", title="error against PyTorch", title_justify="left")
+    """Errors of every subgraph's outputs, how whole extractions compare, and the sentence that differs most."""
+    against = report["against"]
+    errors = Table("output", title=f"error against {against}", title_justify="left")
+    for name in ("max", "mean", "p99", "relative max", "mean", "p99"):
+        errors.add_column(name, justify="right")
     for name, error in report["subgraphs"].items():
-        errors.add_row(name, *(f"{error[key]:.2e}" for key in ("max", "mean", "p99")))
+        values = [one[key] for one in (error, error["relative"]) for key in ("max", "mean", "p99")]
+        errors.add_row(name, *(f"{value:.2e}" for value in values))
     extractions = report["extractions"]
     title = f"{extractions['sentences']} sentences ({extractions['data']}), {extractions['identical']:g} % identical"
     whole = Table("", "entity F1", "relation strict F1", title=title, title_justify="left")
-    for key, name in (("agreement", "against PyTorch"), ("pytorch", "gold, PyTorch"), ("exported", "gold, exported")):
+    rows = (("agreement", f"against {against}"), ("reference", f"gold, {against}"), ("exported", "gold, this bundle"))
+    for key, name in rows:
         if scores := extractions.get(key):
             whole.add_row(name, f"{scores['entities']:.2f}", f"{scores['relations']:.2f}")
-    return Group(errors, whole)
+    return Group(errors, whole, *_worst(extractions.get("worst")))
+
+
+def _worst(worst: Mapping[str, Any] | None) -> list[Table]:
+    if worst is None:
+        return []
+    table = Table("", Text(f"{worst['id']}: {worst['text']}"), title="the sentence that differs most")
+    table.title_justify = "left"
+    for key in ("missing", "added"):
+        for item in worst[key]:
+            table.add_row(key, Text(item))
+    return [table]

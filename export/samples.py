@@ -20,10 +20,11 @@ _TEXTS = (
 
 
 def samples(labels: Sequence[str]) -> list[Sentence]:
-    """The sentences, alone and joined to longer ones, with arbitrary but fixed trees over the given arc labels."""
+    """The sentences, alone and joined (to some 370 words), with arbitrary but fixed trees over the given arc labels."""
     generator = np.random.default_rng(0)
     texts = [text.split() for text in _TEXTS]
     texts += [[word for text in texts[:count] for word in text] for count in range(2, len(texts) + 1)]
+    texts.append([word for text in 4 * texts[: len(_TEXTS)] for word in text])
     sentences = []
     for number, words in enumerate(texts):
         heads = [0] + [int(generator.integers(0, word)) for word in range(1, len(words))]

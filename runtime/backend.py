@@ -83,10 +83,59 @@ def open_backend(name: str, threads: int | None, files: Files) -> Backend:
     """The engine of that name for a bundle; ``auto`` takes the best that can run it, and its ``reason`` says why.
 
     Raises:
-        BackendError: the name is unknown, the engine cannot run here, or ``threads`` is not positive.
+        BackendError: the name is unknown, ``threads`` is not positive, or the engine cannot run, here or this bundle.
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not known; this TriMF has {', '.join(BACKENDS)}")
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads = {threads}, but at least 1 is needed")
+    if name == "auto":
+        return _auto(threads, files)
+    if name == "cpu":
+        return _cpu(threads, files, "asked for")
+    if name == "tensorrt":
+        from .tensorrt_backend import open_native
+
+        return open_native(files, "asked for")
+    from .onnx_device_backend import DeviceBackend
+
+    return DeviceBackend(name, "asked for", threads)
+
+
+def _auto(threads: int | None, files: Files) -> Backend:
+    """The bundle's own engines, else CUDA, else the CPU. Nothing of a GPU is imported where there is none."""
+    from . import cuda
+
+    if files.manifest.precision == "int8":
+        return _cpu(threads, files, "this bundle is int8 for CPUs")
+    if reason := cuda.missing():
+        return _cpu(threads, files, reason)
+    reason = "this bundle has no engines"
+    if files.manifest.engines:
+        from .tensorrt_backend import open_native
+
+        try:
+            return open_native(files)
+        except BackendError as error:
+            reason = str(error)
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        from .onnx_device_backend import DeviceBackend
+
+        return DeviceBackend("cuda", reason, threads)
+    return _cpu(threads, files, f'{reason}; and ONNX Runtime here has no CUDA: pip install "trimf[gpu]"')
+
+
+def _cpu(threads: int | None, files: Files, reason: str) -> Backend:
+    precision = files.manifest.precision
+    if precision == "bf16":
+        raise BackendError(
+            f"{files.path} is bf16, which runs on a GPU alone, and the CPU was taken: {reason};"
+            f" export it as fp32, or use backend cuda or tensorrt on a GPU"
+        )
+    if precision in ("fp16", "int8-qdq"):
+        reason += f"; {precision} is made for GPUs, a CPU runs fp32 or int8 faster"
     from .onnx_backend import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(threads)
+    return OnnxRuntimeBackend(threads, reason)

@@ -1,4 +1,10 @@
-"""What ``manifest.json`` says of a bundle. Fields without a default are required, unknown ones refused."""
+"""What ``manifest.json`` says of a bundle: the schema, which with these docstrings is all that a reader needs.
+
+The file is one JSON object (UTF-8 without a byte order mark, at most 4 MiB, nested at most 64 deep, no key twice in an
+object, no NaN or Infinity), a :class:`Manifest`. Fields without a default are required, unknown ones refused. Beside it
+lie ``tokenizer.json`` and ``<subgraph>.onnx`` for each of :data:`~.backend.SUBGRAPHS`, in ``engines/`` perhaps compiled
+subgraphs. What the types cannot say (limits, names, what must agree) is checked by :mod:`.bundle`.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +14,13 @@ import msgspec
 
 from .labels import Labels
 
-#: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to its
-#: own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything else.
+#: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to
+#: its own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything
+#: else.
 SCHEMA_VERSION = 2
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
@@ -24,23 +32,26 @@ Builder = Literal["tensorrt", "tensorrt-rtx"]
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Width H of the hidden states, longest span K in words, and the limits of one window of a sentence."""
+    """Width H of the hidden states, longest span K in words, and the limits of one window of a sentence.
 
-    hidden: Positive
-    max_span: Positive
-    max_subwords: Positive
-    max_words: Positive
+    ``max_subwords`` counts the special tokens around the window.
+    """
+
+    hidden: Size
+    max_span: Size
+    max_subwords: Size
+    max_words: Size
 
 
 class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Relation threshold, and whether entities of one sentence may overlap."""
+    """Score that a relation must exceed, and whether entities of one sentence may overlap."""
 
     relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     overlap: bool
 
 
 class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The dependency parser that the model was trained on."""
+    """The dependency parser that the model was trained on: its name as spaCy loads it, and its version."""
 
     name: str
     version: str = ""
@@ -49,7 +60,7 @@ class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Size in bytes and SHA-256 (hexadecimal) of a file of the bundle."""
 
-    size: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)]
+    size: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
 
 
@@ -67,14 +78,22 @@ class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sizes that an engine takes: for every dynamic axis the least, the one it is tuned for, and the largest."""
+    """Sizes that an engine takes: for every dynamic axis the least, the one it is tuned for, and the largest.
+
+    The axes are those of :data:`~.backend.AXES`; ``[1, 8, 32]`` for ``batch`` is 1 to 32 sentences, tuned for 8.
+    """
 
     name: str
     axes: dict[str, tuple[Positive, Positive, Positive]]
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One compiled subgraph: what it was built from, by what, for which device (``sm_89``: compute capability 8.9)."""
+    """One compiled subgraph: what it was built from, by what, for which device (``sm_89``: compute capability 8.9).
+
+    ``file`` is its name in ``files``, below ``engines/``; ``version`` the builder's. ``onnx_sha256`` is the SHA-256 of
+    the ONNX file that it was built from: an engine whose ONNX file has another one by now is stale and must not run.
+    ``products`` counts the types in the engine, which need not be those of the graph.
+    """
 
     file: str
     subgraph: str
@@ -90,7 +109,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How int8 was made: calibration data, how many products are int8, and which were left as they were, with why.
 
-    ``sensitivity``: for every product of the encoder, the relative error of the encoder's words when it alone is int8.
+    ``kept`` has one line a product. ``sensitivity``: for every product of the encoder, the relative error of the
+    encoder's words when it alone is int8.
     """
 
     data: str
@@ -104,9 +124,22 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The whole of ``manifest.json``.
 
-    ``precision`` is what the graphs hold, ``products`` the proof of it, counted in each graph; ``parity`` how far they
-    are from PyTorch; ``provenance`` what the model was trained on and how it scored. Since schema 2: ``products``,
-    ``quantization``, ``engines``.
+    ``created_by`` is the program and its version, ``encoder`` the name of the pretrained one, ``opset`` that of the
+    ONNX files, ``licence`` a line for people. ``files`` names every file but ``manifest.json``: letters, digits, ``.``,
+    ``_`` and ``-``, with no folder but ``engines/``; every file there is one of ``engines``.
+
+    ``precision`` is what the graphs hold, ``products`` the proof of it, counted in each subgraph. ``provenance`` is
+    what the model was trained on and how it scored, free in form. ``parity`` is how far the graphs are from ``against``
+    (PyTorch, where it is not said), and all of it is for people; any part may be absent:
+
+    - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error, and
+      under ``relative`` those of the error in proportion to the values;
+    - ``extractions``: on how many ``sentences`` of which ``data`` whole extractions were compared, how many per cent
+      were ``identical``; ``agreement``, ``pytorch`` and ``exported`` are F1 in per cent of ``entities`` and
+      ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the annotation), with the
+      ``support`` of both; ``worst`` is the sentence that differs most: ``id``, ``text``, ``missing``, ``added``.
+
+    Since schema 2: ``products``, ``quantization``, ``engines``.
     """
 
     schema_version: int
@@ -125,3 +158,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     products: dict[str, Products] = {}
     quantization: Quantization | None = None
     engines: list[Engine] = []
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of ``manifest.json``: indented, keys in order, so that equal manifests are equal files."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"

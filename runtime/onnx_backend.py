@@ -19,6 +19,28 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def thread_count(threads: int | None, default: int) -> int:
+    """``threads``, or ``default`` where it is None.
+
+    Raises:
+        BackendError: ``threads`` is not positive.
+    """
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads = {threads}, but at least 1 is needed")
+    return threads or default
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Options of every session: so many threads for one operation, only errors logged, no weights outside the file."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # A model given as bytes would find external weights below the current folder; nothing lies below this one.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options
+
+
 class OnnxSubgraph:
     """A subgraph as an ONNX Runtime session; any number of threads may run it at once."""
 
@@ -58,9 +80,7 @@ class OnnxRuntimeBackend:
     name = "cpu"
 
     def __init__(self, threads: int | None = None, reason: str = "asked for") -> None:
-        if threads is not None and threads < 1:
-            raise BackendError(f"threads = {threads}, but at least 1 is needed")
-        self.threads = threads or available_cores()
+        self.threads = thread_count(threads, available_cores())
         self.reason = reason
 
     def open(self, name: str, files: Files) -> OnnxSubgraph:
@@ -73,14 +93,8 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: ONNX Runtime cannot load it or would run it elsewhere.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A model given as bytes would find external weights below the current folder; nothing lies below this one.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
+            session = onnxruntime.InferenceSession(model, session_options(self.threads), providers=[_PROVIDER])
         except Exception as error:
             reason = " ".join(str(error).split())
             raise BackendError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}.onnx: {reason}") from error

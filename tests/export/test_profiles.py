@@ -1,0 +1,94 @@
+"""Optimization profiles: what is asked for, what is refused, and the shapes they give."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimf.export.profiles import DEFAULTS, LATENCY, LIMITS, THROUGHPUT, fit, parse, restrict, shapes
+from trimf.runtime.backend import AXES
+from trimf.runtime.errors import BackendError, ConfigError
+from trimf.runtime.manifest import Sizes
+
+
+def sizes(subwords: int, words: int) -> Sizes:
+    return Sizes(hidden=8, max_span=3, max_subwords=subwords, max_words=words)
+
+
+def test_defaults() -> None:
+    assert [profile.name for profile in DEFAULTS] == ["latency", "throughput"]
+    assert LATENCY.axes["batch"] == (1, 1, 1)
+    assert THROUGHPUT.axes["batch"] == (1, 32, 64)
+    assert LATENCY.axes["subwords"] == (3, 32, 512)
+    assert all(profile.axes.keys() == LIMITS.keys() for profile in DEFAULTS)
+
+
+def test_axes_not_named_are_those_for_throughput() -> None:
+    profile = parse("batch=1:8:16, subwords=3:32:128")
+    assert profile.axes == {**THROUGHPUT.axes, "batch": (1, 8, 16), "subwords": (3, 32, 128)}
+
+
+@given(st.data())
+def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
+    axes = {
+        axis: tuple(sorted(data.draw(st.lists(st.integers(*LIMITS[axis]), min_size=3, max_size=3))))
+        for axis in data.draw(st.lists(st.sampled_from(list(LIMITS)), min_size=1, unique=True))
+    }
+    text = ",".join(f"{axis}={least}:{tuned}:{largest}" for axis, (least, tuned, largest) in axes.items())
+    assert parse(text).axes == {**THROUGHPUT.axes, **axes}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "'' is not AXIS=MIN:OPT:MAX, as in batch=1:8:16"),
+        ("batch=1:8", "'batch=1:8' is not AXIS"),
+        ("batch=1:8:-16", "is not AXIS"),
+        ("batch=1:8:١٦", "is not AXIS"),
+        ("batch=1:8:16,", "'' is not AXIS"),
+        ("width=1:8:16", "axis 'width' is not known; there are batch, subwords, words, pieces, spans, pairs"),
+        ("batch=1:8:16,batch=1:1:1", "batch is named twice"),
+        ("batch=1:16:8", "batch=1:16:8 is not in order"),
+        ("batch=0:8:16", "batch=0:8:16 is out of range; batch may be 1 to 64"),
+        ("batch=1:8:65", "batch may be 1 to 64"),
+        ("subwords=2:8:65", "subwords may be 3 to 512"),
+        ("pairs=1:8:999999999", "pairs may be 1 to 4096"),
+    ],
+)
+def test_what_is_refused(text: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse(text)
+    assert reason in str(error.value)
+
+
+def test_no_more_than_the_model_takes() -> None:
+    axes = fit(THROUGHPUT, sizes(subwords=40, words=20)).axes
+    assert axes["subwords"] == (3, 40, 40)
+    assert axes["words"] == (1, 20, 20)
+    assert axes["pairs"] == THROUGHPUT.axes["pairs"]
+    assert fit(THROUGHPUT, sizes(subwords=8192, words=8192)) == THROUGHPUT
+    with pytest.raises(ConfigError, match="profile custom: at least 64 subwords, but the model takes at most 40"):
+        fit(parse("subwords=64:64:64"), sizes(subwords=40, words=20))
+
+
+def test_a_subgraph_has_its_own_axes() -> None:
+    assert list(restrict(LATENCY, ["nodes"]).axes) == ["batch", "words"]
+    assert list(restrict(LATENCY, ["nodes", "word_mask", "spans", "pairs"]).axes) == [
+        "batch",
+        "words",
+        "spans",
+        "pairs",
+    ]
+
+
+@pytest.mark.parametrize("tensor", AXES)
+def test_shapes(tensor: str) -> None:
+    dims = [-1 if axis else 7 for axis in AXES[tensor]]
+    found = shapes(THROUGHPUT, tensor, dims)
+    for place, axis in enumerate(AXES[tensor]):
+        assert tuple(shape[place] for shape in found) == (THROUGHPUT.axes[axis] if axis else (7, 7, 7))
+
+
+@pytest.mark.parametrize(("tensor", "dims"), [("other", [-1]), ("cls", [-1, -1]), ("cls", [-1, 8, 8]), ("other", [])])
+def test_tensors_that_are_not_known(tensor: str, dims: list[int]) -> None:
+    with pytest.raises(BackendError, match=f"input '{tensor}' with dimensions .* is none that TriMF knows"):
+        shapes(LATENCY, tensor, dims)
