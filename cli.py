@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
-from .runtime.errors import BackendError, ConfigError, DataError, InputError, TrimfError
+from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from .runtime.manifest import Builder, Precision
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
 _WRITERS = ["text", "json", "jsonl", "html"]
@@ -21,11 +24,21 @@ _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+_SHAPES = click.option(
+    "--shapes",
+    multiple=True,
+    metavar="AXIS=MIN:TUNED:MAX,…",
+    help="A profile of the engines, as batch=1:8:16,subwords=3:32:128; any number of times. "
+    "Default: one for batch 1, one for throughput.",
+)
+_WORKSPACE = click.option("--workspace", type=int, metavar="MB", help="Most device memory that a layer may take.")
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trimf")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Entities, relations and the words that trigger them: train, evaluate, export, extract."""
+    """Entities, relations and the words that trigger them: train, evaluate, export, compile, verify, extract."""
 
 
 @cli.command()
@@ -73,7 +86,8 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
-def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: int | None) -> None:
+@click.option("--backend", default="auto", show_default=True, help="The engine that runs a bundle.")
+def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str) -> None:
     """Precision, recall and F1 of MODEL (a checkpoint, a bundle, or `default`) on annotated sentences DATA.
 
     DATA is a prepared file or any format `trimf prepare` reads; sentences without a parse are parsed.
@@ -81,7 +95,7 @@ def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: in
     from trimf_train import metrics
     from trimf_train.evaluate import evaluate_file
 
-    result = evaluate_file(model, data, batch_size, threads)
+    result = evaluate_file(model, data, batch_size, threads, backend)
     if as_json:
         import msgspec
 
@@ -93,39 +107,132 @@ def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: in
 @cli.command()
 @click.argument("checkpoint", type=_FOLDER)
 @click.option("--output", type=_FOLDER, required=True, help="The bundle folder to write.")
-@click.option("--int8", is_flag=True, help="Eight-bit weights and activations, for CPUs.")
-@click.option("--calibrate", type=_FILE, help="Prepared sentences that give int8 its ranges.")
+@click.option("--fp16", "precisions", multiple=True, flag_value="fp16", help="Half precision, for GPUs.")
+@click.option("--bf16", "precisions", multiple=True, flag_value="bf16", help="bfloat16, for GPUs from sm_80 on.")
+@click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Eight bits, for CPUs.")
+@click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="Eight bits and fp16, for GPUs.")
+@click.option("--calibrate", type=_FILE, help="Prepared sentences that give either int8 its ranges.")
 @click.option("--data", type=_FILE, help="Prepared sentences on which the bundle is compared with PyTorch.")
+@click.option("--engine", "targets", multiple=True, metavar="SM", help="Build TensorRT-RTX engines for sm_89, …")
+@_SHAPES
+@_WORKSPACE
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 def export(
     checkpoint: Path,
     output: Path,
-    int8: bool,
+    precisions: tuple[Precision, ...],
     calibrate: Path | None,
     data: Path | None,
+    targets: tuple[str, ...],
+    shapes: tuple[str, ...],
+    workspace: int | None,
     licence: str,
     overwrite: bool,
 ) -> None:
-    """Split CHECKPOINT into four ONNX subgraphs and write a bundle, after proving it equal to PyTorch."""
+    """Split CHECKPOINT into four ONNX subgraphs and write a bundle (fp32 by default), after comparing it with PyTorch.
+
+    Engines (--engine, any number of times) are built without a GPU.
+    """
+    if len(set(precisions)) > 1:
+        raise click.UsageError(f"--{' and --'.join(precisions)} exclude each other: a bundle has one precision")
     _need("torch", "train")
     _need("onnxscript", "export")
     from .export.bundle import export as run
+    from .export.profiles import parse
     from .export.report import tables
 
-    manifest = run(
-        checkpoint,
-        output,
-        int8=int8,
-        calibrate=calibrate,
-        data=data,
-        licence=licence,
-        overwrite=overwrite,
-        say=lambda text: click.echo(text, err=True),
-    )
+    with _progress() as progress:
+        manifest = run(
+            checkpoint,
+            output,
+            precision=precisions[0] if precisions else "fp32",
+            calibrate=calibrate,
+            data=data,
+            targets=targets,
+            shapes=[parse(text) for text in shapes],
+            workspace_mb=workspace,
+            licence=licence,
+            overwrite=overwrite,
+            say=_say,
+            progress=progress,
+        )
     _console().print(tables(manifest.parity))
     size = sum(file.size for file in manifest.files.values())
-    click.echo(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB", err=True)
+    engines = f" with {len(manifest.engines)} engines" if manifest.engines else ""
+    _say(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")
+
+
+@cli.command("compile")
+@click.argument("bundle")
+@click.option(
+    "--backend",
+    type=click.Choice(["tensorrt", "tensorrt-rtx"]),
+    default="tensorrt",
+    show_default=True,
+    help="The library that builds.",
+)
+@click.option("--target", "targets", multiple=True, metavar="SM", help="Instead of the GPU present (TensorRT-RTX).")
+@_SHAPES
+@_WORKSPACE
+def compile_(
+    bundle: str, backend: Builder, targets: tuple[str, ...], shapes: tuple[str, ...], workspace: int | None
+) -> None:
+    """Build engines of BUNDLE for the GPU of this machine and add them to it.
+
+    Needs the runtime and the library alone, no PyTorch.
+    """
+    from .export.compile import compile_bundle
+    from .export.profiles import parse
+
+    with _progress() as progress:
+        engines = compile_bundle(
+            bundle,
+            backend,
+            targets=targets,
+            shapes=[parse(text) for text in shapes],
+            workspace_mb=workspace,
+            say=_say,
+            progress=progress,
+        )
+    for engine in engines:
+        _say(f"{engine.file}: {engine.precision}, {engine.builder} {engine.version}")
+
+
+@cli.command()
+@click.argument("bundle")
+@click.option("--against", type=_FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch instead of a plain CPU run.")
+@click.option("--data", type=_FILE, help="Sentences to compare on, in any format `trimf prepare` reads.")
+@click.option("--backend", "backends", multiple=True, help="The engine to verify, any number of times. Default: auto.")
+@click.option("--batch-size", default=32, show_default=True)
+@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, one report a line, instead of tables.")
+def verify(
+    bundle: str,
+    against: Path | None,
+    data: Path | None,
+    backends: tuple[str, ...],
+    batch_size: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Compare what BUNDLE answers here with PyTorch, or with a plain run of its graphs; fails beyond its limits."""
+    import msgspec
+
+    from .export.report import tables
+    from .export.verify import verify as run
+
+    failures = []
+    for backend in backends or ("auto",):
+        report = run(bundle, backend=backend, against=against, data=data, threads=threads, batch_size=batch_size)
+        if as_json:
+            click.echo(msgspec.json.encode(report))
+        else:
+            _console().print(tables(report))
+        if report["failure"]:
+            failures.append(f"{report['backend']}: {report['failure']}")
+    if failures:
+        raise BundleError("; ".join(failures))
 
 
 @cli.command()
@@ -161,6 +268,8 @@ def extract(
     if bool(texts) == (source is not None):
         raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
     extractor = load(model, backend=backend, threads=threads, triggers=triggers)
+    if backend == "auto":
+        _say(f"backend {extractor.backend}: {extractor.backend_reason}")
     given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
     write(extractor.stream(given, batch_size), format_, output)
 
@@ -201,6 +310,30 @@ def bench(model: str, data: Path, threads: int, seconds: float, as_json: bool) -
         click.echo(msgspec.json.encode(result))
     else:
         _console().print(table(result))
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
+    """A bar on stderr for the builds of engines; what it is given: the engine, the phase, steps done and in all."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(label: str, phase: str, done: int, steps: int) -> None:
+            if label not in tasks:
+                for old in tasks.values():
+                    bar.remove_task(old)
+                tasks.clear()
+                tasks[label] = bar.add_task(label)
+            bar.update(tasks[label], description=f"{label}: {phase}", completed=done, total=max(steps, 1))
+
+        yield show
 
 
 def _console() -> Any:

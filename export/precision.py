@@ -46,7 +46,7 @@ def convert(
     if calibration is not None:
         say(f"calibrating int8 on {len(calibration['encoder'])} sentences")
         models["encoder"], quantization = quantize(
-            models["encoder"], calibration["encoder"], symmetric=precision == "int8-qdq", data=data, say=say
+            models["encoder"], calibration["encoder"], precision=precision, data=data, say=say
         )
     if precision == "int8":
         models["encoder"] = quantize_tables(models["encoder"])

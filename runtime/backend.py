@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from .errors import BackendError
 from .manifest import Manifest
 
@@ -42,6 +44,10 @@ class Subgraph(Protocol):
     """
 
     inputs: tuple[str, ...]
+
+    @property
+    def types(self) -> Mapping[str, type[np.generic] | None]:
+        """The numpy type of every input and output; None where numpy has none (bfloat16), which stays on a device."""
 
     @property
     def outputs(self) -> Mapping[str, tuple[int | None, ...]]:

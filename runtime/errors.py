@@ -1,5 +1,7 @@
 """The errors a caller may catch: one family, each saying what was given, what was expected and what to do."""
 
+_LONGEST = 500
+
 
 class TrimfError(Exception):
     """Anything TriMF refuses or cannot do; the message is one line."""
@@ -23,3 +25,9 @@ class BundleError(TrimfError):
 
 class BackendError(TrimfError):
     """Something that must run here (an engine, a provider, a parser) is missing or refused."""
+
+
+def line(error: BaseException) -> str:
+    """What a library said, in one line that is fit to print: it may quote names out of a file."""
+    words = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"

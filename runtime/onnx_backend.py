@@ -6,12 +6,23 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import onnxruntime
 
 from .backend import Files
-from .errors import BackendError
+from .errors import BackendError, line
 
 _PROVIDER = "CPUExecutionProvider"
+
+#: ONNX Runtime's name of an element type -> its number in ONNX, and its numpy type (which bfloat16 lacks).
+ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
+    "tensor(float)": (1, np.float32),
+    "tensor(int32)": (6, np.int32),
+    "tensor(int64)": (7, np.int64),
+    "tensor(bool)": (9, np.bool_),
+    "tensor(float16)": (10, np.float16),
+    "tensor(bfloat16)": (16, None),
+}
 
 
 def available_cores() -> int:
@@ -36,6 +47,8 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    # x86 processors without VNNI multiply unsigned by signed bytes in a way that overflows; they take a slower one.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     # A model given as bytes would find external weights below the current folder; nothing lies below this one.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     return options
@@ -48,6 +61,7 @@ class OnnxSubgraph:
         self._session: onnxruntime.InferenceSession | None = session
         self._name = name
         self.inputs = tuple(entry.name for entry in session.get_inputs())
+        self.types = {entry.name: ELEMENTS[entry.type][1] for entry in (*session.get_inputs(), *session.get_outputs())}
         self.outputs = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
@@ -57,12 +71,16 @@ class OnnxSubgraph:
         """Compute every output, as numpy arrays.
 
         Raises:
-            BackendError: the subgraph was closed.
+            BackendError: the subgraph was closed, or ONNX Runtime fails.
         """
         session = self._session
         if session is None:
             raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
-        values = session.run(list(self.outputs), {name: arrays[name] for name in self.inputs})
+        try:
+            values = session.run(list(self.outputs), {name: arrays[name] for name in self.inputs})
+        except Exception as error:
+            version = onnxruntime.__version__
+            raise BackendError(f"ONNX Runtime {version} cannot run {self._name}.onnx: {line(error)}") from error
         return dict(zip(self.outputs, values, strict=True))
 
     def close(self) -> None:
@@ -73,13 +91,16 @@ class OnnxSubgraph:
 class OnnxRuntimeBackend:
     """ONNX Runtime's CPU provider with ``threads`` threads for one operation.
 
+    With ``optimize`` false it runs a graph's nodes as they are written: slower, and what others are compared with.
+
     Raises:
         BackendError: ``threads`` is not positive.
     """
 
     name = "cpu"
 
-    def __init__(self, threads: int | None = None, reason: str = "asked for") -> None:
+    def __init__(self, threads: int | None = None, reason: str = "asked for", *, optimize: bool = True) -> None:
+        self._optimize = optimize
         self.threads = thread_count(threads, available_cores())
         self.reason = reason
 
@@ -93,11 +114,14 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: ONNX Runtime cannot load it or would run it elsewhere.
         """
+        options = session_options(self.threads)
+        if not self._optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
-            session = onnxruntime.InferenceSession(model, session_options(self.threads), providers=[_PROVIDER])
+            session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:
-            reason = " ".join(str(error).split())
-            raise BackendError(f"ONNX Runtime {onnxruntime.__version__} cannot load {name}.onnx: {reason}") from error
+            version = onnxruntime.__version__
+            raise BackendError(f"ONNX Runtime {version} cannot load {name}.onnx: {line(error)}") from error
         if session.get_providers()[0] != _PROVIDER:
             raise BackendError(f"{name}.onnx was to run on {_PROVIDER}, but runs on {session.get_providers()[0]}")
         return OnnxSubgraph(session, name)

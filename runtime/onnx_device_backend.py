@@ -19,9 +19,9 @@ import onnxruntime
 
 from . import buckets
 from .backend import AXES, Files
-from .errors import BackendError
-from .onnx_backend import session_options, thread_count
-from .onnx_providers import PROVIDERS, Provider, line
+from .errors import BackendError, line
+from .onnx_backend import ELEMENTS, session_options, thread_count
+from .onnx_providers import PROVIDERS, Provider
 
 _LOG = logging.getLogger("trimf")
 
@@ -33,16 +33,6 @@ _DEVICE = threading.Lock()
 #: memory that was freed after the capture (pull requests 32120 and 32121 of microsoft/onnxruntime). The environment
 #: variable TRIMF_CUDA_GRAPHS=0 turns graphs off.
 GRAPHS_SINCE = (1, 32)
-
-#: ONNX Runtime's name of an element type -> its number in ONNX, and its numpy type (which bfloat16 lacks).
-_ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
-    "tensor(float)": (1, np.float32),
-    "tensor(int32)": (6, np.int32),
-    "tensor(int64)": (7, np.int64),
-    "tensor(bool)": (9, np.bool_),
-    "tensor(float16)": (10, np.float16),
-    "tensor(bfloat16)": (16, None),
-}
 
 
 class _Buffer:
@@ -80,7 +70,7 @@ class DeviceArray:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         value = self.bind(self._padded)
-        if _ELEMENTS[value.data_type()][1] is None:
+        if ELEMENTS[value.data_type()][1] is None:
             raise BackendError(f"{self.name} is {value.data_type()}, which numpy lacks; it stays on the device")
         with _DEVICE:
             host = buckets.cut(value.numpy(), self.name, self._real)
@@ -115,6 +105,7 @@ class DeviceSubgraph:
             raise BackendError(f"{name}.onnx has a tensor {strange[0]!r}; those of a subgraph are {', '.join(AXES)}")
         self._shapes = {entry.name: tuple(entry.shape) for entry in session.get_inputs()}
         self.inputs = tuple(self._shapes)
+        self.types = {name: ELEMENTS[kind][1] for name, kind in self._types.items()}
         self.outputs: dict[str, tuple[int | None, ...]] = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
@@ -178,7 +169,7 @@ class DeviceSubgraph:
 
     def _upload(self, array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> onnxruntime.OrtValue:
         kind = self._types[name]
-        if array.dtype != _ELEMENTS[kind][1]:
+        if array.dtype != ELEMENTS[kind][1]:
             raise BackendError(f"{name} is {array.dtype}, but {self._name}.onnx takes {kind}")
         grown = np.ascontiguousarray(buckets.pad(array, name, padded))
         for size, stated in zip(grown.shape, self._shapes[name], strict=True):
@@ -191,7 +182,7 @@ class DeviceSubgraph:
     def _buffer(self, name: str, shape: tuple[int, ...]) -> _Buffer:
         pool = self._thread.buffers
         if (name, shape) not in pool:
-            element = _ELEMENTS[self._types[name]][0]
+            element = ELEMENTS[self._types[name]][0]
             pool[name, shape] = _Buffer(
                 onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), element, *self._provider.place)
             )

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import onnxruntime
 
 from . import buckets
-from .errors import BackendError
+from .errors import BackendError, line
 from .onnx_backend import session_options
 
 _LOG = logging.getLogger("trimf")
@@ -152,8 +152,3 @@ PROVIDERS = {
     ),
     "tensorrt-rtx-ep": Provider("NvTensorRTRTXExecutionProvider", _rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)),
 }
-
-
-def line(error: BaseException) -> str:
-    """What a library said, in one line."""
-    return " ".join(str(error).split())

@@ -6,9 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from . import decode, features
 from .backend import Subgraph
+from .errors import BackendError
 from .labels import Labels
 from .subwords import MAX_PIECES, Subwords, SubwordTokenizer
 from .windows import merge, windows
@@ -105,7 +107,7 @@ class Pipeline:
         lengths = [item.length for item in items]
         for name in ("encoder", "fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
-        entities = decode.entity_spans(np.asarray(arrays["entity_logits"]), lengths, self.settings.overlap)
+        entities = decode.entity_spans(_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
         relations = self._relations(arrays, entities, lengths)
         return [decode.Found(*both) for both in zip(entities, relations, strict=True)]
 
@@ -117,15 +119,18 @@ class Pipeline:
         pairs = decode.all_pairs(counts)
         if not len(pairs):
             return found
-        arrays["spans"] = np.asarray(
+        found_spans = np.asarray(
             [(row, span.start, span.end - 1) for row, spans in enumerate(entities) for span in spans], np.int64
         )
         owner = np.repeat(np.arange(len(counts)), counts)
         first = np.cumsum([0, *counts])
         for start in range(0, len(pairs), MAX_PAIRS):
             block = pairs[start : start + MAX_PAIRS]
-            outputs = self.graphs["relations"].run({**arrays, "pairs": block})
-            scores = decode.sigmoid(np.asarray(outputs["relation_logits"]))
+            used, renumbered = np.unique(block, return_inverse=True)
+            outputs = self.graphs["relations"].run(
+                {**arrays, "spans": found_spans[used], "pairs": renumbered.reshape(block.shape)}
+            )
+            scores = decode.sigmoid(_finite(outputs, "relation_logits"))
             triggers = np.asarray(outputs["triggers"])
             for pair, label in zip(*np.nonzero(scores > self.settings.relation_threshold), strict=True):
                 head, tail = block[pair]
@@ -140,6 +145,18 @@ class Pipeline:
                     )
                 )
         return [decode.fold_symmetric(relations, self.settings.symmetric) for relations in found]
+
+
+def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
+    """Logits on the host.
+
+    Raises:
+        BackendError: one is NaN or infinite: a half-precision graph has overflowed, which would read as nothing found.
+    """
+    logits = np.asarray(arrays[name])
+    if not np.isfinite(logits).all():
+        raise BackendError(f"{name} holds a number that is not finite; export the model as fp32 or bf16")
+    return logits
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

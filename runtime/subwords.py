@@ -71,7 +71,9 @@ class SubwordTokenizer:
             return cls(Tokenizer.from_buffer(content), name)
         except BundleError:
             raise
-        except Exception as error:  # the library raises nothing narrower for a vocabulary with holes
+        except BaseException as error:  # a damaged file may panic in Rust, whose exception is no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise BundleError(f"{name}: not a tokenizer file: {' '.join(str(error).split())}") from error
 
     def _unknown_id(self, name: str) -> int:

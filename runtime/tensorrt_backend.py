@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from . import buckets, engines
 from .backend import AXES, SUBGRAPHS, Files
@@ -29,7 +28,7 @@ _LOG = logging.getLogger("trimf.tensorrt")
 _BUILDERS: tuple[Builder, ...] = ("tensorrt", "tensorrt-rtx")
 
 #: Types of an engine's tensors as numpy has them.
-_DTYPES: dict[str, npt.DTypeLike | None] = {
+_DTYPES: dict[str, type[np.generic] | None] = {
     "FLOAT": np.float32,
     "HALF": np.float16,
     "BF16": None,
@@ -120,6 +119,7 @@ class TensorRtSubgraph:
         self._shapes = {name: tuple(self.engine.get_tensor_shape(name)) for name in names}
         self.kinds = {name: self.engine.get_tensor_dtype(name).name for name in names}
         self._verify()
+        self.types = {name: _DTYPES[kind] for name, kind in self.kinds.items()}
         self.outputs = {
             name: tuple(None if size < 0 else size for size in self._shapes[name])
             for name in names

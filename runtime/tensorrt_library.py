@@ -53,8 +53,8 @@ _MODULES: dict[Builder, tuple[str, ...]] = {
     "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
 }
 
-#: Oldest releases with all that is used: tensors by name and strong types (10.0); CUDA graphs of its own (1.2).
-_OLDEST: dict[Builder, tuple[int, int]] = {"tensorrt": (10, 0), "tensorrt-rtx": (1, 2)}
+#: Oldest releases with all that is used: device memory of the caller, by profile (10.1); CUDA graphs of its own (1.2).
+_OLDEST: dict[Builder, tuple[int, int]] = {"tensorrt": (10, 1), "tensorrt-rtx": (1, 2)}
 
 _TITLES: dict[Builder, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
 

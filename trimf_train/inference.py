@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
 from trimf.runtime.backend import SUBGRAPHS
@@ -30,6 +31,7 @@ class TorchSubgraph:
     def __init__(self, model: TriMF, name: str, stage: int) -> None:
         self.inputs = _INPUTS[name]
         self.outputs: dict[str, tuple[int | None, ...]] = {}
+        self.types: dict[str, type[np.generic] | None] = {}
         self._model, self._name, self._stage = model, name, stage
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

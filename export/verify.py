@@ -1,0 +1,80 @@
+"""``trimf verify``: how far a bundle's answers are, on a backend, from PyTorch's or a plain run of its own graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from trimf_train.data.readers import read_sentences
+from trimf_train.evaluate import parsed
+
+from ..runtime.backend import open_backend
+from ..runtime.bundle import Bundle, open_pipeline
+from ..runtime.errors import BackendError, BundleError, DataError
+from ..runtime.labels import Labels
+from ..runtime.onnx_backend import OnnxRuntimeBackend
+from ..runtime.pipeline import Pipeline
+from . import parity
+from .samples import samples
+
+
+def verify(
+    path: str | Path,
+    *,
+    backend: str = "auto",
+    against: str | Path | None = None,
+    data: str | Path | None = None,
+    threads: int | None = None,
+    batch_size: int = 32,
+) -> dict[str, Any]:
+    """The parity report (:func:`trimf.export.parity.compare`) of a bundle on a backend, all its files' hashes checked.
+
+    ``against`` is the checkpoint that it came from; without it the reference is ONNX Runtime on the CPU, running the
+    bundle's graphs as they are written, without optimisation. ``data`` is a file of any format that ``trimf prepare``
+    reads; without it, sentences that come with TriMF. The report also has ``against``, ``backend`` and ``reason``, and
+    ``failure``: what exceeds the limits of the bundle's precision, or None.
+
+    Raises:
+        BundleError: the bundle or the checkpoint is damaged, they have different labels, or an output is not finite.
+        BackendError: the backend cannot run the bundle, or there is no reference that could.
+        DataError: the data cannot be used.
+    """
+    bundle = Bundle(path)
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    labels, precision = bundle.manifest.labels, bundle.manifest.precision
+    if data is None:
+        sentences = samples(labels.dependencies)
+    else:
+        sentences = parsed(list(read_sentences(data)), bundle.manifest.parser.name)
+        if not sentences:
+            raise DataError(f"{data}: holds no sentence")
+    engine = open_backend(backend, threads, bundle)
+    other = open_pipeline(bundle, engine)
+    if against is not None:
+        reference, name = _checkpoint(Path(against), labels), "PyTorch"
+    elif precision == "bf16":
+        raise BackendError("bf16 graphs have no reference on a CPU; give the checkpoint: --against CKPT")
+    else:
+        reference = open_pipeline(bundle, OnnxRuntimeBackend(threads, optimize=False))
+        name = "ONNX Runtime, unoptimised"
+    report = parity.compare(reference, other, labels, sentences, batch_size)
+    report["extractions"]["data"] = "built-in samples" if data is None else "/".join(Path(data).parts[-2:])
+    report |= {"against": name, "backend": engine.name, "reason": engine.reason, "failure": None}
+    try:
+        parity.check(report, precision)
+    except BundleError as error:
+        report["failure"] = str(error)
+    return report
+
+
+def _checkpoint(folder: Path, labels: Labels) -> Pipeline:
+    try:
+        from trimf_train import checkpoint as checkpoints
+        from trimf_train import inference
+    except ModuleNotFoundError as error:
+        raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
+    checkpoint = checkpoints.load(folder)
+    if checkpoint.description.labels != labels:
+        raise BundleError(f"{folder}: its labels are not the bundle's; it is not what the bundle came from")
+    return inference.pipeline(checkpoint)
