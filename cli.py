@@ -268,10 +268,10 @@ def extract(
     if bool(texts) == (source is not None):
         raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
     extractor = load(model, backend=backend, threads=threads, triggers=triggers)
-    if backend == "auto":
-        _say(f"backend {extractor.backend}: {extractor.backend_reason}")
     given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
     write(extractor.stream(given, batch_size), format_, output)
+    if backend == "auto":
+        _say(f"backend {extractor.backend}: {extractor.backend_reason}")
 
 
 @cli.command()
@@ -322,7 +322,8 @@ def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, Any] = {}
 
         def show(label: str, phase: str, done: int, steps: int) -> None:

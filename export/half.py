@@ -29,8 +29,11 @@ SINGLE = frozenset(
 )
 
 #: Largest share of the half type's range that a product may reach on real sentences. A product beyond it is cut off at
-#: the end of the range where it only feeds a softmax, and stays single anywhere else.
+#: the end of the range where it only feeds a softmax; anywhere else it stays single, and so does what its size reaches.
 HEADROOM = 1 / 8
+
+#: Operators whose output is small however large their input.
+_BOUNDED = frozenset({"Softmax", "LayerNormalization"})
 
 #: Outputs that leave for the host.
 SINGLE_OUTPUTS = frozenset({"entity_logits", "relation_logits", "triggers"})
@@ -78,9 +81,12 @@ class _Rewrite:
         self.held: dict[str, int] = {}
         self.nodes: list[onnx.NodeProto] = []
         self.made: dict[str, TensorProto] = {}
+        self.given = {value.name for value in graph.input if value.name in self.floats}
         for value in graph.input:
-            if value.name in self.floats:
+            if value.name in self.given:
                 self._hold(value, self.type)
+                if rounded:
+                    self._round(value.name, f"{value.name}.rounded")
         for place, node in enumerate(graph.node):
             self._node(node, TensorProto.FLOAT if place in self.single else self.type)
         for value in graph.output:
@@ -126,8 +132,7 @@ class _Rewrite:
             if name in self.cut:
                 self._cut(name)
             elif self.rounded:
-                self._cast(f"{name}.made", f"{name}.typed", self.type)
-                self._cast(f"{name}.typed", name, TensorProto.FLOAT)
+                self._round(f"{name}.made", name)
             else:
                 self._cast(f"{name}.made", name, self.held[name])
 
@@ -135,8 +140,7 @@ class _Rewrite:
         """Infinities of a half product to the ends of the range."""
         source = f"{name}.made"
         if self.rounded:
-            self._cast(source, f"{name}.typed", self.type)
-            self._cast(f"{name}.typed", f"{name}.wide", TensorProto.FLOAT)
+            self._round(source, f"{name}.wide")
             source = f"{name}.wide"
         ends = []
         for end, value in (("least", -self.limit), ("largest", self.limit)):
@@ -154,17 +158,20 @@ class _Rewrite:
         if name in self.weights:
             return self._weight(name, kind)
         if self.held[name] == kind or (self.rounded and kind == TensorProto.FLOAT):
-            return name
+            return f"{name}.rounded" if self.rounded and name in self.given else name
         suffix = "single" if kind == TensorProto.FLOAT else "half"
         cast = f"{name}.{suffix}"
         if cast not in self.held:
             self.held[cast] = kind
             if self.rounded:
-                self._cast(name, f"{cast}.typed", kind)
-                self._cast(f"{cast}.typed", cast, TensorProto.FLOAT)
+                self._round(name, cast)
             else:
                 self._cast(name, cast, kind)
         return cast
+
+    def _round(self, source: str, target: str) -> None:
+        self._cast(source, f"{target}.typed", self.type)
+        self._cast(f"{target}.typed", target, TensorProto.FLOAT)
 
     def _cast(self, source: str, target: str, kind: int) -> None:
         self.nodes.append(helper.make_node("Cast", [source], [target], f"{target}.cast", to=kind))
@@ -202,9 +209,14 @@ def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: se
     """Places of the nodes that compute in fp32, and the half products to cut off at the end of their range.
 
     In fp32: the operators of SINGLE, what lies between a product and only such nodes, and ``large`` products that reach
-    more than a softmax.
+    more than a softmax, with what reads them.
     """
     nodes = list(model.graph.node)
+    wide: set[str] = set()
+    for node in nodes:
+        passes = node.op_type not in PRODUCTS | _BOUNDED and wide.intersection(node.input)
+        if passes or large.intersection(node.output):
+            wide.update(floats.intersection(node.output))
     readers: dict[str, list[int]] = {}
     for place, node in enumerate(nodes):
         for name in node.input:
@@ -221,7 +233,9 @@ def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: se
         following = {one for name in made for one in readers.get(name, ())}
         inner = not outputs.intersection(made)
         soft = inner and bool(following) and following <= softened
-        if node.op_type in PRODUCTS:
+        if wide.intersection(node.input):
+            single.add(place)
+        elif node.op_type in PRODUCTS:
             if large.intersection(made):
                 cut.update(made) if soft else single.add(place)
         elif node.op_type in SINGLE or (

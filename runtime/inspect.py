@@ -42,7 +42,7 @@ class _Extractions(msgspec.Struct):
     data: str = "data not stated"
     identical: float | None = None
     agreement: _F1 | None = None
-    pytorch: _F1 | None = None
+    reference: _F1 | None = None
     exported: _F1 | None = None
     worst: _Worst | None = None
 
@@ -126,7 +126,7 @@ def _extraction_rows(extractions: _Extractions, against: str) -> Iterator[tuple[
         yield "identical", f"{extractions.identical:g} %"
     scores = {
         f"F1 against {against}": extractions.agreement,
-        f"F1 of {against}": extractions.pytorch,
+        f"F1 of {against}": extractions.reference,
         "F1 of the bundle": extractions.exported,
     }
     for name, f1 in scores.items():

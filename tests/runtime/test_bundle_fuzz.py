@@ -69,7 +69,7 @@ def folder(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "data": "test.jsonl",
             "identical": 50.0,
             "agreement": f1,
-            "pytorch": f1,
+            "reference": f1,
             "exported": f1,
             "worst": {"id": "7", "text": "Anna", "missing": ["Anna"], "added": []},
         },
