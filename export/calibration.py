@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from ..runtime.onnx_backend import available_cores
+from ..runtime.onnx_backend import available_cores, session_options
 
 #: Operators that multiply matrices: what precision is about.
 PRODUCTS = frozenset({"MatMul", "Gemm"})
@@ -45,6 +45,8 @@ def ranges(
     An input may hold more arrays than the model takes.
     """
     names = sorted(set(tensors))
+    if not names:  # a session without outputs does not run
+        return {}
     watching = onnx.ModelProto()
     watching.CopyFrom(model)
     del watching.graph.output[:]
@@ -75,8 +77,6 @@ def matrix_products(model: onnx.ModelProto, *, by_constants: bool = False) -> Se
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """The graph in ONNX Runtime on the CPU."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = available_cores()
+    """The graph in ONNX Runtime on the CPU, as the runtime opens it."""
+    options = session_options(available_cores())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

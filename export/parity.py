@@ -126,7 +126,7 @@ def check(report: Mapping[str, Any], precision: str) -> None:
     """
     limits = LIMITS[precision]
     for name, error in report["subgraphs"].items():
-        if error["relative"]["p99"] > limits.error:
+        if not error["relative"]["p99"] <= limits.error:  # NaN too
             raise BundleError(
                 f"parity: {name} has a relative error of {error['relative']['p99']:.3g} (99th percentile), "
                 f"limit {limits.error} for {precision}"

@@ -502,3 +502,17 @@ def test_a_subgraph_runs_and_closes(tiny_bundle: Path) -> None:
     graph.close()
     with pytest.raises(BackendError, match=r"fusion\.onnx is closed"):
         graph.run(arrays)
+
+
+def test_an_older_schema_is_read(
+    own_bundle: Path, edit_manifest: Callable[[Callable[[Any], object]], None], chain_parser: Parser
+) -> None:
+    def to_schema_1(content: Any) -> None:
+        content["schema_version"] = 1
+        for field in ("products", "quantization", "engines"):
+            content.pop(field, None)
+
+    edit_manifest(to_schema_1)
+    manifest = Bundle(own_bundle).manifest
+    assert (manifest.products, manifest.quantization, manifest.engines) == ({}, None, [])
+    assert load(own_bundle, parser=chain_parser).bundle.manifest.schema_version == 1

@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 
 from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.decode import EntitySpan, Found, without_overlap
+from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
 from trimf.runtime.subwords import SubwordTokenizer
 
@@ -77,6 +78,7 @@ class Relations(Encoder):
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         nodes, mask, spans, pairs = (arrays[name] for name in self.inputs)
         self.blocks.append(len(pairs))
+        assert len(spans) <= 2 * len(pairs)  # so that an engine's range of spans follows from that of pairs
         logits, triggers = [], []
         for head, tail in pairs:
             row, first, last = spans[head]
@@ -248,6 +250,25 @@ def test_blocks_of_pairs_change_nothing(pipeline: Pipeline, limit: int, monkeypa
     assert plain(pipeline.run(sentences)) == expected
     assert sum(relations.blocks) == pairs
     assert max(relations.blocks) == limit
+
+
+@pytest.mark.parametrize(("name", "output"), [("entities", "entity_logits"), ("relations", "relation_logits")])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_logits_that_are_not_finite_are_not_read_as_nothing(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, name: str, output: str, value: float
+) -> None:
+    graph = pipeline.graphs[name]
+    run = graph.run
+
+    def overflow(arrays: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = run(arrays)
+        outputs[output] = outputs[output].astype(np.float32)
+        outputs[output].flat[-1] = value
+        return outputs
+
+    monkeypatch.setattr(graph, "run", overflow)
+    with pytest.raises(BackendError, match=f"{output} holds a number that is not finite; export the model as"):
+        pipeline.run(some_sentences(8, 15, seed=4))
 
 
 def test_without_a_pair_the_relation_graph_does_not_run(pipeline: Pipeline) -> None:
