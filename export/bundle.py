@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
 from .card import card
-from .compile import Progress, engines_for, file
+from .compile import Progress, engines_for, file, plan
 from .engines import check as check_products
 from .graphs import build
 from .half import products
@@ -64,7 +64,8 @@ def export(
     Raises:
         BundleError: the checkpoint is damaged, a graph holds a forbidden operator, or parity or precision fails.
         BackendError: engines are asked for and cannot be built here.
-        ConfigError: int8 without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs; a bad target.
+        ConfigError: int8 without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs; ``shapes`` or
+            ``workspace_mb`` without ``targets``; a target or profile that cannot be built.
         DataError: a file cannot be used.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
@@ -75,8 +76,13 @@ def export(
         raise ConfigError(f"--calibrate {calibrate} is for --int8 and --int8-qdq, not for {precision}")
     if precision == "int8" and targets:
         raise ConfigError(f"--int8 is for CPUs and has no engines ({targets[0]}); take --int8-qdq")
+    if (shapes or workspace_mb is not None) and not targets:
+        raise ConfigError("--shapes and --workspace are for engines; say which, as in --engine sm_89")
     library = tensorrt_library.find("tensorrt-rtx") if targets else None
     checkpoint = checkpoints.load(checkpoint_folder)
+    planned = None
+    if library is not None:
+        planned = plan(library, _sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb)
     labels = checkpoint.description.labels
     typical = samples(labels.dependencies)
     compared = _sentences(data) if data is not None else typical
@@ -102,10 +108,7 @@ def export(
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
         say(f"comparing with PyTorch on {len(compared)} sentences")
-        backend = OnnxRuntimeBackend()
-        graphs = {name: backend.load(name, converted.comparable[name].SerializeToString()) for name in SUBGRAPHS}
-        exported = Pipeline(graphs, reference.tokenizer, reference.settings)
-        report = parity.compare(reference, exported, labels, compared)
+        report = parity.compare(reference, _opened(converted.comparable, reference), labels, compared)
         report["extractions"]["data"] = _name(data) if data is not None else "built-in samples"
         report["against"] = "PyTorch"
         parity.check(report, precision)
@@ -117,29 +120,32 @@ def export(
         )
         for remark in check_products(manifest.products, precision):
             say(remark)
-        if library is not None:
-            for engine, built in engines_for(
-                content,
-                manifest,
-                library,
-                targets=targets,
-                shapes=shapes,
-                workspace_mb=workspace_mb,
-                say=say,
-                progress=progress,
-            ):
+        if planned is not None:
+            for engine, built in engines_for(content, manifest, planned, say=say, progress=progress):
                 manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
                 content[engine.file] = built
         content["MODEL_CARD.md"] = card(manifest).encode()
         manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
-        for name, value in content.items():
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(value)
-        (folder / "manifest.json").write_bytes(encode(manifest))
-        written = Bundle(folder)
-        for name in manifest.files:
-            written.read(name)
+        _write(folder, content, manifest)
     return manifest
+
+
+def _opened(models: Mapping[str, onnx.ModelProto], like: Pipeline) -> Pipeline:
+    """The graphs on the CPU, with the tokenizer and the settings of another pipeline."""
+    backend = OnnxRuntimeBackend()
+    graphs = {name: backend.load(name, models[name].SerializeToString()) for name in SUBGRAPHS}
+    return Pipeline(graphs, like.tokenizer, like.settings)
+
+
+def _write(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Write the files and the manifest, and read all of it back."""
+    for name, value in content.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(value)
+    (folder / "manifest.json").write_bytes(encode(manifest))
+    written = Bundle(folder)
+    for name in manifest.files:
+        written.read(name)
 
 
 def _name(path: str | Path) -> str:
@@ -166,6 +172,16 @@ def _trace(checkpoint: checkpoints.Checkpoint, say: Callable[[str], None]) -> di
     return models
 
 
+def _sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
+    config = checkpoint.description.model
+    return Sizes(
+        hidden=checkpoint.model.width,
+        max_span=config.span.max_width,
+        max_subwords=config.encoder.max_subwords,
+        max_words=config.encoder.max_words,
+    )
+
+
 def _manifest(
     checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: dict[str, Any]
 ) -> Manifest:
@@ -175,12 +191,7 @@ def _manifest(
         schema_version=SCHEMA_VERSION,
         created_by=f"trimf {version('trimf')}",
         labels=description.labels,
-        sizes=Sizes(
-            hidden=checkpoint.model.width,
-            max_span=config.span.max_width,
-            max_subwords=config.encoder.max_subwords,
-            max_words=config.encoder.max_words,
-        ),
+        sizes=_sizes(checkpoint),
         decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),
         parser=description.parser,
         encoder=config.encoder.name,

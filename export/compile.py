@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,10 +17,13 @@ from ..runtime.backend import SUBGRAPHS
 from ..runtime.bundle import Bundle
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from ..runtime.files import atomic_path
-from ..runtime.manifest import SCHEMA_VERSION, Builder, Engine, File, Manifest, Profile, encode
+from ..runtime.manifest import SCHEMA_VERSION, Builder, Engine, File, Manifest, Profile, Sizes, encode
 from ..runtime.tensorrt_library import Library
 from . import engines
 from .profiles import DEFAULTS, fit, restrict
+
+#: Most that ``workspace_mb`` can be: a TiB, more than any GPU has.
+MAX_WORKSPACE_MB = 1 << 20
 
 #: Hears of progress: which engine is being built, the phase, the steps of it that are done, and how many it has.
 Progress = Callable[[str, str, int, int], None]
@@ -48,23 +52,16 @@ def compile_bundle(
         BackendError: the library is missing or cannot build an engine, or there is no GPU where one is needed.
         ConfigError: the library does not build for a target, or a profile does not fit the model.
     """
-    library = tensorrt_library.find(backend)
     bundle = Bundle(path)
     before = bundle.manifest
+    planned = plan(
+        tensorrt_library.find(backend), before.sizes, targets=targets, shapes=shapes, workspace_mb=workspace_mb
+    )
     contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in SUBGRAPHS}
     built: list[Engine] = []
     files: dict[str, File] = {}
     try:
-        for engine, content in engines_for(
-            contents,
-            before,
-            library,
-            targets=targets,
-            shapes=shapes,
-            workspace_mb=workspace_mb,
-            say=say,
-            progress=progress,
-        ):
+        for engine, content in engines_for(contents, before, planned, say=say, progress=progress):
             _write(bundle.path, engine.file, content)
             built.append(engine)
             files[engine.file] = file(content)
@@ -75,30 +72,49 @@ def compile_bundle(
     return built
 
 
-def engines_for(
-    contents: Mapping[str, bytes],
-    manifest: Manifest,
+class Plan(NamedTuple):
+    """What :func:`engines_for` builds, and with what; the targets and the profiles are known to be possible."""
+
+    library: Library
+    targets: list[str]
+    profiles: list[Profile]
+    workspace_mb: int | None
+
+
+def plan(
     library: Library,
+    sizes: Sizes,
     *,
     targets: Sequence[str] = (),
     shapes: Sequence[Profile] = (),
     workspace_mb: int | None = None,
+) -> Plan:
+    """Check what is asked for, before any work is done for it; arguments and errors as :func:`compile_bundle` has."""
+    if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
+        limit = "at least 1 is needed" if workspace_mb < 1 else f"at most {MAX_WORKSPACE_MB} can be"
+        raise ConfigError(f"workspace of {workspace_mb} MB, but {limit}")
+    profiles = [fit(profile, sizes) for profile in shapes or DEFAULTS]
+    return Plan(library, _targets(library, targets), profiles, workspace_mb)
+
+
+def engines_for(
+    contents: Mapping[str, bytes],
+    manifest: Manifest,
+    planned: Plan,
+    *,
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[tuple[Engine, bytes]]:
     """Build an engine of every subgraph for every target, one by one, each with its entry for the manifest.
 
-    ``contents`` holds the ONNX files by name; of ``manifest``, precision and sizes are used. Other arguments and errors
-    are those of :func:`compile_bundle`. The name of an engine's file has a part of its hash, so that no other engine
+    ``contents`` holds the ONNX files by name; of ``manifest``, the precision is used. Other arguments and errors are
+    those of :func:`compile_bundle`. The name of an engine's file has a part of its hash, so that no other engine
     is ever overwritten.
     """
     precision = manifest.precision
     if precision == "int8":
         raise BundleError("an int8 bundle is made for CPUs and has no engines; export it as fp16 or int8-qdq")
-    if workspace_mb is not None and workspace_mb < 1:
-        raise ConfigError(f"workspace of {workspace_mb} MB, but at least 1 is needed")
-    chosen = _targets(library, targets)
-    profiles = [fit(profile, manifest.sizes) for profile in shapes or DEFAULTS]
+    library, chosen, profiles, workspace_mb = planned
     examined = {name: engines.examine(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
     for remark in engines.check({name: one.products for name, one in examined.items()}, precision):
         say(remark)

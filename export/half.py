@@ -117,7 +117,7 @@ class _Rewrite:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT and not self.rounded:
                     attribute.i = kind
             copy.input[0] = self.held_name(node.input[0])
-        else:
+        elif node.op_type != "Shape":
             copy.input[:] = [self._as(name, kind) if name in self.floats else name for name in node.input]
         for place, name in enumerate(node.output):
             if name not in self.floats:
@@ -208,8 +208,9 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
 def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: set[str]) -> tuple[set[int], set[str]]:
     """Places of the nodes that compute in fp32, and the half products to cut off at the end of their range.
 
-    In fp32: the operators of SINGLE, what lies between a product and only such nodes, and ``large`` products that reach
-    more than a softmax, with what reads them.
+    In fp32: the operators of SINGLE and those that make integers or truths of floats (a rounded number may be another),
+    what lies between a product and only such nodes, and ``large`` products that reach more than a softmax, with what
+    reads them.
     """
     nodes = list(model.graph.node)
     wide: set[str] = set()
@@ -229,6 +230,8 @@ def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: se
         node = nodes[place]
         made = [name for name in node.output if name in floats]
         if not made:
+            if node.op_type not in QUANTIZERS:
+                single.add(place)
             continue
         following = {one for name in made for one in readers.get(name, ())}
         inner = not outputs.intersection(made)

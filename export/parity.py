@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -81,7 +81,7 @@ def compare(
 ) -> dict[str, Any]:
     """The parity report of ``other`` against ``reference`` on prepared sentences.
 
-    ``skipped``: subgraphs with bfloat16 inputs or outputs, which the host has not; whole extractions tell of them.
+    ``skipped``: subgraphs that are not compared by themselves, with the reason.
     ``subgraphs``: error of every output (``max``, ``mean``, ``p99``) when given the reference's own inputs, absolute
     and ``relative`` to the root mean square of the reference's output.
     ``extractions``: ``sentences``, per cent of them with ``identical`` entities and relations, ``agreement`` F1, the
@@ -91,11 +91,14 @@ def compare(
     Raises:
         BundleError: an output of ``other`` is not finite.
     """
-    skipped = [name for name, graph in other.graphs.items() if None in graph.types.values()]
-    report: dict[str, Any] = {
-        "subgraphs": _errors(tap(reference, labels, sentences[:TAPPED]), other, skipped),
-        "skipped": skipped,
+    calls = tap(reference, labels, sentences[:TAPPED])
+    skipped = {name: "no sentence gave it any input" for name in SUBGRAPHS if not calls[name]}
+    skipped |= {
+        name: "its bfloat16 stays on the device; whole extractions tell of it"
+        for name, graph in other.graphs.items()
+        if None in graph.types.values()
     }
+    report: dict[str, Any] = {"subgraphs": _errors(calls, other, skipped), "skipped": skipped}
     expected = predict(reference, labels, sentences, batch_size)
     actual = predict(other, labels, sentences, batch_size)
     differences = [
@@ -156,7 +159,7 @@ def check(report: Mapping[str, Any], precision: str) -> None:
                 )
 
 
-def _errors(calls: Calls, other: Pipeline, skipped: Sequence[str]) -> dict[str, Any]:
+def _errors(calls: Calls, other: Pipeline, skipped: Collection[str]) -> dict[str, Any]:
     report: dict[str, Any] = {}
     for name, graph in other.graphs.items():
         if name in skipped:

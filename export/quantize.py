@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -57,7 +57,7 @@ def quantize(
     nodes = matrix_products(smoothed, by_constants=True)
     found = ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
     say(f"measuring {len(nodes)} products one by one")
-    sensitivity = _sensitivity(model, smoothed, [node.name for node in nodes], found, inputs[:MEASURED], symmetric)
+    sensitivity = _sensitivity(smoothed, [node.name for node in nodes], found, inputs[:MEASURED], symmetric)
     kept = choose_kept(sensitivity, BUDGETS[precision])
     chosen = [name for name in sensitivity if name not in kept]
     return _qdq(smoothed, chosen, found, symmetric), Quantization(
@@ -109,24 +109,65 @@ def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
 
 
 def _sensitivity(
-    model: onnx.ModelProto,
     smoothed: onnx.ModelProto,
     names: Sequence[str],
     found: Mapping[str, Range],
     inputs: Sequence[Mapping[str, np.ndarray]],
     symmetric: bool,
 ) -> dict[str, float]:
-    expected = _words(model, inputs)
+    model, switches = _switchable(smoothed, _qdq(smoothed, names, found, symmetric))
+    session = open_session(model)
+    off = {switch.name: np.array(False) for switch in switches.values()}
+
+    def words(changes: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.concatenate([session.run(["words"], {**one, **off, **changes})[0].ravel() for one in inputs])
+
+    expected = words({})
     norm = np.linalg.norm(expected)
     return {
-        name: float(np.linalg.norm(_words(_qdq(smoothed, [name], found, symmetric), inputs) - expected) / norm)
-        for name in names
+        name: float(np.linalg.norm(words({on.name: np.array(True), on.weight: on.rounded}) - expected) / norm)
+        for name, on in switches.items()
     }
 
 
-def _words(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> np.ndarray:
-    session = open_session(model)
-    return np.concatenate([session.run(["words"], dict(arrays))[0].ravel() for arrays in inputs])
+class _Switch(NamedTuple):
+    """A graph input that makes a product's activations int8; its weight, another; and the weight as int8 has it."""
+
+    name: str
+    weight: str
+    rounded: np.ndarray
+
+
+def _switchable(smoothed: onnx.ModelProto, quantized: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, _Switch]]:
+    """The fp32 graph, in which each product can be made int8 by itself from run to run: one session measures all."""
+    model = onnx.ModelProto()
+    model.CopyFrom(quantized)
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    codes = {one.name: one for one in graph.initializer}
+    exact = {node.name: node.input[1] for node in matrix_products(smoothed, by_constants=True)}
+    weights = {one.name: one for one in smoothed.graph.initializer}
+    switches: dict[str, _Switch] = {}
+    for place, node in reversed(list(enumerate(graph.node))):
+        if node.name not in exact:
+            continue
+        activations, weight = makers[node.input[0]], makers[node.input[1]]
+        scale = numpy_helper.to_array(codes[weight.input[1]])
+        rounded = numpy_helper.to_array(codes[weight.input[0]]).astype(np.float32) * scale
+        switch = _Switch(f"{node.name}.on", exact[node.name], rounded)
+        switches[node.name] = switch
+        graph.input.append(helper.make_tensor_value_info(switch.name, onnx.TensorProto.BOOL, []))
+        graph.input.append(helper.make_tensor_value_info(switch.weight, onnx.TensorProto.FLOAT, rounded.shape))
+        graph.initializer.append(weights[switch.weight])  # an input with a default
+        chosen = f"{node.name}.chosen"
+        sources = [switch.name, activations.output[0], makers[activations.input[0]].input[0]]
+        node.input[:] = [chosen, switch.weight]
+        graph.node.insert(place, helper.make_node("Where", sources, [chosen], f"{chosen}.where"))
+    used = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
+        graph.node.remove(node)
+    _drop_unused(model)
+    return model, dict(reversed(switches.items()))
 
 
 def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range], symmetric: bool) -> onnx.ModelProto:
@@ -135,6 +176,7 @@ def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range
     if not names:  # the library would take an empty list for all
         return copy
     data = {name: tuple(np.asarray(value, np.float32) for value in one.whole) for name, one in found.items()}
+    others = {node.name: node.input[0] for node in matrix_products(model) if node.name not in names}
     with _quiet():
         quantizer = QDQQuantizer(
             copy,
@@ -154,6 +196,9 @@ def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range
             },
         )
         quantizer.quantize_model()
+        for node in quantizer.model.model.graph.node:
+            if node.name in others:  # the library gives all readers of a tensor its eight bits
+                node.input[0] = others[node.name]
         quantizer.model.topological_sort()
     return quantizer.model.model
 

@@ -22,7 +22,7 @@ def tables(report: Mapping[str, Any]) -> Group:
     for name, error in report["subgraphs"].items():
         values = [one[key] for one in (error, error["relative"]) for key in ("max", "mean", "p99")]
         errors.add_row(name, *(f"{value:.1e}" for value in values))
-    skipped = [Text(f"{name}: bfloat16 is not compared by itself, see below") for name in report.get("skipped", ())]
+    skipped = [Text(f"{name} was not compared by itself: {why}") for name, why in report["skipped"].items()]
     extractions = report["extractions"]
     title = f"{extractions['sentences']} sentences ({extractions['data']}), {extractions['identical']:g} % identical"
     whole = Table("", "entity F1", "relation strict F1", title=title, title_justify="left", box=SIMPLE)

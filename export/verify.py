@@ -10,8 +10,7 @@ from trimf_train.evaluate import parsed
 
 from ..runtime.backend import open_backend
 from ..runtime.bundle import Bundle, open_pipeline
-from ..runtime.errors import BackendError, BundleError, DataError
-from ..runtime.labels import Labels
+from ..runtime.errors import BackendError, BundleError, DataError, InputError
 from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
@@ -35,10 +34,13 @@ def verify(
     ``failure``: what exceeds the limits of the bundle's precision, or None.
 
     Raises:
-        BundleError: the bundle or the checkpoint is damaged, they have different labels, or an output is not finite.
+        BundleError: the bundle or the checkpoint is damaged, they do not fit each other, or an output is not finite.
         BackendError: the backend cannot run the bundle, or there is no reference that could.
         DataError: the data cannot be used.
+        InputError: ``batch_size`` is not positive.
     """
+    if batch_size < 1:
+        raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
     bundle = Bundle(path)
     for name in bundle.manifest.files:
         bundle.read(name)
@@ -52,7 +54,7 @@ def verify(
     engine = open_backend(backend, threads, bundle)
     other = open_pipeline(bundle, engine)
     if against is not None:
-        reference, name = _checkpoint(Path(against), labels), "PyTorch"
+        reference, name = _checkpoint(Path(against), bundle), "PyTorch"
     elif precision == "bf16":
         raise BackendError("bf16 graphs have no reference on a CPU; give the checkpoint: --against CKPT")
     else:
@@ -68,13 +70,23 @@ def verify(
     return report
 
 
-def _checkpoint(folder: Path, labels: Labels) -> Pipeline:
+def _checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
     try:
         from trimf_train import checkpoint as checkpoints
         from trimf_train import inference
     except ModuleNotFoundError as error:
         raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
     checkpoint = checkpoints.load(folder)
-    if checkpoint.description.labels != labels:
-        raise BundleError(f"{folder}: its labels are not the bundle's; it is not what the bundle came from")
+    description, manifest = checkpoint.description, bundle.manifest
+    sizes = (checkpoint.model.width, description.model.span.max_width)
+    facts = {
+        "labels are": (description.labels, manifest.labels),
+        "sizes are": (sizes, (manifest.sizes.hidden, manifest.sizes.max_span)),
+        "tokenizer is": (checkpoint.tokenizer_json.encode(), bundle.read("tokenizer.json")),
+    }
+    for fact, (given, expected) in facts.items():
+        if given != expected:
+            raise BundleError(
+                f"{folder}: its {fact} not the bundle's; give the checkpoint that {bundle.path} was exported from"
+            )
     return inference.pipeline(checkpoint)

@@ -52,6 +52,7 @@ class _Parity(msgspec.Struct):
 
     against: str = "PyTorch"
     subgraphs: dict[str, _SubgraphError] = {}
+    skipped: dict[str, str] = {}
     extractions: _Extractions | None = None
 
 
@@ -117,6 +118,8 @@ def _parity(report: dict[str, Any]) -> Iterator[Table]:
     if parity.subgraphs:
         columns = ("output", "", "max", "mean", "p99")
         yield _table(f"errors of outputs against {parity.against}", *columns, rows=_error_rows(parity.subgraphs))
+    if parity.skipped:
+        yield _table("not compared by itself", "subgraph", "reason", rows=parity.skipped.items())
 
 
 def _extraction_rows(extractions: _Extractions, against: str) -> Iterator[tuple[str, str]]:

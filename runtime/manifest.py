@@ -107,9 +107,9 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How int8 was made: calibration data, how many products are int8, and which were left as they were, with why.
+    """How int8 was made: calibration data, how many products are int8, and which were left as they were.
 
-    ``kept`` has one line a product. ``sensitivity``: for every product of the encoder, the relative error of the
+    ``kept`` names those products. ``sensitivity``: for every product of the encoder, the relative error of the
     encoder's words when it alone is int8.
     """
 
@@ -133,11 +133,13 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     (PyTorch, where it is not said), and all of it is for people; any part may be absent:
 
     - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error, and
-      under ``relative`` those of the error in proportion to the values;
+      under ``relative`` those of the error in proportion to the root mean square of the values;
     - ``extractions``: on how many ``sentences`` of which ``data`` whole extractions were compared, how many per cent
-      were ``identical``; ``agreement``, ``pytorch`` and ``exported`` are F1 in per cent of ``entities`` and
-      ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the annotation), with the
-      ``support`` of both; ``worst`` is the sentence that differs most: ``id``, ``text``, ``missing``, ``added``.
+      were ``identical``; ``agreement``, ``reference`` (schema 1: ``pytorch``) and ``exported`` are F1 in per cent of
+      ``entities`` and ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the
+      annotation), with the ``support`` of both; ``worst`` is the sentence that differs most: ``id``, ``text``,
+      ``missing``, ``added``;
+    - ``skipped``: subgraphs whose outputs were not compared by themselves, with the reason.
 
     Since schema 2: ``products``, ``quantization``, ``engines``.
     """

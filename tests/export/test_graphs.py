@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 import torch
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from trimf.export.graphs import build
 from trimf.export.onnx import FORBIDDEN, convert, example_inputs
-from trimf.export.quantize import quantize, quantize_tables
 from trimf.runtime.backend import SUBGRAPHS
 from trimf_train.config import (
     EncoderConfig,
@@ -148,61 +146,3 @@ def test_onnx_is_plain_and_names_no_machine(exported, name):
         assert trace not in content
     for value in (*model.graph.input, *model.graph.output):
         assert value.type.tensor_type.shape.dim[0].dim_param in {"batch", "spans", "pairs"}
-
-
-@pytest.fixture(scope="module")
-def int8(exported):
-    _, models, model = exported
-    calibration = [
-        {key: value.numpy() for key, value in sized_inputs(model.width, 1, 20, 9, 2, 2, seed).items()}
-        for seed in range(8)
-    ]
-    names = ("input_ids", "attention_mask", "pieces")
-    return quantize(models["encoder"], [{key: one[key] for key in names} for one in calibration])
-
-
-def weighted_products(model):
-    constants = {initializer.name for initializer in model.graph.initializer}
-    return [node.name for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in constants]
-
-
-def test_int8_quantises_every_product_with_a_constant(exported, int8):
-    _, models, _ = exported
-    assert weighted_products(models["encoder"])
-    assert not weighted_products(int8)
-    assert {node.op_type for node in int8.graph.node} >= {"QuantizeLinear", "DequantizeLinear"}
-
-
-def test_int8_does_not_depend_on_the_batch(exported, int8):
-    _, _, model = exported
-    session = onnxruntime.InferenceSession(int8.SerializeToString(), providers=["CPUExecutionProvider"])
-    inputs = {key: value.numpy() for key, value in sized_inputs(model.width, 6, 20, 9, 2, 2).items()}
-    names = ("input_ids", "attention_mask", "pieces")
-    (together, *_) = session.run(None, {key: inputs[key] for key in names})
-    for row in range(6):
-        (alone, *_) = session.run(None, {key: inputs[key][row : row + 1] for key in names})
-        np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-5)
-
-
-def test_tables_keep_their_rows_within_a_step_of_their_scale():
-    generator = np.random.default_rng(0)
-    table = generator.normal(size=(3000, 96)).astype(np.float32) * generator.uniform(0, 50, (3000, 1)).astype(
-        np.float32
-    )
-    table[7] = 0
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Gather", ["table", "ids"], ["rows"], "gather")],
-        "tables",
-        [onnx.helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["n"])],
-        [onnx.helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["n", 96])],
-        [onnx.numpy_helper.from_array(table, "table")],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    before = model.ByteSize()
-    quantize_tables(model)
-    assert model.ByteSize() < 0.3 * before
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    ids = generator.integers(0, 3000, 500)
-    (rows,) = session.run(None, {"ids": ids})
-    step = np.abs(table[ids]).max(-1, keepdims=True) / 127
-    assert (np.abs(rows - table[ids]) <= 0.5001 * step + 1e-9).all()

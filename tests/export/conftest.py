@@ -1,0 +1,187 @@
+"""Subgraphs of tiny models, traced once for all tests here, and arrays to run them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import msgspec
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+
+from trimf.export import bundle as bundles
+from trimf.export.bundle import _trace as trace
+from trimf.export.calibration import open_session
+from trimf.export.graphs import build
+from trimf.export.onnx import convert, example_inputs
+from trimf.runtime.backend import SUBGRAPHS
+from trimf_train import checkpoint as checkpoints
+from trimf_train.config import DecodeConfig
+from trimf_train.model.trimf import TriMF
+
+Arrays = dict[str, np.ndarray]
+
+FAMILIES = ("bert", "mpnet", "roberta")
+HALVES = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
+
+
+@pytest.fixture(scope="session")
+def family_checkpoints(tiny_checkpoint: Any, encoders: dict[str, str]) -> dict[str, Any]:
+    """A trained tiny BERT, and its heads on untrained encoders of the other families."""
+    found = {}
+    described = tiny_checkpoint.description
+    heads = {key: value for key, value in tiny_checkpoint.model.state_dict().items() if not key.startswith("encoder.")}
+    for family in FAMILIES[1:]:
+        torch.manual_seed(3)
+        encoder = msgspec.structs.replace(described.model.encoder, name=encoders[family])
+        config = msgspec.structs.replace(described.model, encoder=encoder)
+        found[family] = checkpoints.create(described.labels, config, DecodeConfig(), described.parser, {})
+        found[family].model.load_state_dict(heads, strict=False)
+    return {FAMILIES[0]: tiny_checkpoint, **found}
+
+
+@pytest.fixture(scope="session")
+def traced(family_checkpoints: dict[str, Any]) -> Callable[[str], dict[str, onnx.ModelProto]]:
+    """The four fp32 subgraphs by family; all families have the same but for the encoder."""
+    found: dict[str, dict[str, onnx.ModelProto]] = {}
+
+    def graphs(family: str) -> dict[str, onnx.ModelProto]:
+        if family not in found and family == FAMILIES[0]:
+            found[family] = trace(family_checkpoints[family], lambda _: None)
+        elif family not in found:
+            found[family] = {**graphs(FAMILIES[0]), "encoder": trace_encoder(family_checkpoints[family].model.eval())}
+        return found[family]
+
+    return graphs
+
+
+def trace_encoder(model: TriMF) -> onnx.ModelProto:
+    model.encoder.set_attn_implementation("eager")
+    return convert(build(model, 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture
+def quick_trace(monkeypatch: pytest.MonkeyPatch, family_checkpoints: dict[str, Any], traced: Any) -> None:
+    """An export takes the graphs of ``traced`` for a checkpoint of these instead of tracing it again."""
+
+    families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
+
+    def find(checkpoint: Any, say: Any) -> dict[str, onnx.ModelProto]:
+        name = checkpoint.description.model.encoder.name
+        checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
+        return traced(families[name])
+
+    monkeypatch.setattr(bundles, "_trace", find)
+
+
+def both_halves(values: np.ndarray) -> np.ndarray:
+    """Values in fp32 that fp16 and bf16 hold exactly."""
+    return values.astype(ml_dtypes.bfloat16).astype(np.float16).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def random_arrays() -> Callable[..., Arrays]:
+    """Inputs of every subgraph that make no sense, but have the sizes asked for; the last rows may be all padding."""
+
+    def build(
+        width: int, batch: int, subwords: int, words: int, spans: int, pairs: int, seed: int = 0, empty: int = 0
+    ) -> Arrays:
+        random = np.random.default_rng(seed)
+
+        def mask(size: int) -> np.ndarray:
+            lengths = 1 + random.integers(size, size=(batch, 1))
+            lengths[batch - empty :] = 0
+            return np.arange(size) < lengths
+
+        def states(*shape: int) -> np.ndarray:
+            return both_halves(random.standard_normal(shape))
+
+        first = random.integers(words, size=spans)
+        last = np.minimum(first + random.integers(3, size=spans), words - 1)
+        return {
+            "input_ids": random.integers(30, size=(batch, subwords)),
+            "attention_mask": mask(subwords).astype(np.int64),
+            "pieces": random.integers(subwords, size=(batch, words, 2)),
+            "words": states(batch, words, width),
+            "cls": states(batch, width),
+            "word_mask": mask(words),
+            "heads": random.integers(words, size=(batch, words)),
+            "labels": random.integers(2, size=(batch, words)),
+            "nodes": states(batch, words, width),
+            "spans": np.stack([np.sort(random.integers(batch, size=spans)), first, last], 1),
+            "pairs": random.integers(spans, size=(pairs, 2)),
+        }
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def sentence_arrays() -> Callable[..., Arrays]:
+    """A batch of sentences of one length, a subword each word; those of ``empty`` are all padding."""
+
+    def build(batch: int, words: int, vocabulary: int, empty: Sequence[int] = (), seed: int = 0) -> Arrays:
+        ids = np.random.default_rng(seed).integers(5, vocabulary, (batch, words + 2))
+        attention = np.ones_like(ids)
+        pieces = np.tile(1 + np.arange(words)[None, :, None], (batch, 1, 1))
+        mask = np.ones((batch, words), bool)
+        for array in (ids, attention, pieces, mask):
+            array[list(empty)] = 0
+        spans = [(row, first, min(words - 1, first + 1)) for row in range(batch) for first in (0, words // 2)]
+        every = range(len(spans))
+        return {
+            "input_ids": ids,
+            "attention_mask": attention,
+            "pieces": pieces,
+            "word_mask": mask,
+            "heads": np.maximum(0, np.arange(words) - 1)[None].repeat(batch, 0),
+            "labels": (np.arange(words) % 2)[None].repeat(batch, 0),
+            "spans": np.array(spans),
+            "pairs": np.array([(i, j) for i in every for j in every if i != j and spans[i][0] == spans[j][0]]),
+        }
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def feed() -> Callable[..., Arrays]:
+    """Those of some arrays that a graph takes, in the half type where it takes that."""
+
+    def build(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        kinds = {value.name: value.type.tensor_type.elem_type for value in model.graph.input}
+        return {name: arrays[name].astype(HALVES.get(kind, arrays[name].dtype)) for name, kind in kinds.items()}
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run(feed: Callable[..., Arrays]) -> Callable[..., Arrays]:
+    """Outputs of a graph in ONNX Runtime on the CPU; sessions are kept as long as their graphs are."""
+    sessions: dict[int, tuple[onnx.ModelProto, Any]] = {}
+
+    def outputs(model: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> Arrays:
+        _, session = sessions.setdefault(id(model), (model, None))
+        if session is None:
+            session = open_session(model)
+            sessions[id(model)] = (model, session)
+        names = [value.name for value in model.graph.output]
+        return dict(zip(names, session.run(names, feed(model, arrays)), strict=True))
+
+    return outputs
+
+
+@pytest.fixture(scope="session")
+def chain(run: Callable[..., Arrays]) -> Callable[..., tuple[Arrays, dict[str, Arrays]]]:
+    """All outputs of the four subgraphs, one after the other, and the inputs of each."""
+
+    def outputs(models: Mapping[str, onnx.ModelProto], arrays: Mapping[str, np.ndarray]) -> Any:
+        known, inputs = dict(arrays), {}
+        for name in SUBGRAPHS:
+            inputs[name] = {value.name: known[value.name] for value in models[name].graph.input}
+            known.update(run(models[name], known))
+        return {name: value for name, value in known.items() if name not in arrays}, inputs
+
+    return outputs

@@ -1,0 +1,228 @@
+"""Parity: a planted difference is found and named, and every limit holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trimf.export import parity
+from trimf.runtime.backend import SUBGRAPHS
+from trimf.runtime.errors import BundleError
+from trimf.runtime.onnx_backend import OnnxRuntimeBackend
+from trimf.runtime.pipeline import Pipeline
+from trimf_train import inference
+from trimf_train.data.sentence import Sentence
+
+
+class Altered:
+    """A subgraph that answers something else."""
+
+    def __init__(self, graph: Any, change: Callable[[dict[str, Any]], None]) -> None:
+        self.inputs, self.outputs, self.types = graph.inputs, graph.outputs, graph.types
+        self._graph, self._change = graph, change
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        outputs = {name: value.copy() for name, value in self._graph.run(arrays).items()}
+        self._change(outputs)
+        return outputs
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def labels(tiny_checkpoint: Any) -> Any:
+    return tiny_checkpoint.description.labels
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_checkpoint: Any) -> Pipeline:
+    return inference.pipeline(tiny_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def exported(reference: Pipeline, traced: Any) -> Pipeline:
+    backend = OnnxRuntimeBackend(threads=1)
+    graphs = {name: backend.load(name, model.SerializeToString()) for name, model in traced("bert").items()}
+    return Pipeline(graphs, reference.tokenizer, reference.settings)
+
+
+def altered(pipeline: Pipeline, name: str, change: Callable[[dict[str, Any]], None]) -> Pipeline:
+    graphs = {**pipeline.graphs, name: Altered(pipeline.graphs[name], change)}
+    return Pipeline(graphs, pipeline.tokenizer, pipeline.settings)
+
+
+def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]) -> None:
+    found = parity.compare(reference, exported, labels, sentences)
+    outputs = ("encoder.words", "encoder.cls", "fusion.nodes", "entities.entity_logits", "relations.relation_logits")
+    assert set(found["subgraphs"]) == {*outputs, "relations.triggers"}
+    for one in found["subgraphs"].values():
+        for error in (one, one["relative"]):
+            assert 0 <= error["mean"] <= error["p99"] <= error["max"] < 1e-3
+    extractions = found["extractions"]
+    assert (extractions["sentences"], extractions["identical"]) == (12, 100.0)
+    assert extractions["agreement"]["entities"] == extractions["agreement"]["relations"] == 100.0
+    assert extractions["reference"] == extractions["exported"]
+    assert extractions["reference"]["support"] == [24, 12]
+    assert "worst" not in extractions
+    parity.check(found, "fp32")
+
+
+def test_errors_are_of_one_subgraph_and_relative_to_its_values(
+    reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]
+) -> None:
+    def change(outputs: dict[str, Any]) -> None:
+        outputs["nodes"] *= 1.5
+
+    found = parity.compare(reference, altered(exported, "fusion", change), labels, sentences)["subgraphs"]
+    nodes = np.concatenate(
+        [outputs["nodes"].ravel() for _, outputs in parity.tap(reference, labels, sentences)["fusion"]]
+    )
+    error = found.pop("fusion.nodes")
+    np.testing.assert_allclose(error["max"], np.abs(nodes).max() / 2, rtol=1e-3)
+    np.testing.assert_allclose(error["mean"], np.abs(nodes).mean() / 2, rtol=1e-3)
+    np.testing.assert_allclose(error["p99"], np.percentile(np.abs(nodes) / 2, 99), rtol=1e-3)
+    root = np.sqrt(np.square(nodes.astype(np.float64)).mean())
+    for name, value in error["relative"].items():
+        np.testing.assert_allclose(value, error[name] / root, rtol=1e-3)
+    assert all(one["relative"]["max"] < 1e-3 for one in found.values())
+
+
+def test_the_worst_sentence_is_named_with_what_is_missing(
+    reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, worst = parity.predict, 4
+
+    def planted(pipeline: Pipeline, labels: Any, given: Sequence[Sentence], batch_size: int) -> list[Any]:
+        found = predict(pipeline, labels, given, batch_size)
+        if pipeline is exported:
+            person, place = found[worst].entities
+            other = (person[0], person[1], "Loc")
+            found[worst] = found[worst]._replace(entities=[other, place], relations=[])
+            found[2] = found[2]._replace(relations=[])
+        return found
+
+    monkeypatch.setattr(parity, "predict", planted)
+    found = parity.compare(reference, exported, labels, sentences)["extractions"]
+    assert found["identical"] == pytest.approx(100 * 10 / 12, abs=1e-3)
+    person, _, _, *place, _ = sentences[worst].tokens
+    assert found["worst"] == {
+        "id": sentences[worst].id,
+        "text": " ".join(sentences[worst].tokens),
+        "missing": [f"[{person}]Peop", f"[{person}]Peop Live_In [{' '.join(place)}]Loc"],
+        "added": [f"[{person}]Loc"],
+    }
+    assert found["agreement"]["relations"] < 100
+    assert found["exported"]["relations"] < found["reference"]["relations"]
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "value", "said"),
+    [
+        ("encoder", "cls", np.nan, r"parity: encoder\.cls holds NaN, which no limit allows"),
+        ("fusion", "nodes", -np.inf, r"parity: fusion\.nodes holds infinity"),
+        ("relations", "triggers", np.nan, r"parity: relations\.triggers holds NaN"),
+    ],
+)
+def test_what_is_not_finite_is_refused_by_name(
+    reference: Pipeline,
+    exported: Pipeline,
+    labels: Any,
+    sentences: list[Sentence],
+    name: str,
+    output: str,
+    value: float,
+    said: str,
+) -> None:
+    def change(outputs: dict[str, Any]) -> None:
+        outputs[output].flat[-1] = value
+
+    with pytest.raises(BundleError, match=said):
+        parity.compare(reference, altered(exported, name, change), labels, sentences)
+
+
+def test_sentences_without_annotation(reference: Pipeline, exported: Pipeline, labels: Any) -> None:
+    plain = [Sentence(tokens=["."], heads=[0], labels=["ROOT"], id="dot")]
+    found = parity.compare(reference, exported, labels, plain)["extractions"]
+    assert found["identical"] == 100.0
+    assert "exported" not in found
+
+
+def report(sentences: int = 1000, relative: float = 1e-6, **changes: Any) -> dict[str, Any]:
+    same = {"entities": 100.0, "relations": 100.0, "support": [500, 200]}
+    gold = {"entities": 80.0, "relations": 60.0, "support": [500, 200]}
+    extractions = {"sentences": sentences, "identical": 100.0, "data": "x", "agreement": same}
+    error = {"max": 1.0, "mean": 0.0, "p99": 0.0}
+    return {
+        "subgraphs": {
+            f"{SUBGRAPHS[0]}.words": {**error, "relative": {**error, "p99": relative}},
+            f"{SUBGRAPHS[1]}.nodes": {**error, "relative": {**error, "p99": relative / 2}},
+        },
+        "extractions": {**extractions, "reference": gold, "exported": gold, **changes},
+    }
+
+
+def scores(entities: float, relations: float, support: Sequence[int] = (500, 200)) -> dict[str, Any]:
+    return {"entities": entities, "relations": relations, "support": list(support)}
+
+
+@pytest.mark.parametrize("precision", parity.LIMITS)
+def test_every_limit(precision: str) -> None:
+    limits = parity.LIMITS[precision]
+    parity.check(report(), precision)
+    parity.check(report(relative=limits.error), precision)
+    with pytest.raises(BundleError, match=rf"encoder\.words has a relative error of .*limit {limits.error} for"):
+        parity.check(report(relative=limits.error * 1.01), precision)
+    with pytest.raises(BundleError, match=r"encoder\.words has a relative error of nan"):
+        parity.check(report(relative=float("nan")), precision)
+    parity.check(report(identical=limits.identical), precision)
+    with pytest.raises(BundleError, match=rf"of 1000 sentences .*limit .* for {precision}; .*is encoder\.words"):
+        parity.check(report(identical=limits.identical - 0.1), precision)
+    differing = min(99.5, limits.identical) if limits.identical < 100 else 100.0  # more than one, but allowed
+    for kind, least in (("entities", limits.entity_agreement), ("relations", limits.relation_agreement)):
+        just, below = ({"entities": 100.0, "relations": 100.0, kind: least - less} for less in (0, 0.01))
+        parity.check(report(identical=differing, agreement=scores(**just)), precision)
+        said = rf"{kind} agree to F1 .*limit {least:g} for {precision}; .*is encoder\.words"
+        with pytest.raises(BundleError, match=said):
+            parity.check(report(identical=differing, agreement=scores(**below)), precision)
+
+
+@pytest.mark.parametrize("precision", parity.LIMITS)
+def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
+    limit = parity.LIMITS[precision].f1_loss
+    for place, kind in enumerate(("entities", "relations")):
+        for support in ((500, 200), (5000, 5000)):
+            most = limit and max(limit, 100 / support[place])
+            for less, refused in ((most - 1e-6, False), (most + 1e-3, True)):
+                fallen = {"entities": 80.0, "relations": 60.0, "support": list(support)}
+                fallen[kind] -= less
+                given = report(reference=scores(80.0, 60.0, support), exported=fallen)
+                if not refused:
+                    parity.check(given, precision)
+                    continue
+                with pytest.raises(BundleError, match=rf"F1 of {kind} is .* lower, limit {limit} for {precision}"):
+                    parity.check(given, precision)
+    parity.check(report(exported=scores(90.0, 90.0)), precision)
+
+
+def test_one_sentence_may_differ_but_not_in_fp32() -> None:
+    one = {"sentences": 10, "identical": 90.0, "agreement": scores(95.0, 80.0, (20, 5))}
+    for precision in ("fp16", "bf16", "int8", "int8-qdq"):
+        parity.check(report(**one), precision)
+    with pytest.raises(BundleError, match="90 % of 10 sentences are identical, limit 100 % for fp32"):
+        parity.check(report(**one), "fp32")
+    with pytest.raises(BundleError, match="80 % of 10 sentences are identical, limit 99 % for fp16"):
+        parity.check(report(**one | {"identical": 80.0}), "fp16")
+
+
+@pytest.mark.parametrize("precision", parity.LIMITS)
+def test_nothing_found_at_all(precision: str) -> None:
+    nothing = scores(0.0, 0.0, (0, 0))
+    parity.check(report(agreement=nothing, reference=nothing, exported=nothing), precision)
+    unfound = scores(0.0, 0.0)
+    parity.check(report(agreement=nothing, reference=unfound, exported=unfound), precision)
+    with pytest.raises(BundleError, match="entities agree to F1 0"):
+        parity.check(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)

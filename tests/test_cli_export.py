@@ -1,0 +1,194 @@
+"""Wrong input to export, compile and verify: one line that names it and the way out, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from trimf.cli import main
+from trimf.export import parity
+from trimf.export.bundle import export
+
+RTX = pytest.mark.skipif(not find_spec("tensorrt_rtx_bindings"), reason="needs the wheels of TensorRT for RTX")
+PLAIN = pytest.mark.skipif(bool(find_spec("tensorrt")), reason="TensorRT is installed")
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_checkpoint, tiny_data, tmp_path_factory):
+    """A folder with a checkpoint, its fp32 bundle, good data and bad."""
+    folder = tmp_path_factory.mktemp("prepared")
+    tiny_checkpoint.save(folder / "checkpoint")
+    export(folder / "checkpoint", folder / "bundle")
+    shutil.copy(tiny_data, folder / "good.jsonl")
+    (folder / "empty.jsonl").write_text("")
+    (folder / "blank.jsonl").write_text("\n\n")
+    (folder / "prose.txt").write_text("hello\n")
+    (folder / "bare.json").write_text(json.dumps([{"tokens": ["a"], "entities": [], "relations": []}]))
+    (folder / "full").mkdir()
+    (folder / "full" / "note.txt").write_text("mine")
+    return folder
+
+
+@pytest.fixture
+def refused(prepared, monkeypatch, capsys):
+    """Runs a command that must fail with this status, in one line with these words, and leave all files as they are."""
+
+    def check(command: str, status: int, *words: str) -> None:
+        monkeypatch.chdir(prepared)
+        before = contents(prepared)
+        capsys.readouterr()
+        assert main(command.split()) == status
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.count("\n") == 1
+        assert "Traceback" not in captured.err
+        assert "--debug" not in captured.err
+        for word in words:
+            assert word in captured.err
+        assert contents(prepared) == before
+
+    return check
+
+
+def contents(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--fp16 --bf16", ("--fp16 and --bf16", "one precision")),
+        ("--int8 --int8-qdq --calibrate good.jsonl", ("--int8 and --int8-qdq",)),
+        ("--int8", ("--int8 needs --calibrate FILE", "prepared")),
+        ("--int8-qdq", ("--int8-qdq needs --calibrate FILE",)),
+        ("--calibrate good.jsonl", ("--calibrate good.jsonl", "fp32")),
+        ("--fp16 --calibrate good.jsonl", ("--calibrate good.jsonl", "fp16")),
+        ("--int8 --calibrate good.jsonl --engine sm_89", ("--int8", "sm_89", "--int8-qdq")),
+        ("--int8 --calibrate missing.jsonl", ("missing.jsonl: no such file",)),
+        ("--int8 --calibrate empty.jsonl", ("empty.jsonl: the file is empty",)),
+        ("--data missing.jsonl", ("missing.jsonl: no such file",)),
+        ("--data empty.jsonl", ("empty.jsonl: the file is empty",)),
+        ("--data blank.jsonl", ("blank.jsonl: the file is empty",)),
+        ("--data prose.txt", ("prose.txt: line 1", "'hello'", "prepared")),
+        ("--data bare.json", ("bare.json: sentence '1' has no dependency parse", "trimf prepare")),
+        ("--data full", ("'full' is a directory",)),
+        ("--shapes batch=1:2", ("'batch=1:2' is not AXIS=MIN:OPT:MAX", "batch=1:8:16")),
+        ("--shapes batch=4:2:8", ("batch=4:2:8 is not in order",)),
+        ("--shapes batch=1:2:900", ("batch=1:2:900 is out of range", "1 to 64")),
+        ("--shapes depth=1:1:1", ("'depth' is not known", "batch, subwords")),
+        ("--shapes batch=1:2:4", ("--shapes", "--engine sm_89")),
+        ("--workspace 64", ("--workspace", "--engine sm_89")),
+        ("--workspace many", ("'many'",)),
+        pytest.param("--engine sm_90", ("no engines for sm_90", "sm_75", "sm_120"), marks=RTX),
+        pytest.param("--engine sm_89 --engine 89", ("no engines for 89", "sm_89"), marks=RTX),
+        pytest.param("--engine sm_89 --workspace 0", ("workspace of 0 MB", "at least 1"), marks=RTX),
+        pytest.param("--engine sm_89 --workspace 99999999999999", ("workspace of 9999", "at most 1048576"), marks=RTX),
+        pytest.param(
+            "--engine sm_89 --shapes subwords=100:100:100", ("at least 100 subwords", "takes at most 40"), marks=RTX
+        ),
+    ],
+)
+def test_export_says_what_is_wrong_before_it_works(refused, arguments, words):
+    refused(f"export checkpoint --output new {arguments}", 2, *words)
+
+
+def test_export_keeps_what_is_there(refused):
+    refused("export checkpoint --output full", 2, "full is not empty", "another folder")
+    refused("export checkpoint --output good.jsonl", 2, "good.jsonl", "is a file")
+
+
+def test_export_of_no_checkpoint(refused):
+    refused("export missing --output new", 1, "missing: not a complete TriMF checkpoint")
+    refused("export bundle --output new", 1, "bundle: not a complete TriMF checkpoint")
+
+
+@pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
+def test_compile_of_no_bundle(refused, backend):
+    refused(f"compile missing --backend {backend}", 1, "missing: no such bundle folder", "trimf export")
+    refused(f"compile checkpoint --backend {backend}", 1, "checkpoint/manifest.json", "not a complete bundle")
+
+
+@PLAIN
+def test_compile_without_tensorrt(refused):
+    refused("compile bundle", 1, "TensorRT is not installed", 'pip install "trimf[tensorrt]"')
+    refused("compile bundle --target sm_89", 1, "TensorRT is not installed")
+
+
+@RTX
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("--target sm_90", ("no engines for sm_90", "sm_75", "sm_120")),
+        ("--target sm_89 --shapes batch=9:1:1", ("batch=9:1:1 is not in order",)),
+        ("--target sm_89 --shapes subwords=100:100:100", ("at least 100 subwords", "at most 40")),
+        ("--target sm_89 --workspace -1", ("workspace of -1 MB", "at least 1")),
+    ],
+)
+def test_compile_says_what_is_wrong(refused, arguments, words):
+    refused(f"compile bundle --backend tensorrt-rtx {arguments}", 2, *words)
+
+
+@RTX
+def test_compile_of_an_int8_bundle(refused):
+    refused("compile default --backend tensorrt-rtx --target sm_89", 1, "int8 bundle is made for CPUs", "int8-qdq")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        ("missing", 1, ("missing: no such bundle folder", "trimf export")),
+        ("bundle --data missing.jsonl", 2, ("missing.jsonl: no such file",)),
+        ("bundle --data empty.jsonl", 2, ("empty.jsonl: the file is empty",)),
+        ("bundle --data prose.txt", 2, ("prose.txt: line 1",)),
+        ("bundle --batch-size 0", 2, ("batch_size = 0", "at least 1")),
+        ("bundle --threads 0", 1, ("threads = 0", "at least 1")),
+        ("bundle --backend quantum", 1, ("'quantum'", "cpu, cuda, tensorrt")),
+        ("bundle --backend tensorrt", 1, ("bundle has no engines", "trimf compile bundle")),
+        ("bundle --against missing", 1, ("missing: not a complete TriMF checkpoint",)),
+        ("default --against checkpoint", 1, ("checkpoint: its labels are not the bundle's", "exported from")),
+    ],
+)
+def test_verify_says_what_is_wrong(refused, arguments, status, words):
+    refused(f"verify {arguments}", status, *words)
+
+
+def test_verify_against_another_encoder(refused, create, prepared, tmp_path):
+    create("mpnet").save(tmp_path / "other")
+    refused(f"verify bundle --against {tmp_path / 'other'}", 1, "its tokenizer is not the bundle's", "exported from")
+
+
+def test_verify_against_another_width(refused, create, tmp_path):
+    create(span={"max_width": 4}).save(tmp_path / "other")
+    refused(f"verify bundle --against {tmp_path / 'other'}", 1, "its sizes are not the bundle's", "exported from")
+
+
+def test_a_damaged_file_fails_every_command(refused, prepared, tmp_path):
+    damaged = Path(shutil.copytree(prepared / "bundle", tmp_path / "damaged"))
+    graph = damaged / "relations.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    for command in ("inspect {}", "verify {}", "extract --model {} word"):
+        refused(command.format(damaged), 1, "relations.onnx: SHA-256")
+
+
+@RTX
+def test_a_damaged_file_is_not_compiled(refused, prepared, tmp_path):
+    damaged = Path(shutil.copytree(prepared / "bundle", tmp_path / "damaged"))
+    (damaged / "fusion.onnx").write_bytes(b"short")
+    refused(f"compile {damaged} --backend tensorrt-rtx --target sm_89", 1, "fusion.onnx: 5 bytes")
+    assert not (damaged / "engines").exists()
+
+
+def test_verify_reports_and_then_fails(prepared, monkeypatch, capsys):
+    strict = parity.Limits(error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, f1_loss=0.0)
+    monkeypatch.setitem(parity.LIMITS, "fp32", strict)
+    assert main(["verify", str(prepared / "bundle"), "--backend", "cpu"]) == 1
+    captured = capsys.readouterr()
+    assert "encoder.words" in captured.out
+    assert captured.err.startswith("trimf: cpu: parity: encoder.words")
+    assert captured.err.count("\n") == 1
