@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from trimf.export import bundle as exporting
 from trimf.export import parity
 from trimf.export import verify as module
 from trimf.export.bundle import export
@@ -21,10 +22,17 @@ def checkpoint_folder(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bundles(checkpoint_folder, tiny_data, tmp_path_factory):
+def bundles(checkpoint_folder, tiny_data, traced, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
-    for precision in ("fp32", "fp16", "bf16"):
-        export(checkpoint_folder, folder / precision, precision=precision, data=tiny_data)
+
+    def trace(checkpoint, say):
+        checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
+        return traced("bert")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "_trace", trace)
+        for precision in ("fp32", "fp16", "bf16"):
+            export(checkpoint_folder, folder / precision, precision=precision, data=tiny_data)
     return folder
 
 
@@ -63,8 +71,8 @@ def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypa
     assert "encoder.words" in verify(bundles / "fp32", data=tiny_data)["failure"]
 
 
-def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bundles, tmp_path, checkpoint_folder):
-    export(checkpoint_folder, tmp_path / "b")
+def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bundles, tmp_path):
+    shutil.copytree(bundles / "fp32", tmp_path / "b")
     card = tmp_path / "b" / "MODEL_CARD.md"
     card.write_bytes(card.read_bytes().replace(b"T", b"t", 1))
     with pytest.raises(BundleError, match=r"MODEL_CARD\.md: SHA-256"):
