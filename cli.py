@@ -155,9 +155,9 @@ def export(
             licence=licence,
             overwrite=overwrite,
             say=_say,
+            show=lambda report: _console().print(tables(report)),
             progress=progress,
         )
-    _console().print(tables(manifest.parity))
     size = sum(file.size for file in manifest.files.values())
     engines = f" with {len(manifest.engines)} engines" if manifest.engines else ""
     _say(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")

@@ -52,6 +52,7 @@ def export(
     licence: str = "not stated",
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    show: Callable[[Mapping[str, Any]], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Manifest:
     """Write the bundle of a checkpoint and return its manifest.
@@ -59,7 +60,8 @@ def export(
     ``calibrate`` is a prepared file whose first sentences give the activation ranges of int8. ``data`` is a prepared
     file on which whole extractions are compared with PyTorch (and scored, where it has gold annotation); without it, on
     a few sentences that come with TriMF. For each of ``targets`` (``sm_89``) engines of TensorRT for RTX are built,
-    with the profiles ``shapes``. ``say`` hears of each step, ``progress`` of each engine's.
+    with the profiles ``shapes``. ``say`` hears of each step, ``progress`` of each engine's; ``show`` gets the parity
+    report, before it fails the export if it does.
 
     Raises:
         BundleError: the checkpoint is damaged, a graph holds a forbidden operator, or parity or precision fails.
@@ -111,6 +113,7 @@ def export(
         report = parity.compare(reference, _opened(converted.comparable, reference), labels, compared)
         report["extractions"]["data"] = _name(data) if data is not None else "built-in samples"
         report["against"] = "PyTorch"
+        show(report)
         parity.check(report, precision)
         manifest = msgspec.structs.replace(
             _manifest(checkpoint, precision, licence, report),

@@ -139,6 +139,8 @@ def check(report: Mapping[str, Any], precision: str) -> None:
     farthest = max(report["subgraphs"], key=lambda name: report["subgraphs"][name]["relative"]["p99"], default="none")
     exact = limits.identical == 100
     hint = f"the least exact output is {farthest}"
+    if precision.startswith("int8"):
+        hint += "; more and more typical --calibrate sentences may help"
     if found["identical"] < limits.identical and (exact or differing > 1):
         raise BundleError(
             f"parity: {found['identical']:g} % of {found['sentences']} sentences are identical, "

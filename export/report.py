@@ -15,10 +15,10 @@ from rich.text import Text
 def tables(report: Mapping[str, Any]) -> Group:
     """Errors of every subgraph's outputs, how whole extractions compare, and the sentence that differs most."""
     against = report["against"]
-    errors = Table(title=f"error against {against}, absolute and relative", title_justify="left", box=SIMPLE)
-    errors.add_column("output", overflow="fold")
+    errors = Table(title=f"error against {against}, absolute and relative", title_justify="left", box=SIMPLE, padding=0)
+    errors.add_column("output", no_wrap=True)
     for name in ("max", "mean", "p99", "rel. max", "mean", "p99"):
-        errors.add_column(name, justify="right", no_wrap=True)
+        errors.add_column(name, justify="right", no_wrap=True, min_width=8)
     for name, error in report["subgraphs"].items():
         values = [one[key] for one in (error, error["relative"]) for key in ("max", "mean", "p99")]
         errors.add_row(name, *(f"{value:.1e}" for value in values))

@@ -46,13 +46,15 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
     it was.
 
     Raises:
-        InputError: ``path`` is a file, or a folder that is not empty and ``overwrite`` is false.
+        InputError: ``path`` is a file, or a folder that is not empty and ``overwrite`` is false, or cannot be made.
     """
     target = Path(path).resolve()
     _check_target(target, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(target)
-    temporary.mkdir()
+    try:
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         yield temporary
         for item in temporary.rglob("*"):

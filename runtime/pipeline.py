@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from . import decode, features
 from .backend import Subgraph
-from .errors import BackendError
+from .errors import BackendError, InputError
 from .labels import Labels
 from .subwords import MAX_PIECES, Subwords, SubwordTokenizer
 from .windows import merge, windows
@@ -68,7 +68,13 @@ class Pipeline:
         """Results in the order of ``sentences``; a sentence's result does not depend on the others.
 
         Sentences are sorted by length and cut into batches of at most ``batch_size`` windows.
+
+        Raises:
+            InputError: ``batch_size`` is not positive.
+            BackendError: the engine fails, or gives logits that are not finite.
         """
+        if batch_size < 1:
+            raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
         items: list[features.Item] = []
         ranges: list[list[tuple[int, int]]] = []
         encoded = self.tokenizer.encode([sentence.words for sentence in sentences], min(MAX_PIECES, self._room))

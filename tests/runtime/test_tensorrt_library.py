@@ -65,7 +65,7 @@ def test_a_library_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.parametrize(
-    ("builder", "version", "oldest"), [("tensorrt", "8.6.1", "10.0"), ("tensorrt-rtx", "1.1.1.26", "1.2")]
+    ("builder", "version", "oldest"), [("tensorrt", "10.0.1", "10.1"), ("tensorrt-rtx", "1.1.1.26", "1.2")]
 )
 def test_old_releases_are_refused(builder: Any, version: str, oldest: str) -> None:
     with pytest.raises(
@@ -74,7 +74,7 @@ def test_old_releases_are_refused(builder: Any, version: str, oldest: str) -> No
         tensorrt_library.describe(builder, fake(version))
 
 
-@pytest.mark.parametrize("version", ["10.0.1", "10.13.3.9", "11.0.0.38"])
+@pytest.mark.parametrize("version", ["10.1.0", "10.13.3.9", "11.0.0.38"])
 def test_tensorrt_10_and_11(version: str) -> None:
     library = tensorrt_library.describe("tensorrt", fake(version))
     assert library.timing_cache
