@@ -71,15 +71,7 @@ def export(
         DataError: a file cannot be used.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
-    quantized = precision in ("int8", "int8-qdq")
-    if quantized and calibrate is None:
-        raise ConfigError(f"--{precision} needs --calibrate FILE: prepared sentences of the kind the model will read")
-    if calibrate is not None and not quantized:
-        raise ConfigError(f"--calibrate {calibrate} is for --int8 and --int8-qdq, not for {precision}")
-    if precision == "int8" and targets:
-        raise ConfigError(f"--int8 is for CPUs and has no engines ({targets[0]}); take --int8-qdq")
-    if (shapes or workspace_mb is not None) and not targets:
-        raise ConfigError("--shapes and --workspace are for engines; say which, as in --engine sm_89")
+    _check_options(precision, calibrate, targets, bool(shapes) or workspace_mb is not None)
     library = tensorrt_library.find("tensorrt-rtx") if targets else None
     checkpoint = checkpoints.load(checkpoint_folder)
     planned = None
@@ -131,6 +123,20 @@ def export(
         manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
         _write(folder, content, manifest)
     return manifest
+
+
+def _check_options(
+    precision: Precision, calibrate: str | Path | None, targets: Sequence[str], engine_options: bool
+) -> None:
+    quantized = precision in ("int8", "int8-qdq")
+    if quantized and calibrate is None:
+        raise ConfigError(f"--{precision} needs --calibrate FILE: prepared sentences of the kind the model will read")
+    if calibrate is not None and not quantized:
+        raise ConfigError(f"--calibrate {calibrate} is for --int8 and --int8-qdq, not for {precision}")
+    if precision == "int8" and targets:
+        raise ConfigError(f"--int8 is for CPUs and has no engines ({targets[0]}); take --int8-qdq")
+    if engine_options and not targets:
+        raise ConfigError("--shapes and --workspace are for engines; say which, as in --engine sm_89")
 
 
 def _opened(models: Mapping[str, onnx.ModelProto], like: Pipeline) -> Pipeline:

@@ -6,34 +6,32 @@ import re
 from collections.abc import Sequence
 
 from ..runtime.backend import AXES
+from ..runtime.buckets import RANGES
 from ..runtime.errors import BackendError, ConfigError
 from ..runtime.manifest import Profile, Sizes
 
 Range = tuple[int, int, int]
 Shape = tuple[int, ...]
 
-#: The least and the largest size of every axis.
-LIMITS = {
-    "batch": (1, 64),
-    "subwords": (3, 512),
-    "words": (1, 400),
-    "pieces": (1, 64),
-    "spans": (1, 8192),
-    "pairs": (1, 4096),
+#: The least and the largest size that may be asked for: the defaults' own, and windows as long as a model may have.
+LIMITS = {axis: (least, largest) for axis, (least, _, largest) in RANGES.items()} | {
+    "subwords": (3, 8192),
+    "words": (1, 8192),
 }
 
-
-def _tuned(name: str, axes: dict[str, int], batch: Range) -> Profile:
-    ranges = {axis: (LIMITS[axis][0], tuned, LIMITS[axis][1]) for axis, tuned in axes.items()}
-    return Profile(name=name, axes={"batch": batch, **ranges})
-
+#: Batches, tuned for 32 sentences.
+THROUGHPUT = Profile(name="throughput", axes=dict(RANGES))
 
 #: One sentence at a time, tuned for one of about 24 words.
-LATENCY = _tuned("latency", {"subwords": 32, "words": 24, "pieces": 4, "spans": 4, "pairs": 8}, batch=(1, 1, 1))
-
-#: Batches, tuned for 32 sentences.
-THROUGHPUT = _tuned(
-    "throughput", {"subwords": 48, "words": 32, "pieces": 4, "spans": 128, "pairs": 256}, batch=(1, 32, 64)
+LATENCY = Profile(
+    name="latency",
+    axes={
+        "batch": (1, 1, 1),
+        **{
+            axis: (RANGES[axis][0], tuned, RANGES[axis][2])
+            for axis, tuned in {"subwords": 32, "words": 24, "pieces": 4, "spans": 4, "pairs": 8}.items()
+        },
+    },
 )
 
 #: What an engine is built for unless asked otherwise; a batch runs in the first profile that it fits.

@@ -15,6 +15,16 @@ import numpy.typing as npt
 from .backend import AXES
 from .errors import BackendError
 
+#: For what is compiled before it meets a batch: the least, tuned and largest size of every axis.
+RANGES = {
+    "batch": (1, 32, 64),
+    "subwords": (3, 48, 512),
+    "words": (1, 32, 400),
+    "pieces": (1, 4, 64),
+    "spans": (1, 128, 8192),
+    "pairs": (1, 256, 4096),
+}
+
 #: Axes whose sizes grow evenly; the others double.
 _EVEN = ("subwords", "words")
 

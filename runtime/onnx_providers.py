@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import io
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,18 +18,9 @@ import onnxruntime
 from . import buckets
 from .errors import BackendError, line
 from .onnx_backend import session_options
+from .tensorrt_library import cache_folder
 
 _LOG = logging.getLogger("trimf")
-
-#: For TensorRT, the least, tuned and largest size of every axis.
-RANGES = {
-    "batch": (1, 32, 64),
-    "subwords": (3, 48, 512),
-    "words": (1, 32, 400),
-    "pieces": (1, 4, 64),
-    "spans": (1, 128, 8192),
-    "pairs": (1, 256, 4096),
-}
 
 
 class Provider(NamedTuple):
@@ -105,7 +95,7 @@ def _tensorrt_options(model: bytes) -> dict[str, str]:
     loaded = _pybind_state.InferenceSession(session_options(1), model, False, False)
     shapes = []
     for place in range(3):
-        sizes = {axis: sizes[place] for axis, sizes in RANGES.items()}
+        sizes = {axis: sizes[place] for axis, sizes in buckets.RANGES.items()}
         dims = {entry.name: buckets.shape(entry.name, sizes, entry.shape) for entry in loaded.inputs_meta}
         shapes.append(",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in dims.items()))
     folder = _cache("tensorrt-ep", model)
@@ -126,10 +116,8 @@ def _rtx_options(model: bytes) -> dict[str, str]:
 
 def _cache(name: str, model: bytes) -> str:
     """The folder of what was compiled from a model, which only its owner may write: it holds machine code."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
     try:
-        root = Path(given) if os.path.isabs(given) else Path.home() / ".cache"
-        folder = root / "trimf" / name / hashlib.sha256(model).hexdigest()
+        folder = cache_folder() / name / hashlib.sha256(model).hexdigest()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise BackendError(f"backend {name!r} needs a cache folder: {line(error)}; set XDG_CACHE_HOME") from error
@@ -148,7 +136,7 @@ PROVIDERS = {
         functools.partial(_built_in, "tensorrt-ep", "TensorrtExecutionProvider"),
         _tensorrt_options,
         after=("CUDAExecutionProvider",),
-        limits={axis: largest for axis, (_, _, largest) in RANGES.items()},
+        limits={axis: largest for axis, (_, _, largest) in buckets.RANGES.items()},
     ),
     "tensorrt-rtx-ep": Provider("NvTensorRTRTXExecutionProvider", _rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)),
 }

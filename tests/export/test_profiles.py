@@ -50,7 +50,7 @@ def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
         ("batch=1:16:8", "batch=1:16:8 is not in order"),
         ("batch=0:8:16", "batch=0:8:16 is out of range; batch may be 1 to 64"),
         ("batch=1:8:65", "batch may be 1 to 64"),
-        ("subwords=2:8:65", "subwords may be 3 to 512"),
+        ("subwords=2:8:65", "subwords may be 3 to 8192"),
         ("pairs=1:8:999999999", "pairs may be 1 to 4096"),
     ],
 )
