@@ -116,7 +116,7 @@ class _Rewrite:
             for attribute in copy.attribute:
                 if attribute.name == "to" and attribute.i == TensorProto.FLOAT and not self.rounded:
                     attribute.i = kind
-            copy.input[0] = self.held_name(node.input[0])
+            copy.input[0] = self._any_type(node.input[0])
         elif node.op_type != "Shape":
             copy.input[:] = [self._as(name, kind) if name in self.floats else name for name in node.input]
         for place, name in enumerate(node.output):
@@ -149,7 +149,7 @@ class _Rewrite:
             self.made.setdefault(ends[-1], helper.make_tensor(ends[-1], kind, [], [value]))
         self.nodes.append(helper.make_node("Clip", [source, *ends], [name], f"{name}.cut"))
 
-    def held_name(self, name: str) -> str:
+    def _any_type(self, name: str) -> str:
         """The name under which a tensor that any type serves is to be read."""
         return self._as(name, self.type) if name in self.weights else name
 
