@@ -207,6 +207,7 @@ def compile_(
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one report a line, instead of tables.")
+@click.option("--save", is_flag=True, help="Keep the report in the bundle, for `trimf inspect`.")
 def verify(
     bundle: str,
     against: Path | None,
@@ -215,11 +216,13 @@ def verify(
     batch_size: int,
     threads: int | None,
     as_json: bool,
+    save: bool,
 ) -> None:
     """Compare what BUNDLE answers here with PyTorch, or with a plain run of its graphs; fails beyond its limits."""
     import msgspec
 
     from .export.report import tables
+    from .export.verify import save as keep
     from .export.verify import verify as run
 
     failures = []
@@ -229,6 +232,8 @@ def verify(
             click.echo(msgspec.json.encode(report))
         else:
             _console().print(tables(report))
+        if save:
+            keep(bundle, report)
         if report["failure"]:
             failures.append(f"{report['backend']}: {report['failure']}")
     if failures:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from trimf_train.data.readers import read_sentences
 from trimf_train.evaluate import parsed
 
 from ..runtime.backend import open_backend
 from ..runtime.bundle import Bundle, open_pipeline
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
+from ..runtime.files import atomic_path
+from ..runtime.manifest import SCHEMA_VERSION, encode
 from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
@@ -68,6 +72,26 @@ def verify(
     except BundleError as error:
         report["failure"] = str(error)
     return report
+
+
+def save(path: str | Path, report: dict[str, Any]) -> None:
+    """Keep a report in the bundle's manifest, under its backend, for ``trimf inspect``; an older one is replaced.
+
+    Raises:
+        BundleError: the bundle is damaged or cannot be written.
+    """
+    bundle = Bundle(path)
+    parity = bundle.manifest.parity
+    verified = {**parity.get("verified", {}), report["backend"]: report}
+    manifest = msgspec.structs.replace(
+        bundle.manifest, schema_version=SCHEMA_VERSION, parity={**parity, "verified": verified}
+    )
+    target = bundle.path / "manifest.json"
+    try:
+        with atomic_path(target) as temporary:
+            temporary.write_bytes(encode(manifest))
+    except OSError as error:
+        raise BundleError(f"{target}: cannot be written: {error.strerror}") from error
 
 
 def _checkpoint(folder: Path, bundle: Bundle) -> Pipeline:

@@ -47,12 +47,19 @@ class _Extractions(msgspec.Struct):
     worst: _Worst | None = None
 
 
+class _Verified(msgspec.Struct):
+    against: str = "PyTorch"
+    extractions: _Extractions = msgspec.field(default_factory=_Extractions)
+    failure: str | None = None
+
+
 class _Parity(msgspec.Struct):
     """The parity report as :class:`~.manifest.Manifest` describes it."""
 
     against: str = "PyTorch"
     subgraphs: dict[str, _SubgraphError] = {}
     skipped: dict[str, str] = {}
+    verified: dict[str, _Verified] = {}
     extractions: _Extractions | None = None
 
 
@@ -120,6 +127,10 @@ def _parity(report: dict[str, Any]) -> Iterator[Table]:
         yield _table(f"errors of outputs against {parity.against}", *columns, rows=_error_rows(parity.subgraphs))
     if parity.skipped:
         yield _table("not compared by itself", "subgraph", "reason", rows=parity.skipped.items())
+    if parity.verified:
+        yield _table(
+            "verified", "backend", "against", "on", "identical", "verdict", rows=_verified_rows(parity.verified)
+        )
 
 
 def _extraction_rows(extractions: _Extractions, against: str) -> Iterator[tuple[str, str]]:
@@ -140,6 +151,13 @@ def _extraction_rows(extractions: _Extractions, against: str) -> Iterator[tuple[
         yield "differs most", worst.text if worst.id is None else f"{worst.id}: {worst.text}"
         yield "  is missing", "\n".join(map(_line, worst.missing)) or "nothing"
         yield "  has more", "\n".join(map(_line, worst.added)) or "nothing"
+
+
+def _verified_rows(verified: dict[str, _Verified]) -> Iterator[tuple[str, ...]]:
+    for backend, one in verified.items():
+        found = one.extractions
+        compared = f"{found.sentences} sentences ({found.data})"
+        yield backend, one.against, compared, f"{_figure(found.identical)} %", one.failure or "within the limits"
 
 
 def _error_rows(subgraphs: dict[str, _SubgraphError]) -> Iterator[tuple[str, ...]]:

@@ -139,7 +139,9 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
       ``entities`` and ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the
       annotation), with the ``support`` of both; ``worst`` is the sentence that differs most: ``id``, ``text``,
       ``missing``, ``added``;
-    - ``skipped``: subgraphs whose outputs were not compared by themselves, with the reason.
+    - ``skipped``: subgraphs whose outputs were not compared by themselves, with the reason;
+    - ``verified``: by backend, what `trimf verify --save` found: the same report, with ``backend``, ``reason`` and
+      ``failure`` (None, or what exceeds the limits).
 
     Since schema 2: ``products``, ``quantization``, ``engines``.
     """

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 
+import msgspec
 import pytest
 
 from trimf.export import bundle as exporting
 from trimf.export import parity
 from trimf.export import verify as module
 from trimf.export.bundle import export
-from trimf.export.verify import verify
+from trimf.export.verify import save, verify
+from trimf.runtime.bundle import Bundle
 from trimf.runtime.errors import BackendError, BundleError, DataError
 
 
@@ -126,6 +128,19 @@ def test_another_checkpoint_is_refused(bundles, checkpoint_folder, tiny_checkpoi
     description.write_text(description.read_text().replace(f'"{first}"', '"Another"'))
     with pytest.raises(BundleError, match="its labels are not the bundle's"):
         verify(bundles / "fp32", against=tmp_path / "other")
+
+
+def test_a_report_is_kept_in_the_manifest_and_replaces_an_older_one(bundles, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(bundles / "fp32", folder)
+    before = Bundle(folder).manifest
+    report = verify(folder, backend="cpu")
+    save(folder, report | {"failure": "of old"})
+    save(folder, report)
+    after = Bundle(folder).manifest
+    assert after.parity == {**before.parity, "verified": {"cpu": report}}
+    assert msgspec.structs.replace(after, parity=before.parity) == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in (bundles / "fp32").iterdir())
 
 
 def test_empty_data_is_refused(bundles, tmp_path):

@@ -24,6 +24,10 @@ PARITY = {
         "encoder.words": {**ERROR, "relative": {"max": 0.01, "mean": 0.002, "p99": 0.003}},
         "encoder.cls": ERROR,
     },
+    "verified": {
+        "cuda": {"against": "PyTorch 2", "extractions": {"sentences": 14, "data": "x", "identical": 100.0}},
+        "tensorrt": {"extractions": {"sentences": 2, "data": "y", "identical": 50.0}, "failure": "too far"},
+    },
     "skipped": {"relations": "no sentence gave it any input"},
     "extractions": {
         "sentences": 288,
@@ -88,6 +92,8 @@ def test_parity_in_full(own_bundle: Path, edit_manifest: Edit) -> None:
         ["encoder.words", "relative", "0.01", "0.002", "0.003"],
         ["encoder.cls", "absolute", "0.5", "0.25", "0.125"],
         ["relations", "no sentence gave it any input"],
+        ["cuda", "PyTorch 2", "14 sentences (x)", "100 %", "within the limits"],
+        ["tensorrt", "PyTorch", "2 sentences (y)", "50 %", "too far"],
     ):
         assert row in table
     assert sum(row[0] == "encoder.cls" for row in table) == 1
