@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
+from trimf.runtime import onnx_backend
 from trimf.runtime.backend import BACKENDS, SUBGRAPHS, open_backend
 from trimf.runtime.bundle import DEFAULT, MAX_MANIFEST, Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError, InputError
@@ -502,6 +503,40 @@ def test_a_subgraph_runs_and_closes(tiny_bundle: Path) -> None:
     graph.close()
     with pytest.raises(BackendError, match=r"fusion\.onnx is closed"):
         graph.run(arrays)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "flags: avx2 avx512_vnni", False),
+        ("AMD64", "flags: avx2 avx_vnni", False),
+        ("x86_64", "flags: avx2", True),
+        ("x86_64", None, True),
+        ("aarch64", None, False),
+    ],
+)
+def test_bytes_are_multiplied_exactly_everywhere(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: str | None, expected: bool
+) -> None:
+    def read(path: Path) -> str:
+        if flags is None:
+            raise FileNotFoundError(path)
+        return flags
+
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(Path, "read_text", read)
+    onnx_backend.overflows.cache_clear()
+    try:
+        assert onnx_backend.overflows() == expected
+        entry = onnx_backend.session_options(1).get_session_config_entry
+        if expected:
+            assert entry("session.x64quantprecision") == "1"
+        else:
+            with pytest.raises(RuntimeError):
+                entry("session.x64quantprecision")
+    finally:
+        monkeypatch.undo()
+        onnx_backend.overflows.cache_clear()
 
 
 def test_an_older_schema_is_read(
