@@ -5,9 +5,9 @@ every pointwise step between a product and such a node: bias, residual, scale an
 products themselves round. Outputs between subgraphs are half; logits and trigger weights are single.
 
 The converters of ONNX Runtime, onnxconverter-common and ModelOpt (AutoCast) were tried on these graphs. The first two
-have no bf16, leave the nodes unsorted (the ONNX checker refuses them), and block by operator only; AutoCast keeps all
-inputs and outputs single or none, and its dependencies pin other versions of ONNX and ONNX Runtime. None keeps the
-steps up to a softmax single. Hence this pass.
+have no bf16 and make graphs that the ONNX checker refuses (nodes out of order; casts to another type than declared);
+AutoCast keeps all inputs and outputs single or none, and its dependencies pin other versions of ONNX and ONNX Runtime.
+None keeps the steps up to a softmax single. Hence this pass.
 """
 
 from __future__ import annotations
