@@ -28,7 +28,7 @@ class _Timed:
     """A subgraph that adds up the time of its runs and remembers what it was last given."""
 
     def __init__(self, graph: Subgraph) -> None:
-        self.inputs, self.outputs, self._graph = graph.inputs, graph.outputs, graph
+        self.inputs, self.outputs, self.types, self._graph = graph.inputs, graph.outputs, graph.types, graph
         self.milliseconds = 0.0
         self.last: Mapping[str, Any] = {}
 

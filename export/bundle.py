@@ -33,7 +33,7 @@ from .half import products
 from .onnx import OPSET, example_inputs
 from .onnx import convert as to_onnx
 from .precision import convert
-from .samples import samples
+from .samples import name_of, samples
 
 #: Sentences that the activation ranges of int8 are taken from.
 CALIBRATION = 64
@@ -84,17 +84,12 @@ def export(
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
         models = _trace(checkpoint, say)
         reference = inference.pipeline(checkpoint)
-
-        def tapped(sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
-            calls = parity.tap(reference, labels, sentences, batch_size=1)
-            return {name: [inputs for inputs, _ in pairs] for name, pairs in calls.items()}
-
         converted = convert(
             models,
             precision,
-            tapped([*typical, *compared[: parity.TAPPED]]),
-            tapped(calibration) if calibration else None,
-            _name(calibrate) if calibrate is not None else "",
+            parity.given(reference, labels, [*typical, *compared[: parity.TAPPED]]),
+            parity.given(reference, labels, calibration) if calibration else None,
+            name_of(calibrate),
             say,
         )
         content = {
@@ -103,7 +98,7 @@ def export(
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
         say(f"comparing with PyTorch on {len(compared)} sentences")
         report = parity.compare(reference, _opened(converted.comparable, reference), labels, compared)
-        report["extractions"]["data"] = _name(data) if data is not None else "built-in samples"
+        report["extractions"]["data"] = name_of(data)
         report["against"] = "PyTorch"
         show(report)
         parity.check(report, precision)
@@ -155,11 +150,6 @@ def _write(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> No
     written = Bundle(folder)
     for name in manifest.files:
         written.read(name)
-
-
-def _name(path: str | Path) -> str:
-    """A file's name for reports: its last folder and itself, nothing of the machine."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def _sentences(path: str | Path) -> list[Sentence]:

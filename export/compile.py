@@ -62,11 +62,11 @@ def compile_bundle(
     files: dict[str, File] = {}
     try:
         for engine, content in engines_for(contents, before, planned, say=say, progress=progress):
-            _write(bundle.path, engine.file, content)
+            write(bundle.path, engine.file, content)
             built.append(engine)
             files[engine.file] = file(content)
         after = _with_engines(Bundle(path).manifest, before, built, files)
-        _write(bundle.path, "manifest.json", encode(after))
+        write(bundle.path, "manifest.json", encode(after))
     finally:
         _sweep(bundle.path, files.keys() | before.files.keys())
     return built
@@ -197,7 +197,12 @@ def _with_engines(current: Manifest, before: Manifest, built: Sequence[Engine], 
     )
 
 
-def _write(folder: Path, name: str, content: bytes) -> None:
+def write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a bundle, whole or not at all.
+
+    Raises:
+        BundleError: it cannot be written, or would lie outside the bundle.
+    """
     path = folder / name
     try:
         path.parent.mkdir(exist_ok=True)

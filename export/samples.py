@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,11 @@ _TEXTS = (
     "We present a parser for spoken dialogue that uses prosodic features and improves recall on two corpora .",
     "A 54-year-old man developed severe hypotension after a single dose of amiodarone .",
 )
+
+
+def name_of(data: str | Path | None) -> str:
+    """What reports call a data file: its last folder and itself, nothing of the machine; None is the sentences here."""
+    return "built-in samples" if data is None else "/".join(Path(data).parts[-2:])
 
 
 def samples(labels: Sequence[str]) -> list[Sentence]:

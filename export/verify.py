@@ -13,12 +13,12 @@ from trimf_train.evaluate import parsed
 from ..runtime.backend import open_backend
 from ..runtime.bundle import Bundle, open_pipeline
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
-from ..runtime.files import atomic_path
 from ..runtime.manifest import SCHEMA_VERSION, encode
 from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
-from .samples import samples
+from .compile import write
+from .samples import name_of, samples
 
 
 def verify(
@@ -65,7 +65,7 @@ def verify(
         reference = open_pipeline(bundle, OnnxRuntimeBackend(threads, optimize=False))
         name = "ONNX Runtime, unoptimised"
     report = parity.compare(reference, other, labels, sentences, batch_size)
-    report["extractions"]["data"] = "built-in samples" if data is None else "/".join(Path(data).parts[-2:])
+    report["extractions"]["data"] = name_of(data)
     report |= {"against": name, "backend": engine.name, "reason": engine.reason, "failure": None}
     try:
         parity.check(report, precision)
@@ -86,12 +86,7 @@ def save(path: str | Path, report: dict[str, Any]) -> None:
     manifest = msgspec.structs.replace(
         bundle.manifest, schema_version=SCHEMA_VERSION, parity={**parity, "verified": verified}
     )
-    target = bundle.path / "manifest.json"
-    try:
-        with atomic_path(target) as temporary:
-            temporary.write_bytes(encode(manifest))
-    except OSError as error:
-        raise BundleError(f"{target}: cannot be written: {error.strerror}") from error
+    write(bundle.path, "manifest.json", encode(manifest))
 
 
 def _checkpoint(folder: Path, bundle: Bundle) -> Pipeline:

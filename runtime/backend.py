@@ -85,6 +85,17 @@ class Backend(Protocol):
         """Load the subgraph ``name`` of a bundle."""
 
 
+def thread_count(threads: int | None, default: int) -> int:
+    """``threads``, or ``default`` where it is None.
+
+    Raises:
+        BackendError: ``threads`` is not positive.
+    """
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads = {threads}, but at least 1 is needed")
+    return threads or default
+
+
 def open_backend(name: str, threads: int | None, files: Files) -> Backend:
     """The engine of that name for a bundle; ``auto`` takes the best that can run it, and its ``reason`` says why.
 
@@ -93,8 +104,7 @@ def open_backend(name: str, threads: int | None, files: Files) -> Backend:
     """
     if name not in BACKENDS:
         raise BackendError(f"backend {name!r} is not known; this TriMF has {', '.join(BACKENDS)}")
-    if threads is not None and threads < 1:
-        raise BackendError(f"threads = {threads}, but at least 1 is needed")
+    thread_count(threads, 1)  # also for engines that have no use for it
     if name == "auto":
         return _auto(threads, files)
     if name == "cpu":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from .backend import Files
+from .backend import Files, thread_count
 from .errors import BackendError, line
 
 _PROVIDER = "CPUExecutionProvider"
@@ -33,23 +33,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def thread_count(threads: int | None, default: int) -> int:
-    """``threads``, or ``default`` where it is None.
-
-    Raises:
-        BackendError: ``threads`` is not positive.
-    """
-    if threads is not None and threads < 1:
-        raise BackendError(f"threads = {threads}, but at least 1 is needed")
-    return threads or default
-
-
 @functools.cache
 def overflows() -> bool:
     """Whether products of unsigned and signed bytes may overflow here: on x86 processors without VNNI they do.
 
-    ONNX Runtime then has an exact way, which costs a processor with VNNI 40 % of its speed. Where the processor cannot
-    be asked (not on Linux), it is taken for one without.
+    ONNX Runtime then has an exact way, which is slow on a processor with VNNI, where nothing overflows. Where the
+    processor cannot be asked (not on Linux), it is taken for one without.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return False

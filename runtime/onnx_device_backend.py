@@ -18,9 +18,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from . import buckets
-from .backend import AXES, Files
+from .backend import AXES, Files, thread_count
 from .errors import BackendError, line
-from .onnx_backend import ELEMENTS, session_options, thread_count
+from .onnx_backend import ELEMENTS, session_options
 from .onnx_providers import PROVIDERS, Provider
 
 _LOG = logging.getLogger("trimf")

@@ -13,7 +13,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from .errors import BackendError
+from .errors import BackendError, line
 from .text import check_text, vocabulary_zone
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
         with use_ops(get_ops("cpu").name):
             nlp = _load(name)
     except Exception as error:  # a pipeline package is foreign code and may fail in any way
-        reason = " ".join(str(error).split())
+        reason = line(error)
         raise BackendError(f"spaCy pipeline {name!r} cannot be loaded: {reason}") from error
     if nlp is None:
         raise BackendError(

@@ -132,10 +132,10 @@ class Pipeline:
         first = np.cumsum([0, *counts])
         for start in range(0, len(pairs), MAX_PAIRS):
             block = pairs[start : start + MAX_PAIRS]
-            used, renumbered = np.unique(block, return_inverse=True)
-            outputs = self.graphs["relations"].run(
-                {**arrays, "spans": found_spans[used], "pairs": renumbered.reshape(block.shape)}
-            )
+            used = np.zeros(len(found_spans), np.bool_)
+            used[block] = True
+            numbers = np.cumsum(used) - 1
+            outputs = self.graphs["relations"].run({**arrays, "spans": found_spans[used], "pairs": numbers[block]})
             scores = decode.sigmoid(_finite(outputs, "relation_logits"))
             triggers = np.asarray(outputs["triggers"])
             for pair, label in zip(*np.nonzero(scores > self.settings.relation_threshold), strict=True):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BackendError
+from .errors import BackendError, line
 from .manifest import Builder
 
 _LOG = logging.getLogger("trimf.tensorrt")
@@ -124,7 +124,7 @@ def find(builder: Builder) -> Library:
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = line(error)
         raise BackendError(f"{_TITLES[builder]} is installed but cannot be imported: {reason}; {way_out}") from error
     return describe(builder, module)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -64,10 +65,16 @@ def trace_encoder(model: TriMF) -> onnx.ModelProto:
     return convert(build(model, 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
 
 
-@pytest.fixture
-def quick_trace(monkeypatch: pytest.MonkeyPatch, family_checkpoints: dict[str, Any], traced: Any) -> None:
-    """An export takes the graphs of ``traced`` for a checkpoint of these instead of tracing it again."""
+@pytest.fixture(scope="session")
+def checkpoint_folder(tiny_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint") / "best"
+    tiny_checkpoint.save(folder)
+    return folder
 
+
+@pytest.fixture(scope="session")
+def find_traced(family_checkpoints: dict[str, Any], traced: Any) -> Callable[..., dict[str, onnx.ModelProto]]:
+    """What stands in for tracing: the graphs of ``traced`` for a checkpoint of these."""
     families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
 
     def find(checkpoint: Any, say: Any) -> dict[str, onnx.ModelProto]:
@@ -75,7 +82,13 @@ def quick_trace(monkeypatch: pytest.MonkeyPatch, family_checkpoints: dict[str, A
         checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
         return traced(families[name])
 
-    monkeypatch.setattr(bundles, "_trace", find)
+    return find
+
+
+@pytest.fixture
+def quick_trace(monkeypatch: pytest.MonkeyPatch, find_traced: Callable[..., Any]) -> None:
+    """An export takes traced graphs instead of tracing a checkpoint again."""
+    monkeypatch.setattr(bundles, "_trace", find_traced)
 
 
 def both_halves(values: np.ndarray) -> np.ndarray:

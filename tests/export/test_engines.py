@@ -153,12 +153,12 @@ def test_a_kill_leaves_the_bundle_as_it_was(compiled: Path, when: str) -> None:
     code = f"""
 import os, signal
 from trimf.export import compile as compiling
-write = compiling._write
+write = compiling.write
 def killed(folder, name, content):
     if name.startswith({when!r}):
         os.kill(os.getpid(), signal.SIGKILL)
     write(folder, name, content)
-compiling._write = killed
+compiling.write = killed
 compiling.compile_bundle({str(compiled)!r}, "tensorrt-rtx", targets=["sm_89"])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=False)
@@ -188,14 +188,14 @@ def test_a_failure_leaves_no_file(compiled: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_interrupt_after_the_last_step_leaves_the_new_bundle(
     compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = compiling._write
+    write = compiling.write
 
     def interrupted(folder: Path, name: str, content: bytes) -> None:
         write(folder, name, content)
         if name == "manifest.json":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(compiling, "_write", interrupted)
+    monkeypatch.setattr(compiling, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"], shapes=[parse("batch=1:1:1")])
     manifest = Bundle(compiled).manifest

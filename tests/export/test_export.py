@@ -23,13 +23,6 @@ from trimf_train.inference import pipeline
 
 
 @pytest.fixture(scope="module")
-def checkpoint_folder(tiny_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint") / "best"
-    tiny_checkpoint.save(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def bundle(checkpoint_folder, tiny_data, tmp_path_factory):
     """Traced anew: the one export here that is whole."""
     output = tmp_path_factory.mktemp("bundles") / "fp32"

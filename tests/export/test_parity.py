@@ -151,11 +151,11 @@ def test_sentences_without_annotation(reference: Pipeline, exported: Pipeline, l
     assert "exported" not in found
 
 
-def report(sentences: int = 1000, relative: float = 1e-6, **changes: Any) -> dict[str, Any]:
+def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3, **changes: Any) -> dict[str, Any]:
     same = {"entities": 100.0, "relations": 100.0, "support": [500, 200]}
     gold = {"entities": 80.0, "relations": 60.0, "support": [500, 200]}
     extractions = {"sentences": sentences, "identical": 100.0, "data": "x", "agreement": same}
-    error = {"max": 1.0, "mean": 0.0, "p99": 0.0}
+    error = {"max": largest, "mean": 0.0, "p99": 0.0}
     return {
         "subgraphs": {
             f"{SUBGRAPHS[0]}.words": {**error, "relative": {**error, "p99": relative}},
@@ -163,6 +163,13 @@ def report(sentences: int = 1000, relative: float = 1e-6, **changes: Any) -> dic
         },
         "extractions": {**extractions, "reference": gold, "exported": gold, **changes},
     }
+
+
+@pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
+def test_a_single_number_may_not_be_far_off_in_fp32(largest: float) -> None:
+    with pytest.raises(BundleError, match=r"encoder\.words has an error of .*, limit 0\.001 for fp32"):
+        parity.check(report(largest=largest), "fp32")
+    parity.check(report(largest=1.1e-3), "fp16")
 
 
 def scores(entities: float, relations: float, support: Sequence[int] = (500, 200)) -> dict[str, Any]:

@@ -17,22 +17,10 @@ from trimf.runtime.errors import BackendError, BundleError, DataError
 
 
 @pytest.fixture(scope="module")
-def checkpoint_folder(tiny_checkpoint, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint") / "best"
-    tiny_checkpoint.save(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bundles(checkpoint_folder, tiny_data, traced, tmp_path_factory):
+def bundles(checkpoint_folder, tiny_data, find_traced, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
-
-    def trace(checkpoint, say):
-        checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
-        return traced("bert")
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_trace", trace)
+        patch.setattr(exporting, "_trace", find_traced)
         for precision in ("fp32", "fp16", "bf16"):
             export(checkpoint_folder, folder / precision, precision=precision, data=tiny_data)
     return folder
