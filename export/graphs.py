@@ -6,8 +6,6 @@ width embeddings and the split classifiers as constants, so that no term grows w
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -17,13 +15,14 @@ from trimf_train.model.graph import TypedLinear, children_mean
 from trimf_train.model.memory import Memory, masked_softmax
 from trimf_train.model.trimf import TriMF
 
+from ..runtime.ranges import BLOCK
+
 
 def take(states: Tensor, index: Tensor) -> Tensor:
     """Rows of ``states`` ``[B,N,H]`` at ``index`` ``[B,...]`` along the second axis, as one Gather of a flat table."""
     size, words, width = states.shape
-    rows = torch.arange(size, device=states.device) * words
-    flat = (index.flatten(1) + rows.unsqueeze(1)).flatten()
-    return states.reshape(-1, width).index_select(0, flat).view(*index.shape, width)
+    rows = torch.arange(size, device=states.device).view(-1, *[1] * (index.dim() - 1)) * words
+    return functional.embedding(index + rows, states.reshape(-1, width))
 
 
 class FoldedFlow(nn.Module):
@@ -41,7 +40,8 @@ class FoldedFlow(nn.Module):
         """``states`` ``[B,T,H]``, ``mask`` ``[B,T]`` to ``[B,T,H]``."""
         if self.slots is None:
             return states
-        total = masked_softmax(states @ self.slots.T, mask.unsqueeze(-1), dim=1).sum(-1, keepdim=True)
+        scores = self.slots @ states.transpose(1, 2)
+        total = masked_softmax(scores, mask.unsqueeze(1)).sum(1).unsqueeze(-1)
         if self.residual == "none":
             factor = total / len(self.names)
         else:
@@ -73,52 +73,83 @@ class EncoderGraph(nn.Module):
 
 
 class FoldedTypedLinear(nn.Module):
-    """A matrix per arc label by gathering it, or, with bases, one product with the mixed states."""
+    """A matrix per arc label: gathered for each word, or mixed after the product with every base."""
 
     def __init__(self, linear: TypedLinear) -> None:
         super().__init__()
         weight = linear.weight.detach()
+        self.bases = 0 if linear.mixture is None else len(weight)
         if linear.mixture is None:
-            self.register_buffer("weight", functional.pad(weight, (0, 0, 0, 0, 1, 0)))
-            self.register_buffer("mixture", None)
+            self.register_buffer("matrices", functional.pad(weight, (0, 0, 0, 0, 1, 0)))
         else:
-            self.register_buffer("weight", weight.flatten(0, 1))
             self.register_buffer("mixture", functional.pad(linear.mixture.detach(), (0, 0, 1, 0)))
 
     def forward(self, states: Tensor, labels: Tensor) -> Tensor:
-        """``states`` ``[B,N,H]``, ``labels`` ``[B,N]`` to ``[B,N,H]``."""
-        if self.mixture is None:
-            return (states.unsqueeze(-2) @ self.weight[labels]).squeeze(-2)
-        share = functional.embedding(labels, self.mixture)
-        return (share.unsqueeze(-1) * states.unsqueeze(-2)).flatten(-2) @ self.weight
+        """``labels`` ``[B,N]``, ``states`` ``[B,N,H]`` (their products ``[B,N,bH]`` with bases) to ``[B,N,H]``."""
+        if not self.bases:
+            return (states.unsqueeze(-2) @ self.matrices[labels]).squeeze(-2)
+        share = functional.embedding(labels, self.mixture).unsqueeze(-2)
+        return (share @ states.unflatten(-1, (self.bases, -1))).squeeze(-2)
 
 
 class FusionGraph(nn.Module):
-    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``."""
+    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``.
+
+    All that multiplies every word's state is one product with ``shared`` ``[H,nH]``; a word then gathers its head's.
+    """
 
     inputs = ("words", "cls", "word_mask", "heads", "labels")
     outputs = ("nodes",)
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
-        self.fusion = model.fusion
-        syntactic = model.fusion.syntactic
-        self.down = FoldedTypedLinear(syntactic.down) if syntactic is not None else None
-        self.up = FoldedTypedLinear(syntactic.up) if syntactic is not None and syntactic.up is not None else None
+        fusion = model.fusion
+        syntactic = fusion.syntactic
+        self.how = fusion.fusion
+        shared = {}
+        if fusion.semantic is not None:
+            shared["semantic"] = fusion.semantic.weight
+        self.down = self.up = None
+        if syntactic is not None:
+            shared["own"] = syntactic.own
+            self.down = FoldedTypedLinear(syntactic.down)
+            self.up = FoldedTypedLinear(syntactic.up) if syntactic.up is not None else None
+            for name, typed in (("down", syntactic.down), ("up", syntactic.up)):
+                if typed is not None and typed.mixture is not None:
+                    shared[name] = typed.weight.transpose(0, 1).flatten(1)
+        self.sizes = {name: weight.shape[1] for name, weight in shared.items()}
+        self.register_buffer("shared", torch.cat([*shared.values()], 1).detach() if shared else None)
+        self.register_buffer("query", fusion.weight.detach() if fusion.weight is not None else None)
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
         """Both graphs, fused (paper (15)-(21))."""
-        graphs = []
-        if self.fusion.semantic is not None:
-            graphs.append(self.fusion.semantic(words, word_mask))
-        if self.down is not None:
-            nodes = words @ self.fusion.syntactic.own + self.down(take(words, heads), labels)
-            if self.up is not None:
-                nodes = nodes + children_mean(heads, labels).to(words.dtype) @ self.up(words, labels)
-            graphs.append(torch.relu(nodes))
-        if not graphs:
+        if self.shared is None:
             return words.clone()
-        return (self.fusion.combine(torch.stack(graphs), cls) + words) / 2
+        parts = dict(zip(self.sizes, (words @ self.shared).split([*self.sizes.values()], -1), strict=True))
+        graphs = []
+        if "semantic" in parts:
+            active = functional.leaky_relu(parts["semantic"])
+            weights = masked_softmax(active @ active.transpose(1, 2), word_mask.unsqueeze(1))
+            graphs.append(weights.to(words.dtype) @ parts["semantic"])
+        if self.down is not None:
+            nodes = parts["own"] + self.down(take(parts.get("down", words), heads), labels)
+            if self.up is not None:
+                nodes = nodes + children_mean(heads, labels).to(words.dtype) @ self.up(parts.get("up", words), labels)
+            graphs.append(torch.relu(nodes))
+        return (self.combine(graphs, cls) + words) / 2
+
+    def combine(self, graphs: list[Tensor], cls: Tensor) -> Tensor:
+        """(19)(20): a softmax over two graphs is a sigmoid of the difference of their scores."""
+        if len(graphs) == 1:
+            return graphs[0]
+        one, other = graphs
+        if self.query is not None:
+            difference = one - other
+            share = torch.sigmoid((difference @ (cls @ self.query).unsqueeze(-1)).float()).to(one.dtype)
+            return other + share * difference
+        if self.how == "max":
+            return torch.maximum(one, other)
+        return one + other if self.how == "sum" else (one + other) / 2
 
 
 class EntitiesGraph(nn.Module):
@@ -144,85 +175,76 @@ class EntitiesGraph(nn.Module):
         return logits if self.of_cls is None else logits + (cls @ self.of_cls)[:, None, None]
 
     def grid(self, nodes: Tensor) -> Tensor:
-        """``span_grid`` without slices of a length that may pass the sentence: ``[B,N,K,H]``."""
-        padded = functional.pad(nodes, (0, 0, 0, self.max_width - 1), value=-1e4)
-        count = nodes.shape[1]
+        """``span_grid`` with slices that are cut from the end, so that no graph computes where: ``[B,N,K,H]``."""
+        rest = self.max_width - 1
+        padded = functional.pad(nodes, (0, 0, 0, rest), value=-1e4)
         grid = [nodes]
         for width in range(1, self.max_width):
-            grid.append(torch.maximum(grid[-1], padded[:, width : width + count]))
-        return torch.stack(grid, 2)
+            grid.append(torch.maximum(grid[-1], padded[:, width : (width - rest) or None]))
+        return torch.cat(grid, -1).unflatten(-1, (self.max_width, -1))
 
 
 class RelationsGraph(nn.Module):
-    """Nodes ``[B,N,H]``, word_mask ``[B,N]``, spans ``[M,3]`` and pairs ``[P,2]`` to what is believed of each pair.
+    """What is believed of each pair of spans.
 
-    Outputs: relation_logits ``[P,n_r]`` and triggers ``[P,N]``.
+    Inputs: nodes ``[B,N,H]``, word_mask ``[B,N]``, spans ``[M,3]``, pairs ``[P,2]``; for maxima ``ranges``
+    ``[R,2+G]`` as ``trimf.runtime.ranges`` gives them, of the spans first, then of the gaps between them; and ``gaps``
+    ``[P]``, which of them is each pair's. Outputs: relation_logits ``[P,n_r]`` and triggers ``[P,N]``.
     """
 
-    inputs = ("nodes", "word_mask", "spans", "pairs")
+    inputs = ("nodes", "word_mask", "spans", "pairs", "ranges", "gaps")
     outputs = ("relation_logits", "triggers")
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
         config = model.config
-        self.levels = int(math.log2(config.encoder.max_words))
-        self.last_width = config.span.max_width - 1
         folded = (model.relation_weight @ model.memory.relation.T).detach()
         width, span = model.width, config.span.width_dim
         contexts = [width] * (2 if config.context == "concat" else 1)
         head, head_width, tail, tail_width, *context = folded.split([width, span, width, span, *contexts])
-        table = model.span_width.weight.detach()
-        self.register_buffer("of_spans", torch.cat([head, tail], 1))
-        self.register_buffer("of_widths", torch.cat([table @ head_width, table @ tail_width], 1))
-        self.register_buffer("of_local", context[0])
-        self.register_buffer("of_trigger", context[-1])
+        self.types = folded.shape[1]
         self.sensing = model.trigger is not None and stage == 2
+        of_ranges = [head, tail, context[0]]
         if self.sensing:
             slots = model.memory.relation.detach()
-            self.register_buffer("read", (model.trigger.weight @ slots.T).detach())
-            self.register_buffer("slots", slots.T.contiguous())
+            of_ranges.append((model.trigger.weight @ slots.T).detach())
+            # Half, for the mean over head and tail.
+            self.register_buffer("of_words", torch.cat([slots.T / 2, context[-1]], 1))
+        self.register_buffer("of_ranges", torch.cat(of_ranges, 1))
+        table = model.span_width.weight.detach()
+        of_widths = torch.cat([table @ head_width, table @ tail_width], 1)
+        # Ranges that are no spans have width 0.
+        rest = self.of_ranges.shape[1] - of_widths.shape[1]
+        self.register_buffer("of_widths", functional.pad(of_widths, (0, rest, 1, 0)))
 
-    def forward(self, nodes: Tensor, word_mask: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, nodes: Tensor, word_mask: Tensor, spans: Tensor, pairs: Tensor, ranges: Tensor, gaps: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Head score, tail score, local context and sensed context of each pair, summed (paper (22)-(25), (27))."""
-        table = self.table(nodes)
-        sentence, first, last = spans[:, 0], spans[:, 1], spans[:, 2]
-        pooled = self.maximum(table, nodes, sentence, first, last)
-        scores = pooled @ self.of_spans + self.of_widths[(last - first).clamp(max=self.last_width)]
-        of_head, of_tail = scores.chunk(2, 1)
-        head, tail = pairs[:, 0], pairs[:, 1]
-        of_pair = sentence[head]
-        gap_first = torch.minimum(last[head], last[tail]) + 1
-        gap_last = torch.maximum(first[head], first[tail]) - 1
-        local = self.maximum(table, nodes, of_pair, gap_first, gap_last)
-        logits = of_head[head] + of_tail[tail] + local @ self.of_local
-        mask = word_mask[of_pair]
+        width = ranges[:, 1].clamp(max=len(self.of_widths) - 1)
+        scores = self.maxima(nodes, ranges) @ self.of_ranges + functional.embedding(width, self.of_widths)
+        of_head, of_tail, of_gap, *read = scores.split(self.types, 1)
+        sentence, head, tail = spans[:, 0], pairs[:, 0], pairs[:, 1]
+        logits = functional.embedding(head, of_head) + functional.embedding(tail, of_tail)
+        logits = logits + functional.embedding(gaps, of_gap)
+        of_pair = sentence.index_select(0, head)
+        mask = word_mask.index_select(0, of_pair)
         if not self.sensing:
             return logits, torch.zeros_like(mask, dtype=nodes.dtype)
-        sensed = torch.softmax((pooled @ self.read).float(), -1).to(nodes.dtype)
-        similar = ((nodes @ self.slots)[sentence] @ sensed.unsqueeze(-1)).squeeze(-1)
-        weights = masked_softmax((similar[head] + similar[tail]) / 2, mask)
-        sensed_scores = (weights.to(nodes.dtype).unsqueeze(1) @ (nodes @ self.of_trigger)[of_pair]).squeeze(1)
-        return logits + sensed_scores, weights
+        sensed = torch.softmax(read[0][: spans.shape[0]].float(), -1).to(nodes.dtype)
+        slots, contexts = (nodes @ self.of_words).split(self.types, -1)
+        similar = (slots.index_select(0, sentence) @ sensed.unsqueeze(-1)).squeeze(-1)
+        weights = masked_softmax(functional.embedding(head, similar) + functional.embedding(tail, similar), mask)
+        sensed_scores = weights.to(nodes.dtype).unsqueeze(1) @ contexts.index_select(0, of_pair)
+        return logits + sensed_scores.squeeze(1), weights
 
-    def table(self, nodes: Tensor) -> Tensor:
-        """Sparse table of maxima, ``[levels+1,B,N,H]`` flattened to rows; level l covers 2**l words."""
-        places = torch.arange(nodes.shape[1], device=nodes.device)
-        levels = [nodes]
-        for level in range(self.levels):
-            later = (places + 2**level).clamp(max=nodes.shape[1] - 1)
-            levels.append(torch.maximum(levels[-1], levels[-1].index_select(1, later)))
-        return torch.stack(levels).reshape(-1, nodes.shape[-1])
-
-    def maximum(self, table: Tensor, nodes: Tensor, sentence: Tensor, first: Tensor, last: Tensor) -> Tensor:
-        """Maxima over words ``first`` to ``last`` of each ``sentence`` ``[Q]``, zeros where empty, ``[Q,H]``."""
-        size, words = nodes.shape[0], nodes.shape[1]
-        length = last - first + 1
-        powers = torch.tensor([2**level for level in range(1, self.levels + 1)], device=nodes.device)
-        level = (length.unsqueeze(-1) >= powers).sum(-1)
-        base = (level * size + sentence) * words
-        left = table.index_select(0, base + first.clamp(0, words - 1))
-        right = table.index_select(0, base + (last + 1 - 2**level).clamp(0, words - 1))
-        return torch.where((length > 0).unsqueeze(-1), torch.maximum(left, right), 0.0)
+    def maxima(self, nodes: Tensor, ranges: Tensor) -> Tensor:
+        """The maximum over each range of words, ``[R,H]``."""
+        blocks = functional.max_pool2d(nodes.unsqueeze(1), (BLOCK, 1), ceil_mode=True).squeeze(1)
+        table = torch.cat([nodes, nodes[:, :1] * 0, blocks], 1)
+        place = ranges[:, 2:]
+        place = torch.where(place < 0, nodes.shape[1] - 1 - place, place)
+        return functional.embedding(place + ranges[:, :1] * table.shape[1], table.reshape(-1, table.shape[-1])).amax(1)
 
 
 GRAPHS = {"encoder": EncoderGraph, "fusion": FusionGraph, "entities": EntitiesGraph, "relations": RelationsGraph}

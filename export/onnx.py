@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import warnings
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from ..runtime.backend import AXES
 from ..runtime.errors import BundleError
 
 OPSET = 18
+
+#: The name of the transformer's last hidden states ``[batch, subwords, H]`` in the encoder's graph.
+STATES = "subwords"
 
 #: Operators that engines run badly or not at all, and that no subgraph needs.
 FORBIDDEN = frozenset({"NonZero", "Unique", "ScatterND", "ScatterElements", "If", "Loop", "Scan"})
@@ -41,6 +45,8 @@ def example_inputs(width: int, generator: torch.Generator) -> dict[str, Tensor]:
         "nodes": states(size, words, width),
         "spans": torch.tensor([[0, 1, 2], [0, 5, 5], [1, 0, 9], [2, 3, 3], [2, 10, 10]]),
         "pairs": torch.tensor([[0, 1], [1, 0], [3, 4], [4, 3], [0, 1], [1, 0], [0, 1]]),
+        "ranges": numbers(2, 9, 6),
+        "gaps": torch.tensor([5, 5, 6, 6, 7, 7, 8]),
     }
 
 
@@ -74,6 +80,7 @@ def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProt
         exporter.setLevel(level)
     model: onnx.ModelProto = program.model_proto
     _name_axes(model)
+    _name_states(model)
     _strip(model)
     onnx.checker.check_model(model)
     found = sorted({node.op_type for node in model.graph.node} & FORBIDDEN)
@@ -89,6 +96,33 @@ def _name_axes(model: onnx.ModelProto) -> None:
         for axis, dimension in zip(AXES[value.name], value.type.tensor_type.shape.dim, strict=True):
             if axis:
                 dimension.dim_param = axis
+
+
+def _name_states(model: onnx.ModelProto) -> None:
+    """Call the transformer's last hidden states :data:`STATES`: what leaves the submodule ``encoder``, if there is one.
+
+    By that name ``trimf bench`` cuts the transformer out, to compare with.
+    """
+    inner = [node for node in model.graph.node if _scopes(node)[1:2] == ["encoder"]]
+    made = {name for node in inner for name in node.output}
+    for node in model.graph.node:
+        if node in inner:
+            continue
+        for name in made.intersection(node.input):
+            _rename(model, name, STATES)
+            return
+
+
+def _scopes(node: onnx.NodeProto) -> list[str]:
+    """The submodules that the exporter says a node comes from, outermost (the whole module, "") first."""
+    found = {one.key: one.value for one in node.metadata_props}.get("pkg.torch.onnx.name_scopes")
+    return ast.literal_eval(found) if found else []
+
+
+def _rename(model: onnx.ModelProto, old: str, new: str) -> None:
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new if name == old else name for name in names]
 
 
 def _strip(model: onnx.ModelProto) -> None:

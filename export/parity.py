@@ -51,7 +51,7 @@ LIMITS = {
 
 
 class Tap:
-    """A subgraph that remembers the arrays of its calls."""
+    """A subgraph that remembers what it was given, also what it does not take but another one may, and its outputs."""
 
     def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.inputs, self.outputs, self.types = graph.inputs, graph.outputs, graph.types
@@ -60,8 +60,8 @@ class Tap:
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Run the subgraph and remember."""
         outputs = self._graph.run(arrays)
-        inputs = {name: np.asarray(arrays[name]) for name in self.inputs}
-        self._calls.append((inputs, {name: np.asarray(value) for name, value in outputs.items()}))
+        given = {name: np.asarray(value) for name, value in arrays.items()}
+        self._calls.append((given, {name: np.asarray(value) for name, value in outputs.items()}))
         return outputs
 
     def close(self) -> None:
@@ -73,7 +73,7 @@ Calls = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 
 
 def tap(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 8) -> Calls:
-    """Inputs and outputs of every subgraph while the pipeline reads ``sentences``."""
+    """What every subgraph is given and puts out while the pipeline reads ``sentences``."""
     calls: Calls = {name: [] for name in SUBGRAPHS}
     graphs = {name: Tap(graph, calls[name]) for name, graph in pipeline.graphs.items()}
     predict(Pipeline(graphs, pipeline.tokenizer, pipeline.settings), labels, sentences, batch_size)

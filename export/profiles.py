@@ -9,6 +9,7 @@ from ..runtime.backend import AXES
 from ..runtime.buckets import RANGES
 from ..runtime.errors import BackendError, ConfigError
 from ..runtime.manifest import Profile, Sizes
+from ..runtime.ranges import most_rows
 
 Range = tuple[int, int, int]
 Shape = tuple[int, ...]
@@ -17,6 +18,7 @@ Shape = tuple[int, ...]
 LIMITS = {axis: (least, largest) for axis, (least, _, largest) in RANGES.items()} | {
     "subwords": (3, 8192),
     "words": (1, 8192),
+    "rows": (3, 1024),
 }
 
 #: Batches, tuned for 32 sentences.
@@ -29,7 +31,15 @@ LATENCY = Profile(
         "batch": (1, 1, 1),
         **{
             axis: (RANGES[axis][0], tuned, RANGES[axis][2])
-            for axis, tuned in {"subwords": 32, "words": 24, "pieces": 4, "spans": 4, "pairs": 8}.items()
+            for axis, tuned in {
+                "subwords": 32,
+                "words": 24,
+                "pieces": 4,
+                "spans": 4,
+                "pairs": 8,
+                "ranges": 8,
+                "rows": 16,
+            }.items()
         },
     },
 )
@@ -68,7 +78,7 @@ def parse(text: str) -> Profile:
 
 
 def fit(profile: Profile, sizes: Sizes) -> Profile:
-    """The profile with no more subwords and words than one window of the model holds.
+    """The profile with no more subwords and words than one window of the model holds, and rows for the longest range.
 
     Raises:
         ConfigError: the profile's least size is more than that already.
@@ -79,6 +89,8 @@ def fit(profile: Profile, sizes: Sizes) -> Profile:
         if least > limit:
             raise ConfigError(f"profile {profile.name}: at least {least} {axis}, but the model takes at most {limit}")
         axes[axis] = (least, min(tuned, limit), min(largest, limit))
+    least, tuned, largest = axes["rows"]
+    axes["rows"] = (least, tuned, max(largest, most_rows(axes["words"][2])))
     return Profile(name=profile.name, axes=axes)
 
 

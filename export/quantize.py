@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -26,8 +27,9 @@ from .calibration import Range, matrix_products, open_session, ranges
 #: it is where the encoder's words came out best.
 SMOOTHING = 0.85
 
-#: Largest relative error of the encoder's words that int8 may cause, as the root of the products' summed squares. A
-#: product left in fp32 is slow on a CPU, one left in fp16 costs a GPU little: hence two budgets.
+#: Largest relative error of a graph's first output (the encoder's words) that int8 may cause, as the root of the
+#: products' summed squares. A product left in fp32 is slow on a CPU, one left in fp16 costs a GPU little: hence two
+#: budgets.
 BUDGETS = {"int8": 0.05, "int8-qdq": 0.025}
 
 #: Sentences on which each product's own error is measured.
@@ -68,6 +70,19 @@ def quantize(
         quantized=len(chosen),
         kept=kept,
         sensitivity={name: round(value, 6) for name, value in sensitivity.items()},
+    )
+
+
+def joined(reports: Mapping[str, Quantization]) -> Quantization:
+    """How several graphs were quantized, as one report; a product is then called by its graph and its name."""
+    first = next(iter(reports.values()))
+    return msgspec.structs.replace(
+        first,
+        quantized=sum(report.quantized for report in reports.values()),
+        kept=[f"{graph}.{name}" for graph, report in reports.items() for name in report.kept],
+        sensitivity={
+            f"{graph}.{name}": value for graph, report in reports.items() for name, value in report.sensitivity.items()
+        },
     )
 
 
@@ -117,15 +132,18 @@ def _sensitivity(
 ) -> dict[str, float]:
     model, switches = _switchable(smoothed, _qdq(smoothed, names, found, symmetric))
     session = open_session(model)
+    output = model.graph.output[0].name
+    given = [value.name for value in smoothed.graph.input]
     off = {switch.name: np.array(False) for switch in switches.values()}
 
-    def words(changes: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.concatenate([session.run(["words"], {**one, **off, **changes})[0].ravel() for one in inputs])
+    def outputs(changes: Mapping[str, np.ndarray]) -> np.ndarray:
+        each = [{**{name: one[name] for name in given}, **off, **changes} for one in inputs]
+        return np.concatenate([session.run([output], arrays)[0].ravel() for arrays in each])
 
-    expected = words({})
+    expected = outputs({})
     norm = np.linalg.norm(expected)
     return {
-        name: float(np.linalg.norm(words({on.name: np.array(True), on.weight: on.rounded}) - expected) / norm)
+        name: float(np.linalg.norm(outputs({on.name: np.array(True), on.weight: on.rounded}) - expected) / norm)
         for name, on in switches.items()
     }
 

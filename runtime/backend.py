@@ -27,6 +27,8 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "nodes": ("batch", "words", None),
     "spans": ("spans", None),
     "pairs": ("pairs", None),
+    "ranges": ("ranges", "rows"),
+    "gaps": ("pairs",),
     "entity_logits": ("batch", "words", None, None),
     "relation_logits": ("pairs", None),
     "triggers": ("pairs", "words"),

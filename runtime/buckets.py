@@ -21,12 +21,17 @@ RANGES = {
     "subwords": (3, 48, 512),
     "words": (1, 32, 400),
     "pieces": (1, 4, 64),
-    "spans": (1, 128, 8192),
+    "spans": (1, 128, 2048),
     "pairs": (1, 256, 4096),
+    "ranges": (1, 256, 4096),
+    "rows": (3, 24, 64),
 }
 
 #: Axes whose sizes grow evenly; the others double.
 _EVEN = ("subwords", "words")
+
+#: Arrays whose last axis lists what a maximum is taken over.
+_REPEATED = ("pieces", "ranges")
 
 
 def bucket(axis: str, size: int, limit: int | None = None) -> int:
@@ -66,16 +71,17 @@ def sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
 def pad(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.NDArray[Any]:
     """The host array ``name`` with every axis grown to ``padded`` (see :func:`buckets`); itself where it fits already.
 
-    New places are 0 (masked, no arc, the first span of the first sentence); only pieces of a word that is there repeat
-    its last one, for any other would count as part of the word.
+    New places are 0 (masked, no arc, the first word or span of the first sentence). Only pieces of a word, and rows of
+    a range, that are there repeat the last one, for any other would count as part of them.
     """
     target = shape(name, padded, array.shape)
     if target == array.shape:
         return array
     grown = np.zeros(target, array.dtype)
     grown[tuple(slice(size) for size in array.shape)] = array
-    if name == "pieces":
-        grown[..., array.shape[2] :] = grown[..., array.shape[2] - 1 : array.shape[2]]
+    if name in _REPEATED:
+        size = array.shape[-1]
+        grown[..., size:] = grown[..., size - 1 : size]
     return grown
 
 

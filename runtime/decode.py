@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from .subwords import IntArray
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
@@ -54,20 +53,22 @@ def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> l
     ``logits`` ``[B,N,K,n_e+1]`` cover spans of words i to i+w; past a sentence's end (``lengths`` ``[B]``) none counts.
     Without ``overlap`` the surest span wins its words.
     """
-    size, words, widths = logits.shape[:3]
-    ends = np.arange(words)[:, None] + np.arange(1, widths + 1)
-    inside = ends[None] <= np.asarray(lengths)[:, None, None]
-    best = logits.argmax(-1)
-    sentence, first, width = np.nonzero((best > 0) & inside)
-    chosen = logits[sentence, first, width].astype(np.float64)
-    labels = best[sentence, first, width]
-    chosen = np.exp(chosen - chosen.max(-1, keepdims=True))
-    scores = chosen[np.arange(len(labels)), labels] / chosen.sum(-1)
-    found: list[list[EntitySpan]] = [[] for _ in range(size)]
-    for row, start, wide, label, score in zip(
-        sentence.tolist(), first.tolist(), width.tolist(), labels.tolist(), scores.tolist(), strict=True
-    ):
-        found[row].append(EntitySpan(start, start + wide + 1, label - 1, score))
+    words, widths, types = logits.shape[1:]
+    flat = logits.reshape(-1, types)
+    best = flat.argmax(1)
+    places = best.nonzero()[0]
+    chosen = flat[places].astype(np.float64)
+    labels = best[places]
+    chosen -= chosen.max(1, keepdims=True, initial=-np.inf)
+    # The likeliest type's own exponential is 1.
+    scores = 1 / np.exp(chosen).sum(1)
+    found: list[list[EntitySpan]] = [[] for _ in lengths]
+    for place, label, score in zip(places.tolist(), labels.tolist(), scores.tolist(), strict=True):
+        span, width = divmod(place, widths)
+        row, start = divmod(span, words)
+        end = start + width + 1
+        if end <= lengths[row]:
+            found[row].append(EntitySpan(start, end, label - 1, score))
     return found if overlap else [without_overlap(entities) for entities in found]
 
 
@@ -83,23 +84,16 @@ def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
     return order(kept)
 
 
-def all_pairs(counts: Sequence[int]) -> IntArray:
-    """Every ordered pair of different entities of the same sentence, ``[P,2]``.
-
-    ``counts`` ``[B]`` are the numbers of entities; indices count through the batch.
-    """
-    parts = []
-    offset = 0
-    for count in counts:
-        grid = np.indices((count, count)).reshape(2, -1).T
-        parts.append(grid[grid[:, 0] != grid[:, 1]] + offset)
-        offset += count
-    return np.concatenate(parts).astype(np.int64) if parts else np.zeros((0, 2), np.int64)
-
-
 def sigmoid(logits: FloatArray) -> FloatArray:
     """The logistic function, without overflow."""
     return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
+
+
+def logit(probability: float) -> float:
+    """What :func:`sigmoid` makes ``probability`` of; infinite at 0 and 1."""
+    if not 0 < probability < 1:
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability) - math.log1p(-probability)
 
 
 def fold_symmetric(relations: list[RelationSpan], symmetric: frozenset[int]) -> list[RelationSpan]:

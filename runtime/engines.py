@@ -9,7 +9,7 @@ from .errors import BackendError
 from .manifest import Builder, Engine, Manifest, Profile
 
 #: Axes that shrink with the number of sentences in a batch.
-_OF_BATCH = ("batch", "spans", "pairs")
+_OF_BATCH = ("batch", "spans", "pairs", "ranges")
 
 
 def choose(files: Files, subgraph: str, target: str, builder: Builder, version: str) -> Engine:

@@ -6,6 +6,7 @@ Axes: B sentences, T subwords, N words, S subwords of the longest word.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -48,39 +49,69 @@ class Batch(NamedTuple):
 
 
 def arcs(
-    heads: Sequence[int], labels: Sequence[str], numbers: Mapping[str, int], start: int = 0, end: int | None = None
+    heads: Sequence[int] | IntArray,
+    labels: Sequence[str],
+    numbers: Mapping[str, int],
+    start: int = 0,
+    end: int | None = None,
 ) -> tuple[IntArray, IntArray]:
     """The arcs of words ``start`` to ``end`` as (heads ``[N]``, labels ``[N]``), relative to ``start``.
 
     ``numbers`` maps the trained labels to 1, 2, …; other labels, roots and arcs from outside carry no message.
     """
     stop = len(heads) if end is None else end
-    own = np.arange(start, stop, dtype=np.int64)
-    head = np.asarray(heads[start:stop], np.int64)
-    number = np.asarray([numbers.get(label, NO_ARC) for label in labels[start:stop]], np.int64)
-    silent = (head == own) | (head < start) | (head >= stop)
-    return np.where(silent, own, head) - start, np.where(silent, NO_ARC, number)
+    head = np.array(heads[start:stop], np.int64)
+    number = np.fromiter(map(numbers.get, labels[start:stop], repeat(NO_ARC)), np.int64, stop - start)
+    own = np.arange(start, stop)
+    silent = head == own
+    if stop - start < len(heads):
+        silent |= (head < start) | (head >= stop)
+        head = np.where(silent, own, head) - start
+    number[silent] = NO_ARC
+    return head, number
 
 
 def pad(items: Sequence[Item]) -> Batch:
     """Pad items to one batch. ``items`` must not be empty and every item has at least one word."""
-    size = len(items)
-    longest = max(len(item.subwords.ids) for item in items)
-    words = max(item.length for item in items)
-    widest = max(int((item.subwords.last - item.subwords.first).max()) + 1 for item in items)
-    input_ids = np.zeros((size, longest), np.int64)
-    attention_mask = np.zeros((size, longest), np.int64)
-    pieces = np.zeros((size, words, widest), np.int64)
-    word_mask = np.zeros((size, words), np.bool_)
-    heads = np.zeros((size, words), np.int64)
-    labels = np.full((size, words), NO_ARC, np.int64)
-    steps = np.arange(widest)
-    for row, item in enumerate(items):
-        ids, first, last, _ = item.subwords
-        input_ids[row, : len(ids)] = ids
-        attention_mask[row, : len(ids)] = 1
-        pieces[row, : item.length] = np.minimum(first[:, None] + steps, last[:, None])
-        word_mask[row, : item.length] = True
-        heads[row, : item.length] = item.heads
-        labels[row, : item.length] = item.labels
-    return Batch(input_ids, attention_mask, pieces, word_mask, heads, labels)
+    return Batch(
+        *pad_subwords([item.subwords for item in items]), *pad_arcs([(item.heads, item.labels) for item in items])
+    )
+
+
+def pad_subwords(sentences: Sequence[Subwords]) -> tuple[IntArray, IntArray, IntArray, BoolArray]:
+    """``input_ids``, ``attention_mask``, ``pieces`` and ``word_mask`` of a :class:`Batch`."""
+    first, last, ids = (_joined([one[place] for one in sentences]) for place in (1, 2, 0))
+    widest = int((last - first).max()) + 1
+    pieces = first[:, None] if widest == 1 else np.minimum(first[:, None] + np.arange(widest), last[:, None])
+    if len(sentences) == 1:
+        return ids[None], np.ones((1, len(ids)), np.int64), pieces[None], np.ones((1, len(first)), np.bool_)
+    inside = _inside([len(one.ids) for one in sentences])
+    word_mask = _inside([len(one.first) for one in sentences])
+    return _spread(ids, inside), inside.astype(np.int64), _spread(pieces, word_mask), word_mask
+
+
+def pad_arcs(sentences: Sequence[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntArray]:
+    """``heads`` and ``labels`` of a :class:`Batch`, from those of each sentence."""
+    if len(sentences) == 1:
+        return sentences[0][0][None], sentences[0][1][None]
+    inside = _inside([len(heads) for heads, _ in sentences])
+    heads, labels = (_spread(_joined([one[place] for one in sentences]), inside) for place in (0, 1))
+    return heads, labels
+
+
+def _joined(parts: Sequence[IntArray]) -> IntArray:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _inside(lengths: Sequence[int]) -> BoolArray:
+    """Which places of rows padded to one length are real, ``[B, longest]``."""
+    count = np.asarray(lengths)
+    inside: BoolArray = np.arange(count.max()) < count[:, None]
+    return inside
+
+
+def _spread(values: IntArray, inside: BoolArray) -> IntArray:
+    """The values, in order, at the real places of padded rows; zeros (which is NO_ARC, too) at the others."""
+    padded = np.zeros((*inside.shape, *values.shape[1:]), np.int64)
+    padded[inside] = values
+    return padded

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from . import decode, features
+from . import decode, features, pairs
 from .backend import Subgraph
 from .errors import BackendError, InputError
 from .labels import Labels
-from .subwords import MAX_PIECES, Subwords, SubwordTokenizer
+from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
 from .windows import merge, windows
 
-#: Most padded subwords of one call of the encoder, and most pairs of one call of the relation classifier.
+#: Most padded subwords of one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
-MAX_PAIRS = 4096
+
+#: Most ordered pairs of entities that are scored in a sentence, or a window of it, unless the caller says otherwise.
+SENTENCE_PAIRS = 100_000
 
 
 class Settings(NamedTuple):
@@ -29,35 +33,74 @@ class Settings(NamedTuple):
     overlap: bool
     max_subwords: int
     max_words: int
+    relations: int = 1
 
     @classmethod
     def of(cls, labels: Labels, relation_threshold: float, overlap: bool, max_subwords: int, max_words: int) -> Self:
         """Settings with the numbers that ``labels`` give its names."""
         symmetric = frozenset(labels.relation_numbers[name] for name in labels.symmetric)
-        return cls(labels.dependency_numbers, symmetric, relation_threshold, overlap, max_subwords, max_words)
+        relations = len(labels.relations)
+        return cls(
+            labels.dependency_numbers, symmetric, relation_threshold, overlap, max_subwords, max_words, relations
+        )
+
+
+class Tree(Protocol):
+    """The head of each of N words (a root is its own) and the label of the arc from it."""
+
+    @property
+    def heads(self) -> Sequence[int] | IntArray:
+        """``[N]``."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """``[N]``."""
 
 
 class ParsedSentence(NamedTuple):
     """N words with the head and the arc label of each (a root is its own head)."""
 
     words: Sequence[str]
-    heads: Sequence[int]
+    heads: Sequence[int] | IntArray
     labels: Sequence[str]
 
 
 class Result(NamedTuple):
-    """Found entities and relations, the words the tokenizer could not read, and how many windows it took."""
+    """Found entities and relations, the words the tokenizer could not read, and how many windows it took.
+
+    ``unpaired`` counts the entities that were left out when relations were sought, because the sentence had too many.
+    """
 
     found: decode.Found
     unknown: tuple[int, ...]
     windows: int
+    unpaired: int = 0
+
+
+class _Window(NamedTuple):
+    """Words ``start`` to ``end`` of a sentence, as the encoder reads them."""
+
+    sentence: int
+    start: int
+    end: int
+    subwords: Subwords
 
 
 class Pipeline:
-    """Runs sentences through the four subgraphs. Stateless, so as many threads may share it as the engine allows."""
+    """Runs sentences through the subgraphs. Stateless, so as many threads may share it as the engine allows.
 
-    def __init__(self, graphs: Mapping[str, Subgraph], tokenizer: SubwordTokenizer, settings: Settings) -> None:
-        self.graphs, self.tokenizer, self.settings = graphs, tokenizer, settings
+    At most ``max_pairs`` ordered pairs are scored in a sentence (:data:`SENTENCE_PAIRS`).
+    """
+
+    def __init__(
+        self,
+        graphs: Mapping[str, Subgraph],
+        tokenizer: SubwordTokenizer,
+        settings: Settings,
+        max_pairs: int = SENTENCE_PAIRS,
+    ) -> None:
+        self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
+        self._limit = decode.logit(settings.relation_threshold)
 
     @property
     def _room(self) -> int:
@@ -65,9 +108,16 @@ class Pipeline:
         return self.settings.max_subwords - self.tokenizer.specials
 
     def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32) -> list[Result]:
+        """Results in the order of ``sentences``, as :meth:`run_words` gives them."""
+        return self.run_words([sentence.words for sentence in sentences], lambda: sentences, batch_size)
+
+    def run_words(
+        self, sentences: Sequence[Sequence[str]], parses: Callable[[], Sequence[Tree]], batch_size: int = 32
+    ) -> list[Result]:
         """Results in the order of ``sentences``; a sentence's result does not depend on the others.
 
-        Sentences are sorted by length and cut into batches of at most ``batch_size`` windows.
+        Sentences are sorted by length and cut into batches of at most ``batch_size`` windows. ``parses`` is called
+        once, after the encoder has read the first of them, so that a parser may work meanwhile.
 
         Raises:
             InputError: ``batch_size`` is not positive.
@@ -75,82 +125,88 @@ class Pipeline:
         """
         if batch_size < 1:
             raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
-        items: list[features.Item] = []
-        ranges: list[list[tuple[int, int]]] = []
-        encoded = self.tokenizer.encode([sentence.words for sentence in sentences], min(MAX_PIECES, self._room))
-        for sentence, subwords in zip(sentences, encoded, strict=True):
-            spans = self._windows(subwords)
-            ranges.append(spans)
-            items.extend(self._items(sentence, subwords, spans))
-        found: list[decode.Found] = [decode.Found([], [])] * len(items)
+        encoded = self.tokenizer.encode(sentences, min(MAX_PIECES, self._room))
+        items = [item for number, subwords in enumerate(encoded) for item in self._windows(number, subwords)]
+        found: list[tuple[decode.Found, int]] = [(decode.Found([], []), 0)] * len(items)
+        trees: Sequence[Tree] | None = None
         for chosen in batches([len(item.subwords.ids) for item in items], batch_size):
-            for place, result in zip(chosen, self._batch([items[place] for place in chosen]), strict=True):
+            batch = [items[place] for place in chosen]
+            arrays = self._encode(batch)
+            if trees is None:
+                trees = parses()
+            for place, result in zip(chosen, self._decode(batch, arrays, trees), strict=True):
                 found[place] = result
-        results = []
-        offset = 0
-        for spans, subwords in zip(ranges, encoded, strict=True):
-            parts = found[offset : offset + len(spans)]
-            offset += len(spans)
-            whole = merge(spans, parts, self.settings.overlap) if spans else decode.Found([], [])
-            results.append(Result(whole, subwords.unknown, len(spans)))
+        results = [Result(decode.Found([], []), subwords.unknown, 0) for subwords in encoded]
+        for number, group in groupby(range(len(items)), key=lambda place: items[place].sentence):
+            places = list(group)
+            ranges = [(items[place].start, items[place].end) for place in places]
+            whole = merge(ranges, [found[place][0] for place in places], self.settings.overlap)
+            unpaired = sum(found[place][1] for place in places)
+            results[number] = Result(whole, encoded[number].unknown, len(places), unpaired)
         return results
 
-    def _windows(self, subwords: Subwords) -> list[tuple[int, int]]:
-        if not len(subwords.first):
-            return []
-        return windows(subwords.last - subwords.first + 1, self._room, self.settings.max_words)
+    def _windows(self, number: int, subwords: Subwords) -> Iterator[_Window]:
+        count = len(subwords.first)
+        if not count:
+            return
+        if count <= self.settings.max_words and len(subwords.ids) <= self.settings.max_subwords:
+            yield _Window(number, 0, count, subwords)
+            return
+        for start, end in windows(subwords.last - subwords.first + 1, self._room, self.settings.max_words):
+            yield _Window(number, start, end, self.tokenizer.cut(subwords, start, end))
 
-    def _items(
-        self, sentence: ParsedSentence, subwords: Subwords, spans: Sequence[tuple[int, int]]
-    ) -> Iterator[features.Item]:
-        for start, end in spans:
-            part = subwords if len(spans) == 1 else self.tokenizer.cut(subwords, start, end)
-            heads, labels = features.arcs(sentence.heads, sentence.labels, self.settings.dependencies, start, end)
-            yield features.Item(part, heads, labels)
+    def _encode(self, batch: Sequence[_Window]) -> dict[str, Any]:
+        arrays = dict(
+            zip(features.Batch._fields, features.pad_subwords([item.subwords for item in batch]), strict=False)
+        )
+        return {**arrays, **self.graphs["encoder"].run(arrays)}
 
-    def _batch(self, items: Sequence[features.Item]) -> list[decode.Found]:
-        arrays: dict[str, Any] = features.pad(items)._asdict()
-        lengths = [item.length for item in items]
-        for name in ("encoder", "fusion", "entities"):
+    def _decode(
+        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree]
+    ) -> Iterator[tuple[decode.Found, int]]:
+        known = self.settings.dependencies
+        arrays["heads"], arrays["labels"] = features.pad_arcs(
+            [
+                features.arcs(trees[item.sentence].heads, trees[item.sentence].labels, known, item.start, item.end)
+                for item in batch
+            ]
+        )
+        for name in ("fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
+        lengths = [item.end - item.start for item in batch]
         entities = decode.entity_spans(_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
-        relations = self._relations(arrays, entities, lengths)
-        return [decode.Found(*both) for both in zip(entities, relations, strict=True)]
+        relations, unpaired = self._relations(arrays, entities, lengths)
+        return zip(map(decode.Found, entities, relations), unpaired, strict=True)
 
     def _relations(
         self, arrays: dict[str, Any], entities: list[list[decode.EntitySpan]], lengths: list[int]
-    ) -> list[list[decode.RelationSpan]]:
+    ) -> tuple[list[list[decode.RelationSpan]], list[int]]:
         found: list[list[decode.RelationSpan]] = [[] for _ in entities]
-        counts = [len(spans) for spans in entities]
-        pairs = decode.all_pairs(counts)
-        if not len(pairs):
-            return found
-        found_spans = np.asarray(
-            [(row, span.start, span.end - 1) for row, spans in enumerate(entities) for span in spans], np.int64
-        )
-        owner = np.repeat(np.arange(len(counts)), counts)
-        first = np.cumsum([0, *counts])
-        for start in range(0, len(pairs), MAX_PAIRS):
-            block = pairs[start : start + MAX_PAIRS]
-            used = np.zeros(len(found_spans), np.bool_)
-            used[block] = True
-            numbers = np.cumsum(used) - 1
-            outputs = self.graphs["relations"].run({**arrays, "spans": found_spans[used], "pairs": numbers[block]})
-            scores = decode.sigmoid(_finite(outputs, "relation_logits"))
+        kept = pairs.surest(entities, self.max_pairs)
+        counts = [len(numbers) for numbers in kept]
+        unpaired = [len(spans) - count for spans, count in zip(entities, counts, strict=True)]
+        if max(counts) < 2:
+            return found, unpaired
+        # Every entity with pairs: its sentence, first and last word; and its number in the sentence.
+        flat = [(row, *entities[row][number][:2]) for row, numbers in enumerate(kept) for number in numbers]
+        numbers = [number for numbers in kept for number in numbers]
+        spans = np.array(flat, np.int64)
+        spans[:, 2] -= 1
+        graph, limit = self.graphs["relations"], self._limit
+        for block in pairs.blocks(counts, spans, *arrays["nodes"].shape[1:], self.settings.relations):
+            outputs = graph.run({**arrays, **block._asdict()})
+            logits = _finite(outputs, "relation_logits")
+            places, labels = (logits > limit).nonzero()
+            if not len(places):
+                continue
             triggers = np.asarray(outputs["triggers"])
-            for pair, label in zip(*np.nonzero(scores > self.settings.relation_threshold), strict=True):
-                head, tail = block[pair]
-                row = int(owner[head])
-                found[row].append(
-                    decode.RelationSpan(
-                        int(head - first[row]),
-                        int(tail - first[row]),
-                        int(label),
-                        float(scores[pair, label]),
-                        triggers[pair, : lengths[row]].copy(),
-                    )
-                )
-        return [decode.fold_symmetric(relations, self.settings.symmetric) for relations in found]
+            ends = (block.pairs[places] + block.first).tolist()
+            scores = decode.sigmoid(logits[places, labels]).tolist()
+            for place, (head, tail), label, score in zip(places.tolist(), ends, labels.tolist(), scores, strict=True):
+                row = flat[head][0]
+                weights = triggers[place, : lengths[row]].copy()
+                found[row].append(decode.RelationSpan(numbers[head], numbers[tail], label, score, weights))
+        return [decode.fold_symmetric(relations, self.settings.symmetric) for relations in found], unpaired
 
 
 def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
@@ -160,7 +216,7 @@ def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
         BackendError: one is NaN or infinite: a half-precision graph has overflowed, which would read as nothing found.
     """
     logits = np.asarray(arrays[name])
-    if not np.isfinite(logits).all():
+    if not (math.isfinite(logits.sum()) or np.isfinite(logits).all()):
         raise BackendError(f"{name} holds a number that is not finite; export the model as fp32 or bf16")
     return logits
 

@@ -7,7 +7,8 @@ spaces the words once had.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from itertools import chain, islice
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,11 @@ from .errors import BundleError, InputError
 
 #: A word of more subwords than this is read as the unknown token, as WordPiece itself does with overlong words.
 MAX_PIECES = 64
+
+#: Words whose subwords are remembered (some 200 bytes each), none longer than so many characters; all are forgotten
+#: when there are more.
+KNOWN_WORDS = 50_000
+KNOWN_CHARS = 40
 
 IntArray = npt.NDArray[np.int64]
 
@@ -53,6 +59,7 @@ class SubwordTokenizer:
         self._tokenizer = tokenizer
         self._prefix = list(probe.ids[: places[0]])
         self._suffix = list(probe.ids[places[-1] + 1 :])
+        self._known: dict[str, tuple[int, ...]] = {}
         self._unknown = self._unknown_id(name)
 
     @property
@@ -92,39 +99,46 @@ class SubwordTokenizer:
         Raises:
             InputError: a word is not a string, or holds a lone surrogate.
         """
+        encoded = []
+        flat = iter(self._pieces(sentences))
+        for sentence in sentences:
+            pieces = list(islice(flat, len(sentence)))
+            counts = list(map(len, pieces))
+            unknown: tuple[int, ...] = ()
+            if counts and (min(counts) == 0 or max(counts) > max_pieces):
+                unknown = tuple(place for place, count in enumerate(counts) if count == 0 or count > max_pieces)
+                for place in unknown:
+                    pieces[place], counts[place] = (self._unknown,), 1
+            ids = np.array([*self._prefix, *chain.from_iterable(pieces), *self._suffix], np.int64)
+            count = np.array(counts, np.int64)
+            last = np.cumsum(count) + (len(self._prefix) - 1)
+            encoded.append(Subwords(ids, last - count + 1, last, unknown))
+        return encoded
+
+    def _pieces(self, sentences: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
+        """The subwords of each word. Text repeats its words: those seen before are looked up."""
         try:
+            words = list(chain.from_iterable(sentences))
+            known = list(map(self._known.get, words))
+            if None not in known:
+                return cast(list[tuple[int, ...]], known)
+            new = [word for word, pieces in zip(words, known, strict=True) if pieces is None]
+            new = list(dict.fromkeys(new))
             encodings = self._tokenizer.encode_batch(
-                [list(sentence) for sentence in sentences], is_pretokenized=True, add_special_tokens=False
+                [[word] for word in new], is_pretokenized=True, add_special_tokens=False
             )
         except (TypeError, UnicodeEncodeError) as error:
             raise InputError(f"words must be strings of valid Unicode text: {error}") from error
-        return [
-            self._assemble(len(sentence), encoding.ids, encoding.word_ids, max_pieces)
-            for sentence, encoding in zip(sentences, encodings, strict=True)
-        ]
-
-    def _assemble(self, length: int, ids: list[int], word_ids: Sequence[int | None], max_pieces: int) -> Subwords:
-        pieces = np.asarray(ids, np.int64)
-        owner = np.asarray(word_ids, np.int64)
-        counts = np.bincount(owner, minlength=length)
-        unknown: tuple[int, ...] = ()
-        odd = (counts == 0) | (counts > max_pieces)
-        if odd.any():
-            unknown = tuple(int(word) for word in np.flatnonzero(odd))
-            keep = ~odd[owner]
-            pieces = np.concatenate([pieces[keep], np.full(len(unknown), self._unknown)])
-            owner = np.concatenate([owner[keep], np.asarray(unknown)])
-            order = np.argsort(owner, kind="stable")
-            pieces, owner = pieces[order], owner[order]
-            counts = np.where(odd, 1, counts)
-        last = np.cumsum(counts) - 1 + len(self._prefix)
-        whole = np.concatenate([np.asarray(self._prefix, np.int64), pieces, np.asarray(self._suffix, np.int64)])
-        return Subwords(whole, last - counts + 1, last, unknown)
+        found = {word: tuple(encoding.ids) for word, encoding in zip(new, encodings, strict=True)}
+        if len(self._known) + len(found) > KNOWN_WORDS:
+            self._known = {}
+        self._known.update((word, pieces) for word, pieces in found.items() if len(word) <= KNOWN_CHARS)
+        return [found[word] if pieces is None else pieces for word, pieces in zip(words, known, strict=True)]
 
     def cut(self, subwords: Subwords, start: int, end: int) -> Subwords:
         """Words ``start`` to ``end`` (exclusive) of a sentence as a sentence of their own."""
         first, last = subwords.first[start:end], subwords.last[start:end]
         pieces = subwords.ids[first[0] : last[-1] + 1]
-        whole = np.concatenate([np.asarray(self._prefix, np.int64), pieces, np.asarray(self._suffix, np.int64)])
         shift = first[0] - len(self._prefix)
+        whole = np.array([*self._prefix, *pieces.tolist(), *self._suffix], np.int64)
         return Subwords(whole, first - shift, last - shift, ())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
@@ -25,6 +26,7 @@ from transformers import (
 
 from trimf.runtime.labels import Labels
 from trimf.runtime.manifest import ParserNote
+from trimf.runtime.ranges import rows
 from trimf_train.config import Config, DecodeConfig, ModelConfig
 from trimf_train.data.prepared import encode
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
@@ -113,6 +115,19 @@ def build_model() -> Callable[..., TriMF]:
             model.memory.entity.normal_()
             model.memory.relation.normal_()
         return model.eval()
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def ranges_of() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """The arrays ``ranges`` and ``gaps`` of spans ``[M,3]`` and pairs ``[P,2]``, every pair with a gap of its own."""
+
+    def build(spans: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        spans, pairs = np.asarray(spans), np.asarray(pairs).reshape(-1, 2)
+        one, other = spans[pairs[:, 0]], spans[pairs[:, 1]]
+        first, last = np.minimum(one[:, 2], other[:, 2]) + 1, np.maximum(one[:, 1], other[:, 1]) - 1
+        return rows(spans, np.stack([one[:, 0], first, last], 1)), len(spans) + np.arange(len(pairs))
 
     return build
 

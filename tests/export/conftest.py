@@ -97,7 +97,7 @@ def both_halves(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def random_arrays() -> Callable[..., Arrays]:
+def random_arrays(ranges_of: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Callable[..., Arrays]:
     """Inputs of every subgraph that make no sense, but have the sizes asked for; the last rows may be all padding."""
 
     def build(
@@ -115,6 +115,9 @@ def random_arrays() -> Callable[..., Arrays]:
 
         first = random.integers(words, size=spans)
         last = np.minimum(first + random.integers(3, size=spans), words - 1)
+        whole = np.stack([np.sort(random.integers(batch, size=spans)), first, last], 1)
+        ends = random.integers(spans, size=(pairs, 2))
+        ranges, gaps = ranges_of(whole, ends)
         return {
             "input_ids": random.integers(30, size=(batch, subwords)),
             "attention_mask": mask(subwords).astype(np.int64),
@@ -125,15 +128,17 @@ def random_arrays() -> Callable[..., Arrays]:
             "heads": random.integers(words, size=(batch, words)),
             "labels": random.integers(2, size=(batch, words)),
             "nodes": states(batch, words, width),
-            "spans": np.stack([np.sort(random.integers(batch, size=spans)), first, last], 1),
-            "pairs": random.integers(spans, size=(pairs, 2)),
+            "spans": whole,
+            "pairs": ends,
+            "ranges": ranges,
+            "gaps": gaps,
         }
 
     return build
 
 
 @pytest.fixture(scope="session")
-def sentence_arrays() -> Callable[..., Arrays]:
+def sentence_arrays(ranges_of: Callable[..., tuple[np.ndarray, np.ndarray]]) -> Callable[..., Arrays]:
     """A batch of sentences of one length, a subword each word; those of ``empty`` are all padding."""
 
     def build(batch: int, words: int, vocabulary: int, empty: Sequence[int] = (), seed: int = 0) -> Arrays:
@@ -145,6 +150,8 @@ def sentence_arrays() -> Callable[..., Arrays]:
             array[list(empty)] = 0
         spans = [(row, first, min(words - 1, first + 1)) for row in range(batch) for first in (0, words // 2)]
         every = range(len(spans))
+        pairs = np.array([(i, j) for i in every for j in every if i != j and spans[i][0] == spans[j][0]])
+        ranges, gaps = ranges_of(np.array(spans), pairs)
         return {
             "input_ids": ids,
             "attention_mask": attention,
@@ -153,7 +160,9 @@ def sentence_arrays() -> Callable[..., Arrays]:
             "heads": np.maximum(0, np.arange(words) - 1)[None].repeat(batch, 0),
             "labels": (np.arange(words) % 2)[None].repeat(batch, 0),
             "spans": np.array(spans),
-            "pairs": np.array([(i, j) for i in every for j in every if i != j and spans[i][0] == spans[j][0]]),
+            "pairs": pairs,
+            "ranges": ranges,
+            "gaps": gaps,
         }
 
     return build

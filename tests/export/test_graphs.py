@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimf.export.graphs import build
-from trimf.export.onnx import FORBIDDEN, convert, example_inputs
+from trimf.export.onnx import FORBIDDEN, STATES, convert, example_inputs
 from trimf.runtime.backend import SUBGRAPHS
 from trimf_train.config import (
     EncoderConfig,
@@ -57,7 +58,7 @@ def close(left, right):
 @pytest.mark.parametrize("variant", VARIANTS)
 @settings(max_examples=8, deadline=None)
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
-def test_folded_subgraphs_equal_the_model(build_model, build_inputs, variant, stage, lengths, seed):
+def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, variant, stage, lengths, seed):
     model = build_model(config(variant), seed=seed)
     graphs = build(model, stage)
     inputs = build_inputs(lengths, seed=seed)
@@ -77,7 +78,8 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, variant, st
                 close(got[row, first, :widths], expected[row, first, :widths])
         if len(inputs.pairs):
             logits, triggers = model.relation_logits(nodes, mask, inputs.entities, inputs.pairs, stage)
-            got_logits, got_triggers = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs)
+            ranges = map(torch.from_numpy, ranges_of(inputs.entities, inputs.pairs))
+            got_logits, got_triggers = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs, *ranges)
             close(got_logits, logits)
             close(got_triggers, triggers)
 
@@ -93,7 +95,7 @@ def exported(tiny_checkpoint):
     return modules, {name: convert(module, examples) for name, module in modules.items()}, model
 
 
-def sized_inputs(width, size, subwords, words, spans, pairs, seed=0):
+def sized_inputs(ranges_of, width, size, subwords, words, spans, pairs, seed=0):
     generator = torch.Generator().manual_seed(seed)
 
     def numbers(high, *shape):
@@ -101,7 +103,9 @@ def sized_inputs(width, size, subwords, words, spans, pairs, seed=0):
 
     first = numbers(words, spans)
     last = torch.minimum(first + numbers(3, spans), torch.tensor(words - 1))
-    sentence = torch.sort(numbers(size, spans)).values
+    whole = torch.stack([torch.sort(numbers(size, spans)).values, first, last], 1)
+    ends = numbers(spans, pairs, 2)
+    ranges, gaps = map(torch.from_numpy, ranges_of(whole, ends))
     return {
         "input_ids": numbers(30, size, subwords),
         "attention_mask": (torch.arange(subwords) < 1 + numbers(subwords, size, 1)).long(),
@@ -112,8 +116,10 @@ def sized_inputs(width, size, subwords, words, spans, pairs, seed=0):
         "heads": numbers(words, size, words),
         "labels": numbers(2, size, words),
         "nodes": torch.randn(size, words, width, generator=generator),
-        "spans": torch.stack([sentence, first, last], 1),
-        "pairs": numbers(spans, pairs, 2),
+        "spans": whole,
+        "pairs": ends,
+        "ranges": ranges,
+        "gaps": gaps,
     }
 
 
@@ -121,9 +127,9 @@ def sized_inputs(width, size, subwords, words, spans, pairs, seed=0):
 @pytest.mark.parametrize(
     "sizes", [(1, 3, 1, 1, 1), (1, 40, 30, 5, 20), (4, 17, 9, 6, 2), (7, 12, 33, 3, 3), (2, 40, 40, 9, 72)]
 )
-def test_onnx_equals_the_module_at_any_size(exported, name, sizes):
+def test_onnx_equals_the_module_at_any_size(exported, ranges_of, name, sizes):
     modules, models, model = exported
-    inputs = sized_inputs(model.width, *sizes)
+    inputs = sized_inputs(ranges_of, model.width, *sizes)
     session = onnxruntime.InferenceSession(models[name].SerializeToString(), providers=["CPUExecutionProvider"])
     assert tuple(entry.name for entry in session.get_inputs()) == modules[name].inputs
     with torch.no_grad():
@@ -145,4 +151,16 @@ def test_onnx_is_plain_and_names_no_machine(exported, name):
     for trace in (b".py", b"site-packages", b"/home", b"torch.nn"):
         assert trace not in content
     for value in (*model.graph.input, *model.graph.output):
-        assert value.type.tensor_type.shape.dim[0].dim_param in {"batch", "spans", "pairs"}
+        assert value.type.tensor_type.shape.dim[0].dim_param in {"batch", "spans", "pairs", "ranges"}
+
+
+def test_the_transformers_states_have_a_name(exported):
+    _, models, model = exported
+    graph = onnx.shape_inference.infer_shapes(models["encoder"])
+    part = onnx.utils.Extractor(graph).extract_model(["input_ids", "attention_mask"], [STATES])
+    session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids = torch.tensor([[2, 7, 9, 4, 3], [2, 5, 3, 0, 0]])
+    mask = (ids > 0).long()
+    (states,) = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+    with torch.no_grad():
+        close(states, model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state)

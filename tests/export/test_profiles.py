@@ -45,7 +45,10 @@ def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
         ("batch=1:8:-16", "is not AXIS"),
         ("batch=1:8:١٦", "is not AXIS"),
         ("batch=1:8:16,", "'' is not AXIS"),
-        ("width=1:8:16", "axis 'width' is not known; there are batch, subwords, words, pieces, spans, pairs"),
+        (
+            "width=1:8:16",
+            "axis 'width' is not known; there are batch, subwords, words, pieces, spans, pairs, ranges, rows",
+        ),
         ("batch=1:8:16,batch=1:1:1", "batch is named twice"),
         ("batch=1:16:8", "batch=1:16:8 is not in order"),
         ("batch=0:8:16", "batch=0:8:16 is out of range; batch may be 1 to 64"),
@@ -65,7 +68,9 @@ def test_no_more_than_the_model_takes() -> None:
     assert axes["subwords"] == (3, 40, 40)
     assert axes["words"] == (1, 20, 20)
     assert axes["pairs"] == THROUGHPUT.axes["pairs"]
+    assert axes["rows"] == THROUGHPUT.axes["rows"]
     assert fit(THROUGHPUT, sizes(subwords=8192, words=8192)) == THROUGHPUT
+    assert fit(parse("words=1:32:8192"), sizes(subwords=8192, words=8192)).axes["rows"] == (3, 24, 544)
     with pytest.raises(ConfigError, match="profile custom: at least 64 subwords, but the model takes at most 40"):
         fit(parse("subwords=64:64:64"), sizes(subwords=40, words=20))
 

@@ -13,9 +13,9 @@ from trimf.runtime.decode import (
     EntitySpan,
     FloatArray,
     RelationSpan,
-    all_pairs,
     entity_spans,
     fold_symmetric,
+    logit,
     sigmoid,
     without_overlap,
 )
@@ -130,19 +130,6 @@ def test_spans_without_overlap(grid: tuple[FloatArray, list[int]]) -> None:
     assert entity_spans(*grid, overlap=False) == expected
 
 
-@given(st.lists(st.integers(0, 5), max_size=5))
-def test_pairs(counts: list[int]) -> None:
-    expected = []
-    for row in range(len(counts)):
-        offset = sum(counts[:row])
-        own = range(offset, offset + counts[row])
-        expected += [[head, tail] for head in own for tail in own if head != tail]
-    pairs = all_pairs(counts)
-    assert pairs.tolist() == expected
-    assert pairs.shape == (len(expected), 2)
-    assert pairs.dtype == np.int64
-
-
 @given(st.lists(st.floats(-1e30, 1e30) | st.floats(-40, 40)))
 def test_sigmoid(logits: list[float]) -> None:
     with warnings.catch_warnings():
@@ -189,3 +176,9 @@ def test_of_two_equal_directions_the_first_given_counts() -> None:
     first, second = (RelationSpan(1, 0, 0, 0.5, np.array([mark])) for mark in (1.0, 2.0))
     (folded,) = fold_symmetric([first, second._replace(head=0, tail=1)], frozenset({0}))
     assert folded == first._replace(head=0, tail=1)
+
+
+def test_logit() -> None:
+    for probability in (0.001, 0.25, 0.5, 0.6, 0.999):
+        assert sigmoid(np.array([logit(probability)])) == pytest.approx([probability])
+    assert (logit(0), logit(0.5), logit(1)) == (-math.inf, 0, math.inf)

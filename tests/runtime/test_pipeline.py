@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+from trimf.runtime import pairs as pairs_module
 from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.decode import EntitySpan, Found, without_overlap
 from trimf.runtime.errors import BackendError
@@ -78,7 +79,6 @@ class Relations(Encoder):
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         nodes, mask, spans, pairs = (arrays[name] for name in self.inputs)
         self.blocks.append(len(pairs))
-        assert len(spans) <= 2 * len(pairs)  # so that an engine's range of spans follows from that of pairs
         logits, triggers = [], []
         for head, tail in pairs:
             row, first, last = spans[head]
@@ -237,7 +237,7 @@ def test_unknown_words_are_told(pipeline: Pipeline) -> None:
     ]
 
 
-@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+@pytest.mark.parametrize("limit", [2, 6, 100])
 def test_blocks_of_pairs_change_nothing(pipeline: Pipeline, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = some_sentences(8, 15, seed=4)
     expected = plain(pipeline.run(sentences))
@@ -246,10 +246,41 @@ def test_blocks_of_pairs_change_nothing(pipeline: Pipeline, limit: int, monkeypa
     (pairs,) = relations.blocks
     assert pairs > 200
     relations.blocks.clear()
-    monkeypatch.setattr(pipeline_module, "MAX_PAIRS", limit)
+    monkeypatch.setattr(pairs_module, "MAX_PAIRS", limit)
     assert plain(pipeline.run(sentences)) == expected
     assert sum(relations.blocks) == pairs
     assert max(relations.blocks) == limit
+
+
+def test_a_sentence_with_too_many_pairs_keeps_its_surest_entities(word_pieces: Tokenizer) -> None:
+    sentences = some_sentences(8, 15, seed=4)
+    free = make_pipeline(word_pieces, max_words=999, max_subwords=9999)
+    capped = make_pipeline(word_pieces, max_words=999, max_subwords=9999)
+    capped.max_pairs = 7  # three entities have six pairs, four have twelve
+    for whole, less in zip(free.run(sentences), capped.run(sentences), strict=True):
+        count = len(whole.found.entities)
+        assert less.found.entities == whole.found.entities
+        assert (whole.unpaired, less.unpaired) == (0, max(0, count - 3))
+        ranked = sorted(range(count), key=lambda number: -whole.found.entities[number].score)
+        kept = set(ranked[:3])
+        expected = [one for one in whole.found.relations if {one.head, one.tail} <= kept]
+        assert [one[:4] for one in less.found.relations] == [one[:4] for one in expected]
+
+
+def test_parses_are_asked_for_once_when_the_encoder_has_begun(pipeline: Pipeline) -> None:
+    sentences = some_sentences(9, 15, seed=6)
+    seen: list[str] = []
+    encoder = pipeline.graphs["encoder"]
+    run = encoder.run
+
+    def parses() -> list[ParsedSentence]:
+        seen.append("parse")
+        return sentences
+
+    encoder.run = lambda arrays: seen.append("encoder") or run(arrays)  # type: ignore[method-assign]
+    assert plain(pipeline.run_words([one.words for one in sentences], parses, 4)) == plain(pipeline.run(sentences))
+    assert seen[:3] == ["encoder", "parse", "encoder"]
+    assert seen.count("parse") == 1
 
 
 @pytest.mark.parametrize(("name", "output"), [("entities", "entity_logits"), ("relations", "relation_logits")])

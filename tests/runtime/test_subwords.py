@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from trimf.runtime import subwords as subwords_module
 from trimf.runtime.errors import BundleError, InputError
 from trimf.runtime.subwords import MAX_PIECES, Subwords, SubwordTokenizer
 
@@ -166,6 +167,18 @@ def test_text_is_no_special_token(tokenizer: SubwordTokenizer, kind: str, word: 
         (subwords,) = tokenizer.encode([words])
         assert not set(subwords.ids[1:-1].tolist()) & {*AROUND[kind], 0}
         assert len(subwords.ids) > 2 + len(words)
+
+
+def test_words_seen_before_are_looked_up_and_in_the_end_forgotten(
+    tokenizer: SubwordTokenizer, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subwords_module, "KNOWN_WORDS", 3)
+    words = ["the", "new", "", "york", "the", "e" * 50, "a", "b", "new"]
+    for start in range(len(words)):
+        check_equal(tokenizer.encode([words[start:]])[0], one_by_one(kind, words[start:]))
+        check_equal(tokenizer.encode([words[: start + 1]])[0], one_by_one(kind, words[: start + 1]))
+        assert len(tokenizer._known) <= max(3, len(words))
+        assert "e" * 50 not in tokenizer._known
 
 
 def test_nothing(tokenizer: SubwordTokenizer, kind: str) -> None:
