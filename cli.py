@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -251,8 +253,25 @@ def verify(
 )
 @click.option("--output", type=_FILE, help="Write here instead of to stdout.")
 @click.option("--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True)
-@click.option("--batch-size", default=32, show_default=True, help="Sentences that go through the model at once.")
-@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
+@click.option(
+    "--batch-size",
+    default=32,
+    show_default=True,
+    help="Most sentences that go through the model at once. 16 times as many lines may be read before the first "
+    "result; with 1, each line is answered before the next is read.",
+)
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    help="Threads that parse and run the model, a batch each: for a file, as many as there are cores.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    help="Cores that one operation of the engine may use; the workers together use as many times more. "
+    "Default: all, or 1 with several workers.",
+)
 @click.option("--backend", default="auto", show_default=True, help="The engine that runs the model.")
 @click.option("--triggers", default=3, show_default=True, help="Most trigger words shown with a relation.")
 def extract(
@@ -262,19 +281,24 @@ def extract(
     output: Path | None,
     format_: str,
     batch_size: int,
+    workers: int,
     threads: int | None,
     backend: str,
     triggers: int,
 ) -> None:
     """Find entities and relations in TEXTs, or in the lines of a file."""
+    # Before numpy is imported: the parser is faster, and leaves the other cores to the engine.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .runtime.extractor import load
     from .runtime.writers import write
 
     if bool(texts) == (source is not None):
         raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
+    if threads is None and workers > 1:
+        threads = 1
     extractor = load(model, backend=backend, threads=threads, triggers=triggers)
     given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
-    write(extractor.stream(given, batch_size), format_, output)
+    write(extractor.stream(given, batch_size, workers), format_, output)
     if backend == "auto":
         _say(f"backend {extractor.backend}: {extractor.backend_reason}")
 
@@ -298,23 +322,110 @@ def inspect(bundle: str, as_json: bool) -> None:
         _console().print(describe(opened))
 
 
-@cli.command()
-@click.option("--model", default="default", show_default=True, help="A bundle folder.")
-@click.option("--data", type=_FILE, required=True, help="A UTF-8 file of text to extract from.")
-@click.option("--threads", default=1, show_default=True, help="Cores the engine may use.")
-@click.option("--seconds", default=20.0, show_default=True, help="How long to measure.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON with every sample.")
-def bench(model: str, data: Path, threads: int, seconds: float, as_json: bool) -> None:
-    """Milliseconds a sentence at batch 1, split by stage, against the encoder alone in the same run."""
-    from .bench.latency import measure, table
+class _Numbers(click.ParamType):
+    """Whole numbers with commas between them."""
 
-    result = measure(model, data, threads, seconds)
-    if as_json:
-        import msgspec
+    name = "N,…"
 
-        click.echo(msgspec.json.encode(result))
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(",") if part.strip())
+        except ValueError:
+            self.fail(f"{value!r} is no list of whole numbers, such as 1,8,32", param, ctx)
+
+
+@cli.group(invoke_without_command=True)
+@click.option("--model", "models", multiple=True, help="A bundle folder, any number of times. Default: default.")
+@click.option("--against", type=_FOLDER, metavar="CHECKPOINT", help="Also measure PyTorch, eager and compiled.")
+@click.option(
+    "--data", type=_FILE, help="Annotated sentences, or text (.txt). Default: sentences that come with TriMF."
+)
+@click.option("--backend", "backends", multiple=True, help="An engine, any number of times. Default: auto.")
+@click.option("--batch-sizes", type=_Numbers(), default="1,8,32", show_default=True, help="Sentences of a call.")
+@click.option("--threads", type=_Numbers(), default="1", show_default=True, help="Cores that one operation may use.")
+@click.option("--workers", type=_Numbers(), default="1", show_default=True, help="Workers of a stream.")
+@click.option("--concurrency", type=_Numbers(), default="1", show_default=True, help="Threads that call one extractor.")
+@click.option(
+    "--lengths", type=_Numbers(), default="16,64,128", show_default=True, help="Subwords of made-up sentences."
+)
+@click.option("--seconds", default=4.0, show_default=True, help="How long to measure each case, over all rounds.")
+@click.option("--rounds", default=3, show_default=True, help="Fresh processes that measure each case, in turn.")
+@click.option("--soak", default=0, metavar="N", help="Also stream N sentences and watch the memory.")
+@click.option("--output", type=_FOLDER, help="Write report.json, report.md and report.html to this folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an OUTPUT that is not empty.")
+@click.pass_context
+def bench(
+    context: click.Context,
+    models: tuple[str, ...],
+    backends: tuple[str, ...],
+    output: Path | None,
+    overwrite: bool,
+    **options: Any,
+) -> None:
+    """How fast a bundle is here, by stage, against its encoder alone, PyTorch, other precisions and other engines."""
+    if context.invoked_subcommand:
+        return
+    from contextlib import nullcontext
+
+    from .bench import output as files
+    from .bench.plan import Options
+    from .bench.run import need, run
+    from .runtime.files import atomic_folder
+
+    if output:
+        need("matplotlib")
+    asked = Options(models=models or ("default",), backends=backends or ("auto",), **options)
+    failure: BaseException | None
+    with atomic_folder(output, overwrite=overwrite) if output else nullcontext() as folder:
+        with _progress_of_jobs() as progress:
+            report, failure = run(asked, _typed(context), _say, progress)
+        if folder:
+            failed = files.write(report, folder)
+            failure = failure or failed
+    if output:
+        _say(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     else:
-        _console().print(table(result))
+        from .bench.markdown import markdown
+
+        click.echo(markdown(report))
+    if failure:
+        raise failure
+
+
+@bench.command("compare")
+@click.argument("before", type=_FILE, metavar="A.json")
+@click.argument("after", type=_FILE, metavar="B.json")
+def bench_compare(before: Path, after: Path) -> None:
+    """Whether report B is faster or slower than report A, beyond what their rounds differ by."""
+    from .bench.compare import compare, read, table
+
+    _console().print(table(compare(read(before), read(after))))
+
+
+@bench.command("schema")
+def bench_schema() -> None:
+    """Print the JSON schema of report.json."""
+    import msgspec
+
+    from .bench.schema import Report
+
+    click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Report)), indent=2))
+
+
+def _typed(context: click.Context) -> str:
+    """The command as it would be typed, with what differs from the defaults."""
+    parts = ["trimf bench"]
+    for option in context.command.params:
+        value = context.params.get(option.name or "")
+        source = context.get_parameter_source(option.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE:
+            values = value if option.multiple else [value]
+            for one in values:
+                text = ",".join(map(str, one)) if isinstance(one, tuple) else str(one)
+                parts.append(option.opts[0] if one is True else f"{option.opts[0]} {shlex.quote(text)}")
+    return " ".join(parts)
 
 
 def _say(text: str) -> None:
@@ -340,6 +451,19 @@ def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
             bar.update(tasks[label], description=f"{label}: {phase}", completed=done, total=max(steps, 1))
 
         yield show
+
+
+@contextmanager
+def _progress_of_jobs() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on stderr; what it is given: the job, how many are done, and how many there are."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("checking")
+        yield lambda label, done, total: bar.update(task, description=label, completed=done, total=total)
 
 
 def _console() -> Any:

@@ -28,6 +28,9 @@ SINGLE = frozenset(
     {"Softmax", "LogSoftmax", "LayerNormalization", "ReduceSum", "ReduceMean", "ReduceL2", "Range", "ConstantOfShape"}
 )
 
+#: Operators that ONNX has in a half type only from a later version on.
+_LACKING = {"fp16": frozenset[str](), "bf16": frozenset({"MaxPool"})}
+
 #: Largest share of the half type's range that a product may reach on real sentences. A product beyond it is cut off at
 #: the end of the range where it only feeds a softmax; anywhere else it stays single, and so does what its size reaches.
 HEADROOM = 1 / 8
@@ -71,7 +74,7 @@ class _Rewrite:
         self.floats = _float_tensors(model)
         self.weights = {one.name: one for one in graph.initializer if one.data_type == TensorProto.FLOAT}
         large = {name for name, peak in peaks.items() if peak > HEADROOM * self.limit}
-        self.single, self.cut = _plan(model, self.floats, set(self.weights), large)
+        self.single, self.cut = _plan(model, self.floats, set(self.weights), large, SINGLE | _LACKING[precision])
         self.scales = {node.input[1] for node in graph.node if node.op_type in QUANTIZERS}
         self.outputs = {
             value.name: TensorProto.FLOAT if value.name in SINGLE_OUTPUTS else self.type
@@ -205,12 +208,14 @@ def _float_tensors(model: onnx.ModelProto) -> set[str]:
     return found | {one.name for one in graph.initializer if one.data_type == TensorProto.FLOAT}
 
 
-def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: set[str]) -> tuple[set[int], set[str]]:
+def _plan(
+    model: onnx.ModelProto, floats: set[str], weights: set[str], large: set[str], never: frozenset[str]
+) -> tuple[set[int], set[str]]:
     """Places of the nodes that compute in fp32, and the half products to cut off at the end of their range.
 
-    In fp32: the operators of SINGLE and those that make integers or truths of floats (a rounded number may be another),
-    what lies between a product and only such nodes, and ``large`` products that reach more than a softmax, with what
-    reads them.
+    In fp32: the operators that are ``never`` half and those that make integers or truths of floats (a rounded number
+    may be another), what lies between a product and only such nodes, and ``large`` products that reach more than a
+    softmax, with what reads them.
     """
     nodes = list(model.graph.node)
     wide: set[str] = set()
@@ -241,7 +246,7 @@ def _plan(model: onnx.ModelProto, floats: set[str], weights: set[str], large: se
         elif node.op_type in PRODUCTS:
             if large.intersection(made):
                 cut.update(made) if soft else single.add(place)
-        elif node.op_type in SINGLE or (
+        elif node.op_type in never or (
             (following <= single if inner else SINGLE_OUTPUTS.issuperset(made))
             and not (node.op_type == "Gather" and node.input[0] in weights)
         ):

@@ -19,6 +19,7 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "input_ids": ("batch", "subwords"),
     "attention_mask": ("batch", "subwords"),
     "pieces": ("batch", "words", "pieces"),
+    "subwords": ("batch", "subwords", None),
     "words": ("batch", "words", None),
     "cls": ("batch", None),
     "word_mask": ("batch", "words"),

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from .backend import open_backend
 from .bundle import Bundle, open_pipeline
+from .cores import available_cores
 from .errors import InputError
-from .parser import Parser, load_parser
-from .pipeline import ParsedSentence, Result
+from .parser import Parse, Parser, load_parser
+from .pipeline import Result
 from .results import Entity, Extraction, Relation, Trigger
-from .text import Words, check_text, split
+from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
+from .text import Words, check_text, prepare, sentences
 from .triggers import best_words, may_trigger
 
 #: Trigger words reported with a relation unless the caller says otherwise.
 TRIGGERS = 3
 
 
-class _Document(NamedTuple):
-    text: str
-    sentences: list[Words]
+class _Part(NamedTuple):
+    """What one sentence adds to an :class:`Extraction`."""
+
+    place: tuple[int, int]
+    entities: list[Entity]
+    relations: list[Relation]
+    notices: list[str]
 
 
 class Extractor:
@@ -48,10 +58,17 @@ class Extractor:
             raise InputError(f"triggers = {triggers}, but a number of words from 0 up is needed")
         self.bundle = bundle
         self.triggers = triggers
-        engine = open_backend(backend, threads, bundle)
-        self.backend, self.backend_reason = engine.name, engine.reason
-        self.pipeline = open_pipeline(bundle, engine)
-        self.parser = load_parser(bundle.manifest.parser.name) if parser is None else parser
+        with ThreadPoolExecutor(1) as loading:
+            parsing = loading.submit(_parser, bundle, parser)
+            engine = open_backend(backend, threads, bundle)
+            self.backend, self.backend_reason = engine.name, engine.reason
+            self.pipeline = open_pipeline(bundle, engine)
+        self.parser = parsing.result()
+        # Parsers that no worker of a stream uses now; one that the caller gave may be used by several.
+        self._own_parser = parser is None
+        self._spare = deque([self.parser])
+        self._beside = ThreadPoolExecutor(1, "trimf-parser")
+        self._process = os.getpid()
 
     def __call__(self, text: str) -> Extraction:
         """Everything found in one text of any length.
@@ -61,31 +78,39 @@ class Extractor:
         """
         return next(self.stream([text]))
 
-    def stream(self, texts: Iterable[str], batch_size: int = 32) -> Iterator[Extraction]:
+    def stream(self, texts: Iterable[str], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
         """An :class:`Extraction` for each text, in order, lazily and in memory that does not grow with their number.
 
-        ``batch_size`` is how many sentences go through the model at once; results do not depend on it.
+        ``batch_size`` is how many sentences go through the model at once, fewer where they are long. Those of 16
+        batches are sorted by length, so up to 16 times ``batch_size`` sentences are read ahead of what was given out;
+        with a ``batch_size`` of 1 nothing is read before it is needed. ``workers`` threads, each with a parser of
+        its own, take whole batches, and twice as much is read ahead (with a ``batch_size`` of 1, two batches a worker).
+        They use up to ``workers`` times as many cores as one operation does (``threads``, see :func:`load`). Results
+        depend on neither number.
+
+        ``texts`` is read in the caller's thread. What it raises is raised here once all before it was given out.
 
         Raises:
-            InputError: a text is not a string or holds a lone surrogate, or ``batch_size`` is not positive.
+            InputError: a text is not a string or holds a lone surrogate, or a number is not positive.
         """
         if isinstance(texts, str):
             raise InputError(
                 f"stream() takes an iterable of texts, but got the string {texts!r:.60}; call the extractor"
             )
-        return self._extract((_Document(text, split(text)) for text in texts), batch_size)
+        return self._extract((Document(text, sentences(text)) for text in texts), batch_size, workers)
 
-    def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32) -> Iterator[Extraction]:
+    def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
         """The same for sentences that are lists of words; an extraction's text is its words joined by one space.
 
         Raises:
-            InputError: a sentence is a string, a word is not one or holds a lone surrogate, or ``batch_size`` is not
+            InputError: a sentence is a string, a word is not one or holds a lone surrogate, or a number is not
                 positive.
         """
-        return self._extract((_joined(sentence) for sentence in sentences), batch_size)
+        return self._extract((_joined(sentence) for sentence in sentences), batch_size, workers)
 
     def close(self) -> None:
         """Free the engine's memory; the extractor cannot be used afterwards."""
+        self._beside.shutdown(cancel_futures=True)
         for graph in self.pipeline.graphs.values():
             graph.close()
 
@@ -95,65 +120,91 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _extract(self, documents: Iterable[_Document], batch_size: int) -> Iterator[Extraction]:
-        if batch_size < 1:
-            raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
-        return self._batched(documents, batch_size)
+    def _extract(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+        for name, value in (("batch_size", batch_size), ("workers", workers)):
+            if value < 1:
+                raise InputError(f"{name} = {value}, but at least 1 is needed")
+        return self._run(documents, batch_size, workers)
 
-    def _batched(self, documents: Iterable[_Document], batch_size: int) -> Iterator[Extraction]:
-        """Sentences of several documents share batches; a document is given out when its last sentence is done."""
-        waiting: deque[tuple[_Document, list[Result]]] = deque()
-        sentences: list[Words] = []
-        owners: list[list[Result]] = []
+    def _run(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+        with self._work(batch_size, workers) as (begin, depth):
+            for text, parts in in_order(documents, begin, Plan.of(batch_size, workers, depth, self.backend == "cpu")):
+                yield Extraction(
+                    text,
+                    tuple(entity for part in parts for entity in part.entities),
+                    tuple(relation for part in parts for relation in part.relations),
+                    tuple(part.place for part in parts),
+                    tuple(notice for part in parts for notice in part.notices),
+                )
 
-        def finish() -> Iterator[Extraction]:
-            for owner, result in zip(owners, self._run(sentences, batch_size), strict=True):
-                owner.append(result)
-            sentences.clear()
-            owners.clear()
-            while waiting and len(waiting[0][1]) == len(waiting[0][0].sentences):
-                yield self._extraction(*waiting.popleft())
+    @contextmanager
+    def _work(self, batch_size: int, workers: int) -> Iterator[tuple[Callable[[list[Sentence]], Begun[_Part]], int]]:
+        """How a stream begins a batch, and how many to begin at a time."""
+        if workers == 1:
+            # On one core a second thread only costs: some 5 % of a stream's time.
+            beside = available_cores() > 1
+            yield partial(self._begin if beside else self._later, batch_size), 1 + beside
+            return
+        pool = ThreadPoolExecutor(workers, "trimf-worker")
+        try:
+            yield lambda batch: pool.submit(self._whole, batch_size, batch), 2 * workers
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-        for document in documents:
-            results: list[Result] = []
-            waiting.append((document, results))
-            for sentence in document.sentences:
-                sentences.append(sentence)
-                owners.append(results)
-                if len(sentences) == batch_size:
-                    yield from finish()
-            if len(waiting) >= batch_size:
-                yield from finish()
-        yield from finish()
+    def _begin(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
+        """Parse a batch in the thread beside; the rest is done in the caller's, when the result is asked for."""
+        if self._process != os.getpid():  # threads do not live on in a forked process
+            self._process, self._beside = os.getpid(), ThreadPoolExecutor(1, "trimf-parser")
+        try:
+            parsing = self._beside.submit(self.parser.parse, [sentence.words.words for sentence in batch])
+        except RuntimeError:  # closed, which the engine will say, or the interpreter is about to end
+            return self._later(batch_size, batch)
+        return Lazy(partial(self._parts, batch, parsing.result, batch_size))
 
-    def _run(self, sentences: Sequence[Words], batch_size: int) -> list[Result]:
-        words = [sentence.words for sentence in sentences]
-        parses = self.parser.parse(words)
-        parsed = [ParsedSentence(one, *parse) for one, parse in zip(words, parses, strict=True)]
-        return self.pipeline.run(parsed, batch_size)
+    def _later(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
+        """Everything in the caller's thread."""
+        parses = partial(self.parser.parse, [sentence.words.words for sentence in batch])
+        return Lazy(partial(self._parts, batch, parses, batch_size))
 
-    def _extraction(self, document: _Document, results: Sequence[Result]) -> Extraction:
-        entities: list[Entity] = []
-        relations: list[Relation] = []
-        notices: list[str] = []
-        for sentence, result in zip(document.sentences, results, strict=True):
-            own = [self._entity(document.text, sentence, *span) for span in result.found.entities]
-            entities += own
-            shown = may_trigger(sentence.words, result.found.entities)
+    def _whole(self, batch_size: int, batch: list[Sentence]) -> list[_Part]:
+        """What a worker does with a batch."""
+        parser = self._borrow()
+        try:
+            parses = parser.parse([sentence.words.words for sentence in batch])
+        finally:
+            self._spare.append(parser)
+        return self._parts(batch, lambda: parses, batch_size)
+
+    def _borrow(self) -> Parser:
+        """A parser nobody else uses now, or the caller's own, which several may."""
+        if not self._own_parser:
+            return self.parser
+        try:
+            return self._spare.pop()
+        except IndexError:
+            return load_parser(self.bundle.manifest.parser.name)
+
+    def _parts(self, batch: list[Sentence], parses: Callable[[], Sequence[Parse]], batch_size: int) -> list[_Part]:
+        results = self.pipeline.run_words([sentence.words.words for sentence in batch], parses, batch_size)
+        return list(map(self._part, batch, results))
+
+    def _part(self, sentence: Sentence, result: Result) -> _Part:
+        (words, starts, ends), labels = sentence.words, self.bundle.manifest.labels
+        entities = []
+        for first, stop, label, score in result.found.entities:
+            start, end = starts[first], ends[stop - 1]
+            entities.append(Entity(start, end, sentence.text[start:end], labels.entities[label], score))
+        relations = []
+        if result.found.relations:
+            shown = may_trigger(words, result.found.entities)
             for relation in result.found.relations:
                 triggers = tuple(
-                    Trigger(sentence.starts[at], sentence.ends[at], sentence.words[at], weight)
+                    Trigger(starts[at], ends[at], words[at], weight)
                     for at, weight in best_words(relation, shown, self.triggers)
                 )
-                name = self.bundle.manifest.labels.relations[relation.label]
-                relations.append(Relation(own[relation.head], name, own[relation.tail], relation.score, triggers))
-            notices += _notices(sentence, result)
-        places = tuple((sentence.starts[0], sentence.ends[-1]) for sentence in document.sentences)
-        return Extraction(document.text, tuple(entities), tuple(relations), places, tuple(notices))
-
-    def _entity(self, text: str, sentence: Words, first: int, stop: int, label: int, score: float) -> Entity:
-        start, end = sentence.starts[first], sentence.ends[stop - 1]
-        return Entity(start, end, text[start:end], self.bundle.manifest.labels.entities[label], score)
+                head, tail, name = entities[relation.head], entities[relation.tail], labels.relations[relation.label]
+                relations.append(Relation(head, name, tail, relation.score, triggers))
+        return _Part((starts[0], ends[-1]), entities, relations, list(_notices(sentence.words, result)))
 
 
 def load(
@@ -166,8 +217,11 @@ def load(
 ) -> Extractor:
     """Load a bundle: ``default`` is the one inside the package, anything else a folder written by ``trimf export``.
 
-    ``threads`` bounds the cores one operation of the engine may use (default: all there are). ``parser`` replaces the
-    spaCy pipeline that the bundle names. ``triggers`` is how many trigger words a relation reports at most.
+    ``threads`` bounds the cores one operation of the engine may use (default: all there are); with several ``workers``
+    (:meth:`Extractor.stream`) let ``threads`` times ``workers`` be the cores. Beside it, the parser uses one core of
+    its own while the engine runs, where there is more than one. ``parser`` replaces the spaCy pipeline that the bundle
+    names (see :func:`load_parser`), and is then shared by all workers. ``triggers`` is how many trigger words a
+    relation reports at most.
 
     Raises:
         BundleError: the folder is no complete bundle.
@@ -177,7 +231,7 @@ def load(
     return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers)
 
 
-def _joined(sentence: Sequence[str]) -> _Document:
+def _joined(sentence: Sequence[str]) -> Document:
     words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
     if words is None or not all(isinstance(word, str) for word in words):
         raise InputError(f"words() takes lists of words, but one sentence is {sentence!r:.80}")
@@ -188,7 +242,16 @@ def _joined(sentence: Sequence[str]) -> _Document:
         starts.append(place)
         place += len(word) + 1
     ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
-    return _Document(text, [Words(words, starts, ends)] if words else [])
+    return Document(text, [Words(words, starts, ends)] if words else [])
+
+
+def _parser(bundle: Bundle, given: Parser | None) -> Parser:
+    """The caller's parser, or else the one that a bundle names; with it the word rules, which need spaCy too."""
+    if given is not None:
+        return given
+    parser = load_parser(bundle.manifest.parser.name)
+    prepare()
+    return parser
 
 
 def _notices(sentence: Words, result: Result) -> Iterator[str]:
@@ -203,4 +266,9 @@ def _notices(sentence: Words, result: Result) -> Iterator[str]:
         yield (
             f"the sentence at {place} was read in {result.windows} overlapping windows; relations between entities "
             "that share no window are not found"
+        )
+    if result.unpaired:
+        yield (
+            f"the sentence at {place} has so many entities that relations were sought only between the surest; "
+            f"{result.unpaired} were left out"
         )

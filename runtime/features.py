@@ -80,7 +80,8 @@ def pad(items: Sequence[Item]) -> Batch:
 
 def pad_subwords(sentences: Sequence[Subwords]) -> tuple[IntArray, IntArray, IntArray, BoolArray]:
     """``input_ids``, ``attention_mask``, ``pieces`` and ``word_mask`` of a :class:`Batch`."""
-    first, last, ids = (_joined([one[place] for one in sentences]) for place in (1, 2, 0))
+    ids = _joined([one.ids for one in sentences])
+    first, last = _joined([one.first for one in sentences]), _joined([one.last for one in sentences])
     widest = int((last - first).max()) + 1
     pieces = first[:, None] if widest == 1 else np.minimum(first[:, None] + np.arange(widest), last[:, None])
     if len(sentences) == 1:

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from .backend import Files, thread_count
+from .cores import available_cores
 from .errors import BackendError, line
 
 _PROVIDER = "CPUExecutionProvider"
@@ -26,11 +27,6 @@ ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
     "tensor(float16)": (10, np.float16),
     "tensor(bfloat16)": (16, None),
 }
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
@@ -122,6 +118,9 @@ class OnnxRuntimeBackend:
             BackendError: ONNX Runtime cannot load it or would run it elsewhere.
         """
         options = session_options(self.threads)
+        # Neither makes batches of ever new shapes faster, and together they hold several times the memory: an arena
+        # keeps the most that any shape needed, rounded up, and a pattern is kept for each.
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

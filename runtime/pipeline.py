@@ -193,7 +193,8 @@ class Pipeline:
         spans = np.array(flat, np.int64)
         spans[:, 2] -= 1
         graph, limit = self.graphs["relations"], self._limit
-        for block in pairs.blocks(counts, spans, *arrays["nodes"].shape[1:], self.settings.relations):
+        words, width = arrays["nodes"].shape[1:]
+        for block in pairs.blocks(counts, spans, words, width, self.settings.relations):
             outputs = graph.run({**arrays, **block._asdict()})
             logits = _finite(outputs, "relation_logits")
             places, labels = (logits > limit).nonzero()

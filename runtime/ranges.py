@@ -29,7 +29,8 @@ def rows(spans: IntArray, gaps: IntArray) -> IntArray:
     places = np.minimum(first + np.arange(longest), last) if longest <= 2 * BLOCK else _with_blocks(first, length)
     width = length.copy()
     width[len(spans) :] = 0
-    return np.concatenate([ranges[:, :1], width, np.where(length > 0, places, -1)], 1)
+    taken: IntArray = np.where(length > 0, places, -1)
+    return np.concatenate([ranges[:, :1], width, taken], 1)
 
 
 def most_rows(words: int) -> int:

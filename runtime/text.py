@@ -61,12 +61,19 @@ def split(text: str) -> list[Words]:
     Raises:
         InputError: ``text`` is not a str, or holds a lone surrogate, which no encoding of the text can represent.
     """
+    return list(sentences(text))
+
+
+def sentences(text: str) -> Iterator[Words]:
+    """The same a sentence at a time, in memory that does not grow with the text; wrong text is refused at once."""
     check_text(text)
-    if not text or text.isspace():
-        return []
-    with _lock:
-        tokens = list(_tokens(text))
-    return list(_sentences(text, tokens))
+    return _sentences(text, _tokens(text)) if text and not text.isspace() else iter(())
+
+
+def prepare() -> None:
+    """Load the rules now instead of with the first text."""
+    _english()
+    _full_stops()
 
 
 def check_text(text: object, what: str = "text") -> None:
@@ -109,7 +116,7 @@ def _full_stops() -> frozenset[str]:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """The words of ``text`` in order; the caller holds the lock."""
+    """The words of ``text`` in order."""
     if len(text) <= RUN_CHARS:
         yield from _tokenize(text, 0)
         return
@@ -133,7 +140,7 @@ def _tokenize_pieces(text: str, start: int, stop: int) -> Iterator[_Token]:
 def _tokenize(piece: str, offset: int) -> list[_Token]:
     """The words of ``piece``, which begins at character ``offset`` of the text."""
     nlp = _english()
-    with vocabulary_zone(nlp):
+    with _lock, vocabulary_zone(nlp):
         return [
             _Token(token.text, offset + token.idx, token.is_punct)
             for token in nlp.tokenizer(piece)
@@ -154,25 +161,27 @@ def _symbol(character: str) -> str:
     return "" if unicodedata.category(character)[0] in "LMN" or character in _JOINERS else character
 
 
-def _sentences(text: str, tokens: list[_Token]) -> Iterator[Words]:
+def _sentences(text: str, tokens: Iterator[_Token]) -> Iterator[Words]:
     """Group tokens: spaCy's sentencizer rule, plus blank lines."""
     full_stops = _full_stops()
-    begin = 0
+    sentence: list[_Token] = []
     ended = False
     end_of_last = 0
-    for i, token in enumerate(tokens):
-        cut = begin
-        if token.start - end_of_last > 1 and i > begin and _BLANK_LINE.search(text, end_of_last, token.start):
-            cut = i
+    for token in tokens:
+        place = len(sentence)
+        sentence.append(token)
+        cut = 0
+        if token.start - end_of_last > 1 and place and _BLANK_LINE.search(text, end_of_last, token.start):
+            cut = place
         elif ended and not token.is_punct and token.text not in full_stops:
-            cut = _opening(tokens, i, full_stops)
-        if cut > begin:
-            yield _words(tokens[begin:cut])
-            begin = cut
+            cut = _opening(sentence, place, full_stops)
+        if cut:
+            yield _words(sentence[:cut])
+            del sentence[:cut]
             ended = False
         ended = ended or token.text in full_stops
         end_of_last = token.start + len(token.text)
-    yield _words(tokens[begin:])
+    yield _words(sentence)
 
 
 def _opening(tokens: list[_Token], first: int, full_stops: frozenset[str]) -> int:

@@ -21,9 +21,9 @@ def stop_words() -> frozenset[str]:
 
 def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
     """Which words of a sentence may be shown: no entity's, no stop words and not punctuation, ``[N]``."""
+    stops = stop_words()
     shown = np.array(
-        [word.lower() not in stop_words() and any(character.isalnum() for character in word) for word in words],
-        np.bool_,
+        [word.lower() not in stops and (word.isalnum() or any(map(str.isalnum, word))) for word in words], np.bool_
     )
     for entity in entities:
         shown[entity.start : entity.end] = False

@@ -129,6 +129,19 @@ def test_a_closed_pipe_is_no_traceback(tmp_path):
     assert b"Traceback" not in result.stderr
 
 
+def test_workers_change_nothing(tmp_path, capsys):
+    source = tmp_path / "in.txt"
+    source.write_text("Anna lives in Rome.\n\nBob Dylan works for IBM in Texas. He left.\n" * 3)
+    answers = []
+    for options in ([], ["--workers", "2", "--batch-size", "2"]):
+        assert main(["extract", "--input", str(source), "--format", "jsonl", *options]) == 0
+        answers.append([json.loads(line)["entities"] for line in capsys.readouterr().out.splitlines()])
+    plain = [[[(one["start"], one["label"]) for one in entities] for entities in answer] for answer in answers]
+    assert plain[0] == plain[1]
+    assert main(["extract", "--input", str(source), "--workers", "0"]) == 2
+    assert "workers = 0, but at least 1 is needed" in one_line(capsys.readouterr().err)
+
+
 def test_a_missing_input_file(capsys):
     assert main(["extract", "--input", str(Path("no") / "such.txt")]) == 2
     assert "such.txt" in one_line(capsys.readouterr().err)

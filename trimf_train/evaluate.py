@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from trimf.runtime.backend import open_backend
 from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError
 from trimf.runtime.labels import Labels
-from trimf.runtime.parser import load_parser
+from trimf.runtime.parser import Parser, load_parser
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf_train import metrics
 from trimf_train.data.readers import read_sentences
-from trimf_train.data.sentence import Sentence
+from trimf_train.data.sentence import Sentence, with_parse
 from trimf_train.metrics import Annotation, Evaluation
 
 
@@ -82,16 +80,11 @@ def evaluate_file(
     return evaluate(pipeline, labels, parsed(sentences, parser), batch_size)
 
 
-def parsed(sentences: Sequence[Sentence], parser: str) -> list[Sentence]:
-    """The sentences, those without a dependency parse now with one by the named parser."""
+def parsed(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:
+    """The sentences, those without a dependency parse now with one by a parser, or by one of that name."""
     bare = [one for one in sentences if one.heads is None]
     if not bare:
         return list(sentences)
-    parses = iter(load_parser(parser).parse([one.tokens for one in bare]))
-    whole = []
-    for one in sentences:
-        if one.heads is None:
-            heads, labels = next(parses)
-            one = msgspec.structs.replace(one, heads=heads, labels=labels)
-        whole.append(one)
-    return whole
+    loaded = load_parser(parser) if isinstance(parser, str) else parser
+    parses = iter(loaded.parse([one.tokens for one in bare]))
+    return [with_parse(one, next(parses)) if one.heads is None else one for one in sentences]

@@ -178,8 +178,11 @@ def test_every_product_with_a_constant_is_quantised_alike(
 def test_the_report_is_complete(traced: Any, converted: dict[str, Converted], precision: str) -> None:
     report = converted[precision].quantization
     assert report is not None
-    names = [node.name for node in matrix_products(traced("bert")["encoder"], by_constants=True)]
-    assert list(report.sensitivity) == names
+    graphs = ("encoder", "fusion") if precision == "int8" else ("encoder",)
+    names = [
+        f"{graph}.{node.name}" for graph in graphs for node in matrix_products(traced("bert")[graph], by_constants=True)
+    ]
+    assert sorted(report.sensitivity) == sorted(names)
     assert all(0 < value < 1 for value in report.sensitivity.values())
     assert (report.data, report.sentences, report.kept) == ("tiny/train.jsonl", 6, [])
     assert report.quantized == len(names)
@@ -205,7 +208,7 @@ def test_a_product_is_measured_as_if_it_alone_were_quantised(
     for node in nodes:
         alone = quantizing._qdq(smoothed, [node.name], found, precision == "int8-qdq")
         error = np.linalg.norm(words(alone) - expected) / np.linalg.norm(expected)
-        assert report.sensitivity[node.name] == pytest.approx(error, rel=0.1, abs=1e-5), node.name
+        assert report.sensitivity[f"encoder.{node.name}"] == pytest.approx(error, rel=0.1, abs=1e-5), node.name
 
 
 @every_int8

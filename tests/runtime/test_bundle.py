@@ -65,7 +65,7 @@ def test_a_whole_bundle_opens(tiny_bundle: Path) -> None:
     assert bundle.manifest.labels.entities == ("Person", "Place", "Address")
     for name in FILES:
         assert bundle.read(name) == (tiny_bundle / name).read_bytes()
-    assert bundle.settings == ({"chain": 1}, frozenset({1}), 0.5, False, 80, 24)
+    assert bundle.settings == ({"chain": 1}, frozenset({1}), 0.5, False, 80, 24, 2)
     pipeline = open_pipeline(Bundle(str(tiny_bundle)), open_backend("auto", None, Bundle(tiny_bundle)))
     assert list(pipeline.graphs) == list(SUBGRAPHS)
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from trimf.runtime import features
 from trimf.runtime.decode import EntitySpan, Found, RelationSpan
 from trimf.runtime.errors import BundleError, DataError
 from trimf.runtime.labels import Labels
+from trimf.runtime.parser import Parse
 from trimf.runtime.pipeline import ParsedSentence, Result
 from trimf_train import checkpoint as checkpoints
 from trimf_train import evaluate as evaluation
@@ -82,12 +84,10 @@ def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[A
     """What the checkpoint's model says of one sentence: every span and every ordered pair, straight from the logits."""
     model, names = checkpoint.model, checkpoint.description.labels
     pipeline = inference.pipeline(checkpoint)
-    parsed_sentence = ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or [])
     (subwords,) = pipeline.tokenizer.encode([sentence.tokens])
-    (item,) = pipeline._items(parsed_sentence, subwords, [(0, len(sentence.tokens))])
-    from trimf.runtime.features import pad
-
-    arrays = [torch.from_numpy(array) for array in pad([item])]
+    known = pipeline.settings.dependencies
+    item = features.Item(subwords, *features.arcs(sentence.heads or [], sentence.labels or [], known))
+    arrays = [torch.from_numpy(array) for array in features.pad([item])]
     with torch.no_grad():
         words, cls = model.encode(*arrays[:3])
         nodes = model.fuse(words, cls, *arrays[3:])
@@ -179,7 +179,7 @@ def test_what_was_not_parsed_is_parsed_first(
         for number, one in enumerate(sentences)
     ]
     path.write_bytes(b"".join(encode(one) for one in mixed))
-    parses = {tuple(one.tokens): (one.heads, one.labels) for one in sentences}
+    parses = {tuple(one.tokens): Parse(one.heads or [], one.labels or []) for one in sentences}
     asked = []
 
     class Parser:

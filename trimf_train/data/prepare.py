@@ -26,7 +26,7 @@ from trimf.runtime.errors import DataError, InputError
 
 from . import prepared
 from .readers import detect, read_sentences
-from .sentence import Sentence
+from .sentence import Sentence, with_parse
 from .source import read_bytes, shown
 from .statistics import Statistics
 from .validate import check
@@ -211,8 +211,7 @@ def _finish(output: Path) -> None:
 
 
 def _with_parse(sentence: Sentence, parse: Parse, parser: str) -> Sentence:
-    parsed = msgspec.structs.replace(sentence, heads=list(parse.heads), labels=list(parse.labels))
-    return check(parsed, f"{parser}: parse of sentence {shown(sentence.id)}")
+    return check(with_parse(sentence, parse), f"{parser}: parse of sentence {shown(sentence.id)}")
 
 
 def _good_lines(path: Path, sentences: Iterable[Sentence]) -> tuple[int, int]:

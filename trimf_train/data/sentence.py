@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from trimf.runtime.parser import Parse
 
 
 class EntityMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -34,3 +40,8 @@ class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     heads: list[int] | None = None
     labels: list[str] | None = None
     id: str = ""
+
+
+def with_parse(sentence: Sentence, parse: Parse) -> Sentence:
+    """The sentence with a parser's tree, in numbers that JSON has."""
+    return msgspec.structs.replace(sentence, heads=np.asarray(parse.heads).tolist(), labels=list(parse.labels))

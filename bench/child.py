@@ -1,0 +1,201 @@
+"""``python -m trimf.bench.child``: one job in a process of its own, read from stdin and answered on stdout as JSON.
+
+Nothing heavy is imported before the clock runs: what a model needs counts as loading it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ..runtime.errors import BackendError, InputError, TrimfError
+from .spec import MARK, Checked, Measured, Peaks, Scores, Spec, Work
+
+if TYPE_CHECKING:
+    from .data import Corpus
+
+
+def main() -> int:
+    """Do the job; the exit status is 1 where it fails, with the reason on the last line of stderr."""
+    # What libraries print must not get between the JSON.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
+    try:
+        done = _JOBS[spec.kind](spec)
+    except TrimfError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    answer.write(msgspec.json.encode(done))
+    answer.close()
+    return 0
+
+
+def _mark(word: str) -> None:
+    print(f"{MARK}{word}", file=sys.stderr, flush=True)
+
+
+def _latency(spec: Spec) -> Measured:
+    started = time.perf_counter()
+    from .engines import open_model
+
+    opened = open_model(spec)
+    load = 1000 * (time.perf_counter() - started)
+    from .calls import Loop
+    from .data import load as load_data
+
+    corpus = load_data(spec.data)
+    parser = None
+    if spec.kind == "latency" and spec.engine == "onnx":
+        from ..runtime.bundle import Bundle
+        from ..runtime.parser import load_parser
+
+        parser = load_parser(Bundle(spec.path).manifest.parser.name)
+    loop = Loop(
+        opened,
+        opened.plain(),
+        corpus.parsed(),
+        spec.batch_size,
+        parser,
+        corpus.own if parser else (),
+        split=spec.kind == "latency",
+    )
+    first = loop.warm_up()
+    _mark("start")
+    seconds = loop.measure(spec.seconds)
+    _mark("stop")
+    padding = 1 - loop.real / loop.padded if loop.padded else 0.0
+    return Measured(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
+
+
+def _stream(spec: Spec) -> Measured:
+    started = time.perf_counter()
+    from ..runtime.extractor import load
+
+    extractor = load(spec.path, backend=spec.backend, threads=spec.threads)
+    taken = 1000 * (time.perf_counter() - started)
+    from . import stream
+    from .data import load as load_data
+
+    job = stream.soak if spec.kind == "soak" else stream.throughput
+    with extractor:
+        return job(spec, load_data(spec.data), extractor, taken, _mark)
+
+
+def _check(spec: Spec) -> Checked:
+    from .data import load
+    from .engines import open_model
+
+    if spec.engine == "compile":
+        from .torch_engine import missing_compiler
+
+        if reason := missing_compiler(spec.backend):
+            raise BackendError(f"torch.compile does not work here: {reason}")
+    corpus = load(spec.data)
+    opened = open_model(spec)
+    if spec.engine != "compile":  # its first run takes minutes
+        opened.pipeline.run(corpus.parsed()[:1], 1)
+    tokenizer, limit = opened.pipeline.tokenizer, opened.pipeline.settings.max_subwords
+    encoded = tokenizer.encode([one.tokens for one in corpus.sentences])
+    median = sorted(len(one.ids) for one in encoded)[len(encoded) // 2]
+    for length in spec.lengths:
+        if not tokenizer.specials < length <= limit:
+            raise InputError(f"length {length}, but {spec.model} takes {tokenizer.specials + 1} to {limit} subwords")
+    lengths = {length: _words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
+    products: dict[str, dict[str, int]] = {}
+    work: dict[int, Work] = {}
+    median = min(median, limit)
+    if spec.engine == "onnx":
+        from ..runtime.bundle import Bundle
+        from . import arithmetic, plain
+
+        bundle = Bundle(spec.path)
+        products = {name: arithmetic.products(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs}
+        if opened.cuts:
+            part = plain.cut(bundle.read("encoder.onnx"))
+            work = {batch: arithmetic.work(part, batch, median) for batch in spec.batches}
+        opened.plain()
+    return Checked(
+        backend=opened.backend,
+        reason=opened.reason,
+        device=opened.device,
+        products=products,
+        median=median,
+        work=work,
+        lengths=lengths,
+    )
+
+
+def _words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
+    """Words of the corpus in order, over again, that have exactly so many subwords; one too long is passed over.
+
+    Raises:
+        InputError: no word has a single subword to end with.
+    """
+    known = [
+        (word, int(last - first + 1))
+        for one, subwords in zip(corpus.sentences, encoded, strict=True)
+        for word, first, last in zip(one.tokens, subwords.first, subwords.last, strict=True)
+    ]
+    if all(size > 1 for _, size in known):
+        raise InputError("the data has no word of a single subword, so no sentence of a fixed length can be made")
+    words: list[str] = []
+    while room:
+        for word, size in known:
+            if size <= room:
+                words.append(word)
+                room -= size
+    return words
+
+
+def _evaluate(spec: Spec) -> Scores:
+    from trimf_train.evaluate import evaluate
+
+    from .data import load
+    from .engines import open_model
+
+    opened = open_model(spec)
+    if spec.engine == "onnx":
+        from ..runtime.bundle import Bundle
+
+        labels = Bundle(spec.path).manifest.labels
+    else:
+        from pathlib import Path
+
+        from trimf_train.checkpoint import load as load_checkpoint
+
+        labels = load_checkpoint(Path(spec.path)).description.labels
+    result = evaluate(opened.pipeline, labels, load(spec.data).sentences)
+    return Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
+
+
+def _peaks(spec: Spec) -> Peaks:
+    from ..runtime.backend import open_backend
+    from ..runtime.bundle import Bundle
+    from . import peaks
+
+    return peaks.measure(open_backend(spec.backend, spec.threads, Bundle(spec.path)), tuple(spec.precisions))
+
+
+_JOBS = {
+    "check": _check,
+    "latency": _latency,
+    "length": _latency,
+    "throughput": _stream,
+    "soak": _stream,
+    "evaluate": _evaluate,
+    "peaks": _peaks,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

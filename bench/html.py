@@ -1,0 +1,120 @@
+"""A report as one HTML page that opens without a network: tables and figures, light or dark, on a phone too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+
+from .markdown import Section, about, plain, sections, warnings
+from .plots import Figure, figures
+from .schema import Report
+from .summary import flat
+
+# The table each figure stands above.
+_PLACES = {"length": "Latency by length", "stages": "Stages", "throughput": "Throughput", "f1": "Speed and F1"}
+
+
+def page(report: Report) -> str:
+    """The page; it names the raw numbers as ``report.json``, a file beside it. Write it as UTF-8.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
+    return "".join(_parts(report))
+
+
+def _parts(report: Report) -> Iterator[str]:
+    yield _HEAD
+    for text in warnings(report):
+        yield f'<p class="warning">{_text(text)}</p>\n'
+    _, data = about(report)
+    yield f"<p>{_text(data)}</p>\n<pre>{_text(report.command)}</pre>\n"
+    yield '<p>Every sample: <a href="report.json">report.json</a></p>\n'
+    drawn = {_PLACES[figure.name]: figure for figure in figures(report)}
+    for section in sections(report):
+        yield _card(section.title, _figure(drawn.pop(section.title, None)) + _table(section))
+    for figure in drawn.values():
+        yield _card(figure.title, _figure(figure))
+    rows = [list(pair) for pair in flat(report.environment)]
+    if rows:
+        yield _card("Environment", _table(Section("Environment", "", ("what", "value"), rows, 2)))
+    yield _TAIL
+
+
+def _card(title: str, body: str) -> str:
+    return f"<section>\n<h2>{_text(title)}</h2>\n{body}</section>\n"
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    # The parser of HTML knows an svg element without its namespace, which looks like an address.
+    svg = figure.svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_text(figure.title)}" ', 1)
+    return f'<figure class="wide">\n{svg}\n<figcaption>{_text(figure.title)}</figcaption>\n</figure>\n'
+
+
+def _table(section: Section) -> str:
+    kinds = ["" if i < section.words else ' class="number"' for i in range(len(section.head))]
+    heads = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for kind, name in zip(kinds, section.head, strict=True))
+    rows = "".join(
+        f"<tr>{''.join(f'<td{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
+        for row in section.rows
+    )
+    note = f"<p>{_text(section.note)}</p>\n" if section.note else ""
+    head = f"<thead><tr>{heads}</tr></thead>"
+    return f'{note}<div class="wide"><table>\n{head}\n<tbody>\n{rows}</tbody>\n</table></div>\n'
+
+
+def _text(text: str) -> str:
+    return escape(plain(text))
+
+
+_STYLE = """\
+:root { color-scheme: light dark; --page: #f4f5f7; --card: #fff; --ink: #1c2128; --soft: #5b6470; --line: #dfe3e8;
+  --link: #1d4ed8; --warn: #fdeaa8; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #14171b; --card: #1d2127; --ink: #e6e9ed; --soft: #9aa4b0; --line: #343b45; --link: #8ab4ff;
+    --warn: #5c4a0b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1rem; max-width: 80rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere; }
+h1 { margin: 0 0 1rem; font-size: 1.35rem; font-weight: 650; }
+h2 { margin: 0 0 .5rem; font-size: 1.1rem; font-weight: 650; }
+a { color: var(--link); }
+p { margin: .25rem 0 .5rem; }
+pre { margin: .5rem 0; padding: .6rem .8rem; border: 1px solid var(--line); border-radius: .4rem;
+  white-space: pre-wrap; }
+section { margin: 0 0 1rem; padding: 1rem 1.25rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; }
+section p, figcaption { color: var(--soft); font-size: .875rem; }
+.warning { padding: .5rem .8rem; background: var(--warn); border-radius: .4rem; font-weight: 600; }
+.wide { overflow-x: auto; }
+figure { margin: 0 0 1rem; }
+figcaption { position: absolute; width: 1px; height: 1px; overflow: hidden; }
+svg { display: block; width: 100%; min-width: 32rem; max-width: 52rem; height: auto; margin: 0 auto; }
+table { width: max-content; border-collapse: collapse; font-size: .875rem; }
+th { padding: .35rem .75rem .35rem 0; text-align: start; color: var(--soft); font-weight: 500; vertical-align: bottom; }
+td { padding: .35rem .75rem .35rem 0; border-top: 1px solid var(--line); vertical-align: baseline; }
+td, th { max-width: 24rem; }
+.number { text-align: end; white-space: nowrap; font-variant-numeric: tabular-nums; }
+@media (max-width: 40rem) { body { padding: 1rem .5rem; } section { padding: .75rem; } }
+"""
+
+_HEAD = f"""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>Benchmark</title>
+<style>
+{_STYLE}</style>
+</head>
+<body>
+<h1>Benchmark</h1>
+<main>
+"""
+_TAIL = "</main>\n</body>\n</html>\n"
