@@ -14,8 +14,7 @@ def write(report: Report, folder: Path) -> Exception | None:
 
     What went wrong is given back instead of raised, so that numbers that took an hour outlive a page that fails.
     """
-    content = msgspec.json.format(msgspec.json.encode(report), indent=1)
-    (folder / "report.json").write_bytes(content + b"\n")
+    (folder / "report.json").write_bytes(msgspec.json.encode(report) + b"\n")
     try:
         from .html import page
         from .markdown import markdown

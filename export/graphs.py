@@ -73,7 +73,7 @@ class EncoderGraph(nn.Module):
 
 
 class FoldedTypedLinear(nn.Module):
-    """A matrix per arc label: gathered for each word, or mixed after the product with every base."""
+    """A matrix per arc label: gathered for each word, or mixed after one product with all bases."""
 
     def __init__(self, linear: TypedLinear) -> None:
         super().__init__()
@@ -82,21 +82,23 @@ class FoldedTypedLinear(nn.Module):
         if linear.mixture is None:
             self.register_buffer("matrices", functional.pad(weight, (0, 0, 0, 0, 1, 0)))
         else:
+            self.register_buffer("matrices", weight.transpose(0, 1).flatten(1))
             self.register_buffer("mixture", functional.pad(linear.mixture.detach(), (0, 0, 1, 0)))
 
-    def forward(self, states: Tensor, labels: Tensor) -> Tensor:
-        """``labels`` ``[B,N]``, ``states`` ``[B,N,H]`` (their products ``[B,N,bH]`` with bases) to ``[B,N,H]``."""
+    def product(self, states: Tensor) -> Tensor:
+        """What does not depend on labels: ``states`` ``[B,N,H]``, with bases their products ``[B,N,bH]``."""
+        return states @ self.matrices if self.bases else states
+
+    def forward(self, products: Tensor, labels: Tensor) -> Tensor:
+        """Some words' :meth:`product`, and ``labels`` ``[B,N]``, to ``[B,N,H]``."""
         if not self.bases:
-            return (states.unsqueeze(-2) @ self.matrices[labels]).squeeze(-2)
+            return (products.unsqueeze(-2) @ self.matrices[labels]).squeeze(-2)
         share = functional.embedding(labels, self.mixture).unsqueeze(-2)
-        return (share @ states.unflatten(-1, (self.bases, -1))).squeeze(-2)
+        return (share @ products.unflatten(-1, (self.bases, -1))).squeeze(-2)
 
 
 class FusionGraph(nn.Module):
-    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``.
-
-    All that multiplies every word's state is one product with ``shared`` ``[H,nH]``; a word then gathers its head's.
-    """
+    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``."""
 
     inputs = ("words", "cls", "word_mask", "heads", "labels")
     outputs = ("nodes",)
@@ -106,36 +108,28 @@ class FusionGraph(nn.Module):
         fusion = model.fusion
         syntactic = fusion.syntactic
         self.how = fusion.fusion
-        shared = {}
-        if fusion.semantic is not None:
-            shared["semantic"] = fusion.semantic.weight
-        self.down = self.up = None
-        if syntactic is not None:
-            shared["own"] = syntactic.own
-            self.down = FoldedTypedLinear(syntactic.down)
-            self.up = FoldedTypedLinear(syntactic.up) if syntactic.up is not None else None
-            for name, typed in (("down", syntactic.down), ("up", syntactic.up)):
-                if typed is not None and typed.mixture is not None:
-                    shared[name] = typed.weight.transpose(0, 1).flatten(1)
-        self.sizes = {name: weight.shape[1] for name, weight in shared.items()}
-        self.register_buffer("shared", torch.cat([*shared.values()], 1).detach() if shared else None)
+        self.register_buffer("semantic", fusion.semantic.weight.detach() if fusion.semantic is not None else None)
+        self.register_buffer("own", syntactic.own.detach() if syntactic is not None else None)
+        self.down = FoldedTypedLinear(syntactic.down) if syntactic is not None else None
+        self.up = FoldedTypedLinear(syntactic.up) if syntactic is not None and syntactic.up is not None else None
         self.register_buffer("query", fusion.weight.detach() if fusion.weight is not None else None)
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
         """Both graphs, fused (paper (15)-(21))."""
-        if self.shared is None:
-            return words.clone()
-        parts = dict(zip(self.sizes, (words @ self.shared).split([*self.sizes.values()], -1), strict=True))
         graphs = []
-        if "semantic" in parts:
-            active = functional.leaky_relu(parts["semantic"])
+        if self.semantic is not None:
+            projected = words @ self.semantic
+            active = functional.leaky_relu(projected)
             weights = masked_softmax(active @ active.transpose(1, 2), word_mask.unsqueeze(1))
-            graphs.append(weights.to(words.dtype) @ parts["semantic"])
+            graphs.append(weights.to(words.dtype) @ projected)
         if self.down is not None:
-            nodes = parts["own"] + self.down(take(parts.get("down", words), heads), labels)
+            nodes = words @ self.own + self.down(take(self.down.product(words), heads), labels)
             if self.up is not None:
-                nodes = nodes + children_mean(heads, labels).to(words.dtype) @ self.up(parts.get("up", words), labels)
+                above = self.up(self.up.product(words), labels)
+                nodes = nodes + children_mean(heads, labels).to(words.dtype) @ above
             graphs.append(torch.relu(nodes))
+        if not graphs:
+            return words.clone()
         return (self.combine(graphs, cls) + words) / 2
 
     def combine(self, graphs: list[Tensor], cls: Tensor) -> Tensor:

@@ -79,6 +79,7 @@ def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProt
     finally:
         exporter.setLevel(level)
     model: onnx.ModelProto = program.model_proto
+    _drop_flattening(model)
     _name_axes(model)
     _name_states(model)
     _strip(model)
@@ -89,6 +90,19 @@ def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProt
             f"the exported graph of {type(module).__name__} holds {', '.join(found)}, which no subgraph may"
         )
     return model
+
+
+def _drop_flattening(model: onnx.ModelProto) -> None:
+    """Drop every Reshape of a vector to a vector, which the exporter puts before a Gather."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    vectors = {one.name for one in (*graph.input, *graph.value_info) if len(one.type.tensor_type.shape.dim) == 1}
+    flat = {
+        one.name for one in model.graph.initializer if one.dims == [1] and onnx.numpy_helper.to_array(one).item() == -1
+    }
+    for node in list(model.graph.node):
+        if node.op_type == "Reshape" and node.input[0] in vectors and node.input[1] in flat:
+            model.graph.node.remove(node)
+            _rename(model, node.output[0], node.input[0])
 
 
 def _name_axes(model: onnx.ModelProto) -> None:

@@ -57,17 +57,13 @@ def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> l
     flat = logits.reshape(-1, types)
     best = flat.argmax(1)
     places = best.nonzero()[0]
-    chosen = flat[places].astype(np.float64)
-    labels = best[places]
-    chosen -= chosen.max(1, keepdims=True, initial=-np.inf)
-    # The likeliest type's own exponential is 1.
-    scores = 1 / np.exp(chosen).sum(1)
     found: list[list[EntitySpan]] = [[] for _ in lengths]
-    for place, label, score in zip(places.tolist(), labels.tolist(), scores.tolist(), strict=True):
+    for place, label, values in zip(places.tolist(), best[places].tolist(), flat[places].tolist(), strict=True):
         span, width = divmod(place, widths)
         row, start = divmod(span, words)
         end = start + width + 1
         if end <= lengths[row]:
+            score = 1 / sum(math.exp(value - values[label]) for value in values)
             found[row].append(EntitySpan(start, end, label - 1, score))
     return found if overlap else [without_overlap(entities) for entities in found]
 
