@@ -17,7 +17,7 @@ import msgspec
 from .backend import AXES, SUBGRAPHS, Backend, Subgraph
 from .errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
-from .pipeline import Pipeline, Settings
+from .pipeline import CPU_CALL, Pipeline, Settings
 from .subwords import SubwordTokenizer
 
 #: Larger manifests are refused unread, deeper ones when they were read.
@@ -116,7 +116,7 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
             f"{bundle.path}/manifest.json: sizes.max_subwords = {bundle.settings.max_subwords} leaves no room for a "
             f"word beside the {tokenizer.specials} special tokens of tokenizer.json"
         )
-    return Pipeline(graphs, tokenizer, bundle.settings)
+    return Pipeline(graphs, tokenizer, bundle.settings, call=CPU_CALL if backend.name == "cpu" else None)
 
 
 def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:

@@ -118,9 +118,9 @@ class OnnxRuntimeBackend:
             BackendError: ONNX Runtime cannot load it or would run it elsewhere.
         """
         options = session_options(self.threads)
-        # Neither makes batches of ever new shapes faster, and together they hold several times the memory: an arena
-        # keeps the most that any shape needed, rounded up, and a pattern is kept for each.
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+        # Patterns, one for every shape a batch ever had, cost memory and save no time. The arena does, where a sentence
+        # is long: without it every large buffer is mapped anew.
+        options.enable_mem_pattern = False
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:

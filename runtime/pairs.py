@@ -16,7 +16,7 @@ from .subwords import IntArray
 
 #: Most ordered pairs of a block, and the bytes that its largest arrays may take together.
 MAX_PAIRS = 4096
-MAX_BYTES = 64_000_000
+MAX_BYTES = 32_000_000
 
 #: Numbers that a pair keeps for each word of its sentence (weights and what they are made of), beside one a relation.
 _A_WORD = 6

@@ -20,6 +20,9 @@ from .windows import merge, windows
 #: Most padded subwords of one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
 
+#: Subwords of padding that cost a CPU about as much as another call of the subgraphs.
+CPU_CALL = 24
+
 #: Most ordered pairs of entities that are scored in a sentence, or a window of it, unless the caller says otherwise.
 SENTENCE_PAIRS = 100_000
 
@@ -89,7 +92,8 @@ class _Window(NamedTuple):
 class Pipeline:
     """Runs sentences through the subgraphs. Stateless, so as many threads may share it as the engine allows.
 
-    At most ``max_pairs`` ordered pairs are scored in a sentence (:data:`SENTENCE_PAIRS`).
+    At most ``max_pairs`` ordered pairs are scored in a sentence (:data:`SENTENCE_PAIRS`). ``call`` is what a call costs
+    in subwords of padding: a batch is split where it saves more; None never splits one.
     """
 
     def __init__(
@@ -98,8 +102,10 @@ class Pipeline:
         tokenizer: SubwordTokenizer,
         settings: Settings,
         max_pairs: int = SENTENCE_PAIRS,
+        call: int | None = None,
     ) -> None:
         self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
+        self.call = call
         self._limit = decode.logit(settings.relation_threshold)
 
     @property
@@ -129,7 +135,7 @@ class Pipeline:
         items = [item for number, subwords in enumerate(encoded) for item in self._windows(number, subwords)]
         found: list[tuple[decode.Found, int]] = [(decode.Found([], []), 0)] * len(items)
         trees: Sequence[Tree] | None = None
-        for chosen in batches([len(item.subwords.ids) for item in items], batch_size):
+        for chosen in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
             batch = [items[place] for place in chosen]
             arrays = self._encode(batch)
             if trees is None:
@@ -222,13 +228,18 @@ def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
     return logits
 
 
-def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices in groups of like length, each of at most ``batch_size`` rows and MAX_BATCH_SUBWORDS padded subwords."""
+def batches(lengths: Sequence[int], batch_size: int, call: int | None = None) -> Iterator[list[int]]:
+    """Indices in groups of like length, each of at most ``batch_size`` rows and MAX_BATCH_SUBWORDS padded subwords.
+
+    A longer row begins a group of its own where it would pad those before it by more than ``call`` subwords.
+    """
     chosen: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chosen and (len(chosen) == batch_size or (len(chosen) + 1) * lengths[place] > MAX_BATCH_SUBWORDS):
-            yield chosen
-            chosen = []
+        if chosen:
+            full = len(chosen) == batch_size or (len(chosen) + 1) * lengths[place] > MAX_BATCH_SUBWORDS
+            if full or (call is not None and (lengths[place] - lengths[chosen[-1]]) * len(chosen) > call):
+                yield chosen
+                chosen = []
         chosen.append(place)
     if chosen:
         yield chosen

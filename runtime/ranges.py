@@ -48,6 +48,7 @@ def _with_blocks(first: IntArray, length: IntArray) -> IntArray:
     step = np.minimum(np.arange(int(count.max())), np.maximum(count, 1) - 1)
     in_block = step - before
     after = in_block - whole
-    places: IntArray = np.where(after < 0, -2 - opening - in_block, closing * BLOCK + after)
-    places = np.where(in_block < 0, first + step, places)
-    return places
+    taken: IntArray = np.where(
+        in_block < 0, first + step, np.where(after < 0, -2 - opening - in_block, closing * BLOCK + after)
+    )
+    return taken

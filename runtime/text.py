@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from .errors import InputError
 
@@ -26,8 +27,8 @@ PIECE_CHARS = 100_000
 RUN_CHARS = 300
 """Characters without white space that the tokenizer may see; its cost is quadratic in them ("!!!!…")."""
 
-VOCABULARY_STRINGS = 300_000
-"""Strings a spaCy vocabulary may keep for good (some 450 bytes each) before new ones are dropped after use."""
+VOCABULARY_STRINGS = 20_000
+"""Strings that a spaCy vocabulary may learn for good (some 450 bytes each) before new ones are dropped after use."""
 
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{RUN_CHARS + 1},}}")
 _JOINERS = "_\u200c\u200d"
@@ -35,6 +36,7 @@ _SPACE = re.compile(r"\s")
 _BLANK_LINE = re.compile(r"(?>\r\n?|\n)[^\S\r\n]*[\r\n]|[\f\u2029]")
 
 _lock = threading.Lock()
+_first_strings: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
 
 
 class Words(NamedTuple):
@@ -95,7 +97,8 @@ def vocabulary_zone(nlp: Language) -> AbstractContextManager[object]:
     spaCy keeps every string it ever saw. Common words come first and stay fast; once the vocabulary is full, what the
     block adds is dropped at its end, so nothing made inside may be used after it. Not for two threads at once.
     """
-    if len(nlp.vocab.strings) < VOCABULARY_STRINGS:
+    strings = len(nlp.vocab.strings)
+    if strings - _first_strings.setdefault(nlp, strings) < VOCABULARY_STRINGS:
         return nullcontext()
     zone: AbstractContextManager[object] = nlp.memory_zone()
     return zone

@@ -322,6 +322,18 @@ def test_a_notice_for_windows(extract: trimf.Extractor) -> None:
     assert extract(" ".join(words[:24])).notices == ()
 
 
+def test_a_notice_for_too_many_pairs(extract: trimf.Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Ann and Bob and Jack met ."
+    assert extract(text).notices == ()
+    monkeypatch.setattr(extract.pipeline, "max_pairs", 5)
+    extraction = extract(text)
+    assert len(extraction.entities) == 3
+    assert extraction.notices == (
+        "the sentence at characters 0-26 has so many entities that relations were sought only between the surest; "
+        "1 were left out",
+    )
+
+
 def test_triggers_of_a_later_window_stand_where_they_are(extract: trimf.Extractor) -> None:
     words = [f"w{i}" for i in range(60)]
     words[50], words[52], words[54] = "Ann", "zzz", "Rome"

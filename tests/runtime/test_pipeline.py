@@ -4,6 +4,7 @@ All states are small integers, so every sum is exact and results can be compared
 as real ones must, and fill what lies outside them with loud numbers.
 """
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -396,3 +397,23 @@ def test_batches(lengths: list[int], batch_size: int, most: int) -> None:
         assert 1 <= len(group) <= batch_size
         assert len(group) * max(lengths[place] for place in group) <= most or len(group) == 1
     assert [lengths[place] for group in groups for place in group] == sorted(lengths)
+
+
+@given(st.lists(st.integers(1, 99), max_size=30), st.integers(1, 9), st.integers(0, 60))
+def test_a_row_that_would_pad_the_others_too_far_begins_a_batch(lengths: list[int], size: int, call: int) -> None:
+    groups = list(batches(lengths, size, call))
+    assert [place for group in groups for place in group] == sorted(range(len(lengths)), key=lengths.__getitem__)
+    for group in groups:
+        for count, (one, other) in enumerate(itertools.pairwise(group), 1):
+            assert (lengths[other] - lengths[one]) * count <= call
+    for group, following in itertools.pairwise(groups):
+        grown = (lengths[following[0]] - lengths[group[-1]]) * len(group)
+        assert len(group) == size or grown > call
+
+
+@pytest.mark.parametrize("call", [0, 3, 20])
+def test_split_batches_change_nothing(word_pieces: Tokenizer, pipeline: Pipeline, call: int) -> None:
+    sentences = some_sentences(30, 20, seed=8)
+    expected = plain(pipeline.run(sentences, 8))
+    pipeline.call = call
+    assert plain(pipeline.run(sentences, 8)) == expected
