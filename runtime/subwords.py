@@ -21,7 +21,7 @@ MAX_PIECES = 64
 
 #: Words whose subwords are remembered (some 200 bytes each), none longer than so many characters; all are forgotten
 #: when there are more.
-KNOWN_WORDS = 50_000
+KNOWN_WORDS = 20_000
 KNOWN_CHARS = 40
 
 IntArray = npt.NDArray[np.int64]

@@ -27,7 +27,7 @@ PIECE_CHARS = 100_000
 RUN_CHARS = 300
 """Characters without white space that the tokenizer may see; its cost is quadratic in them ("!!!!…")."""
 
-VOCABULARY_STRINGS = 20_000
+VOCABULARY_STRINGS = 5_000
 """Strings that a spaCy vocabulary may learn for good (some 450 bytes each) before new ones are dropped after use."""
 
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{RUN_CHARS + 1},}}")

@@ -91,8 +91,8 @@ def test_a_precision_is_written_scored_and_the_same_every_time(
     if quantized:
         assert opened.quantization.data.endswith("/tiny.jsonl")
         assert opened.quantization.sentences == 12
-        # Those of the encoder, and on a CPU the fusion's: one product with every word, one with the first subword.
-        count = 14 if precision == "int8" else 12
+        # Those of the encoder, and on a CPU the fusion's: two with every word, one with the first subword.
+        count = 15 if precision == "int8" else 12
         assert opened.quantization.quantized + len(opened.quantization.kept) == count
     if precision == "bf16":
         with pytest.raises(BackendError, match="bf16"):
