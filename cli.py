@@ -328,6 +328,7 @@ class _Numbers(click.ParamType):
     name = "N,…"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers of a text such as "1,8,32"."""
         if isinstance(value, tuple):
             return value
         try:

@@ -22,6 +22,7 @@ class _Blind(MetaPathFinder):
     """Finds nothing, but ends thinc's search for what is hidden; imports by anybody else pass."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
+        """Raise where thinc asks for a hidden module; else leave it to the other finders."""
         if fullname in HIDDEN and _importer() == _IMPORTER:
             raise ModuleNotFoundError(f"{fullname} is hidden from {_IMPORTER}", name=fullname)
 

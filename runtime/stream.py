@@ -114,6 +114,7 @@ class _Placed(NamedTuple, Generic[P]):
 
     @property
     def length(self) -> int:
+        """Its words."""
         return len(self.sentence.words.words)
 
     @property
