@@ -79,6 +79,7 @@ class _Watched:
         return getattr(self._graph, name)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the subgraph, watched."""
         return self._watch.run(self._name, self._graph, arrays)
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..runtime.errors import BackendError, InputError, TrimfError
-from .spec import MARK, Checked, Measured, Peaks, Scores, Spec, Work
+from .schema import Measured
+from .spec import MARK, Checked, Peaks, Scores, Spec, Work
 
 if TYPE_CHECKING:
     from .data import Corpus

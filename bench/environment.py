@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import psutil
 
+from ..runtime.cores import available_cores
 from .nvml import Gpu
 
 #: Distributions whose version decides how fast a bundle is.
@@ -35,18 +35,13 @@ def environment(device: str | None, gpu: Gpu | None) -> dict[str, Any]:
     return {
         "device": device or (gpu.name if gpu else "cpu"),
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": available_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
         "driver": gpu.driver if gpu else None,
     }
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _processor() -> str:

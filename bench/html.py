@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from ..runtime.render import HEAD, TAIL
 from .markdown import Section, about, plain, sections, warnings
 from .plots import Figure, figures
 from .schema import Report
@@ -24,7 +25,7 @@ def page(report: Report) -> str:
 
 
 def _parts(report: Report) -> Iterator[str]:
-    yield _HEAD
+    yield HEAD.format(title="Benchmark", style=_STYLE)
     for text in warnings(report):
         yield f'<p class="warning">{_text(text)}</p>\n'
     _, data = about(report)
@@ -38,7 +39,9 @@ def _parts(report: Report) -> Iterator[str]:
     rows = [list(pair) for pair in flat(report.environment)]
     if rows:
         yield _card("Environment", _table(Section("Environment", "", ("what", "value"), rows, 2)))
-    yield _TAIL
+    if report.notes:
+        yield _card("Notes", "".join(f"<p>{_text(text)}.</p>\n" for text in report.notes))
+    yield TAIL
 
 
 def _card(title: str, body: str) -> str:
@@ -101,20 +104,3 @@ td, th { max-width: 24rem; }
 .number { text-align: end; white-space: nowrap; font-variant-numeric: tabular-nums; }
 @media (max-width: 40rem) { body { padding: 1rem .5rem; } section { padding: .75rem; } }
 """
-
-_HEAD = f"""\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Benchmark</title>
-<style>
-{_STYLE}</style>
-</head>
-<body>
-<h1>Benchmark</h1>
-<main>
-"""
-_TAIL = "</main>\n</body>\n</html>\n"

@@ -34,6 +34,7 @@ def markdown(report: Report) -> str:
     parts += [f"**{_escape(text)}**" for text in warnings(report)]
     for section in sections(report):
         parts += [f"## {section.title}", section.note, _table(section)]
+    parts += [f"Note: {_escape(text)}." for text in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -14,8 +14,8 @@ from ..runtime.bundle import Bundle
 from ..runtime.errors import BackendError, BundleError, InputError
 from . import data
 from .plan import Options, Target, names, plan
-from .schema import SCHEMA_VERSION, Case, Floor, Power, Report, Round, Subject
-from .spec import Checked, Measured, Peaks, Scores, Spec
+from .schema import SCHEMA_VERSION, Case, Floor, Measured, Power, Report, Round, Subject
+from .spec import Checked, Peaks, Scores, Spec
 
 if TYPE_CHECKING:
     from . import process

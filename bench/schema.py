@@ -41,8 +41,8 @@ class Memory(Section, frozen=True, kw_only=True):
     growth: tuple[tuple[int, float], ...] = ()
 
 
-class Round(Section, frozen=True, kw_only=True):
-    """One fresh process that ran a case.
+class Measured(Section, frozen=True, kw_only=True):
+    """What one fresh process measured of a case.
 
     ``samples`` holds milliseconds by stage, in the order taken and none left out. Of a "latency" or "length" case:
 
@@ -66,6 +66,11 @@ class Round(Section, frozen=True, kw_only=True):
     sizes: list[tuple[int, int]]
     seconds: float
     padding: float
+
+
+class Round(Measured, frozen=True, kw_only=True):
+    """The same with what was seen of the process from outside."""
+
     memory: Memory
     power: Power | None = None
 

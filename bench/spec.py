@@ -65,17 +65,6 @@ class Checked(Section, frozen=True, kw_only=True):
     lengths: dict[int, list[str]]
 
 
-class Measured(Section, frozen=True, kw_only=True):
-    """A round, but for what its parent sees; the fields are those of :class:`~.schema.Round`."""
-
-    load: float
-    first: float
-    samples: dict[str, list[float]]
-    sizes: list[tuple[int, int]]
-    seconds: float
-    padding: float
-
-
 class Scores(Section, frozen=True, kw_only=True):
     """Strict micro F1 in per cent."""
 

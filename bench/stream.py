@@ -11,7 +11,8 @@ from typing import Any
 
 from ..runtime.extractor import Extractor
 from .data import Corpus
-from .spec import Measured, Spec
+from .schema import Measured
+from .spec import Spec
 
 #: Batches that go through before the clock counts.
 WARM_UP = 3
@@ -47,6 +48,7 @@ class _Counted:
         return getattr(self._graph, name)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Count, and run the subgraph."""
         mask = arrays["attention_mask"]
         self._counts.append((int(mask.sum()), mask.size))
         outputs: dict[str, Any] = self._graph.run(arrays)
@@ -169,8 +171,7 @@ def _timed(extractor: Extractor, text: str) -> float:
 
 
 def _stream(spec: Spec, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
-    options = {"workers": spec.workers} if spec.workers > 1 else {}
-    return extractor.stream(texts, spec.batch_size, **options)
+    return extractor.stream(texts, spec.batch_size, spec.workers)
 
 
 def _first(corpus: Corpus, count: int) -> Iterator[str]:

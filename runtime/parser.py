@@ -172,8 +172,8 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
     (:func:`light_spacy`); import torch first if pipelines of your own need it. Other pipelines are loaded with all
     they find.
 
-    With ``OPENBLAS_NUM_THREADS=1`` in the environment before numpy is imported, parsing takes half to two thirds as
-    long: numpy's BLAS is then used in place of thinc's.
+    With ``OPENBLAS_NUM_THREADS=1`` in the environment before numpy is imported, parsing is faster: numpy's BLAS is then
+    used in place of thinc's.
 
     Raises:
         BackendError: The pipeline is not installed, cannot be loaded or has no parser; the message says what to do.

@@ -70,12 +70,12 @@ def to_html(extractions: Iterable[Extraction], title: str = "Entities and relati
 
     The page needs no network and no script and follows the reader's light or dark setting. Write it as UTF-8.
     """
-    yield _HEAD.format(title=escape(_visible(title)), style=_STYLE)
+    yield HEAD.format(title=escape(_visible(title)), style=_STYLE)
     for extraction in extractions:
         body = "".join(map(_html_sentence, _sentences(extraction)))
         notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
         yield f"<article>\n{body}{notes}</article>\n"
-    yield _TAIL
+    yield TAIL
 
 
 def _visible(text: str) -> str:
@@ -311,7 +311,7 @@ td .entity small { color: inherit; }
 .score { font-variant-numeric: tabular-nums; }
 """
 
-_HEAD = """\
+HEAD = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -326,4 +326,4 @@ _HEAD = """\
 <h1>{title}</h1>
 <main>
 """
-_TAIL = "</main>\n</body>\n</html>\n"
+TAIL = "</main>\n</body>\n</html>\n"

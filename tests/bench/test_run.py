@@ -10,8 +10,8 @@ import pytest
 from trimf.bench import output, process, run
 from trimf.bench.plan import Options
 from trimf.bench.run import need
-from trimf.bench.schema import Report
-from trimf.bench.spec import Measured, Spec
+from trimf.bench.schema import Measured, Report
+from trimf.bench.spec import Spec
 from trimf.cli import main
 from trimf.runtime.errors import BackendError, BundleError, InputError
 
