@@ -19,7 +19,7 @@ from .errors import BackendError
 RANGES = {
     "batch": (1, 32, 64),
     "subwords": (3, 48, 512),
-    "words": (1, 32, 400),
+    "words": (1, 32, 512),
     "pieces": (1, 4, 64),
     "spans": (1, 128, 2048),
     "pairs": (1, 256, 4096),

@@ -18,8 +18,8 @@ from .subwords import IntArray
 MAX_PAIRS = 4096
 MAX_BYTES = 32_000_000
 
-#: Numbers that a pair keeps for each word of its sentence: weights, and what they are made of. Beside those it keeps one
-#: for each relation type and sentence.
+#: Numbers that a pair keeps for each word of its sentence: weights, and what they are made of. It keeps one more for
+#: each relation type and sentence.
 _A_WORD = 6
 
 #: Counts of entities whose pairs are kept from one call to the next.
@@ -61,7 +61,8 @@ def blocks(counts: Sequence[int], spans: IntArray, words: int, width: int, types
     n_r are the sizes of the batch's nodes and of the classifier.
     """
     widest = ranges.most_rows(words)
-    step = max(1, min(MAX_PAIRS // 2, MAX_BYTES // (4 * (widest * width + 2 * (words * _A_WORD + len(counts) * types)))))
+    a_pair = words * _A_WORD + len(counts) * types
+    step = max(1, min(MAX_PAIRS // 2, MAX_BYTES // (4 * (widest * width + 2 * a_pair))))
     for chosen in _chosen(counts, step):
         low, high = int(chosen[0, 0]), int(chosen[:, 1].max()) + 1
         own, count = spans[low:high], len(chosen)

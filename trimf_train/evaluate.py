@@ -10,7 +10,7 @@ from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError
 from trimf.runtime.labels import Labels
 from trimf.runtime.parser import Parser, load_parser
-from trimf.runtime.pipeline import ParsedSentence, Pipeline
+from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result
 from trimf_train import metrics
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence, with_parse
@@ -21,22 +21,37 @@ def predict(
     pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> list[Annotation]:
     """What the pipeline finds in prepared sentences, in their order."""
-    parsed = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    annotations = []
-    for found, *_ in pipeline.run(parsed, batch_size):
-        entities = [(entity.start, entity.end, labels.entities[entity.label]) for entity in found.entities]
-        relations = [
-            (entities[relation.head], entities[relation.tail], labels.relations[relation.label])
-            for relation in found.relations
-        ]
-        annotations.append(Annotation(entities, relations))
-    return annotations
+    return [_annotation(result, labels) for result in _run(pipeline, sentences, batch_size)]
 
 
 def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32) -> Evaluation:
-    """Precision, recall and F1 of the pipeline on prepared sentences, as ``trimf_train.metrics`` counts them."""
-    predicted = predict(pipeline, labels, sentences, batch_size)
-    return metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
+    """Precision, recall and F1 of the pipeline on prepared sentences, as ``trimf_train.metrics`` counts them.
+
+    Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some.
+    """
+    results = _run(pipeline, sentences, batch_size)
+    predicted = [_annotation(result, labels) for result in results]
+    scores = metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
+    parsed = [(one, result.tree) for one, result in zip(sentences, results, strict=True) if one.heads and result.tree]
+    if pipeline.parses and parsed:
+        gold = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one, _ in parsed]
+        scores["syntax"] = metrics.attachment(gold, [tree for _, tree in parsed])
+    return scores
+
+
+def _run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int) -> list[Result]:
+    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
+    words = [one.tokens for one in sentences]
+    return pipeline.run_words(words, None if pipeline.parses else lambda: given, batch_size, trees=pipeline.parses)
+
+
+def _annotation(result: Result, labels: Labels) -> Annotation:
+    entities = [(entity.start, entity.end, labels.entities[entity.label]) for entity in result.found.entities]
+    relations = [
+        (entities[relation.head], entities[relation.tail], labels.relations[relation.label])
+        for relation in result.found.relations
+    ]
+    return Annotation(entities, relations)
 
 
 def evaluate_file(
@@ -48,7 +63,8 @@ def evaluate_file(
 ) -> Evaluation:
     """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
 
-    Sentences without a dependency parse are parsed first, by the parser the model was trained on. ``backend`` runs a
+    Sentences without a dependency parse are parsed first, by the parser the model was trained on, unless it parses by
+    itself. ``backend`` runs a
     bundle; a checkpoint runs in PyTorch.
 
     Raises:
@@ -77,7 +93,7 @@ def evaluate_file(
         parser = bundle.manifest.parser.name
     else:
         raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")
-    return evaluate(pipeline, labels, parsed(sentences, parser), batch_size)
+    return evaluate(pipeline, labels, sentences if pipeline.parses else parsed(sentences, parser), batch_size)
 
 
 def parsed(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:

@@ -30,7 +30,8 @@ class TorchSubgraph:
 
     def __init__(self, model: TriMF, name: str, stage: int) -> None:
         self.inputs = _INPUTS[name]
-        self.outputs: dict[str, tuple[int | None, ...]] = {}
+        arcs = ("heads", "labels") if name == "encoder" and model.parser is not None else ()
+        self.outputs: dict[str, tuple[int | None, ...]] = dict.fromkeys(arcs, (None, None))
         self.types: dict[str, type[np.generic] | None] = {}
         self._model, self._name, self._stage = model, name, stage
 
@@ -41,8 +42,13 @@ class TorchSubgraph:
         model = self._model
         with torch.inference_mode():
             if self._name == "encoder":
-                words, cls = model.encode(*values, stage=self._stage)
-                return {"words": words.float(), "cls": cls.float()}
+                input_ids, mask, pieces = values
+                states, of_layer = model.states(input_ids, mask)
+                words, cls = model.flow(states, mask, pieces, self._stage)
+                found = {"words": words.float(), "cls": cls.float()}
+                if model.parser is not None:
+                    found["heads"], found["labels"] = model.parse(of_layer, pieces)
+                return found
             if self._name == "fusion":
                 return {"nodes": model.fuse(*values)}
             if self._name == "entities":

@@ -9,8 +9,8 @@ from trimf.runtime.labels import Labels
 from trimf_train.data.sentence import Sentence
 
 
-def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = ()) -> Labels:
-    """The labels that occur in prepared training sentences, each set sorted.
+def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = (), parsed: Iterable[Sentence] = ()) -> Labels:
+    """The labels that occur in prepared training sentences, each set sorted; of ``parsed`` the dependency labels alone.
 
     Raises:
         DataError: a sentence was not prepared, there is no entity or relation at all, or a symmetric type is unknown.
@@ -23,11 +23,9 @@ def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = ()) -> Lab
             raise DataError(f"sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on the file first")
         entities.update(entity.type for entity in sentence.entities)
         relations.update(relation.type for relation in sentence.relations)
-        dependencies.update(
-            label
-            for word, (head, label) in enumerate(zip(sentence.heads, sentence.labels, strict=True))
-            if head != word
-        )
+        dependencies |= _dependencies(sentence)
+    for sentence in parsed:
+        dependencies |= _dependencies(sentence)
     if not entities or not relations:
         raise DataError(
             f"the training data has {len(entities)} entity and {len(relations)} relation types; both need one"
@@ -35,3 +33,8 @@ def collect(sentences: Iterable[Sentence], symmetric: Iterable[str] = ()) -> Lab
     if unknown := set(symmetric) - relations:
         raise DataError(f"data.symmetric names {sorted(unknown)}, but the relation types are {sorted(relations)}")
     return Labels(*(tuple(sorted(names)) for names in (entities, relations, dependencies)), tuple(sorted(symmetric)))
+
+
+def _dependencies(sentence: Sentence) -> set[str]:
+    arcs = enumerate(zip(sentence.heads or [], sentence.labels or [], strict=True))
+    return {label for word, (head, label) in arcs if head != word}

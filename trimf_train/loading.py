@@ -15,7 +15,7 @@ from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
-from trimf_train.sampling import Example, Targets, collate, example
+from trimf_train.sampling import Example, Targets, collate, example, unannotated
 
 #: Global batches whose sentences are sorted by length together, so that a batch pads little.
 BUCKET = 16
@@ -43,8 +43,10 @@ def read_prepared(path: str) -> Iterator[Sentence]:
         yield sentence
 
 
-def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> TrainingSet:
+def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint, annotated: bool = True) -> TrainingSet:
     """Turn sentences into examples for the checkpoint's model; those longer than one window are left out and counted.
+
+    Where they are not ``annotated``, there is nothing to classify in them, and they have a parse alone.
 
     Raises:
         DataError: none is left.
@@ -52,6 +54,7 @@ def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> Train
     settings = checkpoint.description.settings
     tokenizer = inference.open_tokenizer(checkpoint.tokenizer_json)
     encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
+    relations = len(checkpoint.description.labels.relations)
     examples = []
     unknown = 0
     for sentence, subwords in zip(sentences, encoded, strict=True):
@@ -60,7 +63,10 @@ def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> Train
         heads, numbers = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
         item = features.Item(subwords, heads, numbers)
         width = checkpoint.description.model.span.max_width
-        examples.append(example(sentence, item, checkpoint.description.labels, width))
+        made = (
+            example(sentence, item, checkpoint.description.labels, width) if annotated else unannotated(item, relations)
+        )
+        examples.append(made)
         unknown += len(subwords.unknown)
     if not examples:
         raise DataError(
@@ -69,17 +75,35 @@ def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> Train
     return TrainingSet(examples, len(sentences) - len(examples), unknown)
 
 
-def global_batches(examples: Sequence[Example], config: Config, processes: int, epoch: int) -> list[list[int]]:
+class Mixture(NamedTuple):
+    """The examples to learn from: ``annotated`` ones first, then those that have a parse alone."""
+
+    examples: list[Example]
+    annotated: int
+
+    def of(self, config: Config, stage: int, epoch: int) -> list[int]:
+        """Which of them an epoch has: all in stage 0; else, of those with a parse alone, some that it draws."""
+        extra = len(self.examples) - self.annotated
+        wanted = extra if stage == 0 else min(extra, round(config.train.extra_share * self.annotated))
+        if wanted == extra:
+            return list(range(len(self.examples)))
+        generator = np.random.default_rng([config.seed, epoch, len(self.examples)])
+        drawn = generator.choice(extra, wanted, replace=False) + self.annotated
+        return [*range(self.annotated), *drawn.tolist()]
+
+
+def global_batches(mixture: Mixture, config: Config, processes: int, stage: int, epoch: int) -> list[list[int]]:
     """Indices of one epoch's batches: shuffled, sorted by length within a bucket, and the batches shuffled again.
 
     Raises:
         ConfigError: there are fewer sentences than processes.
     """
-    if len(examples) < processes:
-        raise ConfigError(f"{len(examples)} training sentences, but {processes} processes need at least one each")
+    examples, chosen = mixture.examples, mixture.of(config, stage, epoch)
+    if len(chosen) < processes:
+        raise ConfigError(f"{len(chosen)} training sentences, but {processes} processes need at least one each")
     generator = np.random.default_rng([config.seed, epoch])
     size = config.train.batch_size * processes
-    shuffled = generator.permutation(len(examples)).tolist()
+    shuffled = [chosen[place] for place in generator.permutation(len(chosen)).tolist()]
     batches = []
     for start in range(0, len(shuffled), BUCKET * size):
         bucket = sorted(
@@ -92,12 +116,15 @@ def global_batches(examples: Sequence[Example], config: Config, processes: int, 
 
 
 def batches(
-    examples: Sequence[Example], config: Config, processes: int, process: int, epoch: int
+    mixture: Mixture, config: Config, processes: int, process: int, stage: int, epoch: int
 ) -> Iterator[tuple[Inputs, Targets]]:
     """This process's part of every global batch; each sentence draws its negatives from a seed of its own."""
-    for batch in global_batches(examples, config, processes, epoch):
+    for batch in global_batches(mixture, config, processes, stage, epoch):
         mine = batch[process::processes]
         generators = [np.random.default_rng([config.seed, epoch, place]) for place in mine]
         yield collate(
-            [examples[place] for place in mine], generators, config.train.negative_spans, config.train.negative_pairs
+            [mixture.examples[place] for place in mine],
+            generators,
+            config.train.negative_spans,
+            config.train.negative_pairs,
         )

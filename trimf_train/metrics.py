@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 from trimf.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from trimf.runtime.pipeline import Tree
+
     from .data.sentence import Sentence
+
+PUNCTUATION = "punct"
+"""The label of arcs that attachment scores leave out."""
 
 Entity = tuple[int, int, str]
 """First word, last word (exclusive), type."""
@@ -56,12 +61,24 @@ class RelationScores(TypedDict):
     boundary: Scores
 
 
+class SyntaxScores(TypedDict):
+    """Attachment scores in per cent of ``words`` that are no punctuation; roots are their own heads.
+
+    ``uas``: the head is right; ``las``: head and label are.
+    """
+
+    uas: float
+    las: float
+    words: int
+
+
 class Evaluation(TypedDict):
-    """What :func:`evaluate` returns, and ``trimf eval --json`` prints."""
+    """What :func:`evaluate` returns, and ``trimf eval --json`` prints; ``syntax`` where the model parses by itself."""
 
     sentences: int
     entities: Scores
     relations: RelationScores
+    syntax: NotRequired[SyntaxScores]
 
 
 def annotation(sentence: Sentence) -> Annotation:
@@ -105,6 +122,19 @@ def evaluate(
             "boundary": scores(lambda sentence: {_boundary(relation, unordered) for relation in sentence.relations}),
         },
     }
+
+
+def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
+    """How far predicted arcs agree with those of the same sentences in gold, punctuation left out."""
+    words = heads = both = 0
+    for one, other in zip(gold, predicted, strict=True):
+        for head, label, found, name in zip(one.heads, one.labels, other.heads, other.labels, strict=True):
+            if label == PUNCTUATION:
+                continue
+            words += 1
+            heads += int(head == found)
+            both += int(head == found and label == name)
+    return {"uas": _per_cent(heads, words), "las": _per_cent(both, words), "words": words}
 
 
 def _strict(relation: Relation, symmetric: frozenset[str]) -> tuple[Hashable, str]:
@@ -179,5 +209,11 @@ def table(result: Evaluation) -> Group:
         for i, (name, leaf) in enumerate(rows):
             figures = [f"{leaf[key]:.2f}" for key in ("precision", "recall", "f1")]
             view.add_row(name, *figures, str(leaf["support"]), end_section=i == len(scores["per_type"]) - 1)
+        tables.append(view)
+    if syntax := result.get("syntax"):
+        view = Table(title=f"Arcs ({syntax['words']} words without punctuation)", title_justify="left")
+        for column in ("UAS", "LAS"):
+            view.add_column(column, justify="right")
+        view.add_row(f"{syntax['uas']:.2f}", f"{syntax['las']:.2f}")
         tables.append(view)
     return Group(*tables)

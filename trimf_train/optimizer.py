@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import nn
@@ -38,23 +38,33 @@ def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
 
 
 def schedules(
-    optimizers: Iterable[torch.optim.Optimizer], steps: int, warmup: float
+    optimizers: Iterable[torch.optim.Optimizer], parts: Sequence[int], warmup: float
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """Linear warm-up over a share of the steps, then linear decay to zero."""
-    rising = max(1, round(steps * warmup))
+    """Linear warm-up over a share of the steps, then linear decay to zero, in each part of so many steps anew."""
 
     def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising
-        return max(0.0, (steps - step) / max(1, steps - rising))
+        for steps in parts[:-1]:
+            if step < steps:
+                return _factor(step, steps, warmup)
+            step -= steps
+        return _factor(step, parts[-1], warmup)
 
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
 
 
+def _factor(step: int, steps: int, warmup: float) -> float:
+    rising = max(1, round(steps * warmup))
+    return (step + 1) / rising if step < rising else max(0.0, (steps - step) / max(1, steps - rising))
+
+
 def freeze(model: TriMF, stage: int, freeze_encoder: bool) -> None:
-    """Parameters that a stage does not learn get no gradient: in stage 1 the flows and the trigger sensor (3.7)."""
+    """Parameters that a stage does not learn get no gradient.
+
+    In stage 1 these are the flows and the trigger sensor (3.7), in stage 0 all but the encoder and its parser.
+    """
     for name, parameter in model.named_parameters():
         later = name.startswith(("subword_flow.", "word_flow.", "trigger."))
-        parameter.requires_grad_(not (stage == 1 and later) and not (freeze_encoder and name.startswith("encoder.")))
+        learns = name.startswith(("encoder.", "parser.")) if stage == 0 else stage == 2 or not later
+        parameter.requires_grad_(learns and not (freeze_encoder and name.startswith("encoder.")))
         if not parameter.requires_grad:
             parameter.grad = None

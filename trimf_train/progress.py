@@ -40,9 +40,11 @@ class Progress:
 
     def epoch(self, record: dict[str, Any]) -> None:
         """One epoch is done and evaluated."""
-        line = (
-            f"epoch {record['epoch']:3d} (stage {record['stage']})  entity loss {record['entity_loss']:.4f}  "
-            f"relation loss {record['relation_loss']:.4f}  {record['seconds']:.0f} s"
+        losses = [
+            f"{name.removesuffix('_loss')} loss {value:.4f}" for name, value in record.items() if name.endswith("_loss")
+        ]
+        line = "  ".join(
+            [f"epoch {record['epoch']:3d} (stage {record['stage']})", *losses, f"{record['seconds']:.0f} s"]
         )
         if dev := record.get("dev"):
             scores = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]

@@ -66,6 +66,12 @@ def example(sentence: Sentence, item: features.Item, labels: Labels, max_width: 
     )
 
 
+def unannotated(item: features.Item, relations: int) -> Example:
+    """A sentence in which nothing is to be classified, among ``relations`` types."""
+    none = _rows([], 2)
+    return Example(item, none, np.zeros(0, np.int64), none, none, none, torch.zeros(0, relations))
+
+
 def collate(
     examples: Sequence[Example], generators: Sequence[np.random.Generator], negative_spans: int, negative_pairs: int
 ) -> tuple[Inputs, Targets]:

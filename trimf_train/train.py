@@ -32,25 +32,26 @@ from trimf_train import inference, labels
 from trimf_train.config import Config, StageConfig
 from trimf_train.data.prepare import source_of
 from trimf_train.evaluate import evaluate
-from trimf_train.loading import batches, global_batches, read_prepared, training_set
+from trimf_train.loading import Mixture, batches, global_batches, read_prepared, training_set
+from trimf_train.model.trimf import Inputs, Logits
 from trimf_train.optimizer import freeze, optimizers, schedules
 from trimf_train.progress import Progress
 from trimf_train.run_folder import RunFolder
-from trimf_train.sampling import Example, Targets
+from trimf_train.sampling import Targets
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What every epoch needs; ``per_epoch`` counts batches."""
+    """What every epoch needs; ``per_epoch`` counts the batches of one, by stage."""
 
     config: Config
     accelerator: Accelerator
     model: nn.Module
-    examples: list[Example]
+    mixture: Mixture
     rates: Sequence[Any]
     folder: RunFolder
     progress: Progress
-    per_epoch: int
+    per_epoch: dict[int, int]
 
 
 def train(config: Config, *, restart: bool = False, command: str = "") -> dict[str, Any]:
@@ -69,36 +70,46 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     torch.manual_seed(config.seed)
     sentences = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
-    names = labels.collect(sentences, config.data.symmetric)
+    extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
+    names = labels.collect(sentences, config.data.symmetric, extra)
     provenance = {
         "command": command,
         "seed": config.seed,
-        "train": _fingerprints(config.data.train),
+        "train": _fingerprints([*config.data.train, *config.train.extra_syntax]),
         "config": msgspec.to_builtins(config),
     }
     checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
     examples, skipped, unknown = training_set(sentences, checkpoint)
-    per_epoch = len(global_batches(examples, config, accelerator.num_processes, 0))
+    annotated = len(examples)
+    if extra:
+        more = training_set(extra, checkpoint, annotated=False)
+        examples, skipped, unknown = examples + more.examples, skipped + more.skipped, unknown + more.unknown
+    mixture = Mixture(examples, annotated)
+    counts = {stage: len(global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)}
 
     folder = RunFolder(Path(config.output), config, accelerator, restart)
     stages = [number for number, stage in _stages(config) for _ in range(stage.epochs)]
-    steps = math.ceil(per_epoch / config.train.gradient_accumulation)
+    steps = [math.ceil(counts[stage] / config.train.gradient_accumulation) for stage in stages]
     chosen = optimizers(model, config)
-    rates = schedules(chosen, steps * len(stages), config.train.warmup)
+    alone = stages.count(0)
+    rates = schedules(chosen, [sum(steps[:alone]), sum(steps[alone:])], config.train.warmup)
     first = folder.resume(model, chosen, rates)
+    done = [counts[stage] for stage in stages]
 
-    with Progress(accelerator.is_main_process, len(stages) * per_epoch, first * per_epoch) as progress:
+    with Progress(accelerator.is_main_process, sum(done), sum(done[:first])) as progress:
         progress.say(
-            f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
+            f"{annotated} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
             f"{len(names.relations)} relation types, {sum(p.numel() for p in model.parameters()):,} parameters"
         )
+        if extra:
+            progress.say(f"{len(examples) - annotated} sentences more with a parse alone")
         if skipped:
             progress.say(f"{skipped} training sentences are longer than one window of the encoder and are left out")
         if unknown:
             progress.say(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
-        session = _Session(config, accelerator, model, examples, rates, folder, progress, per_epoch)
-        current = 0
+        session = _Session(config, accelerator, model, mixture, rates, folder, progress, counts)
+        current = -1
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
             if stage != current:
@@ -109,7 +120,7 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
                 current = stage
             record = _learn(session, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
-                if dev:
+                if dev and stage:
                     record["dev"] = evaluate(inference.pipeline(checkpoint, stage), names, dev)
                 folder.finish_epoch(record, checkpoint, last_stage=stage == stages[-1])
                 folder.save(model, chosen, rates)
@@ -125,25 +136,28 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
     wrapped.train()
     torch.manual_seed(_seed(config.seed, epoch, accelerator.process_index))
     started = time.monotonic()
-    total = torch.zeros(2)
-    mine = batches(session.examples, config, accelerator.num_processes, accelerator.process_index, epoch)
+    per_epoch = session.per_epoch[stage]
+    total: dict[str, float] = {}
+    mine = batches(session.mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch)
     for place, pair in enumerate(mine, 1):
         inputs, targets = (type(part)(*(value.to(accelerator.device) for value in part)) for part in pair)
-        updates = place % config.train.gradient_accumulation == 0 or place == session.per_epoch
+        updates = place % config.train.gradient_accumulation == 0 or place == per_epoch
         accelerator.sync_gradients = updates
         with nullcontext() if updates else accelerator.no_sync(wrapped):
-            entity, relation = _losses(*wrapped(inputs, stage), targets, accelerator)
-            accelerator.backward(entity + config.train.relation_weight * relation)
+            losses = _losses(wrapped(inputs, stage), inputs, targets, accelerator)
+            weights = {"relation": config.train.relation_weight, "syntax": config.train.syntax_weight}
+            accelerator.backward(sum(weights.get(name, 1.0) * loss for name, loss in losses.items()))
             if updates:
                 accelerator.clip_grad_norm_(session.model.parameters(), config.train.clip)
             for optimizer in prepared:
                 optimizer.step()
                 optimizer.zero_grad()
-        both = accelerator.reduce(torch.stack([entity.detach(), relation.detach()]), "mean").cpu()
-        if not torch.isfinite(both).all():
-            raise ConfigError(f"loss is {both.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
-        total += both
-        loss, rate = float(both.sum()), session.rates[0].get_last_lr()[-1]
+        found = accelerator.reduce(torch.stack([loss.detach() for loss in losses.values()]), "mean").cpu()
+        if not torch.isfinite(found).all():
+            raise ConfigError(f"loss is {found.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
+        for name, value in zip(losses, found.tolist(), strict=True):
+            total[name] = total.get(name, 0.0) + value
+        loss, rate = float(found.sum()), session.rates[0].get_last_lr()[-1]
         session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": rate})
         if updates:
             for schedule in session.rates:
@@ -153,14 +167,13 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
         "type": "epoch",
         "epoch": epoch + 1,
         "stage": stage,
-        "entity_loss": float(total[0]) / session.per_epoch,
-        "relation_loss": float(total[1]) / session.per_epoch,
+        **{f"{name}_loss": value / per_epoch for name, value in total.items()},
         "seconds": round(time.monotonic() - started, 2),
     }
 
 
 def _stages(config: Config) -> list[tuple[int, StageConfig]]:
-    return [(1, config.train.stage1), (2, config.train.stage2)]
+    return [(0, config.train.syntax_stage), (1, config.train.stage1), (2, config.train.stage2)]
 
 
 def _accelerator(config: Config) -> Accelerator:
@@ -201,13 +214,23 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _losses(entity: Tensor, relation: Tensor, targets: Targets, accelerator: Accelerator) -> tuple[Tensor, Tensor]:
-    """Cross-entropy over spans and binary cross-entropy over pairs and types, means over the *global* batch.
+def _losses(logits: Logits, inputs: Inputs, targets: Targets, accelerator: Accelerator) -> dict[str, Tensor]:
+    """Means over the *global* batch: cross-entropy over spans, binary cross-entropy over pairs and types, and for a
+    parser the cross-entropy over heads plus that over the labels of arcs (of roots and unknown labels none).
 
     Scaled by the number of processes, because gradients are averaged over processes.
     """
-    counts = torch.tensor([len(entity), relation.numel()], device=entity.device, dtype=torch.float32)
-    counts = accelerator.reduce(counts, "sum").clamp(min=1) / accelerator.num_processes
-    of_spans = functional.cross_entropy(entity, targets.types, reduction="sum") / counts[0]
-    of_pairs = functional.binary_cross_entropy_with_logits(relation, targets.relations, reduction="sum") / counts[1]
-    return of_spans, of_pairs
+    sums: dict[str, list[tuple[Tensor, int]]] = {}
+    if logits.entities is not None and logits.relations is not None:
+        entity = functional.cross_entropy(logits.entities, targets.types, reduction="sum")
+        relation = functional.binary_cross_entropy_with_logits(logits.relations, targets.relations, reduction="sum")
+        sums = {"entity": [(entity, len(logits.entities))], "relation": [(relation, logits.relations.numel())]}
+    if logits.arcs is not None and logits.arc_labels is not None:
+        mask, labelled = inputs.word_mask, inputs.labels > 0
+        heads = functional.cross_entropy(logits.arcs[mask], inputs.heads[mask], reduction="sum")
+        labels = functional.cross_entropy(logits.arc_labels[labelled], inputs.labels[labelled] - 1, reduction="sum")
+        sums["syntax"] = [(heads, int(mask.sum())), (labels, int(labelled.sum()))]
+    counts = torch.tensor([count for parts in sums.values() for _, count in parts], dtype=torch.float32)
+    counts = accelerator.reduce(counts.to(inputs.word_mask.device), "sum").clamp(min=1) / accelerator.num_processes
+    means = iter(counts)
+    return {name: torch.stack([total / next(means) for total, _ in parts]).sum() for name, parts in sums.items()}

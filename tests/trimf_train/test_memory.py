@@ -168,7 +168,7 @@ def test_each_path_of_gradient_has_a_switch_of_its_own(build_model: Any, build_i
     def grown(**switches: bool) -> torch.Tensor:
         config = msgspec.convert({"memory": {"gradient": switches}}, ModelConfig)
         model = build_model(config)
-        entity, relation = model(inputs, 2)
+        entity, relation, *_ = model(inputs, 2)
         (entity.square().sum() + relation.square().sum()).backward()
         return model.memory.relation.grad
 
@@ -206,7 +206,7 @@ def test_a_write_is_one_step_of_gradient_descent(build_model: Any, build_inputs:
             next(name for name, size in sizes.items() if size == output.shape[-1]), output.detach()
         )
     )
-    entity, relation = model(inputs, stage)
+    entity, relation, *_ = model(inputs, stage)
     types = torch.randint(0, entity.shape[1], (len(entity),))
     targets = (torch.rand(relation.shape) < 0.3).float()
     loss = functional.cross_entropy(entity, types) + functional.binary_cross_entropy_with_logits(relation, targets)

@@ -112,7 +112,7 @@ def test_the_whole_model(
     model = build_model(config, 5, entities, relations, dependencies, seed)
     inputs = build_inputs(lengths, seed, dependencies, config.span.max_width)
     expected = equations.model(model, inputs, stage)
-    entity, relation = model(inputs, stage)
+    entity, relation, *_ = model(inputs, stage)
     assert entity.shape == (len(inputs.spans), entities + 1)
     assert relation.shape == (len(inputs.pairs), relations)
     close(entity, expected[0])
@@ -126,7 +126,7 @@ def test_serving_computes_what_training_does(
 ) -> None:
     """The steps one by one give the same logits for every span of the grid and the same trigger weights."""
     model, inputs = build_model(configured(options)), build_inputs([4, 1, 3])
-    entity, relation = model(inputs, stage)
+    entity, relation, *_ = model(inputs, stage)
     words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
     nodes = model.fuse(words, cls, inputs.word_mask, inputs.heads, inputs.labels)
     grid = model.entity_logits(nodes, cls)
@@ -154,12 +154,12 @@ def test_a_sentence_does_not_depend_on_its_batch(
 ) -> None:
     model = build_model(configured(options))
     together = build_inputs([2, 5, 1])
-    entity, relation = model(together, stage)
+    entity, relation, *_ = model(together, stage)
     for row, length in enumerate([2, 5, 1]):
         spans, pairs = rows(together, row)
         # The generator of a sentence depends on its place, so the sentence alone stands in that place.
         single = alone(together, row, length)
-        one, two = model(single, stage)
+        one, two, *_ = model(single, stage)
         torch.testing.assert_close(one, entity[spans], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(two, relation[pairs], atol=1e-5, rtol=1e-5)
 
@@ -187,11 +187,11 @@ def alone(inputs: Inputs, row: int, length: int) -> Inputs:
 @pytest.mark.parametrize("stage", [1, 2])
 def test_padding_changes_nothing(build_model: Any, build_inputs: Any, options: dict[str, Any], stage: int) -> None:
     model = build_model(configured(options))
-    entity, relation = model(build_inputs([3, 2]), stage)
+    entity, relation, *_ = model(build_inputs([3, 2]), stage)
     for noise in (0, 49):
         padded = build_inputs([3, 2], words=7, noise=noise)
         assert padded.word_mask.shape == (2, 7)
-        one, two = model(padded, stage)
+        one, two, *_ = model(padded, stage)
         torch.testing.assert_close(one, entity, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(two, relation, atol=1e-5, rtol=1e-5)
 
@@ -202,7 +202,7 @@ def test_a_row_of_padding_is_finite_and_so_is_its_gradient(
 ) -> None:
     model, inputs = build_model(configured(options)), build_inputs([3])
     blank = [torch.cat([value, torch.zeros_like(value)]) for value in inputs[:6]]
-    entity, relation = model(Inputs(*blank, *inputs[6:]), 2)
+    entity, relation, *_ = model(Inputs(*blank, *inputs[6:]), 2)
     torch.testing.assert_close(entity, model(inputs, 2)[0], atol=1e-5, rtol=1e-5)
     (entity.square().sum() + relation.square().sum()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
@@ -230,7 +230,7 @@ def test_no_pairs_and_no_spans(build_model: Any, build_inputs: Any) -> None:
         spans=inputs.spans[:0], entities=torch.zeros(0, 3, dtype=torch.long), pairs=torch.zeros(0, 2, dtype=torch.long)
     )
     for stage in (1, 2):
-        entity, relation = model(nothing, stage)
+        entity, relation, *_ = model(nothing, stage)
         assert entity.shape == (0, 3)
         assert relation.shape == (0, 3)
         (entity.sum() + relation.sum()).backward()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trimf.runtime.labels import Labels
 from trimf_train.config import ModelConfig
+from trimf_train.model.biaffine import BiaffineParser
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.graph import GraphFusion
 from trimf_train.model.memory import Memory, bilinear
@@ -34,11 +35,25 @@ class Inputs(NamedTuple):
     pairs: Tensor
 
 
+class Logits(NamedTuple):
+    """What training compares with gold; None where a stage, or the model, does not make it.
+
+    ``entities`` ``[S,n_e+1]`` of the spans and ``relations`` ``[P,n_r]`` of the pairs; ``arcs`` ``[B,N,N]`` and
+    ``arc_labels`` ``[B,N,n_d]`` of the words, see :class:`BiaffineParser`.
+    """
+
+    entities: Tensor | None
+    relations: Tensor | None
+    arcs: Tensor | None = None
+    arc_labels: Tensor | None = None
+
+
 class TriMF(nn.Module):
     """TriMF on an encoder whose output has width H.
 
     Sizes at H = 768: h_s = 793 (pooled span and width embedding), h_r = 2354 (head, tail, one context), 3122 where
-    local and trigger context are concatenated. ``stage`` 1 leaves flows and trigger sensor out (3.7).
+    local and trigger context are concatenated. ``stage`` 1 leaves flows and trigger sensor out (3.7), stage 0 all but
+    the encoder and its parser.
     """
 
     def __init__(self, encoder: nn.Module, width: int, labels: Labels, config: ModelConfig) -> None:
@@ -51,6 +66,11 @@ class TriMF(nn.Module):
         self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow.residual, gradient.subword_flow)
         self.word_flow = MemoryFlow(width, config.flow.word, config.flow.residual, gradient.word_flow)
         self.fusion = GraphFusion(len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep)
+        self.parser = (
+            BiaffineParser(len(labels.dependencies), width, config.syntax)
+            if config.syntax.source == "encoder"
+            else None
+        )
         self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger else None
         self.span_width = nn.Embedding(config.span.max_width, config.span.width_dim)
         self.span_size = width + config.span.width_dim
@@ -64,7 +84,23 @@ class TriMF(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int = 2
     ) -> tuple[Tensor, Tensor]:
         """Subwords to words, both flows included (paper (11)-(13)): E_w ``[B,N,H]`` and e_cls ``[B,H]``."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.flow(self.states(input_ids, attention_mask)[0], attention_mask, pieces, stage)
+
+    def states(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The encoder's states, and those of the layer that the parser reads, both ``[B,T,H]``."""
+        layer = self.config.syntax.layer if self.parser is not None else None
+        if layer is None:
+            states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return states, states
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True)
+        return output.last_hidden_state, output.hidden_states[layer]
+
+    def parse(self, states: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
+        """The parser's heads and labels ``[B,N]`` from the second of :meth:`states`."""
+        return self.parser.parse(pool_words(states, pieces), pieces[:, :, 0] > 0)
+
+    def flow(self, states: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int) -> tuple[Tensor, Tensor]:
+        """States of subwords to words and e_cls, as :meth:`encode` gives them."""
         if stage == 2:
             states = self.subword_flow(states, attention_mask.bool(), self.memory)
         words = pool_words(states, pieces)
@@ -115,12 +151,31 @@ class TriMF(nn.Module):
         whole = self.dropout(torch.cat([vectors[head], vectors[tail], context], -1))
         return whole @ self.relation_weight @ self.memory.relation.T, weights
 
-    def forward(self, inputs: Inputs, stage: int) -> tuple[Tensor, Tensor]:
-        """Training: logits of ``inputs.spans`` ``[S,n_e+1]`` and of ``inputs.pairs`` ``[P,n_r]``."""
-        words, cls = self.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
-        nodes = self.fuse(words, cls, inputs.word_mask, inputs.heads, inputs.labels)
+    def forward(self, inputs: Inputs, stage: int) -> Logits:
+        """Training: everything that has a loss. Stage 2 takes the arcs of its own parser, where it has one."""
+        states, of_layer = self.states(inputs.input_ids, inputs.attention_mask)
+        heads, labels = inputs.heads, inputs.labels
+        arcs = arc_labels = None
+        if self.parser is not None:
+            of_layer = of_layer.detach() if self.config.syntax.detach else of_layer
+            arcs, arc_labels = self.parser(pool_words(of_layer, inputs.pieces), inputs.word_mask, heads)
+            if stage == 0:
+                return Logits(None, None, arcs, arc_labels)
+            if stage == 2:
+                heads, labels = self.own_arcs(of_layer, inputs)
+        words, cls = self.flow(states, inputs.attention_mask, inputs.pieces, stage)
+        nodes = self.fuse(words, cls, inputs.word_mask, heads, labels)
         sentence, first, last = inputs.spans.unbind(-1)
         pooled = RangeMaximum(nodes, self.config.span.max_width)(sentence, first, last)
         entity = self.span_logits(pooled, last - first, cls[sentence])
         relation, _ = self.relation_logits(nodes, inputs.word_mask, inputs.entities, inputs.pairs, stage)
-        return entity.float(), relation.float()
+        return Logits(entity.float(), relation.float(), arcs, arc_labels)
+
+    @torch.no_grad()
+    def own_arcs(self, states: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """What the parser finds at inference, without its dropout."""
+        training = self.parser.training
+        self.parser.eval()
+        found = self.parse(states, inputs.pieces)
+        self.parser.train(training)
+        return found
