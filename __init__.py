@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
-    from .runtime.results import Entity, Extraction, Relation, Trigger
+    from .runtime.results import Arc, Entity, Extraction, Relation, Trigger
 
 __version__ = "0.1.0"
 
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")
-_RESULTS = ("Entity", "Extraction", "Relation", "Trigger")
+_RESULTS = ("Arc", "Entity", "Extraction", "Relation", "Trigger")
 _HOME = dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_EXTRACTOR, "extractor") | dict.fromkeys(_RESULTS, "results")
 
 __all__ = [
+    "Arc",
     "BackendError",
     "BundleError",
     "ConfigError",

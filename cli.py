@@ -274,6 +274,8 @@ def verify(
 )
 @click.option("--backend", default="auto", show_default=True, help="The engine that runs the model.")
 @click.option("--triggers", default=3, show_default=True, help="Most trigger words shown with a relation.")
+@click.option("--parser", metavar="NAME", help="A spaCy pipeline that parses instead of the model's own parser.")
+@click.option("--syntax", is_flag=True, help="Give the dependency arcs too: drawn in html, listed in json and jsonl.")
 def extract(
     texts: tuple[str, ...],
     model: str,
@@ -285,6 +287,8 @@ def extract(
     threads: int | None,
     backend: str,
     triggers: int,
+    parser: str | None,
+    syntax: bool,
 ) -> None:
     """Find entities and relations in TEXTs, or in the lines of a file."""
     # Before numpy is imported: the parser is faster, and leaves the other cores to the engine.
@@ -296,7 +300,16 @@ def extract(
         raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
     if threads is None and workers > 1:
         threads = 1
-    extractor = load(model, backend=backend, threads=threads, triggers=triggers)
+    if syntax and format_ == "text":
+        raise click.UsageError("--syntax needs --format html, json or jsonl; text has no place for arcs")
+    loaded = None
+    if parser is not None:
+        from .runtime.parser import load_parser
+
+        loaded = load_parser(parser)
+    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=loaded, syntax=syntax)
+    if extractor.parser_note:
+        _say(f"trimf: {extractor.parser_note}")
     given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
     write(extractor.stream(given, batch_size, workers), format_, output)
     if backend == "auto":

@@ -87,8 +87,8 @@ class Loop:
     """Runs batches and keeps a sample of every stage of each.
 
     The stages of a batch come from neighbouring calls, which take turns in who is first: the whole call, the
-    instrumented call that is split into stages, the plain encoder on the same arrays; then the parse of the same words
-    and the splitting of the same text, where there are a parser and texts.
+    instrumented call that is split into stages, the plain encoder on the same arrays; then the parse of the same words,
+    where there is a parser, and the splitting of the same text into words, where there are texts.
     """
 
     def __init__(

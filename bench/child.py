@@ -56,19 +56,21 @@ def _latency(spec: Spec) -> Measured:
     from .data import load as load_data
 
     corpus = load_data(spec.data)
-    parser = None
+    parser, texts = None, []
     if spec.kind == "latency" and spec.engine == "onnx":
         from ..runtime.bundle import Bundle
         from ..runtime.parser import load_parser
 
-        parser = load_parser(Bundle(spec.path).manifest.parser.name)
+        note = Bundle(spec.path).manifest.parser
+        parser = load_parser(note.name) if note.source == "spacy" else None
+        texts = corpus.own or corpus.texts
     loop = Loop(
         opened,
         opened.plain(),
         corpus.parsed(),
         spec.batch_size,
         parser,
-        corpus.own if parser else (),
+        texts,
         split=spec.kind == "latency",
     )
     first = loop.warm_up()

@@ -39,8 +39,11 @@ class Corpus(msgspec.Struct, frozen=True):
         return sum(len(one.tokens) for one in self.sentences)
 
     def parsed(self) -> list[ParsedSentence]:
-        """The sentences as a pipeline takes them, heads as a parser gives them."""
-        return [ParsedSentence(one.tokens, np.asarray(one.heads, np.int64), one.labels or []) for one in self.sentences]
+        """The sentences as a pipeline takes them, heads as a parser gives them (none, where no model needs them)."""
+        return [
+            ParsedSentence(one.tokens, np.asarray(one.heads or [], np.int64), one.labels or [])
+            for one in self.sentences
+        ]
 
 
 def read(path: Path | None) -> Corpus:

@@ -54,11 +54,21 @@ def speed(one: Round) -> float | None:
 _WHOLE = stage("whole")
 
 
+def _from_text(one: Round) -> float | None:
+    """The median of a call, with the splitting of its text and the parse before it, one after the other."""
+    parts = [one.samples[name] for name in ("split", "parse", "whole") if one.samples.get(name)]
+    return median(map(sum, zip(*parts, strict=True))) if one.samples.get("split") else None
+
+
 def _floors(cases: Iterable[Case]) -> Iterator[Ratio | None]:
+    """A call on parsed words, and one on raw text, over the plain encoder."""
+    floor = stage("plain encoder")
     for case in cases:
         if case.kind in ("latency", "length"):
-            name = f"{case.name}: whole / plain encoder"
-            yield ratio(name, case, case, _WHOLE, stage("plain encoder"), "plain encoder")
+            yield ratio(f"{case.name}: whole / plain encoder", case, case, _WHOLE, floor, "plain encoder")
+        if case.kind == "latency":
+            name = f"{case.name}: from text / plain encoder"
+            yield ratio(name, case, case, _from_text, floor, "plain encoder")
 
 
 def _engines(cases: Sequence[Case]) -> Iterator[Ratio | None]:

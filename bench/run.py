@@ -117,7 +117,8 @@ class _Run:
     def _read(self) -> data.Corpus:
         """The data, parsed: before anything is measured, and once for all."""
         corpus = data.read(self._options.data)
-        if any(one.heads is None for one in corpus.sentences):
+        needed = any(bundle.manifest.parser.source == "spacy" for bundle in self._bundles.values())
+        if needed and any(one.heads is None for one in corpus.sentences):
             corpus = self._parse(corpus)
         if not corpus.annotated:
             self._note("F1 is not measured: the data has no annotation")

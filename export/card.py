@@ -20,7 +20,7 @@ def card(manifest: Manifest) -> str:
         "|---|---|",
         f"| encoder | {manifest.encoder}, {manifest.sizes.hidden} wide |",
         f"| precision | {manifest.precision}, ONNX opset {manifest.opset} |",
-        f"| dependency parser | {manifest.parser.name} {manifest.parser.version} |",
+        f"| dependency parser | {manifest.parser} |",
         f"| spans | up to {manifest.sizes.max_span} words |",
         f"| licence | {manifest.licence} |",
         "",

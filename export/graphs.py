@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trimf_train.model.biaffine import NO_WORD, SLOPE, BiaffineParser
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.graph import TypedLinear, children_mean
 from trimf_train.model.memory import Memory, masked_softmax
@@ -49,27 +50,67 @@ class FoldedFlow(nn.Module):
         return states * factor.to(states.dtype)
 
 
+class FoldedParser(nn.Module):
+    """The best head of each word and the number of its label, by gathers of whole rows (Dozat and Manning 2017)."""
+
+    def __init__(self, parser: BiaffineParser) -> None:
+        super().__init__()
+        self.sizes, self.labels = parser.sizes, parser.labels
+        self.register_buffer("views", parser.project.weight.detach().T.contiguous())
+        self.register_buffer("views_bias", parser.project.bias.detach())
+        for name in ("arc", "arc_head", "root"):
+            self.register_buffer(name, getattr(parser, name).detach())
+        *of_label, bias = parser.label.detach().split([parser.sizes[2], 1])
+        self.register_buffer("label", of_label[0])
+        self.register_buffer("label_bias", bias.squeeze(0))
+
+    def forward(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """``words`` ``[B,N,H]`` to heads and labels ``[B,N]``; a root, or padding, is its own head, with label 0."""
+        views = functional.leaky_relu(words @ self.views + self.views_bias, SLOPE)
+        dependent, head, of_label, of_label_head = views.split(self.sizes, -1)
+        sought = dependent @ self.arc + self.arc_head
+        own = torch.arange(words.shape[1], device=words.device)
+        scores = torch.where(own.unsqueeze(1) == own, sought @ self.root.unsqueeze(-1), sought @ head.transpose(1, 2))
+        heads = torch.where(word_mask.unsqueeze(1), scores.float(), NO_WORD).argmax(-1)
+        heads = torch.where(word_mask, heads, own)
+        by_label = (of_label @ self.label + self.label_bias).unflatten(-1, (self.labels, -1))
+        of_head, rest = by_label.split([self.sizes[3], 1], -1)
+        scores = (of_head @ take(of_label_head, heads).unsqueeze(-1) + rest).squeeze(-1)
+        return heads, torch.where(heads == own, 0, scores.float().argmax(-1) + 1)
+
+
 class EncoderGraph(nn.Module):
-    """input_ids, attention_mask ``[B,T]``, pieces ``[B,N,S]`` to words ``[B,N,H]`` and cls ``[B,H]``."""
+    """input_ids, attention_mask ``[B,T]``, pieces ``[B,N,S]`` to words ``[B,N,H]`` and cls ``[B,H]``; where the model
+    parses by itself, to heads and labels ``[B,N]`` too.
+    """
 
     inputs = ("input_ids", "attention_mask", "pieces")
-    outputs = ("words", "cls")
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
+        self.outputs = ("words", "cls", *(("heads", "labels") if model.parser is not None else ()))
         self.encoder = model.encoder
+        self.parser = FoldedParser(model.parser) if model.parser is not None else None
+        self.layer = model.config.syntax.layer if model.parser is not None else None
         self.subword_flow = FoldedFlow(model.subword_flow, model.memory) if stage == 2 else None
         self.word_flow = FoldedFlow(model.word_flow, model.memory) if stage == 2 else None
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode, flow, pool, flow."""
-        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor) -> tuple[Tensor, ...]:
+        """Encode, flow, pool, flow; parse what was not flowed through."""
+        asked = {} if self.layer is None else {"output_hidden_states": True}
+        output = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **asked)
+        states = output.last_hidden_state
+        word_mask = pieces[:, :, 0] > 0
+        arcs: tuple[Tensor, ...] = ()
+        if self.parser is not None:
+            of_layer = states if self.layer is None else output.hidden_states[self.layer]
+            arcs = self.parser(take(of_layer, pieces).amax(2), word_mask)
         if self.subword_flow is not None:
             states = self.subword_flow(states, attention_mask.bool())
         words = take(states, pieces).amax(2)
         if self.word_flow is not None:
-            words = self.word_flow(words, pieces[:, :, 0] > 0)
-        return words, states[:, 0]
+            words = self.word_flow(words, word_mask)
+        return words, states[:, 0], *arcs
 
 
 class FoldedTypedLinear(nn.Module):

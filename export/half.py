@@ -25,7 +25,17 @@ from .calibration import PRODUCTS
 
 #: Operators that always compute in fp32.
 SINGLE = frozenset(
-    {"Softmax", "LogSoftmax", "LayerNormalization", "ReduceSum", "ReduceMean", "ReduceL2", "Range", "ConstantOfShape"}
+    {
+        "ArgMax",
+        "ConstantOfShape",
+        "LayerNormalization",
+        "LogSoftmax",
+        "Range",
+        "ReduceL2",
+        "ReduceMean",
+        "ReduceSum",
+        "Softmax",
+    }
 )
 
 #: Operators that ONNX has in a half type only from a later version on.

@@ -115,16 +115,14 @@ def _name_axes(model: onnx.ModelProto) -> None:
 def _name_states(model: onnx.ModelProto) -> None:
     """Call the transformer's last hidden states :data:`STATES`: what leaves the submodule ``encoder``, if there is one.
 
-    By that name ``trimf bench`` cuts the transformer out, to compare with.
+    By that name ``trimf bench`` cuts the transformer out, to compare with. A parser may read an earlier layer, too.
     """
     inner = [node for node in model.graph.node if _scopes(node)[1:2] == ["encoder"]]
-    made = {name for node in inner for name in node.output}
-    for node in model.graph.node:
-        if node in inner:
-            continue
-        for name in made.intersection(node.input):
-            _rename(model, name, STATES)
-            return
+    made = [name for node in inner for name in node.output]
+    read = {name for node in model.graph.node if node not in inner for name in node.input}
+    leaving = [name for name in made if name in read]
+    if leaving:
+        _rename(model, leaving[-1], STATES)
 
 
 def _scopes(node: onnx.NodeProto) -> list[str]:

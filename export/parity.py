@@ -20,19 +20,24 @@ from ..runtime.pipeline import Pipeline
 #: Sentences whose hidden states are compared; whole extractions are compared on all.
 TAPPED = 64
 
+#: Outputs that are numbers of words and labels, which are the same or not.
+ARCS = ("heads", "labels")
+
 
 class Limits(msgspec.Struct, frozen=True):
     """What a precision may differ by.
 
     ``error``: 99th percentile of the relative error of any output, ``largest`` the absolute error of any number in it
     (None: not limited). The rest in per cent: least share of sentences with identical extractions, least F1 of the
-    entities and relations against the reference's own, and most F1 lost on gold.
+    entities and relations against the reference's own, least share of words with the same arc where the model parses by
+    itself, and most F1 lost on gold.
     """
 
     error: float
     identical: float
     entity_agreement: float
     relation_agreement: float
+    arcs: float
     f1_loss: float
     largest: float | None = None
 
@@ -41,12 +46,20 @@ class Limits(msgspec.Struct, frozen=True):
 #: where a precision may differ at all.
 LIMITS = {
     "fp32": Limits(
-        error=1e-3, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, f1_loss=0.0, largest=1e-3
+        error=1e-3,
+        identical=100.0,
+        entity_agreement=100.0,
+        relation_agreement=100.0,
+        arcs=100.0,
+        f1_loss=0.0,
+        largest=1e-3,
     ),
-    "fp16": Limits(error=0.02, identical=99.0, entity_agreement=99.0, relation_agreement=99.0, f1_loss=0.1),
-    "bf16": Limits(error=0.15, identical=95.0, entity_agreement=98.0, relation_agreement=96.0, f1_loss=0.3),
-    "int8": Limits(error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, f1_loss=0.3),
-    "int8-qdq": Limits(error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, f1_loss=0.3),
+    "fp16": Limits(error=0.02, identical=99.0, entity_agreement=99.0, relation_agreement=99.0, arcs=99.9, f1_loss=0.1),
+    "bf16": Limits(error=0.15, identical=95.0, entity_agreement=98.0, relation_agreement=96.0, arcs=99.0, f1_loss=0.3),
+    "int8": Limits(error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3),
+    "int8-qdq": Limits(
+        error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3
+    ),
 }
 
 
@@ -95,6 +108,8 @@ def compare(
     ``skipped``: subgraphs that are not compared by themselves, with the reason.
     ``subgraphs``: error of every output (``max``, ``mean``, ``p99``) when given the reference's own inputs, absolute
     and ``relative`` to the root mean square of the reference's output.
+    ``arcs``, where the model parses by itself: how many ``words`` there were, and the per cent of them whose head and
+    label were ``identical``, given the reference's own inputs.
     ``extractions``: ``sentences``, per cent of them with ``identical`` entities and relations, ``agreement`` F1, the
     ``worst`` sentence if any differs, and, where the sentences have gold annotation, F1 of both (``reference`` and
     ``exported``).
@@ -109,7 +124,10 @@ def compare(
         for name, graph in other.graphs.items()
         if None in graph.types.values()
     }
-    report: dict[str, Any] = {"subgraphs": _errors(calls, other, skipped), "skipped": skipped}
+    outputs = _outputs(calls, other, skipped)
+    report: dict[str, Any] = {"subgraphs": _errors(outputs), "skipped": skipped}
+    if arcs := _arcs(outputs):
+        report["arcs"] = arcs
     expected = predict(reference, labels, sentences, batch_size)
     actual = predict(other, labels, sentences, batch_size)
     differences = [
@@ -149,6 +167,12 @@ def check(report: Mapping[str, Any], precision: str) -> None:
             raise BundleError(
                 f"parity: {name} has an error of {error['max']:.3g}, limit {limits.largest} for {precision}"
             )
+    arcs = report.get("arcs")
+    if arcs and arcs["identical"] < limits.arcs:
+        raise BundleError(
+            f"parity: {arcs['identical']:g} % of {arcs['words']} words have the same arc, limit {limits.arcs:g} % for "
+            f"{precision}"
+        )
     found = report["extractions"]
     differing = round(found["sentences"] * (1 - found["identical"] / 100))
     farthest = max(report["subgraphs"], key=lambda name: report["subgraphs"][name]["relative"]["p99"], default="none")
@@ -176,20 +200,36 @@ def check(report: Mapping[str, Any], precision: str) -> None:
                 )
 
 
-def _errors(calls: Calls, other: Pipeline, skipped: Collection[str]) -> dict[str, Any]:
-    report: dict[str, Any] = {}
+Outputs = dict[str, list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]]
+
+
+def _outputs(calls: Calls, other: Pipeline, skipped: Collection[str]) -> Outputs:
+    """Of each subgraph that is compared, what it was given, what the reference made of it, and what ``other`` makes."""
+    found: Outputs = {}
     for name, graph in other.graphs.items():
         if name in skipped:
             continue
+        found[name] = []
+        for inputs, expected in calls[name]:
+            given = {key: np.asarray(inputs[key], graph.types[key]) for key in graph.inputs}
+            actual = {key: np.asarray(value) for key, value in graph.run(given).items()}
+            found[name].append((given, {key: np.asarray(value) for key, value in expected.items()}, actual))
+    return found
+
+
+def _errors(outputs: Outputs) -> dict[str, Any]:
+    report: dict[str, Any] = {}
+    for name, calls in outputs.items():
         errors: dict[str, list[Any]] = {}
         squares: dict[str, list[float]] = {}
-        for inputs, expected in calls[name]:
-            outputs = graph.run({key: np.asarray(inputs[key], graph.types[key]) for key in graph.inputs})
+        for _, expected, found in calls:
             for key, value in expected.items():
-                actual = np.asarray(outputs[key], np.float64)
+                if key in ARCS:
+                    continue
+                actual = found[key].astype(np.float64)
                 if not np.isfinite(actual).all():
                     raise BundleError(f"parity: {name}.{key} holds {_strangest(actual)}, which no limit allows")
-                value = np.asarray(value, np.float64)
+                value = value.astype(np.float64)
                 errors.setdefault(key, []).append(np.abs(actual - value).ravel())
                 squares.setdefault(key, []).append(float(np.square(value).sum()))
         for key, parts in errors.items():
@@ -197,6 +237,17 @@ def _errors(calls: Calls, other: Pipeline, skipped: Collection[str]) -> dict[str
             scale = max(np.sqrt(sum(squares[key]) / max(1, error.size)), np.finfo(np.float32).tiny)
             report[f"{name}.{key}"] = {**_summary(error), "relative": _summary(error / scale)}
     return report
+
+
+def _arcs(outputs: Outputs) -> dict[str, Any] | None:
+    words = same = 0
+    for given, expected, found in outputs.get("encoder", ()):
+        if not set(ARCS) <= expected.keys():
+            return None
+        inside = given["pieces"][:, :, 0] > 0
+        agree = np.logical_and.reduce([expected[key] == found[key] for key in ARCS])
+        words, same = words + int(inside.sum()), same + int(agree[inside].sum())
+    return {"words": words, "identical": round(100 * same / words, 3)} if words else None
 
 
 def _summary(error: np.ndarray) -> dict[str, float]:

@@ -22,6 +22,8 @@ def tables(report: Mapping[str, Any]) -> Group:
     for name, error in report["subgraphs"].items():
         values = [one[key] for one in (error, error["relative"]) for key in ("max", "mean", "p99")]
         errors.add_row(name, *(f"{value:.1e}" for value in values))
+    arcs = report.get("arcs")
+    parsed = [Text(f"{arcs['identical']:g} % of {arcs['words']} words have the same arc")] if arcs else []
     skipped = [Text(f"{name} was not compared by itself: {why}") for name, why in report["skipped"].items()]
     extractions = report["extractions"]
     title = f"{extractions['sentences']} sentences ({extractions['data']}), {extractions['identical']:g} % identical"
@@ -30,7 +32,7 @@ def tables(report: Mapping[str, Any]) -> Group:
     for key, name in rows:
         if scores := extractions.get(key):
             whole.add_row(name, f"{scores['entities']:.2f}", f"{scores['relations']:.2f}")
-    return Group(errors, *skipped, whole, *_worst(extractions.get("worst")))
+    return Group(errors, *parsed, *skipped, whole, *_worst(extractions.get("worst")))
 
 
 def _worst(worst: Mapping[str, Any] | None) -> list[Table]:

@@ -52,7 +52,9 @@ def verify(
     if data is None:
         sentences = samples(labels.dependencies)
     else:
-        sentences = parsed(list(read_sentences(data)), bundle.manifest.parser.name)
+        sentences = list(read_sentences(data))
+        if bundle.manifest.parser.source == "spacy":
+            sentences = parsed(sentences, bundle.manifest.parser.name)
         if not sentences:
             raise DataError(f"{data}: holds no sentence")
     engine = open_backend(backend, threads, bundle)

@@ -121,9 +121,11 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
 
 def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
     sizes, labels = bundle.manifest.sizes, bundle.manifest.labels
-    stated = {
+    own = bundle.manifest.parser.source == "encoder"
+    stated: dict[tuple[str, str], tuple[int | None, ...]] = {
         ("encoder", "words"): (None, None, sizes.hidden),
         ("encoder", "cls"): (None, sizes.hidden),
+        **({("encoder", name): (None, None) for name in ("heads", "labels")} if own else {}),
         ("fusion", "nodes"): (None, None, sizes.hidden),
         ("entities", "entity_logits"): (None, None, sizes.max_span, len(labels.entities) + 1),
         ("relations", "relation_logits"): (None, len(labels.relations)),
@@ -133,6 +135,10 @@ def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
         actual = graphs[name].outputs.get(output)
         if actual != shape:
             raise BundleError(f"{bundle.path}/{name}.onnx: {output} has shape {actual}, but the manifest says {shape}")
+    if not own and "heads" in graphs["encoder"].outputs:
+        raise BundleError(
+            f"{bundle.path}/encoder.onnx: gives heads, but the manifest says that {bundle.manifest.parser} does"
+        )
 
 
 def _manifest(path: Path) -> Manifest:

@@ -11,13 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import msgspec
+
 from .backend import open_backend
 from .bundle import Bundle, open_pipeline
 from .cores import available_cores
 from .errors import InputError
 from .parser import Parse, Parser, load_parser
 from .pipeline import Result
-from .results import Entity, Extraction, Relation, Trigger
+from .results import Arc, Entity, Extraction, Relation, Trigger
 from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
 from .text import Words, check_text, prepare, sentences
 from .triggers import best_words, may_trigger
@@ -27,12 +29,13 @@ TRIGGERS = 3
 
 
 class _Part(NamedTuple):
-    """What one sentence adds to an :class:`Extraction`."""
+    """What one sentence adds to an :class:`Extraction`; heads of ``arcs`` count its own words."""
 
     place: tuple[int, int]
     entities: list[Entity]
     relations: list[Relation]
     notices: list[str]
+    arcs: list[Arc]
 
 
 class Extractor:
@@ -42,7 +45,8 @@ class Extractor:
         bundle: what is loaded (``bundle.path``, ``bundle.manifest``).
         backend: the name of the engine that runs it, such as "cpu".
         backend_reason: why it is that one.
-        parser: the dependency parser in front of it.
+        parser: the dependency parser in front of it; None where the model parses by itself.
+        parser_note: what the model was not trained for, where that is another parser's arcs; else empty.
     """
 
     def __init__(
@@ -53,20 +57,25 @@ class Extractor:
         threads: int | None = None,
         parser: Parser | None = None,
         triggers: int = TRIGGERS,
+        syntax: bool = False,
     ) -> None:
         if triggers < 0:
             raise InputError(f"triggers = {triggers}, but a number of words from 0 up is needed")
         self.bundle = bundle
         self.triggers = triggers
+        self.syntax = syntax
         with ThreadPoolExecutor(1) as loading:
             parsing = loading.submit(_parser, bundle, parser)
             engine = open_backend(backend, threads, bundle)
             self.backend, self.backend_reason = engine.name, engine.reason
             self.pipeline = open_pipeline(bundle, engine)
         self.parser = parsing.result()
+        learnt = bundle.manifest.parser
+        foreign = parser is not None and (learnt.source == "encoder" or parser.name != learnt.name)
+        self.parser_note = f"parsed by {parser.name}, but the model's parser is {learnt}" if parser and foreign else ""
         # Parsers that no worker of a stream uses now; one that the caller gave may be used by several.
         self._own_parser = parser is None
-        self._spare = deque([self.parser])
+        self._spare = deque([self.parser] if self.parser else [])
         self._beside = ThreadPoolExecutor(1, "trimf-parser")
         self._process = os.getpid()
 
@@ -135,6 +144,7 @@ class Extractor:
                     tuple(relation for part in parts for relation in part.relations),
                     tuple(part.place for part in parts),
                     tuple(notice for part in parts for notice in part.notices),
+                    tuple(_arcs(parts)),
                 )
 
     @contextmanager
@@ -142,7 +152,7 @@ class Extractor:
         """How a stream begins a batch, and how many to begin at a time."""
         if workers == 1:
             # On one core a second thread only costs: some 5 % of a stream's time.
-            beside = available_cores() > 1
+            beside = self.parser is not None and available_cores() > 1
             yield partial(self._begin if beside else self._later, batch_size), 1 + beside
             return
         pool = ThreadPoolExecutor(workers, "trimf-worker")
@@ -153,6 +163,7 @@ class Extractor:
 
     def _begin(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
         """Parse a batch in the thread beside; the rest is done in the caller's, when the result is asked for."""
+        assert self.parser is not None
         if self._process != os.getpid():  # threads do not live on in a forked process
             self._process, self._beside = os.getpid(), ThreadPoolExecutor(1, "trimf-parser")
         try:
@@ -163,29 +174,34 @@ class Extractor:
 
     def _later(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
         """Everything in the caller's thread."""
-        parses = partial(self.parser.parse, [sentence.words.words for sentence in batch])
+        parses = partial(self.parser.parse, [sentence.words.words for sentence in batch]) if self.parser else None
         return Lazy(partial(self._parts, batch, parses, batch_size))
 
     def _whole(self, batch_size: int, batch: list[Sentence]) -> list[_Part]:
         """What a worker does with a batch."""
-        parser = self._borrow()
+        if self.parser is None:
+            return self._parts(batch, None, batch_size)
+        parser = self._borrow(self.parser)
         try:
             parses = parser.parse([sentence.words.words for sentence in batch])
         finally:
             self._spare.append(parser)
         return self._parts(batch, lambda: parses, batch_size)
 
-    def _borrow(self) -> Parser:
-        """A parser nobody else uses now, or the caller's own, which several may."""
+    def _borrow(self, parser: Parser) -> Parser:
+        """A parser nobody else uses now, or the caller's own ``parser``, which several may."""
         if not self._own_parser:
-            return self.parser
+            return parser
         try:
             return self._spare.pop()
         except IndexError:
             return load_parser(self.bundle.manifest.parser.name)
 
-    def _parts(self, batch: list[Sentence], parses: Callable[[], Sequence[Parse]], batch_size: int) -> list[_Part]:
-        results = self.pipeline.run_words([sentence.words.words for sentence in batch], parses, batch_size)
+    def _parts(
+        self, batch: list[Sentence], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
+    ) -> list[_Part]:
+        words = [sentence.words.words for sentence in batch]
+        results = self.pipeline.run_words(words, parses, batch_size, trees=self.syntax)
         return list(map(self._part, batch, results))
 
     def _part(self, sentence: Sentence, result: Result) -> _Part:
@@ -204,7 +220,11 @@ class Extractor:
                 )
                 head, tail, name = entities[relation.head], entities[relation.tail], labels.relations[relation.label]
                 relations.append(Relation(head, name, tail, relation.score, triggers))
-        return _Part((starts[0], ends[-1]), entities, relations, list(_notices(sentence.words, result)))
+        arcs = []
+        if result.tree is not None:
+            tree = zip(starts, ends, words, map(int, result.tree.heads), result.tree.labels, strict=True)
+            arcs = [Arc(*arc) for arc in tree]
+        return _Part((starts[0], ends[-1]), entities, relations, list(_notices(sentence.words, result)), arcs)
 
 
 def load(
@@ -214,21 +234,23 @@ def load(
     threads: int | None = None,
     parser: Parser | None = None,
     triggers: int = TRIGGERS,
+    syntax: bool = False,
 ) -> Extractor:
     """Load a bundle: ``default`` is the one inside the package, anything else a folder written by ``trimf export``.
 
     ``threads`` bounds the cores one operation of the engine may use (default: all there are); with several ``workers``
-    (:meth:`Extractor.stream`) let ``threads`` times ``workers`` be the cores. Beside it, the parser uses one core of
-    its own while the engine runs, where there is more than one. ``parser`` replaces the spaCy pipeline that the bundle
-    names (see :func:`load_parser`), and is then shared by all workers. ``triggers`` is how many trigger words a
-    relation reports at most.
+    (:meth:`Extractor.stream`) let ``threads`` times ``workers`` be the cores. Some bundles parse by themselves; others
+    name a spaCy pipeline, which uses a core of its own while the engine runs, where there is more than one. ``parser``
+    replaces either (see :func:`load_parser`) and is shared by all workers; ``parser_note`` says where the model learnt
+    from another. ``triggers`` is how many trigger words a relation reports at most. With ``syntax``, extractions hold
+    the dependency arcs that were used.
 
     Raises:
         BundleError: the folder is no complete bundle.
         BackendError: the engine or the parser is not installed or cannot run it.
         InputError: a number is out of range.
     """
-    return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers)
+    return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers, syntax=syntax)
 
 
 def _joined(sentence: Sequence[str]) -> Document:
@@ -245,13 +267,23 @@ def _joined(sentence: Sequence[str]) -> Document:
     return Document(text, [Words(words, starts, ends)] if words else [])
 
 
-def _parser(bundle: Bundle, given: Parser | None) -> Parser:
-    """The caller's parser, or else the one that a bundle names; with it the word rules, which need spaCy too."""
+def _parser(bundle: Bundle, given: Parser | None) -> Parser | None:
+    """The caller's parser, or else the one that a bundle needs in front; and the word rules, which need spaCy too."""
     if given is not None:
         return given
-    parser = load_parser(bundle.manifest.parser.name)
+    note = bundle.manifest.parser
+    parser = load_parser(note.name) if note.source == "spacy" else None
     prepare()
     return parser
+
+
+def _arcs(parts: Sequence[_Part]) -> Iterator[Arc]:
+    """The arcs of a text from those of its sentences: heads count the words of all."""
+    first = 0
+    for part in parts:
+        for arc in part.arcs:
+            yield msgspec.structs.replace(arc, head=arc.head + first)
+        first += len(part.arcs)
 
 
 def _notices(sentence: Words, result: Result) -> Iterator[str]:

@@ -102,8 +102,7 @@ def _about(bundle: Bundle) -> Table:
         "relations": ", ".join(
             name + (" (symmetric)" if name in manifest.labels.symmetric else "") for name in manifest.labels.relations
         ),
-        "dependency parser": f"{manifest.parser.name} {manifest.parser.version}, "
-        f"{len(manifest.labels.dependencies)} labels",
+        "dependency parser": f"{manifest.parser}, {len(manifest.labels.dependencies)} labels",
         "limits": f"spans of {manifest.sizes.max_span} words; windows of {manifest.sizes.max_subwords} subwords "
         f"and {manifest.sizes.max_words} words",
         "decoding": f"relations above {manifest.decoding.relation_threshold}, entities may "

@@ -17,7 +17,7 @@ from .labels import Labels
 #: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to
 #: its own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything
 #: else.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
@@ -51,10 +51,21 @@ class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The dependency parser that the model was trained on: its name as spaCy loads it, and its version."""
+    """Where the dependency arcs come from that the model was trained on.
+
+    ``source``: ``spacy`` is the pipeline ``name``, in front of the model; ``encoder`` the encoder subgraph itself,
+    which has outputs ``heads`` and ``labels`` and learnt from that pipeline's parses. ``name`` as spaCy loads it, and
+    its ``version``.
+    """
 
     name: str
     version: str = ""
+    source: Literal["spacy", "encoder"] = "spacy"
+
+    def __str__(self) -> str:
+        """For people."""
+        name = f"{self.name} {self.version}".strip()
+        return name if self.source == "spacy" else f"in the encoder, which learnt from {name}"
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -134,6 +145,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error, and
       under ``relative`` those of the error in proportion to the root mean square of the values;
+    - ``arcs``: of how many ``words`` how many per cent had ``identical`` heads and labels, where the encoder parses;
     - ``extractions``: on how many ``sentences`` of which ``data`` whole extractions were compared, how many per cent
       were ``identical``; ``agreement``, ``reference`` (schema 1: ``pytorch``) and ``exported`` are F1 in per cent of
       ``entities`` and ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the
@@ -143,7 +155,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     - ``verified``: by backend, what `trimf verify --save` found: the same report, with ``backend``, ``reason`` and
       ``failure`` (None, or what exceeds the limits).
 
-    Since schema 2: ``products``, ``quantization``, ``engines``.
+    Since schema 2: ``products``, ``quantization``, ``engines``. Since schema 3: ``parser.source``.
     """
 
     schema_version: int

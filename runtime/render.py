@@ -10,7 +10,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from html import escape
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .results import Entity, Extraction, Relation
@@ -43,6 +43,14 @@ class _Mark(NamedTuple):
     label: str
 
 
+class _Arc(NamedTuple):
+    """A word, the number of its head in the sentence (a root's is its own), and what the arc is called."""
+
+    word: str
+    head: int
+    label: str
+
+
 class _Sentence(NamedTuple):
     """A sentence ready to show; marks are in order and count characters of ``text``."""
 
@@ -50,6 +58,7 @@ class _Sentence(NamedTuple):
     entities: list[_Mark]
     triggers: list[_Mark]
     relations: list[Relation]
+    arcs: list[_Arc]
 
 
 def to_text(extraction: Extraction, console: Console) -> None:
@@ -71,8 +80,9 @@ def to_html(extractions: Iterable[Extraction], title: str = "Entities and relati
     The page needs no network and no script and follows the reader's light or dark setting. Write it as UTF-8.
     """
     yield HEAD.format(title=escape(_visible(title)), style=_STYLE)
+    names = count()
     for extraction in extractions:
-        body = "".join(map(_html_sentence, _sentences(extraction)))
+        body = "".join(_html_sentence(sentence, f"arcs-{next(names)}") for sentence in _sentences(extraction))
         notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
         yield f"<article>\n{body}{notes}</article>\n"
     yield TAIL
@@ -94,11 +104,18 @@ def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
     starts = [start for start, _ in ranges]
     entities: list[list[Entity]] = [[] for _ in ranges]
     relations: list[list[Relation]] = [[] for _ in ranges]
+    arcs: list[list[_Arc]] = [[] for _ in ranges]
+    first: list[int] = [0] * len(ranges)
+    for place, arc in enumerate(extraction.arcs):
+        row = _index(starts, arc.start)
+        if not arcs[row]:
+            first[row] = place
+        arcs[row].append(_Arc(_visible(arc.text), arc.head - first[row], _visible(arc.label)))
     for entity in extraction.entities:
         entities[_index(starts, entity.start)].append(entity)
     for relation in extraction.relations:
         relations[_index(starts, relation.head.start)].append(relation)
-    for (start, end), found, related in zip(ranges, entities, relations, strict=True):
+    for (start, end), found, related, words in zip(ranges, entities, relations, arcs, strict=True):
         triggers = {(trigger.start, trigger.end) for relation in related for trigger in relation.triggers}
         yield _Sentence(
             _visible(extraction.text[start:end]),
@@ -109,6 +126,7 @@ def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
                 if start <= first < last <= end
             ],
             related,
+            words,
         )
 
 
@@ -180,13 +198,13 @@ def _named(entity: Entity) -> Text:
 # --- HTML ---
 
 
-def _html_sentence(sentence: _Sentence) -> str:
+def _html_sentence(sentence: _Sentence, name: str) -> str:
     overlapping = any(left.end > right.start for left, right in pairwise(sentence.entities))
     picture = _stacked(sentence) if overlapping else _inline(sentence)
     rows = "".join(map(_row, sentence.relations))
     heads = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n" if rows else ""
-    return f"<section>\n{picture}\n{table}</section>\n"
+    return f"<section>\n{picture}\n{table}{_tree(sentence, name)}</section>\n"
 
 
 def _inline(sentence: _Sentence) -> str:
@@ -226,6 +244,32 @@ def _stacked(sentence: _Sentence) -> str:
     options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
     tokens = [text[start:end] for start, end in pairwise(cuts)]
     return _drawn(SpanRenderer(options), text, tokens=tokens, spans=spans)
+
+
+def _tree(sentence: _Sentence, name: str) -> str:
+    """The arcs over the words, by displaCy's "dep" style, as the picture ``name``; nothing where there are none."""
+    from spacy.displacy.render import DependencyRenderer
+
+    if not sentence.arcs:
+        return ""
+    words = [
+        {"text": arc.word, "tag": "" if arc.head != place else arc.label} for place, arc in enumerate(sentence.arcs)
+    ]
+    arcs = [
+        {
+            "start": min(place, arc.head),
+            "end": max(place, arc.head),
+            "label": escape(arc.label),
+            "dir": "left" if place < arc.head else "right",
+        }
+        for place, arc in enumerate(sentence.arcs)
+        if arc.head != place
+    ]
+    renderer = DependencyRenderer({"compact": True, "color": "currentColor", "bg": "none", "font": "inherit"})
+    markup: str = renderer.render_svg(name, words, arcs)
+    # Within HTML an svg needs no namespace, which looks like an address.
+    markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
+    return f'<figure class="arcs">{markup.strip()}</figure>\n'
 
 
 def _drawn(renderer: Any, text: str, **content: object) -> str:
@@ -308,6 +352,8 @@ td { padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); vertical-
 td:nth-child(2) { font-weight: 600; }
 td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
 td .entity small { color: inherit; }
+.arcs { margin: .5rem 0 0; overflow-x: auto; color: var(--soft); }
+.arcs svg { display: block; height: auto; max-width: none; zoom: .6; }
 .score { font-variant-numeric: tabular-nums; }
 """
 

@@ -43,12 +43,27 @@ class Relation(msgspec.Struct, frozen=True):
     triggers: tuple[Trigger, ...] = ()
 
 
+class Arc(msgspec.Struct, frozen=True):
+    """A word and the arc to it in its sentence's dependency parse.
+
+    ``head`` is the index of the word that it depends on in the extraction's ``arcs``, of a root its own; ``label`` is
+    the parser's name for the arc, such as "nsubj", of a root "ROOT".
+    """
+
+    start: int
+    end: int
+    text: str
+    head: int
+    label: str
+
+
 class Extraction(msgspec.Struct, frozen=True):
     """Everything found in one text.
 
     ``entities`` are in order of (start, end), ``relations`` in order of head, tail and label. ``sentences`` holds the
     character range of each sentence. ``notices`` says in words what was not treated like the rest (a word too long
-    for the tokenizer, a cap that took effect); it is empty for ordinary text.
+    for the tokenizer, a cap that took effect); it is empty for ordinary text. ``arcs`` holds every word of the text
+    with its dependency arc, where that was asked for.
     """
 
     text: str
@@ -56,11 +71,12 @@ class Extraction(msgspec.Struct, frozen=True):
     relations: tuple[Relation, ...] = ()
     sentences: tuple[tuple[int, int], ...] = ()
     notices: tuple[str, ...] = ()
+    arcs: tuple[Arc, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The documented JSON object: ``head`` and ``tail`` of a relation are indices into ``entities``.
 
-        ``notices`` is a key only where there are any.
+        ``notices`` and ``arcs`` are keys only where there are any.
         """
         index = {entity: number for number, entity in enumerate(self.entities)}
         result: dict[str, Any] = {
@@ -79,6 +95,8 @@ class Extraction(msgspec.Struct, frozen=True):
         }
         if self.notices:
             result["notices"] = list(self.notices)
+        if self.arcs:
+            result["arcs"] = [msgspec.to_builtins(arc) for arc in self.arcs]
         return result
 
     def to_json(self) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .errors import InputError
+from .light_spacy import light_spacy
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -106,14 +107,16 @@ def vocabulary_zone(nlp: Language) -> AbstractContextManager[object]:
 
 @cache
 def _english() -> Language:
-    import spacy
+    with light_spacy():
+        import spacy
 
-    return spacy.blank("en")
+        return spacy.blank("en")
 
 
 @cache
 def _full_stops() -> frozenset[str]:
-    from spacy.pipeline import Sentencizer
+    with light_spacy():
+        from spacy.pipeline import Sentencizer
 
     return frozenset(Sentencizer.default_punct_chars)
 

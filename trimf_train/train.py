@@ -203,7 +203,8 @@ def _parser(config: Config) -> ParserNote:
     if config.data.parser is None and noted is None:
         raise ConfigError(f"{config.data.train[0]}: nothing beside it says which parser made it; set data.parser")
     name = config.data.parser or (noted.parser if noted else "")
-    return ParserNote(name=name, version=noted.parser_version if noted and noted.parser == name else "")
+    version = noted.parser_version if noted and noted.parser == name else ""
+    return ParserNote(name=name, version=version, source=config.model.syntax.source)
 
 
 def _fingerprints(paths: Sequence[str]) -> dict[str, str]:

@@ -15,6 +15,9 @@ from trimf_train.model.memory import bilinear
 #: The score of an arc to padding.
 NO_WORD = -1e4
 
+#: What a view keeps of negative numbers.
+SLOPE = 0.1
+
 
 class BiaffineParser(nn.Module):
     """Arc scores of every pair of words, and label scores of given arcs; ``labels`` n_d counts no root."""
@@ -35,18 +38,17 @@ class BiaffineParser(nn.Module):
 
         ``words`` ``[B,N,H]``; all four are slices of one product.
         """
-        dependent, head, of_label, of_label_head = self.dropout(functional.leaky_relu(self.project(words), 0.1)).split(
-            self.sizes, -1
-        )
+        dependent, head, of_label, of_label_head = self.dropout(
+            functional.leaky_relu(self.project(words), SLOPE)
+        ).split(self.sizes, -1)
         return dependent, head, of_label, of_label_head
 
     def arcs(self, dependent: Tensor, head: Tensor, word_mask: Tensor) -> Tensor:
         """``[B,N,N]`` in float32: how much word j is the head of word i; at j = i, how much i is a root."""
-        projected = dependent @ self.arc
-        scores = projected @ head.transpose(1, 2) + (head @ self.arc_head).unsqueeze(1)
-        of_root = projected @ self.root.unsqueeze(-1) + self.root @ self.arc_head
+        sought = dependent @ self.arc + self.arc_head
         places = torch.arange(word_mask.shape[1], device=word_mask.device)
-        scores = torch.where(places.unsqueeze(1) == places, of_root, scores).float()
+        own = places.unsqueeze(1) == places
+        scores = torch.where(own, (sought @ self.root).unsqueeze(-1), sought @ head.transpose(1, 2)).float()
         return torch.where(word_mask.unsqueeze(1), scores, NO_WORD)
 
     def label_scores(self, dependent: Tensor, heads: Tensor) -> Tensor:
