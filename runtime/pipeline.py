@@ -127,13 +127,13 @@ class Pipeline:
         """Subwords of words that one window holds."""
         return self.settings.max_subwords - self.tokenizer.specials
 
-    def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32) -> list[Result]:
+    def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: bool = False) -> list[Result]:
         """Results in the order of ``sentences``, as :meth:`run_words` gives them.
 
         Where the model parses by itself, the given arcs are not used.
         """
         given = None if self.parses else lambda: sentences
-        return self.run_words([sentence.words for sentence in sentences], given, batch_size)
+        return self.run_words([sentence.words for sentence in sentences], given, batch_size, trees=trees)
 
     def run_words(
         self,

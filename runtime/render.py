@@ -265,7 +265,7 @@ def _tree(sentence: _Sentence, name: str) -> str:
         for place, arc in enumerate(sentence.arcs)
         if arc.head != place
     ]
-    renderer = DependencyRenderer({"compact": True, "color": "currentColor", "bg": "none", "font": "inherit"})
+    renderer = DependencyRenderer({"distance": 140, "color": "currentColor", "bg": "none", "font": "inherit"})
     markup: str = renderer.render_svg(name, words, arcs)
     # Within HTML an svg needs no namespace, which looks like an address.
     markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
@@ -353,7 +353,7 @@ td:nth-child(2) { font-weight: 600; }
 td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
 td .entity small { color: inherit; }
 .arcs { margin: .5rem 0 0; overflow-x: auto; color: var(--soft); }
-.arcs svg { display: block; height: auto; max-width: none; zoom: .6; }
+.arcs svg { display: block; height: auto; max-width: none; zoom: .55; }
 .score { font-variant-numeric: tabular-nums; }
 """
 

@@ -145,3 +145,24 @@ def test_workers_change_nothing(tmp_path, capsys):
 def test_a_missing_input_file(capsys):
     assert main(["extract", "--input", str(Path("no") / "such.txt")]) == 2
     assert "such.txt" in one_line(capsys.readouterr().err)
+
+
+def test_arcs_have_no_place_in_text(capsys):
+    assert main(["extract", "--syntax", SENTENCE]) == 2
+    assert "--format html, json or jsonl" in one_line(capsys.readouterr().err)
+
+
+def test_arcs_of_another_parser(capsys):
+    options = ["extract", "--syntax", "--format", "jsonl", "--parser", "en_core_web_sm"]
+    assert main([*options, "Jack Ruby shot him."]) == 0
+    arcs = json.loads(capsys.readouterr().out)["arcs"]
+    assert [(arc["text"], arc["head"], arc["label"]) for arc in arcs[:3]] == [
+        ("Jack", 1, "compound"),
+        ("Ruby", 2, "nsubj"),
+        ("shot", 2, "ROOT"),
+    ]
+
+
+def test_a_parser_that_is_not_installed(capsys):
+    assert main(["extract", "--parser", "no_such_pipeline", SENTENCE]) == 1
+    assert "no_such_pipeline" in one_line(capsys.readouterr().err)

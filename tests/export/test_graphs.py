@@ -21,6 +21,8 @@ from trimf_train.config import (
     SpanConfig,
     SyntaxConfig,
 )
+from trimf_train.model.encoder import load_encoder
+from trimf_train.model.trimf import TriMF
 
 SPAN = SpanConfig(max_width=3, width_dim=2)
 WINDOW = EncoderConfig(max_words=40)
@@ -42,6 +44,8 @@ VARIANTS = {
     "cls": {"span": SpanConfig(max_width=3, width_dim=2, context="cls")},
     "concat": {"context": "concat"},
     "no trigger": {"trigger": False},
+    "own arcs": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3)},
+    "own arcs both ways": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3, inverse=True)},
     **{name: {"fusion": name} for name in ("mean", "sum", "max", "syntactic", "semantic", "none")},
 }
 
@@ -64,8 +68,12 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
     inputs = build_inputs(lengths, seed=seed)
     with torch.no_grad():
         words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
-        got_words, got_cls = graphs["encoder"](inputs.input_ids, inputs.attention_mask, inputs.pieces)
+        got_words, got_cls, *arcs = graphs["encoder"](inputs.input_ids, inputs.attention_mask, inputs.pieces)
         mask = inputs.word_mask
+        if model.parser is not None:
+            states, _ = model.states(inputs.input_ids, inputs.attention_mask)
+            for got, expected in zip(arcs, model.parse(states, inputs.pieces), strict=True):
+                assert torch.equal(got, expected)
         close(got_words[mask], words[mask])
         close(got_cls, cls)
         nodes = model.fuse(words, cls, mask, inputs.heads, inputs.labels)
@@ -84,10 +92,16 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
             close(got_triggers, triggers)
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_checkpoint):
+@pytest.fixture(scope="module", params=["spacy", "encoder", "layer"])
+def exported(tiny_checkpoint, request, encoders, names):
     """The four subgraphs of a tiny BERT as modules and as ONNX."""
     model = tiny_checkpoint.model.eval()
+    if request.param != "spacy":
+        torch.manual_seed(5)
+        layer = 1 if request.param == "layer" else None
+        syntax = SyntaxConfig(source="encoder", arc_dim=8, label_dim=4, layer=layer)
+        encoder = load_encoder(encoders["bert"])
+        model = TriMF(encoder, 16, names, ModelConfig(syntax=syntax, span=SPAN)).eval()
     model.encoder.set_attn_implementation("eager")
     modules = build(model, 2)
     examples = example_inputs(model.width, torch.Generator().manual_seed(0))

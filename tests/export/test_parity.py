@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
 
 from trimf.export import parity
+from trimf.export.bundle import _trace as trace
+from trimf.export.half import to_half
 from trimf.runtime.backend import SUBGRAPHS
 from trimf.runtime.errors import BundleError
+from trimf.runtime.manifest import ParserNote
 from trimf.runtime.onnx_backend import OnnxRuntimeBackend
 from trimf.runtime.pipeline import Pipeline
+from trimf_train import checkpoint as checkpoints
 from trimf_train import inference
+from trimf_train.config import SyntaxConfig
 from trimf_train.data.sentence import Sentence
 
 
@@ -233,3 +242,58 @@ def test_nothing_found_at_all(precision: str) -> None:
     parity.check(report(agreement=nothing, reference=unfound, exported=unfound), precision)
     with pytest.raises(BundleError, match="entities agree to F1 0"):
         parity.check(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
+
+
+@pytest.fixture(scope="module")
+def parsing(tiny_checkpoint: Any, encoders: dict[str, str]) -> Any:
+    """An untrained checkpoint that parses by itself."""
+    described = tiny_checkpoint.description
+    config = msgspec.structs.replace(
+        described.model,
+        encoder=msgspec.structs.replace(described.model.encoder, name=encoders["bert"]),
+        syntax=SyntaxConfig(source="encoder", arc_dim=8, label_dim=4),
+    )
+    torch.manual_seed(2)
+    parser = ParserNote(name="by-hand", source="encoder")
+    return checkpoints.create(described.labels, config, described.decode, parser, {})
+
+
+def test_arcs_are_compared_word_by_word(parsing: Any, sentences: list[Sentence]) -> None:
+    labels, reference = parsing.description.labels, inference.pipeline(parsing)
+    backend = OnnxRuntimeBackend(threads=1)
+    models = trace(parsing, lambda _: None)
+    graphs = {name: backend.load(name, model.SerializeToString()) for name, model in models.items()}
+    exported = Pipeline(graphs, reference.tokenizer, reference.settings)
+    report = parity.compare(reference, exported, labels, sentences)
+    words = sum(len(one.tokens) for one in sentences)
+    assert report["arcs"] == {"words": words, "identical": 100.0}
+    assert not {"encoder.heads", "encoder.labels"} & report["subgraphs"].keys()
+    parity.check(report, "fp32")
+
+    def change(outputs: dict[str, Any]) -> None:
+        outputs["heads"][0, 0] += 1
+        outputs["labels"][0, 1] += 1
+
+    report = parity.compare(reference, altered(exported, "encoder", change), labels, sentences)
+    calls = -(-len(sentences) // 8)
+    assert report["arcs"]["identical"] == round(100 * (words - 2 * calls) / words, 3)
+    with pytest.raises(BundleError, match=f"of {words} words have the same arc, limit 99.9 % for fp16"):
+        parity.check({**report, "subgraphs": {}}, "fp16")
+
+
+def test_a_model_that_does_not_parse_has_no_arcs_to_compare(
+    reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]
+) -> None:
+    assert "arcs" not in parity.compare(reference, exported, labels, sentences)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_arcs_in_half_precision(parsing: Any, precision: str) -> None:
+    """Products alone round: what they are compared by stays single."""
+    model = trace(parsing, lambda _: None)["encoder"]
+    half = to_half(model, precision)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in half.graph.output}
+    assert kinds["heads"] == kinds["labels"] == onnx.TensorProto.INT64
+    rounded = to_half(model, precision, rounded=True)
+    session = onnxruntime.InferenceSession(rounded.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert {output.name for output in session.get_outputs()} == {"words", "cls", "heads", "labels"}

@@ -31,6 +31,7 @@ VOCABULARY = [*SPECIALS, *CHARACTERS, *("##" + character for character in CHARAC
 LABELS = Labels(("Person", "Place", "Address"), ("lives_in", "knows"), ("chain",), ("knows",))
 PERSON, PLACE, NUMBER, VERB = np.eye(4, dtype=np.float32)
 NEVER = -100.0
+ARCS = ("heads", "labels")
 
 
 class ChainParser:
@@ -93,7 +94,10 @@ def _model(
         made,
         "tiny",
         [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in inputs.items()],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64 if name in ARCS else TensorProto.FLOAT, shape)
+            for name, shape in outputs.items()
+        ],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -217,10 +221,34 @@ def subgraphs() -> dict[str, bytes]:
     }
 
 
-def write_bundle(folder: Path) -> Path:
-    """Write the tiny bundle into a new folder."""
+def parsing_encoder() -> bytes:
+    """The tiny encoder with the arcs of :class:`ChainParser` among its outputs."""
+    model = onnx.load_from_string(subgraphs()["encoder"])
+    graph = model.graph
+    for name in ARCS:
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "words"]))
+    constants = {"no_place": 0, "one_place": 1, "no_axis": [0]}
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+    for operator, names, output, *rest in [
+        ("Shape", "pieces", "rows", {"start": 0, "end": 2}),
+        ("Shape", "pieces", "count", {"start": 1, "end": 2}),
+        ("Squeeze", "count no_axis", "length"),
+        ("Range", "no_place length one_place", "order"),
+        ("Sub", "order one_place", "before"),
+        ("Max", "before no_place", "chain"),
+        ("Min", "order one_place", "names"),
+        ("Expand", "chain rows", "heads"),
+        ("Expand", "names rows", "labels"),
+    ]:
+        graph.node.append(helper.make_node(operator, names.split(" "), [output], **(rest[0] if rest else {})))
+    onnx.checker.check_model(model, full_check=True)
+    return bytes(model.SerializeToString())
+
+
+def write_bundle(folder: Path, parsing: bool = False) -> Path:
+    """Write the tiny bundle into a new folder; with ``parsing`` one whose encoder gives the arcs."""
     folder.mkdir()
-    for name, content in subgraphs().items():
+    for name, content in (subgraphs() | ({"encoder": parsing_encoder()} if parsing else {})).items():
         (folder / f"{name}.onnx").write_bytes(content)
     (folder / "tokenizer.json").write_text(bert_like().to_str())
     manifest = Manifest(
@@ -229,7 +257,7 @@ def write_bundle(folder: Path) -> Path:
         labels=LABELS,
         sizes=Sizes(hidden=4, max_span=2, max_subwords=80, max_words=24),
         decoding=Decoding(relation_threshold=0.5, overlap=False),
-        parser=ParserNote(name="chain"),
+        parser=ParserNote(name="chain", source="encoder" if parsing else "spacy"),
         encoder="tiny",
         precision="fp32",
         opset=18,
@@ -252,6 +280,12 @@ def file_entry(path: Path) -> File:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle's folder, which no test may change."""
     return write_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def parsing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model, which parses by itself as :class:`ChainParser` does."""
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "parsing", parsing=True)
 
 
 @pytest.fixture

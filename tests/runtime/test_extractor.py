@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimf
-from trimf.runtime.parser import Parser
+from trimf.runtime.parser import Parse, Parser
 from trimf.runtime.text import split
 
 PEOPLE, PLACES, NUMBERS = ("Ann", "Bob", "Jack"), ("Rome", "Oslo"), ("7", "42")
@@ -416,3 +417,69 @@ def test_the_parser_the_manifest_names_is_missing(
     with pytest.raises(trimf.BackendError, match=r"'no_such_pipeline' is neither installed nor a folder") as caught:
         trimf.load(own_bundle)
     assert "\n" not in str(caught.value)
+
+
+LONG = "Ann met Bob. " + " ".join(["the"] * 30) + " Jack visited Rome 7.\n\nOslo 42, Bob"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_model_that_parses_by_itself(
+    parsing_bundle: Path, extract: trimf.Extractor, tmp_path: Path, workers: int
+) -> None:
+    texts = [*AWKWARD, "", LONG, "Ann met Bob in Rome 7."]
+    with trimf.load(parsing_bundle, threads=1) as own:
+        assert own.parser is None
+        assert own.parser_note == ""
+        assert list(own.stream(texts, 3, workers)) == list(extract.stream(texts))
+        assert list(own.words([["Ann", "met", "Bob"]])) == list(extract.words([["Ann", "met", "Bob"]]))
+
+
+def test_another_parser_than_the_model_learnt_from(parsing_bundle: Path, tiny_bundle: Path) -> None:
+    class Star:
+        name, labels = "star", ("ROOT", "chain")
+
+        def parse(self, sentences: Any) -> list[Parse]:
+            return [Parse([0] * len(one), ["ROOT", *["chain"] * (len(one) - 1)]) for one in sentences]
+
+    for bundle, expected in ((parsing_bundle, "in the encoder, which learnt from chain"), (tiny_bundle, "chain")):
+        with trimf.load(bundle, threads=1, parser=Star(), syntax=True) as extractor:
+            assert extractor.parser_note == f"parsed by star, but the model's parser is {expected}"
+            assert [arc.head for arc in extractor("Ann met Bob in Rome").arcs] == [0] * 5
+
+
+@pytest.mark.parametrize("name", ["parsing_bundle", "tiny_bundle"])
+def test_arcs_of_a_text(request: pytest.FixtureRequest, chain_parser: Parser, name: str) -> None:
+    bundle = request.getfixturevalue(name)
+    parser = chain_parser if name == "tiny_bundle" else None
+    with trimf.load(bundle, threads=1, parser=parser, syntax=True) as extractor:
+        doc = extractor("Ann met Bob. " + "x " * 40)
+        first = [(arc.text, arc.head, arc.label) for arc in doc.arcs][:5]
+        assert first == [
+            ("Ann", 0, "ROOT"),
+            ("met", 0, "chain"),
+            ("Bob", 1, "chain"),
+            (".", 2, "chain"),
+            ("x", 4, "ROOT"),
+        ]
+        assert [arc.head for arc in doc.arcs[5:24]] == list(range(4, 23))
+        assert len(doc.arcs) == 44
+        assert all(doc.text[arc.start : arc.end] == arc.text for arc in doc.arcs)
+        assert doc.to_dict()["arcs"][1] == {"start": 4, "end": 7, "text": "met", "head": 0, "label": "chain"}
+        assert extractor("").arcs == ()
+    with trimf.load(bundle, threads=1, parser=parser) as extractor:
+        assert "arcs" not in extractor("Ann met Bob.").to_dict()
+
+
+def test_the_manifest_says_who_parses(own_bundle: Path, edit_manifest: Callable[..., None]) -> None:
+    edit_manifest(lambda content: content["parser"].update(source="encoder"))
+    with pytest.raises(trimf.BundleError, match=r"encoder\.onnx: heads has shape None, but the manifest says"):
+        trimf.load(own_bundle)
+
+
+def test_an_encoder_that_parses_unasked(parsing_bundle: Path, tmp_path: Path, chain_parser: Parser) -> None:
+    folder = Path(shutil.copytree(parsing_bundle, tmp_path / "copy"))
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    del manifest["parser"]["source"]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(trimf.BundleError, match=r"encoder\.onnx: gives heads, but the manifest says that chain does"):
+        trimf.load(folder, parser=chain_parser)

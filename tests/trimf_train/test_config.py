@@ -154,3 +154,11 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
     assert "data" in refusal(path)
     path.write_text(MINIMAL + "wrong = 1\n")
     assert "wrong" in refusal(path)
+
+
+@pytest.mark.parametrize("override", ["train.syntax_stage.epochs=2", 'train.extra_syntax=["b.jsonl"]'])
+def test_a_parser_to_train_is_needed_for_its_options(file: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    assert f"{key} = " in refusal(file, override)
+    assert "only model.syntax.source = 'encoder' has a parser to train" in refusal(file, override)
+    load(file, [override, "model.syntax.source=encoder"])

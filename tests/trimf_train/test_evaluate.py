@@ -31,13 +31,14 @@ from trimf_train.train import train
 class Recited:
     """A pipeline that finds what it is told to, sentence by sentence."""
 
-    def __init__(self, found: Iterable[Found]) -> None:
-        self.found = list(found)
+    def __init__(self, found: Iterable[Found], trees: Iterable[Parse] = ()) -> None:
+        self.found, self.trees = list(found), list(trees)
+        self.parses = bool(self.trees)
         self.seen: list[ParsedSentence] = []
 
-    def run(self, sentences: list[ParsedSentence], batch_size: int) -> list[Result]:
+    def run(self, sentences: list[ParsedSentence], batch_size: int, *, trees: bool) -> list[Result]:
         self.seen += sentences
-        return [Result(found, (), 1) for found in self.found]
+        return [Result(found, (), 1, 0, self.trees.pop(0) if trees else None) for found in self.found]
 
 
 def gold(sentence: Sentence, names: Labels) -> Found:
@@ -224,3 +225,30 @@ def test_models_and_data_that_cannot_be_used(trained: tuple[Config, Any], tmp_pa
     (tmp_path / "damaged" / "model.safetensors").unlink()
     with pytest.raises(BundleError, match="not a complete TriMF checkpoint"):
         evaluate_file(tmp_path / "damaged", data)
+
+
+def test_own_arcs_are_compared_with_prepared_ones(sentences: list[Sentence], names: Labels) -> None:
+    """ "Alice lives in Paris ." has five words, one of them punctuation."""
+    one, bare = sentences[0], msgspec.structs.replace(sentences[1], heads=None, labels=None)
+    assert one.labels == ["nsubj", "ROOT", "prep", "pobj", "punct"]
+    wrong = Parse([1, 1, 1, 1, 0], ["dobj", "ROOT", "prep", "pobj", "punct"])
+    pipeline: Any = Recited([gold(one, names), gold(bare, names)], [wrong, Parse([0] * 5, [""] * 5)])
+    scores = evaluate(pipeline, names, [one, bare])
+    assert scores["syntax"] == {"uas": 75.0, "las": 50.0, "words": 4}
+    assert "syntax" not in evaluate(Recited([gold(bare, names)], [wrong]), names, [bare])  # type: ignore[arg-type]
+    assert "syntax" not in evaluate(Recited([gold(one, names)]), names, [one])  # type: ignore[arg-type]
+
+
+def test_a_checkpoint_that_parses_needs_no_parser(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    config = configure(
+        model={"syntax": {"source": "encoder"}}, train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}}
+    )
+    train(config)
+    data = tmp_path / "bare.jsonl"
+    data.write_bytes(b"".join(encode(msgspec.structs.replace(one, heads=None, labels=None)) for one in sentences))
+    scores = evaluate_file(Path(config.output) / "best", data)
+    assert scores["sentences"] == 12
+    assert "syntax" not in scores
+    assert evaluate_file(Path(config.output) / "best", config.data.train[0])["syntax"]["words"] > 0

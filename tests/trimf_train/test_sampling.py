@@ -11,9 +11,11 @@ from trimf.runtime import features
 from trimf.runtime.errors import DataError
 from trimf.runtime.labels import Labels
 from trimf.runtime.subwords import Subwords
+from trimf_train.config import Config, DataConfig, TrainConfig
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.labels import collect
-from trimf_train.sampling import Example, collate, example
+from trimf_train.loading import Mixture, global_batches
+from trimf_train.sampling import Example, collate, example, unannotated
 
 LABELS = Labels(("Loc", "Peop"), ("Kill", "Know", "Live"), (), ("Know",))
 
@@ -197,3 +199,33 @@ def test_labels_are_sorted_and_a_root_is_no_label() -> None:
 def test_labels_that_cannot_be_used(changes: dict[str, object], symmetric: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         collect([sentence(**changes)], symmetric)
+
+
+def test_an_unannotated_sentence_asks_for_nothing() -> None:
+    bare = unannotated(item(4), len(LABELS.relations))
+    inputs, targets = collate([bare, build(3, [("Loc", 0, 1)], [])], seeded(0, 1), 2, 2)
+    assert (inputs.spans[:, 0] == 1).all()
+    assert inputs.word_mask.sum(1).tolist() == [4, 3]
+    assert len(targets.types) == 3
+    alone, none = collate([bare], seeded(0), 2, 2)
+    assert len(alone.spans) == len(alone.entities) == len(alone.pairs) == len(none.types) == 0
+    assert none.relations.shape == (0, len(LABELS.relations))
+
+
+@given(
+    annotated=st.integers(1, 30),
+    extra=st.integers(0, 40),
+    share=st.sampled_from([0, 0.25, 1, 9]),
+    epoch=st.integers(0, 5),
+)
+def test_an_epoch_has_all_annotated_sentences_and_a_share_of_the_others(
+    annotated: int, extra: int, share: float, epoch: int
+) -> None:
+    config = Config(data=DataConfig(train=["x"]), output="x", train=TrainConfig(extra_share=share))
+    mixture = Mixture([unannotated(item(1 + place % 5), 3) for place in range(annotated + extra)], annotated)
+    for stage in (0, 1, 2):
+        places = sorted(place for batch in global_batches(mixture, config, 1, stage, epoch) for place in batch)
+        wanted = extra if stage == 0 else min(extra, round(share * annotated))
+        assert places[:annotated] == list(range(annotated))
+        assert len(set(places)) == len(places) == annotated + wanted
+    assert mixture.of(config, 1, epoch) == mixture.of(config, 1, epoch)

@@ -190,7 +190,12 @@ def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config],
 
 @pytest.mark.parametrize(
     "options",
-    [{"train": {"gradient_accumulation": 2}}, {"model": {"memory": {"write": "sgd"}}}, {"data": {"dev": None}}],
+    [
+        {"train": {"gradient_accumulation": 2}},
+        {"model": {"memory": {"write": "sgd"}}},
+        {"data": {"dev": None}},
+        {"model": {"syntax": {"source": "encoder"}}, "train": {"syntax_stage": {"epochs": 1}}},
+    ],
 )
 def test_a_killed_run_with_options(configure: Callable[..., Config], options: dict[str, Any]) -> None:
     undisturbed, killed = configure("whole", **options), configure("killed", **options)
@@ -408,3 +413,39 @@ def test_labels_of_dev_that_training_has_not(
     best = train(configure(data={"dev": str(path)}))
     assert best["dev"]["entities"]["micro"]["f1"] == 0
     assert best["dev"]["entities"]["per_type"]["New"]["support"] == 2
+
+
+def test_a_parser_learns_before_the_model_and_beside_it(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    more = tmp_path / "more.jsonl"
+    others = [
+        msgspec.structs.replace(one, entities=[], relations=[], labels=["odd"] * len(one.tokens)) for one in sentences
+    ]
+    more.write_bytes(b"".join(map(encode, others[:8])))
+    syntax = {"source": "encoder", "arc_dim": 16, "label_dim": 8, "dropout": 0.0, "layer": 1}
+    stages = {"syntax_stage": {"epochs": 12}, "stage1": {"epochs": 2}, "stage2": {"epochs": 6}}
+    config = configure(
+        model={"syntax": syntax},
+        train={**stages, "lr": 1e-2, "extra_syntax": [str(more)], "extra_share": 0.25, "syntax_weight": 2.0},
+    )
+    best = train(config)
+    found = epochs(config)
+    assert [epoch["stage"] for epoch in found] == [0] * 12 + [1] * 2 + [2] * 6
+    assert found[0].keys() == {"type", "epoch", "stage", "syntax_loss"}
+    assert {"entity_loss", "relation_loss", "syntax_loss", "dev"} <= found[-1].keys()
+    assert found[-1]["syntax_loss"] < found[0]["syntax_loss"]
+    counted = Counter(step["epoch"] for step in steps(config))
+    assert (counted[1], counted[13], counted[20]) == (5, 4, 4)  # 20 sentences, then 12 and a quarter of that
+    assert best["dev"]["syntax"]["uas"] > 60
+    checkpoint = checkpoints.load(Path(config.output) / "best")
+    assert "odd" in checkpoint.description.labels.dependencies
+    assert checkpoint.description.parser.source == "encoder"
+
+
+def test_a_file_of_parses_counts_as_what_was_trained_on(configure: Callable[..., Config], tmp_path: Path) -> None:
+    config = configure()
+    more = str(Path(config.data.train[0]))
+    config = configure(model={"syntax": {"source": "encoder"}}, train={"extra_syntax": [more], "stage1": {"epochs": 0}})
+    train(config)
+    assert more in checkpoints.load(Path(config.output) / "best").description.provenance["train"]
