@@ -276,6 +276,7 @@ def verify(
 @click.option("--triggers", default=3, show_default=True, help="Most trigger words shown with a relation.")
 @click.option("--parser", metavar="NAME", help="A spaCy pipeline that parses instead of the model's own parser.")
 @click.option("--syntax", is_flag=True, help="Give the dependency arcs too: drawn in html, listed in json and jsonl.")
+@click.option("--tree", is_flag=True, help="The same as a tree with one root, instead of the best head of each word.")
 def extract(
     texts: tuple[str, ...],
     model: str,
@@ -289,6 +290,7 @@ def extract(
     triggers: int,
     parser: str | None,
     syntax: bool,
+    tree: bool,
 ) -> None:
     """Find entities and relations in TEXTs, or in the lines of a file."""
     # Before numpy is imported: the parser is faster, and leaves the other cores to the engine.
@@ -300,14 +302,15 @@ def extract(
         raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
     if threads is None and workers > 1:
         threads = 1
-    if syntax and format_ == "text":
-        raise click.UsageError("--syntax needs --format html, json or jsonl; text has no place for arcs")
+    if (syntax or tree) and format_ == "text":
+        raise click.UsageError("--syntax and --tree need --format html, json or jsonl; text has no place for arcs")
+    arcs: Any = "tree" if tree else "arcs" if syntax else None
     loaded = None
     if parser is not None:
         from .runtime.parser import load_parser
 
         loaded = load_parser(parser)
-    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=loaded, syntax=syntax)
+    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=loaded, syntax=arcs)
     if extractor.parser_note:
         _say(f"trimf: {extractor.parser_note}")
     given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))

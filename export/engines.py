@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..runtime.backend import EXTRA
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from ..runtime.files import atomic_path
 from ..runtime.manifest import Precision, Products, Profile
@@ -159,6 +160,9 @@ def _parse(library: Library, subgraph: str, model: bytes, builder: Any) -> tuple
         errors = [parser.get_error(place) for place in range(parser.num_errors)]
         reasons = "; ".join(" ".join(f"{error.node_operator()} {error.desc()}".split()) for error in errors)
         raise BackendError(f"{library.title} cannot read {subgraph}.onnx: {reasons}")
+    for output in [network.get_output(place) for place in range(network.num_outputs)]:
+        if output.name in EXTRA:
+            network.unmark_output(output)
     return network, parser
 
 

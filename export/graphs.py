@@ -51,7 +51,7 @@ class FoldedFlow(nn.Module):
 
 
 class FoldedParser(nn.Module):
-    """The best head of each word and the number of its label, by gathers of whole rows (Dozat and Manning 2017)."""
+    """The best head of each word, the number of its label and all scores of arcs (Dozat and Manning 2017)."""
 
     def __init__(self, parser: BiaffineParser) -> None:
         super().__init__()
@@ -64,31 +64,33 @@ class FoldedParser(nn.Module):
         self.register_buffer("label", of_label[0])
         self.register_buffer("label_bias", bias.squeeze(0))
 
-    def forward(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """``words`` ``[B,N,H]`` to heads and labels ``[B,N]``; a root, or padding, is its own head, with label 0."""
+    def forward(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``words`` ``[B,N,H]`` to heads, labels ``[B,N]`` and scores ``[B,N,N]``; a root, or padding, is its own head,
+        with label 0.
+        """
         views = functional.leaky_relu(words @ self.views + self.views_bias, SLOPE)
         dependent, head, of_label, of_label_head = views.split(self.sizes, -1)
         sought = dependent @ self.arc + self.arc_head
         own = torch.arange(words.shape[1], device=words.device)
         scores = torch.where(own.unsqueeze(1) == own, sought @ self.root.unsqueeze(-1), sought @ head.transpose(1, 2))
-        heads = torch.where(word_mask.unsqueeze(1), scores.float(), NO_WORD).argmax(-1)
-        heads = torch.where(word_mask, heads, own)
+        arc_scores = torch.where(word_mask.unsqueeze(1), scores.float(), NO_WORD)
+        heads = torch.where(word_mask, arc_scores.argmax(-1), own)
         by_label = (of_label @ self.label + self.label_bias).unflatten(-1, (self.labels, -1))
         of_head, rest = by_label.split([self.sizes[3], 1], -1)
         scores = (of_head @ take(of_label_head, heads).unsqueeze(-1) + rest).squeeze(-1)
-        return heads, torch.where(heads == own, 0, scores.float().argmax(-1) + 1)
+        return heads, torch.where(heads == own, 0, scores.float().argmax(-1) + 1), arc_scores
 
 
 class EncoderGraph(nn.Module):
     """input_ids, attention_mask ``[B,T]``, pieces ``[B,N,S]`` to words ``[B,N,H]`` and cls ``[B,H]``; where the model
-    parses by itself, to heads and labels ``[B,N]`` too.
+    parses by itself, to heads, labels ``[B,N]`` and arc_scores ``[B,N,N]`` too.
     """
 
     inputs = ("input_ids", "attention_mask", "pieces")
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
-        self.outputs = ("words", "cls", *(("heads", "labels") if model.parser is not None else ()))
+        self.outputs = ("words", "cls", *(("heads", "labels", "arc_scores") if model.parser is not None else ()))
         self.encoder = model.encoder
         self.parser = FoldedParser(model.parser) if model.parser is not None else None
         self.layer = model.config.syntax.layer if model.parser is not None else None

@@ -49,7 +49,7 @@ HEADROOM = 1 / 8
 _BOUNDED = frozenset({"Softmax", "LayerNormalization"})
 
 #: Outputs that leave for the host.
-SINGLE_OUTPUTS = frozenset({"entity_logits", "relation_logits", "triggers"})
+SINGLE_OUTPUTS = frozenset({"arc_scores", "entity_logits", "relation_logits", "triggers"})
 
 #: Operators whose second input is a scale.
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})

@@ -33,7 +33,11 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "entity_logits": ("batch", "words", None, None),
     "relation_logits": ("pairs", None),
     "triggers": ("pairs", "words"),
+    "arc_scores": ("batch", "words", "words"),
 }
+
+#: Outputs that are large and seldom wanted: of the CPU's ONNX files alone, and only where they are asked for.
+EXTRA = ("arc_scores",)
 
 #: What ``trimf.load(backend=...)`` accepts. ``tensorrt`` runs a bundle's own engines; the two ``-ep`` are execution
 #: providers of ONNX Runtime that compile its ONNX files when they load them.
@@ -57,7 +61,7 @@ class Subgraph(Protocol):
         """Every output's name and shape; None where the size depends on the inputs."""
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output from arrays named as :attr:`inputs` (more may be given)."""
+        """Compute every output but :data:`EXTRA` from arrays named as :attr:`inputs` (more may be given)."""
 
     def close(self) -> None:
         """Free what the subgraph holds; it cannot run afterwards."""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, get_args
 
 import msgspec
 
@@ -18,7 +18,7 @@ from .bundle import Bundle, open_pipeline
 from .cores import available_cores
 from .errors import InputError
 from .parser import Parse, Parser, load_parser
-from .pipeline import Result
+from .pipeline import Result, Syntax
 from .results import Arc, Entity, Extraction, Relation, Trigger
 from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
 from .text import Words, check_text, prepare, sentences
@@ -57,10 +57,12 @@ class Extractor:
         threads: int | None = None,
         parser: Parser | None = None,
         triggers: int = TRIGGERS,
-        syntax: bool = False,
+        syntax: Syntax | None = None,
     ) -> None:
         if triggers < 0:
             raise InputError(f"triggers = {triggers}, but a number of words from 0 up is needed")
+        if syntax not in (None, *get_args(Syntax)):
+            raise InputError(f"syntax = {syntax!r}, but it is None, 'arcs' or 'tree'")
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
@@ -234,7 +236,7 @@ def load(
     threads: int | None = None,
     parser: Parser | None = None,
     triggers: int = TRIGGERS,
-    syntax: bool = False,
+    syntax: Syntax | None = None,
 ) -> Extractor:
     """Load a bundle: ``default`` is the one inside the package, anything else a folder written by ``trimf export``.
 
@@ -242,8 +244,9 @@ def load(
     (:meth:`Extractor.stream`) let ``threads`` times ``workers`` be the cores. Some bundles parse by themselves; others
     name a spaCy pipeline, which uses a core of its own while the engine runs, where there is more than one. ``parser``
     replaces either (see :func:`load_parser`) and is shared by all workers; ``parser_note`` says where the model learnt
-    from another. ``triggers`` is how many trigger words a relation reports at most. With ``syntax``, extractions hold
-    the dependency arcs that were used.
+    from another. ``triggers`` is how many trigger words a relation reports at most. With
+    ``syntax="arcs"`` extractions hold the dependency arcs that were used, which need not be a tree where the model
+    parses by itself; with ``"tree"`` the best tree with a single root instead (on the CPU).
 
     Raises:
         BundleError: the folder is no complete bundle.

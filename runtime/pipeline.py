@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ from . import decode, features, pairs
 from .backend import Subgraph
 from .errors import BackendError, InputError
 from .labels import Labels
-from .parser import ROOT, Parse
+from .parser import CONTINUED, ROOT, Parse
 from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
+from .trees import joined, single_root
 from .windows import join, merge, windows
 
 #: Most padded subwords of one call of the encoder.
@@ -47,6 +48,20 @@ class Settings(NamedTuple):
         return cls(
             labels.dependency_numbers, symmetric, relation_threshold, overlap, max_subwords, max_words, relations
         )
+
+
+#: What is asked for of the parse: the arcs that were used, or a tree.
+Syntax = Literal["arcs", "tree"]
+
+
+@runtime_checkable
+class ScoringSubgraph(Protocol):
+    """A subgraph that gives :data:`~.backend.EXTRA` outputs, too."""
+
+    outputs: Mapping[str, tuple[int | None, ...]]
+
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
+        """As a :class:`~.backend.Subgraph`, with ``extra`` those as well."""
 
 
 class Tree(Protocol):
@@ -127,7 +142,9 @@ class Pipeline:
         """Subwords of words that one window holds."""
         return self.settings.max_subwords - self.tokenizer.specials
 
-    def run(self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: bool = False) -> list[Result]:
+    def run(
+        self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
+    ) -> list[Result]:
         """Results in the order of ``sentences``, as :meth:`run_words` gives them.
 
         Where the model parses by itself, the given arcs are not used.
@@ -141,16 +158,18 @@ class Pipeline:
         parses: Callable[[], Sequence[Tree]] | None = None,
         batch_size: int = 32,
         *,
-        trees: bool = False,
+        trees: Syntax | None = None,
     ) -> list[Result]:
         """Results in the order of ``sentences``; a sentence's result does not depend on the others.
 
         Sentences are sorted by length and cut into batches of at most ``batch_size`` windows. ``parses`` is called
         once, after the encoder has read the first of them, so that a parser may work meanwhile; it may be left out
-        where the model parses by itself (:attr:`parses`). ``trees`` asks for the arcs that were used.
+        where the model parses by itself (:attr:`parses`). ``trees`` asks for the arcs that were used, or, where they
+        are the model's own, for the best tree with one root (:mod:`.trees`).
 
         Raises:
-            InputError: ``batch_size`` is not positive, or there are no arcs.
+            InputError: ``batch_size`` is not positive, there are no arcs, or trees are asked of an engine that gives
+                none.
             BackendError: the engine fails, or gives logits that are not finite.
         """
         if batch_size < 1:
@@ -163,10 +182,10 @@ class Pipeline:
         given: Sequence[Tree] | None = None
         for chosen in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
             batch = [items[place] for place in chosen]
-            arrays = self._encode(batch)
+            arrays = self._encode(batch, trees == "tree" and parses is None)
             if parses is not None and given is None:
                 given = parses()
-            own = trees and given is None
+            own = trees if given is None else None
             for place, result in zip(chosen, self._decode(batch, arrays, given, own), strict=True):
                 found[place] = result
         results = [Result(decode.Found([], []), subwords.unknown, 0) for subwords in encoded]
@@ -177,7 +196,9 @@ class Pipeline:
             unpaired = sum(found[place].unpaired for place in places)
             tree: Tree | None = None
             if trees:
-                tree = join([found[place].tree for place in places], ranges) if given is None else given[number]
+                tree = given[number] if given is not None else join([found[place].tree for place in places], ranges)
+            if trees == "tree" and len(places) > 1 and given is None and tree is not None:
+                tree = Parse(*joined(np.asarray(tree.heads), tree.labels, ROOT, CONTINUED))
             results[number] = Result(whole, encoded[number].unknown, len(places), unpaired, tree)
         return results
 
@@ -191,14 +212,21 @@ class Pipeline:
         for start, end in windows(subwords.last - subwords.first + 1, self._room, self.settings.max_words):
             yield _Window(number, start, end, self.tokenizer.cut(subwords, start, end))
 
-    def _encode(self, batch: Sequence[_Window]) -> dict[str, Any]:
+    def _encode(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
         arrays = dict(
             zip(features.Batch._fields, features.pad_subwords([item.subwords for item in batch]), strict=False)
         )
-        return {**arrays, **self.graphs["encoder"].run(arrays)}
+        graph = self.graphs["encoder"]
+        if not scores:
+            return {**arrays, **graph.run(arrays)}
+        if not isinstance(graph, ScoringSubgraph) or "arc_scores" not in graph.outputs:
+            raise InputError(
+                "trees need the scores of arcs, which the backend cpu alone gives; ask for arcs, or take it"
+            )
+        return {**arrays, **graph.run(arrays, extra=True)}
 
     def _decode(
-        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: bool
+        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: Syntax | None
     ) -> Iterator[_Part]:
         known = self.settings.dependencies
         if trees is not None:
@@ -217,15 +245,22 @@ class Pipeline:
         return map(_Part, map(decode.Found, entities, relations), unpaired, parses)
 
     def _trees(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
-        """The encoder's own arcs, with names for labels."""
+        """The encoder's own arcs with names for labels, or trees, where it gave scores.
+
+        A word whose head in the tree is not its best keeps the label of the arc from that.
+        """
         heads, labels = np.asarray(arrays["heads"]), np.asarray(arrays["labels"])
-        return [
-            Parse(
-                heads[row, :length].astype(np.int64),
-                [self._names[number] for number in labels[row, :length].tolist()],
-            )
-            for row, length in enumerate(lengths)
-        ]
+        found: list[Parse | None] = []
+        for row, length in enumerate(lengths):
+            best = heads[row, :length].astype(np.int64)
+            names = [self._names[number] for number in labels[row, :length].tolist()]
+            if "arc_scores" in arrays:
+                best = single_root(arrays["arc_scores"][row, :length, :length])
+                own = best == np.arange(length)
+                for place in np.flatnonzero(own != (labels[row, :length] == 0)).tolist():
+                    names[place] = ROOT if own[place] else CONTINUED
+            found.append(Parse(best, names))
+        return found
 
     def _relations(
         self, arrays: dict[str, Any], entities: list[list[decode.EntitySpan]], lengths: list[int]

@@ -41,7 +41,7 @@ def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], 
 
 def _run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int) -> list[Result]:
     given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    return pipeline.run(given, batch_size, trees=pipeline.parses)
+    return pipeline.run(given, batch_size, trees="arcs" if pipeline.parses else None)
 
 
 def _annotation(result: Result, labels: Labels) -> Annotation:

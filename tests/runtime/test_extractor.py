@@ -442,7 +442,7 @@ def test_another_parser_than_the_model_learnt_from(parsing_bundle: Path, tiny_bu
             return [Parse([0] * len(one), ["ROOT", *["chain"] * (len(one) - 1)]) for one in sentences]
 
     for bundle, expected in ((parsing_bundle, "in the encoder, which learnt from chain"), (tiny_bundle, "chain")):
-        with trimf.load(bundle, threads=1, parser=Star(), syntax=True) as extractor:
+        with trimf.load(bundle, threads=1, parser=Star(), syntax="arcs") as extractor:
             assert extractor.parser_note == f"parsed by star, but the model's parser is {expected}"
             assert [arc.head for arc in extractor("Ann met Bob in Rome").arcs] == [0] * 5
 
@@ -451,7 +451,7 @@ def test_another_parser_than_the_model_learnt_from(parsing_bundle: Path, tiny_bu
 def test_arcs_of_a_text(request: pytest.FixtureRequest, chain_parser: Parser, name: str) -> None:
     bundle = request.getfixturevalue(name)
     parser = chain_parser if name == "tiny_bundle" else None
-    with trimf.load(bundle, threads=1, parser=parser, syntax=True) as extractor:
+    with trimf.load(bundle, threads=1, parser=parser, syntax="arcs") as extractor:
         doc = extractor("Ann met Bob. " + "x " * 40)
         first = [(arc.text, arc.head, arc.label) for arc in doc.arcs][:5]
         assert first == [
@@ -483,3 +483,18 @@ def test_an_encoder_that_parses_unasked(parsing_bundle: Path, tmp_path: Path, ch
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(trimf.BundleError, match=r"encoder\.onnx: gives heads, but the manifest says that chain does"):
         trimf.load(folder, parser=chain_parser)
+
+
+def test_trees_of_a_model_without_scores(parsing_bundle: Path, tiny_bundle: Path, chain_parser: Parser) -> None:
+    with (
+        trimf.load(parsing_bundle, threads=1, syntax="tree") as extractor,
+        pytest.raises(trimf.InputError, match="trees need the scores of arcs"),
+    ):
+        extractor("Ann met Bob.")
+    with trimf.load(tiny_bundle, threads=1, parser=chain_parser, syntax="tree") as extractor:
+        assert [arc.head for arc in extractor("Ann met Bob.").arcs] == [0, 0, 1, 2]
+
+
+def test_what_syntax_may_be(tiny_bundle: Path, chain_parser: Parser) -> None:
+    with pytest.raises(trimf.InputError, match="syntax = 'trees', but it is None, 'arcs' or 'tree'"):
+        trimf.load(tiny_bundle, parser=chain_parser, syntax="trees")  # type: ignore[arg-type]

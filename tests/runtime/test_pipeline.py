@@ -48,14 +48,16 @@ class Encoder:
 class ParsingEncoder(Encoder):
     """A word hangs on one of the three before it, as its letters say."""
 
-    outputs = dict.fromkeys(("heads", "labels"))
+    outputs = dict.fromkeys(("heads", "labels", "arc_scores"))
 
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
         found = super().run(arrays)
         total = found["words"].sum(2).astype(np.int64)
         places = np.arange(total.shape[1])
         heads = np.where(arrays["pieces"][..., 0] > 0, np.maximum(places - 1 - total % 3, 0), places)
-        return {**found, "heads": heads, "labels": np.where(heads == places, 0, 1 + total % 2)}
+        labels = np.where(heads == places, 0, 1 + total % 2)
+        scores = {"arc_scores": -np.abs(places - heads[..., None] - 0.25)} if extra else {}
+        return {**found, "heads": heads, "labels": labels, **scores}
 
 
 class Fusion(Encoder):
@@ -439,9 +441,9 @@ def test_split_batches_change_nothing(word_pieces: Tokenizer, pipeline: Pipeline
 def test_arcs_of_the_encoder_are_as_good_as_given_ones(word_pieces: Tokenizer, limits: dict[str, int]) -> None:
     own, other = make_pipeline(word_pieces, parsing=True, **limits), make_pipeline(word_pieces, **limits)
     words = [one.words for one in some_sentences(20, 30, seed=5) if one.words]
-    results = own.run_words(words, batch_size=4, trees=True)
+    results = own.run_words(words, batch_size=4, trees="arcs")
     assert max(result.windows for result in results) > 1 or limits
-    assert plain(results) == plain(own.run_words(words, batch_size=1, trees=True))
+    assert plain(results) == plain(own.run_words(words, batch_size=1, trees="arcs"))
     given = []
     for one, result in zip(words, results, strict=True):
         assert result.tree is not None
@@ -450,18 +452,35 @@ def test_arcs_of_the_encoder_are_as_good_as_given_ones(word_pieces: Tokenizer, l
         silent = [head == place for place, head in enumerate(result.tree.heads)]
         assert [label == "ROOT" for label in result.tree.labels] == silent
     if limits:  # words at the edge of a window have other heads than those of the whole sentence
-        assert plain(other.run_words(words, lambda: given, 3, trees=True)) == plain(results)
+        assert plain(other.run_words(words, lambda: given, 3, trees="arcs")) == plain(results)
 
 
 def test_given_arcs_go_before_those_of_the_encoder(word_pieces: Tokenizer) -> None:
     own, other = make_pipeline(word_pieces, parsing=True), make_pipeline(word_pieces)
     parsed = [one for one in some_sentences(9, 8, seed=2) if one.words]
     words = [one.words for one in parsed]
-    assert plain(own.run_words(words, lambda: parsed, trees=True)) == plain(
-        other.run_words(words, lambda: parsed, trees=True)
+    assert plain(own.run_words(words, lambda: parsed, trees="arcs")) == plain(
+        other.run_words(words, lambda: parsed, trees="arcs")
     )
 
 
 def test_a_model_that_does_not_parse_needs_arcs(pipeline: Pipeline) -> None:
     with pytest.raises(InputError, match="does not parse by itself, and no arcs were given"):
         pipeline.run_words([["Ann"]])
+
+
+@pytest.mark.parametrize("limits", [{"max_subwords": 9999, "max_words": 9999}, {}])
+def test_trees_have_one_root(word_pieces: Tokenizer, limits: dict[str, int]) -> None:
+    pipeline = make_pipeline(word_pieces, parsing=True, **limits)
+    words = [one.words for one in some_sentences(20, 30, seed=6) if one.words]
+    arcs, trees = (pipeline.run_words(words, batch_size=4, trees=how) for how in ("arcs", "tree"))
+    assert plain([one._replace(tree=None) for one in arcs]) == plain([one._replace(tree=None) for one in trees])
+    for best, result in zip(arcs, trees, strict=True):
+        assert best.tree is not None
+        assert result.tree is not None
+        heads, labels = list(map(int, result.tree.heads)), result.tree.labels
+        roots = [place for place, head in enumerate(heads) if head == place]
+        assert len(roots) == 1
+        assert [label == "ROOT" for label in labels] == [place in roots for place in range(len(heads))]
+        if list(best.tree.heads) == heads and best.windows == 1:
+            assert labels == best.tree.labels
