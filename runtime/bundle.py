@@ -17,7 +17,8 @@ import msgspec
 from .backend import AXES, SUBGRAPHS, Backend, Subgraph
 from .errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
-from .pipeline import CPU_CALL, Pipeline, Settings
+from .onnx_backend import overflows
+from .pipeline import CPU_CALL, CPU_CALL_INT8, Pipeline, Settings
 from .subwords import SubwordTokenizer
 
 #: Larger manifests are refused unread, deeper ones when they were read.
@@ -116,7 +117,14 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
             f"{bundle.path}/manifest.json: sizes.max_subwords = {bundle.settings.max_subwords} leaves no room for a "
             f"word beside the {tokenizer.specials} special tokens of tokenizer.json"
         )
-    return Pipeline(graphs, tokenizer, bundle.settings, call=CPU_CALL if backend.name == "cpu" else None)
+    return Pipeline(graphs, tokenizer, bundle.settings, call=_call(bundle, backend))
+
+
+def _call(bundle: Bundle, backend: Backend) -> int | None:
+    """What a call costs in subwords of padding; on a GPU batches stay whole."""
+    if backend.name != "cpu":
+        return None
+    return CPU_CALL_INT8 if bundle.manifest.precision == "int8" and not overflows() else CPU_CALL
 
 
 def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:

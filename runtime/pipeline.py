@@ -22,8 +22,10 @@ from .windows import join, merge, windows
 #: Most padded subwords of one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
 
-#: Subwords of padding that cost a CPU about as much as another call of the subgraphs.
-CPU_CALL = 24
+#: Subwords of padding that cost a CPU about as much as another call of the subgraphs; and where eight-bit products have
+#: instructions of their own, so that a subword costs little.
+CPU_CALL = 8
+CPU_CALL_INT8 = 24
 
 #: Most ordered pairs of entities that are scored in a sentence, or a window of it, unless the caller says otherwise.
 SENTENCE_PAIRS = 100_000

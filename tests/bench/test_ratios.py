@@ -1,5 +1,6 @@
 """Ratios within rounds, and over them."""
 
+import msgspec
 import pytest
 
 from trimf.bench.ratios import ratios
@@ -92,3 +93,14 @@ def test_memory_of_a_soak():
 
 def test_what_lacks_rounds_is_left_out():
     assert found(case("x"), case("y", one(), model="b"), case("z", one([1]), model="c")) == {}
+
+
+def test_from_text_counts_what_comes_before_the_call():
+    samples = {"whole": [10, 12, 14], "split": [1, 1, 1], "parse": [5, 5, 9], "plain encoder": [10, 10, 10]}
+    with_parser, own = one(sizes=[(1, 5)] * 3), one(sizes=[(1, 5)] * 3)
+    with_parser = msgspec.structs.replace(with_parser, samples=samples)
+    own = msgspec.structs.replace(own, samples={name: values for name, values in samples.items() if name != "parse"})
+    all_ = found(case("a", with_parser), case("b", own, batch_size=2))
+    assert all_["a: from text / plain encoder"].value == 1.8
+    assert all_["b: from text / plain encoder"].value == 1.3
+    assert all_["a: whole / plain encoder"].value == 1.2
