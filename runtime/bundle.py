@@ -15,9 +15,9 @@ from typing import Any
 import msgspec
 
 from .backend import AXES, SUBGRAPHS, Backend, Subgraph
+from .cores import overflows
 from .errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
-from .onnx_backend import overflows
 from .pipeline import CPU_CALL, CPU_CALL_INT8, Pipeline, Settings
 from .subwords import SubwordTokenizer
 

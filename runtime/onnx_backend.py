@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import os
-import platform
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from .backend import EXTRA, Files, thread_count
-from .cores import available_cores
+from .cores import available_cores, overflows
 from .errors import BackendError, line
 
 _PROVIDER = "CPUExecutionProvider"
@@ -27,21 +24,6 @@ ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
     "tensor(float16)": (10, np.float16),
     "tensor(bfloat16)": (16, None),
 }
-
-
-@functools.cache
-def overflows() -> bool:
-    """Whether products of unsigned and signed bytes may overflow here: on x86 processors without VNNI they do.
-
-    ONNX Runtime then has an exact way, which is slow on a processor with VNNI, where nothing overflows. Where the
-    processor cannot be asked (not on Linux), it is taken for one without.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
-        return False
-    try:
-        return "vnni" not in Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return True
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:

@@ -539,6 +539,23 @@ def test_bytes_are_multiplied_exactly_everywhere(
         onnx_backend.overflows.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("precision", "slow", "expected"), [("int8", False, 24), ("int8", True, 8), ("fp32", False, 8), ("fp32", True, 8)]
+)
+def test_padding_is_weighed_against_calls_by_what_the_processor_has(
+    own_bundle: Path,
+    edit_manifest: Callable[[Callable[[Any], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    slow: bool,
+    expected: int,
+) -> None:
+    edit_manifest(lambda content: content.update(precision=precision))
+    monkeypatch.setattr("trimf.runtime.bundle.overflows", lambda: slow)
+    backend = onnx_backend.OnnxRuntimeBackend(1)
+    assert open_pipeline(Bundle(own_bundle), backend).call == expected
+
+
 def test_an_older_schema_is_read(
     own_bundle: Path, edit_manifest: Callable[[Callable[[Any], object]], None], chain_parser: Parser
 ) -> None:
