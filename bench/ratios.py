@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from .schema import Case, Ratio, Round
+from .summary import spread
 
 Value = Callable[[Round], float | None]
 
@@ -28,15 +29,14 @@ def ratio(name: str, of: Case, to: Case, value: Value, other: Value | None = Non
     """
     pairs = [(value(one), (other or value)(two)) for one, two in zip(of.rounds, to.rounds, strict=False)]
     values = [above / below for above, below in pairs if above is not None and below]
-    if not values:
+    found = spread(values)
+    if found is None:
         return None
     return Ratio(
         name=name,
         of=of.name,
         to=f"{to.name}: {stage}" if stage else to.name,
-        value=median(values),
-        low=min(values),
-        high=max(values),
+        **found._asdict(),
         rounds=len(values),
     )
 

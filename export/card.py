@@ -67,4 +67,9 @@ def _scores(manifest: Manifest) -> list[str]:
                 f"| {extractions['data']}, {extractions['sentences']} sentences, {name} "
                 f"| {scores['entities']:.2f} | {scores['relations']:.2f} |"
             )
+    if syntax := (manifest.provenance.get("dev") or {}).get("syntax"):
+        rows += [
+            "",
+            f"Its own arcs on dev, against {manifest.parser.name}: UAS {syntax['uas']:.2f}, LAS {syntax['las']:.2f}.",
+        ]
     return rows

@@ -50,5 +50,7 @@ class Progress:
             scores = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]
             self._dev = " dev entity {:.2f} relation {:.2f}".format(*scores)
             line += " " + self._dev
+            if syntax := dev.get("syntax"):
+                line += " uas {uas:.2f} las {las:.2f}".format(**syntax)
         left = self._bar.tasks[0].time_remaining
         self.say(line + (f"  {left / 60:.0f} min left" if left else ""))

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import math
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
@@ -399,6 +400,28 @@ def test_answers_are_those_of_the_cpu(
     for graph in pipeline.graphs.values():
         graph.close()
     assert setup.device.empty
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_arcs_of_the_encoder_do_not_leave_the_device(
+    builder: str, parsing_bundle: Path, cpu: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the subwords to the logits of entities the host waits for nothing and uploads nothing."""
+    setup = Setup(Path(shutil.copytree(parsing_bundle, tmp_path / "parsing")), builder)
+    pipeline = setup.pipeline()
+    seen: list[str] = []
+    for call in ("synchronize", "upload", "download"):
+        original = getattr(setup.device, call)
+        monkeypatch.setattr(setup.device, call, lambda *given, call=call, do=original: (seen.append(call), do(*given)))
+    sentences = [["met", "zz", "met"], ["in", "met"]]  # nothing to pair
+    given = answers(cpu, sentences, 4)
+    for _ in range(2):  # the first time, buffers are made
+        seen.clear()
+        assert [(one.found.entities, one.found.relations) for one in pipeline.run_words(sentences, None, 4)] == given
+    assert seen.count("synchronize") == seen.count("download") == 1
+    assert seen.index("download") == seen.count("upload")
+    sentences = [["Ann", "met", "Bob", "in", "Rome", "7"], ["zz"] * 20, ["Bob"]]
+    assert answers(pipeline, sentences, 4) == answers(cpu, sentences, 4)
 
 
 def test_threads_give_the_answers_of_one(both: Setup, cpu: Pipeline) -> None:
