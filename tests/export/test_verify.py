@@ -56,7 +56,9 @@ def test_without_data_the_built_in_samples_are_compared(bundles):
 
 
 def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypatch):
-    exact = parity.Limits(error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, f1_loss=0.0)
+    exact = parity.Limits(
+        error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, arcs=100.0, f1_loss=0.0
+    )
     monkeypatch.setitem(parity.LIMITS, "fp32", exact)
     assert "encoder.words" in verify(bundles / "fp32", data=tiny_data)["failure"]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from trimf_train.config import Config, FlowSwitches, ModelConfig
+from trimf_train.config import Config, FlowSwitches, ModelConfig, SyntaxConfig
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.memory import Memory, bilinear, inverse_weights, masked_softmax, normal_read
 from trimf_train.model.trigger import TriggerSensor
@@ -246,7 +246,7 @@ def test_adam_holds_every_parameter_once_in_its_group(build_model: Any) -> None:
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(steps: int, warmup: float) -> None:
     parameter = bilinear(2, 2)
     optimizer = torch.optim.SGD([parameter], lr=2.0)
-    (schedule,) = schedules([optimizer], steps, warmup)
+    (schedule,) = schedules([optimizer], [steps], warmup)
     rates = []
     for _ in range(steps):
         rates.append(schedule.get_last_lr()[0])
@@ -259,6 +259,29 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing(steps: int, warmup: flo
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
     assert min(rates) > 0
     assert warmup == 1 or schedule.get_last_lr()[0] == 0
+
+
+def test_every_part_has_a_rise_and_a_fall_of_its_own() -> None:
+    parameter = bilinear(2, 2)
+    alone, after = (torch.optim.SGD([parameter], lr=2.0) for _ in range(2))
+    rates = []
+    for optimizer, parts in ((alone, [0, 10]), (after, [4, 10])):
+        (schedule,) = schedules([optimizer], parts, 0.2)
+        rates.append([])
+        for _ in range(sum(parts)):
+            rates[-1].append(schedule.get_last_lr()[0])
+            optimizer.step()
+            schedule.step()
+    assert rates[1][4:] == rates[0]
+    assert rates[1][:4] == pytest.approx([2.0, 2.0, 4 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_first_of_three_stages_learns_to_parse_alone(build_model: Any, frozen: bool) -> None:
+    model = build_model(ModelConfig(syntax=SyntaxConfig(source="encoder")))
+    freeze(model, 0, frozen)
+    learning = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning == ({"parser"} if frozen else {"encoder", "parser"})
 
 
 @pytest.mark.parametrize(("stage", "frozen"), [(1, False), (1, True), (2, False), (2, True)])
