@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trimf.bench.plain import cut
 from trimf.export.graphs import build
 from trimf.export.onnx import FORBIDDEN, STATES, convert, example_inputs
 from trimf.runtime.backend import SUBGRAPHS
@@ -27,6 +28,9 @@ from trimf_train.model.trimf import TriMF
 
 SPAN = SpanConfig(max_width=3, width_dim=2)
 WINDOW = EncoderConfig(max_words=40)
+
+#: Sentences, subwords, words, spans and pairs of a batch.
+SIZES = [(1, 3, 1, 1, 1), (1, 40, 30, 5, 20), (4, 17, 9, 6, 2), (7, 12, 33, 3, 3), (2, 40, 40, 9, 72)]
 VARIANTS = {
     "default": {},
     "bases": {"syntax": SyntaxConfig(bases=2)},
@@ -95,16 +99,10 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
             close(got_triggers, triggers)
 
 
-@pytest.fixture(scope="module", params=["spacy", "encoder", "layer"])
-def exported(tiny_checkpoint, request, encoders, names):
+@pytest.fixture(scope="module")
+def exported(tiny_checkpoint):
     """The four subgraphs of a tiny BERT as modules and as ONNX."""
     model = tiny_checkpoint.model.eval()
-    if request.param != "spacy":
-        torch.manual_seed(5)
-        layer = 1 if request.param == "layer" else None
-        syntax = SyntaxConfig(source="encoder", arc_dim=8, label_dim=4, layer=layer)
-        encoder = load_encoder(encoders["bert"])
-        model = TriMF(encoder, 16, names, ModelConfig(syntax=syntax, span=SPAN)).eval()
     model.encoder.set_attn_implementation("eager")
     modules = build(model, 2)
     examples = example_inputs(model.width, torch.Generator().manual_seed(0))
@@ -141,9 +139,7 @@ def sized_inputs(ranges_of, width, size, subwords, words, spans, pairs, seed=0):
 
 
 @pytest.mark.parametrize("name", SUBGRAPHS)
-@pytest.mark.parametrize(
-    "sizes", [(1, 3, 1, 1, 1), (1, 40, 30, 5, 20), (4, 17, 9, 6, 2), (7, 12, 33, 3, 3), (2, 40, 40, 9, 72)]
-)
+@pytest.mark.parametrize("sizes", SIZES)
 def test_onnx_equals_the_module_at_any_size(exported, ranges_of, name, sizes):
     modules, models, model = exported
     inputs = sized_inputs(ranges_of, model.width, *sizes)
@@ -181,3 +177,33 @@ def test_the_transformers_states_have_a_name(exported):
     (states,) = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
     with torch.no_grad():
         close(states, model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
+
+
+@pytest.mark.parametrize("layer", [None, 1])
+def test_an_encoder_that_parses_in_onnx(encoders, names, ranges_of, layer):
+    torch.manual_seed(5)
+    syntax = SyntaxConfig(source="encoder", arc_dim=8, label_dim=4, layer=layer)
+    model = TriMF(load_encoder(encoders["bert"]), 16, names, ModelConfig(syntax=syntax, span=SPAN)).eval()
+    model.encoder.set_attn_implementation("eager")
+    module = build(model, 2)["encoder"]
+    examples = example_inputs(16, torch.Generator().manual_seed(0))
+    examples["input_ids"] %= 30
+    graph = convert(module, examples)
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert any(STATES in node.output for node in graph.graph.node)
+    for sizes in SIZES:
+        inputs = sized_inputs(ranges_of, 16, *sizes)
+        given = {name: inputs[name] for name in module.inputs}
+        with torch.no_grad():
+            expected = module(*given.values())
+            states = model.encoder(given["input_ids"], given["attention_mask"]).last_hidden_state
+        got = session.run(list(module.outputs), {name: value.numpy() for name, value in given.items()})
+        for left, right in zip(got, expected, strict=True):
+            close(left, right)
+        (transformer,) = plain_session(graph).run([STATES], {name: given[name].numpy() for name in module.inputs[:2]})
+        close(transformer, states)
+
+
+def plain_session(graph):
+    """What ``trimf bench`` compares with: the last layer, whatever layer the parser reads."""
+    return onnxruntime.InferenceSession(cut(graph.SerializeToString()), providers=["CPUExecutionProvider"])

@@ -298,4 +298,4 @@ def test_arcs_in_half_precision(parsing: Any, precision: str) -> None:
     assert kinds["heads"] == kinds["labels"] == onnx.TensorProto.INT64
     rounded = to_half(model, precision, rounded=True)
     session = onnxruntime.InferenceSession(rounded.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert {output.name for output in session.get_outputs()} == {"words", "cls", "heads", "labels"}
+    assert {output.name for output in session.get_outputs()} == {"words", "cls", "heads", "labels", "arc_scores"}
