@@ -104,13 +104,17 @@ def _threads(cases: Sequence[Case]) -> Iterator[Ratio | None]:
 
 
 def _batches(cases: Sequence[Case]) -> Iterator[Ratio | None]:
-    """Milliseconds of a sentence in a batch over that of one alone (of the smallest batch)."""
+    """Milliseconds of a word in a batch over those of one in a sentence alone (in the smallest batch).
+
+    Means, for a few long sentences take much of the time; of words, for the batches of a round need not hold the same
+    sentences as the calls with one.
+    """
 
     def one(round_: Round) -> float | None:
-        per = [ms / size for ms, (size, _) in zip(round_.samples.get("whole", ()), round_.sizes, strict=False)]
-        return median(per) if per else None
+        words = sum(words for _, words in round_.sizes)
+        return sum(round_.samples.get("whole", ())) / words if words else None
 
-    name = "a sentence in a batch of {} / of {}"
+    name = "a word in a batch of {} / of {}"
     return _steps(_of(cases, "latency"), "batch_size", lambda of, to: name.format(of.batch_size, to.batch_size), one)
 
 

@@ -48,12 +48,12 @@ def test_backends_threads_and_batches():
         case("one", one([10])),
         case("gpu", one([2]), backend="cuda"),
         case("threads", one([6]), threads=2),
-        case("batch", one([40], sizes=[(8, 60)]), batch_size=8),
+        case("batch", one([40, 80], sizes=[(8, 60), (8, 60)]), batch_size=8),
     ]
     all_ = found(*cases)
     assert all_["a: cuda / cpu (a, threads 1, batch 1)"].value == 0.2
     assert all_["2 threads / 1 (a, cpu, batch 1)"].value == 0.6
-    assert all_["a sentence in a batch of 8 / of 1 (a, cpu, threads 1)"].value == 0.5
+    assert all_["a word in a batch of 8 / of 1 (a, cpu, threads 1)"].value == 0.5  # 1 ms and 2 ms
     assert len(all_) == 3
 
 
