@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from trimf.runtime.errors import BundleError
+from trimf.runtime.errors import BundleError, ConfigError
 from trimf.runtime.files import atomic_folder
 from trimf.runtime.labels import Labels
 from trimf.runtime.manifest import ParserNote
@@ -71,9 +71,12 @@ def create(
     """A fresh TriMF on its pretrained encoder. Limits of one window are lowered to what the encoder can place.
 
     Raises:
-        ConfigError: the encoder cannot be loaded.
+        ConfigError: the encoder cannot be loaded, or has no layer of that number for its parser to read.
     """
     encoder = load_encoder(config.encoder.name, config.encoder.dropout)
+    layer, layers = config.syntax.layer, encoder.config.num_hidden_layers
+    if config.syntax.source == "encoder" and layer is not None and layer > layers:
+        raise ConfigError(f"model.syntax.layer = {layer}, but {config.encoder.name} has {layers} layers")
     tokenizer = load_tokenizer(config.encoder.name)
     limit = min(config.encoder.max_subwords, max_positions(encoder))
     config = msgspec.structs.replace(config, encoder=msgspec.structs.replace(config.encoder, max_subwords=limit))

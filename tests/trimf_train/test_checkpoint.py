@@ -304,3 +304,9 @@ def test_predictions_survive_the_way_to_disk(folder: Path, create: Callable[...,
         ]
         for mine, yours in zip(one.found.relations, other.found.relations, strict=True):
             assert np.array_equal(mine.triggers, yours.triggers)
+
+
+def test_a_layer_that_the_encoder_has_not(create: Callable[..., Checkpoint]) -> None:
+    create(syntax={"source": "encoder", "layer": 2})
+    with pytest.raises(ConfigError, match=r"model\.syntax\.layer = 3, but .*bert has 2 layers"):
+        create(syntax={"source": "encoder", "layer": 3})
