@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -56,11 +56,8 @@ class Settings(NamedTuple):
 Syntax = Literal["arcs", "tree"]
 
 
-@runtime_checkable
 class ScoringSubgraph(Protocol):
     """A subgraph that gives :data:`~.backend.EXTRA` outputs, too."""
-
-    outputs: Mapping[str, tuple[int | None, ...]]
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
         """As a :class:`~.backend.Subgraph`, with ``extra`` those as well."""
@@ -221,11 +218,11 @@ class Pipeline:
         graph = self.graphs["encoder"]
         if not scores:
             return {**arrays, **graph.run(arrays)}
-        if not isinstance(graph, ScoringSubgraph) or "arc_scores" not in graph.outputs:
+        if "arc_scores" not in graph.outputs:
             raise InputError(
                 "trees need the scores of arcs, which the backend cpu alone gives; ask for arcs, or take it"
             )
-        return {**arrays, **graph.run(arrays, extra=True)}
+        return {**arrays, **cast(ScoringSubgraph, graph).run(arrays, extra=True)}
 
     def _decode(
         self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: Syntax | None

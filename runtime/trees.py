@@ -1,8 +1,8 @@
 """Dependency trees with a single root, from scores of arcs (Chu and Liu 1965, Edmonds 1967).
 
 The best head of each word alone is enough for messages to pass, but may close a cycle or name several roots. Of the
-libraries that could be had, networkx takes seconds for a hundred words, and ufal.chu_liu_edmonds has no build for
-current versions of Python; hence this one, whose work on n words is done by numpy n at a time.
+libraries that could be had, networkx visits every arc in Python, and ufal.chu_liu_edmonds has no build for current
+versions of Python; hence this one, which leaves the work on scores to numpy.
 """
 
 from __future__ import annotations

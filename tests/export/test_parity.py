@@ -291,7 +291,7 @@ def test_a_model_that_does_not_parse_has_no_arcs_to_compare(
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_arcs_in_half_precision(parsing: Any, precision: str) -> None:
-    """Products alone round: what they are compared by stays single."""
+    """Numbers of words and labels stay integers, and the rounded graph that parity is measured on has them too."""
     model = trace(parsing, lambda _: None)["encoder"]
     half = to_half(model, precision)
     kinds = {value.name: value.type.tensor_type.elem_type for value in half.graph.output}
