@@ -277,8 +277,8 @@ class RelationsGraph(nn.Module):
     def own_sentence(self, weights: Tensor, contexts: Tensor, sentence: Tensor) -> Tensor:
         """``weights`` ``[P,N]`` times the ``contexts`` ``[B,N,n_r]`` of each pair's ``sentence`` ``[P]``, ``[P,n_r]``.
 
-        One product with the contexts of all sentences, of which all but the own are dropped: to gather ``[P,N,n_r]`` and
-        multiply row by row would take longer, and more memory.
+        One product with the contexts of all sentences, of which all but the own are dropped. To gather ``[P,N,n_r]``
+        and multiply row by row would take longer, and more memory.
         """
         size = contexts.shape[0]
         products = weights @ contexts.transpose(0, 1).flatten(1)
