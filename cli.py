@@ -85,6 +85,46 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
         click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 
 
+@cli.command()
+@click.argument("name", metavar="NAME")
+@click.option("--data", type=_FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
+@click.option("--encoder", help="A Hugging Face name or folder. Default: as configured.")
+@click.option("--seeds", type=int, help="Runs of each row. Default: 5, of cross-validation all folds, of --quick 1.")
+@click.option("--output", type=_FOLDER, default="experiments", show_default=True, help="Folder of runs and reports.")
+@click.option("--config", type=_FILE, help="Recipe (TOML) to vary. Default: that of the data set, if one comes along.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the recipe.")
+@click.option("--jobs", type=int, help="Runs at once. Default: one a GPU, or one a core as memory allows.")
+@click.option("--quick", is_flag=True, help="A small sample and few epochs, to see it work.")
+def experiment(
+    name: str,
+    data: Path,
+    encoder: str | None,
+    seeds: int | None,
+    output: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    quick: bool,
+) -> None:
+    """Rerun a table or figure of the paper: main (Table 1), modules (2), interaction (3), fusion (4), triggers (5),
+    gradients (6), stages (Figure 4), threshold (Figure 5).
+
+    Stopped, it goes on where it was. Writes NAME.json, NAME.md and NAME.svg into --output, and shares runs with other
+    experiments there.
+    """
+    _need("torch", "train")
+    _need("matplotlib", "bench")
+    from trimf_train.experiments.run import Plan, run
+
+    given = [("--data", data), ("--encoder", encoder), ("--seeds", seeds), ("--output", output), ("--config", config)]
+    words = [f"{flag} {value}" for flag, value in given if value is not None]
+    words += [f"--set {override}" for override in overrides] + ["--quick"] * quick
+    command = " ".join(["trimf experiment", name, *words])
+    plan = Plan(name, data, output, seeds, encoder, config, overrides, jobs, quick, command)
+    run(plan, lambda line: click.echo(line, err=True))
+    click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
+
+
 @cli.command("eval")
 @click.argument("model")
 @click.argument("data", type=_FILE)

@@ -225,23 +225,36 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides:
-        _apply(values, override)
+    return _made(values, overrides, str(path))
+
+
+def override(config: Config, overrides: Sequence[str]) -> Config:
+    """The configuration with ``key=value`` overrides, as :func:`load` takes them.
+
+    Raises:
+        ConfigError: a key or value is not accepted.
+    """
+    return _made(msgspec.to_builtins(config), overrides, "--set")
+
+
+def _made(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
+    for one in overrides:
+        _apply(values, one)
     try:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{name}: {error}") from error
     if config.model.syntax.source == "spacy":
-        for name, value in (
+        for key, value in (
             ("syntax_stage.epochs", config.train.syntax_stage.epochs),
             ("extra_syntax", config.train.extra_syntax),
         ):
             if value:
                 raise ConfigError(
-                    f"{path}: train.{name} = {value}, but only model.syntax.source = 'encoder' has a parser to train"
+                    f"{name}: train.{key} = {value}, but only model.syntax.source = 'encoder' has a parser to train"
                 )
     if config.train.stage1.epochs + config.train.stage2.epochs == 0:
-        raise ConfigError(f"{path}: train.stage1.epochs and train.stage2.epochs are both 0; nothing would be trained")
+        raise ConfigError(f"{name}: train.stage1.epochs and train.stage2.epochs are both 0; nothing would be trained")
     return config
 
 

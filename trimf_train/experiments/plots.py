@@ -1,0 +1,89 @@
+"""One SVG an experiment: bars of a table, a line over a setting, or what deletion does."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from trimf.runtime.errors import BackendError
+from trimf_train.experiments.report import Report
+
+_COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
+_SETTINGS: dict[Any, Any] = {
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.alpha": 0.25, "legend.frameon": False, "font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "trimf",
+    "text.parse_math": False, "figure.constrained_layout.use": True,
+}  # fmt: skip
+
+
+def draw(report: Report) -> str | None:
+    """The figure as SVG on white; None where there is only one number to show.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise BackendError('plots need matplotlib, which is not installed; pip install "trimf[bench]"') from None
+    if report.sweep:
+        kind = _sweep
+    elif report.curves:
+        kind = _deletion
+    elif len(report.rows) > 1:
+        kind = _stages if report.experiment == "stages" else _bars
+    else:
+        return None
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
+        canvas = Figure(figsize=(7.0, 3.6 if kind is not _bars else 1.2 + 0.45 * len(report.rows)))
+        kind(report, canvas)
+        stream = io.StringIO()
+        canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
+def _bars(report: Report, canvas: Any) -> None:
+    panels = canvas.subplots(1, 2, sharey=True)
+    names = [one.name for one in report.rows]
+    for axes, kind, colour in zip(panels, ("entity", "relation"), _COLOURS, strict=False):
+        figures = [one.figures[f"{kind} f1"] for one in report.rows]
+        means = [figure.mean for figure in figures]
+        axes.barh(names, means, xerr=[figure.deviation for figure in figures], color=colour, height=0.65)
+        low, high = min(means), max(means)
+        room = max(2.0, 1.5 * (high - low))
+        axes.set(xlabel=f"{kind} F1, %", xlim=(max(0.0, low - room), min(100.0, high + room / 2)))
+    panels[0].invert_yaxis()
+
+
+def _stages(report: Report, canvas: Any) -> None:
+    axes = canvas.subplots()
+    names = [one.name for one in report.rows]
+    for kind, colour in zip(("entity", "relation"), _COLOURS, strict=False):
+        figures = [one.figures[f"{kind} f1"] for one in report.rows]
+        axes.errorbar(
+            names, [one.mean for one in figures], yerr=[one.deviation for one in figures],
+            marker="o", color=colour, capsize=3, label=f"{kind} F1",
+        )  # fmt: skip
+    axes.set(xlabel="epochs of stage 1 + stage 2", ylabel="F1, %")
+    axes.legend()
+
+
+def _sweep(report: Report, canvas: Any) -> None:
+    axes = canvas.subplots()
+    sweep = report.sweep
+    assert sweep is not None
+    axes.errorbar(sweep.threshold, sweep.f1, yerr=sweep.deviation, color=_COLOURS[1], marker="o", label="F1", capsize=3)
+    axes.plot(sweep.threshold, sweep.precision, color=_COLOURS[0], linestyle="--", label="precision")
+    axes.plot(sweep.threshold, sweep.recall, color=_COLOURS[2], linestyle=":", label="recall")
+    axes.set(xlabel="relation filtering threshold", ylabel="relations, %", xlim=(0, 1), ylim=(0, 100))
+    axes.legend()
+
+
+def _deletion(report: Report, canvas: Any) -> None:
+    axes = canvas.subplots()
+    for number, curve in enumerate(report.curves):
+        style = "--" if curve.method.startswith("random") else "-"
+        axes.plot(curve.k, curve.fall, style, marker="o", color=_COLOURS[number % len(_COLOURS)], label=curve.method)
+    axes.set(xlabel="words deleted", ylabel="mean fall of probability", xticks=report.curves[0].k, ylim=(0, None))
+    axes.legend(fontsize=9)

@@ -1,0 +1,56 @@
+"""Relation figures over all thresholds from one pass: the threshold only leaves relations out (Figure 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, stdev
+
+import msgspec
+
+from trimf.runtime.pipeline import ParsedSentence
+from trimf_train import inference, metrics
+from trimf_train.checkpoint import Checkpoint
+from trimf_train.data.sentence import Sentence
+from trimf_train.experiments.protocols import Protocol
+from trimf_train.experiments.report import Sweep
+from trimf_train.metrics import Annotation, Leaf
+
+#: 0 and 1 are as near as a threshold comes.
+THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)
+
+
+def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: Protocol) -> list[Leaf]:
+    """The headline of the relations at each of :data:`THRESHOLDS`."""
+    description = checkpoint.description
+    lowest = msgspec.structs.replace(description.decode, relation_threshold=THRESHOLDS[0])
+    low = Checkpoint(checkpoint.model, msgspec.structs.replace(description, decode=lowest), checkpoint.tokenizer_json)
+    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
+    results = inference.pipeline(low).run(given)
+    gold = [metrics.annotation(one) for one in sentences]
+    labels = description.labels
+    found = []
+    for threshold in THRESHOLDS:
+        predicted = []
+        for result in results:
+            entities = [(one.start, one.end, labels.entities[one.label]) for one in result.found.entities]
+            relations = [
+                (entities[one.head], entities[one.tail], labels.relations[one.label])
+                for one in result.found.relations
+                if one.score > threshold
+            ]
+            predicted.append(Annotation(entities, relations))
+        found.append(protocol.relation(metrics.evaluate(gold, predicted, labels.symmetric)))
+    return found
+
+
+def aggregate(seeds: Sequence[Sequence[Leaf]]) -> Sweep:
+    """Means over the seeds, and the deviation of F1."""
+    columns = list(zip(*seeds, strict=True))
+    f1 = [[leaf["f1"] for leaf in column] for column in columns]
+    return Sweep(
+        threshold=list(THRESHOLDS),
+        precision=[fmean(leaf["precision"] for leaf in column) for column in columns],
+        recall=[fmean(leaf["recall"] for leaf in column) for column in columns],
+        f1=[fmean(values) for values in f1],
+        deviation=[stdev(values) if len(values) > 1 else 0.0 for values in f1],
+    )
