@@ -161,6 +161,7 @@ def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: in
 @click.option("--engine", "targets", multiple=True, metavar="SM", help="Build TensorRT-RTX engines for sm_89, …")
 @_SHAPES
 @_WORKSPACE
+@click.option("--explain", is_flag=True, help="Let `trimf explain` ask the bundle for its weights.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 def export(
@@ -173,6 +174,7 @@ def export(
     shapes: tuple[str, ...],
     workspace: int | None,
     licence: str,
+    explain: bool,
     overwrite: bool,
 ) -> None:
     """Split CHECKPOINT into four ONNX subgraphs and write a bundle (fp32 by default), after comparing it with PyTorch.
@@ -198,6 +200,7 @@ def export(
             shapes=[parse(text) for text in shapes],
             workspace_mb=workspace,
             licence=licence,
+            explain=explain,
             overwrite=overwrite,
             say=_say,
             show=lambda report: _console().print(tables(report)),
@@ -206,6 +209,39 @@ def export(
     size = sum(file.size for file in manifest.files.values())
     engines = f" with {len(manifest.engines)} engines" if manifest.engines else ""
     _say(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("text")
+@click.option("--html", is_flag=True, help="One page to look at instead of JSON.")
+@click.option("--output", type=_FILE, help="Write here instead of to stdout.")
+@click.option("--triggers", default=3, show_default=True, help="Trigger words shown with a relation at most.")
+def explain(model: str, text: str, html: bool, output: Path | None, triggers: int) -> None:
+    """What MODEL's result on TEXT rests on: memory flows, syntax against meaning, arcs, and every trigger's weight.
+
+    MODEL is a checkpoint, or a bundle exported with --explain, which runs on the CPU.
+    """
+    from trimf_train.evaluate import open_model
+
+    from .runtime.explain import explain as run
+    from .runtime.explain_page import to_html
+    from .runtime.parser import load_parser
+    from .runtime.writers import to_stream
+
+    if not text.strip():
+        raise InputError("TEXT is empty; there is nothing to explain")
+    opened = open_model(model, backend="cpu")
+    parse = None if opened.pipeline.parses else load_parser(opened.parser).parse
+    found = run(opened.pipeline, opened.labels, text, parse, triggers)
+    if html:
+        page = "".join(to_html(found))
+    else:
+        import msgspec
+
+        page = msgspec.json.encode(found).decode() + "\n"
+    with to_stream(output) as stream:
+        stream.write(page)
 
 
 @cli.command("compile")

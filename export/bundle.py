@@ -50,6 +50,7 @@ def export(
     shapes: Sequence[Profile] = (),
     workspace_mb: int | None = None,
     licence: str = "not stated",
+    explain: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
     show: Callable[[Mapping[str, Any]], None] = lambda _: None,
@@ -60,7 +61,8 @@ def export(
     ``calibrate`` is a prepared file whose first sentences give the activation ranges of int8. ``data`` is a prepared
     file on which whole extractions are compared with PyTorch (and scored, where it has gold annotation); without it, on
     a few sentences that come with TriMF. For each of ``targets`` (``sm_89``) engines of TensorRT for RTX are built,
-    with the profiles ``shapes``. ``say`` hears of each step, ``progress`` of each engine's; ``show`` gets the parity
+    with the profiles ``shapes``. To ``explain`` what it finds, the bundle's graphs give more on request
+    (``trimf explain``). ``say`` hears of each step, ``progress`` of each engine's; ``show`` gets the parity
     report, before it fails the export if it does.
 
     Raises:
@@ -82,7 +84,7 @@ def export(
     compared = _sentences(data) if data is not None else typical
     calibration = _sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
-        models = _trace(checkpoint, say)
+        models = _trace(checkpoint, say, explain)
         reference = inference.pipeline(checkpoint)
         converted = convert(
             models,
@@ -159,13 +161,15 @@ def _sentences(path: str | Path) -> list[Sentence]:
     return sentences
 
 
-def _trace(checkpoint: checkpoints.Checkpoint, say: Callable[[str], None]) -> dict[str, onnx.ModelProto]:
+def _trace(
+    checkpoint: checkpoints.Checkpoint, say: Callable[[str], None], explain: bool = False
+) -> dict[str, onnx.ModelProto]:
     model = checkpoint.model
     # The plain attention exports to fewer operators than the fused one, which guards against rows without any key.
     model.encoder.set_attn_implementation("eager")
     examples = example_inputs(model.width, torch.Generator().manual_seed(0))
     models = {}
-    for name, module in build(model, checkpoint.description.stage).items():
+    for name, module in build(model, checkpoint.description.stage, explain).items():
         say(f"tracing {name}")
         models[name] = to_onnx(module, examples)
     return models

@@ -16,6 +16,7 @@ from trimf_train.model.graph import TypedLinear, children_mean
 from trimf_train.model.memory import Memory, masked_softmax
 from trimf_train.model.trimf import TriMF
 
+from ..runtime.backend import MEMORIES
 from ..runtime.ranges import BLOCK
 
 
@@ -41,8 +42,21 @@ class FoldedFlow(nn.Module):
         """``states`` ``[B,T,H]``, ``mask`` ``[B,T]`` to ``[B,T,H]``."""
         if self.slots is None:
             return states
-        scores = self.slots @ states.transpose(1, 2)
-        total = masked_softmax(scores, mask.unsqueeze(1)).sum(1).unsqueeze(-1)
+        return self.scale(states, self.attention(states, mask))
+
+    def attention(self, states: Tensor, mask: Tensor) -> Tensor:
+        """The weight that every slot gives to each token, ``[B,slots,T]`` (3)."""
+        return masked_softmax(self.slots @ states.transpose(1, 2), mask.unsqueeze(1))
+
+    def of_memories(self, attention: Tensor) -> Tensor:
+        """The same summed over the slots of each memory, in the order of MEMORIES, zeros for one that does not flow."""
+        parts = dict(zip(self.names, attention.split(self.sizes, 1), strict=True))
+        none = torch.zeros_like(attention[:, 0])
+        return torch.stack([parts[name].sum(1) if name in parts else none for name in MEMORIES], 1)
+
+    def scale(self, states: Tensor, attention: Tensor) -> Tensor:
+        """Every token times what its weights make of it, by ``residual``."""
+        total = attention.sum(1).unsqueeze(-1)
         if self.residual == "none":
             factor = total / len(self.names)
         else:
@@ -83,14 +97,22 @@ class FoldedParser(nn.Module):
 
 class EncoderGraph(nn.Module):
     """input_ids, attention_mask ``[B,T]``, pieces ``[B,N,S]`` to words ``[B,N,H]`` and cls ``[B,H]``; where the model
-    parses by itself, to heads, labels ``[B,N]`` and arc_scores ``[B,N,N]`` too.
+    parses by itself, to heads, labels ``[B,N]`` and arc_scores ``[B,N,N]`` too; and where it is to ``explain``, to the
+    weights of what flows at each level, subword_flow ``[B,2,T]`` and word_flow ``[B,2,N]``.
     """
 
     inputs = ("input_ids", "attention_mask", "pieces")
 
-    def __init__(self, model: TriMF, stage: int) -> None:
+    def __init__(self, model: TriMF, stage: int, explain: bool = False) -> None:
         super().__init__()
-        self.outputs = ("words", "cls", *(("heads", "labels", "arc_scores") if model.parser is not None else ()))
+        arcs = ("heads", "labels", "arc_scores") if model.parser is not None else ()
+        flows = [
+            name
+            for name, flow in (("subword_flow", model.subword_flow), ("word_flow", model.word_flow))
+            if explain and stage == 2 and len(flow.weights)
+        ]
+        self.explained = frozenset(flows)
+        self.outputs = ("words", "cls", *arcs, *flows)
         self.encoder = model.encoder
         self.parser = FoldedParser(model.parser) if model.parser is not None else None
         self.layer = model.config.syntax.layer if model.parser is not None else None
@@ -107,12 +129,19 @@ class EncoderGraph(nn.Module):
         if self.parser is not None:
             of_layer = states if self.layer is None else output.hidden_states[self.layer]
             arcs = self.parser(take(of_layer, pieces).amax(2), word_mask)
-        if self.subword_flow is not None:
-            states = self.subword_flow(states, attention_mask.bool())
-        words = take(states, pieces).amax(2)
-        if self.word_flow is not None:
-            words = self.word_flow(words, word_mask)
-        return words, states[:, 0], *arcs
+        flows: list[Tensor] = []
+        states = self.flowed("subword_flow", states, attention_mask.bool(), flows)
+        words = self.flowed("word_flow", take(states, pieces).amax(2), word_mask, flows)
+        return words, states[:, 0], *arcs, *flows
+
+    def flowed(self, name: str, states: Tensor, mask: Tensor, flows: list[Tensor]) -> Tensor:
+        """The states after the flow of that name, if there is one; its weights go to ``flows`` where they are asked."""
+        flow = getattr(self, name)
+        if flow is None or name not in self.explained:
+            return states if flow is None else flow(states, mask)
+        attention = flow.attention(states, mask)
+        flows.append(flow.of_memories(attention).float())
+        return flow.scale(states, attention)
 
 
 class FoldedTypedLinear(nn.Module):
@@ -141,13 +170,16 @@ class FoldedTypedLinear(nn.Module):
 
 
 class FusionGraph(nn.Module):
-    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``."""
+    """words ``[B,N,H]``, cls ``[B,H]``, word_mask, heads, labels ``[B,N]`` to nodes ``[B,N,H]``; where a weighted
+    fusion is to ``explain``, the weight of the syntactic graph at each word too, syntactic_share ``[B,N]``.
+    """
 
     inputs = ("words", "cls", "word_mask", "heads", "labels")
-    outputs = ("nodes",)
 
-    def __init__(self, model: TriMF, stage: int) -> None:
+    def __init__(self, model: TriMF, stage: int, explain: bool = False) -> None:
         super().__init__()
+        self.explains = explain and model.fusion.weight is not None
+        self.outputs = ("nodes", "syntactic_share") if self.explains else ("nodes",)
         fusion = model.fusion
         syntactic = fusion.syntactic
         self.how = fusion.fusion
@@ -157,7 +189,9 @@ class FusionGraph(nn.Module):
         self.up = FoldedTypedLinear(syntactic.up) if syntactic is not None and syntactic.up is not None else None
         self.register_buffer("query", fusion.weight.detach() if fusion.weight is not None else None)
 
-    def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Both graphs, fused (paper (15)-(21))."""
         graphs = []
         if self.semantic is not None:
@@ -173,17 +207,19 @@ class FusionGraph(nn.Module):
             graphs.append(torch.relu(nodes))
         if not graphs:
             return words.clone()
-        return (self.combine(graphs, cls) + words) / 2
+        if self.query is None:
+            return (self.combine(graphs) + words) / 2
+        semantic, syntactic = graphs
+        difference = semantic - syntactic
+        share = torch.sigmoid((difference @ (cls @ self.query).unsqueeze(-1)).float())
+        nodes = (syntactic + share.to(words.dtype) * difference + words) / 2
+        return (nodes, (1 - share).squeeze(-1)) if self.explains else nodes
 
-    def combine(self, graphs: list[Tensor], cls: Tensor) -> Tensor:
-        """(19)(20): a softmax over two graphs is a sigmoid of the difference of their scores."""
+    def combine(self, graphs: list[Tensor]) -> Tensor:
+        """The unweighted fusions; the weighted one is (19)(20), its softmax over two a sigmoid of their difference."""
         if len(graphs) == 1:
             return graphs[0]
         one, other = graphs
-        if self.query is not None:
-            difference = one - other
-            share = torch.sigmoid((difference @ (cls @ self.query).unsqueeze(-1)).float()).to(one.dtype)
-            return other + share * difference
         if self.how == "max":
             return torch.maximum(one, other)
         return one + other if self.how == "sum" else (one + other) / 2
@@ -294,10 +330,15 @@ class RelationsGraph(nn.Module):
         return functional.embedding(place + ranges[:, :1] * table.shape[1], table.reshape(-1, table.shape[-1])).amax(1)
 
 
-GRAPHS = {"encoder": EncoderGraph, "fusion": FusionGraph, "entities": EntitiesGraph, "relations": RelationsGraph}
+def build(model: TriMF, stage: int, explain: bool = False) -> dict[str, nn.Module]:
+    """The four subgraphs of a trained model, in eval mode; ``stage`` as in the checkpoint.
 
-
-def build(model: TriMF, stage: int) -> dict[str, nn.Module]:
-    """The four subgraphs of a trained model, in eval mode; ``stage`` as in the checkpoint."""
+    To ``explain``, the first two have the outputs of EXPLAINING that the model has.
+    """
     with torch.no_grad():
-        return {name: graph(model, stage).eval() for name, graph in GRAPHS.items()}
+        return {
+            "encoder": EncoderGraph(model, stage, explain).eval(),
+            "fusion": FusionGraph(model, stage, explain).eval(),
+            "entities": EntitiesGraph(model, stage).eval(),
+            "relations": RelationsGraph(model, stage).eval(),
+        }

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from ..runtime.backend import EXTRA
 from ..runtime.errors import BundleError
 from ..runtime.manifest import Products
 from .calibration import PRODUCTS
@@ -49,7 +50,7 @@ HEADROOM = 1 / 8
 _BOUNDED = frozenset({"Softmax", "LayerNormalization"})
 
 #: Outputs that leave for the host.
-SINGLE_OUTPUTS = frozenset({"arc_scores", "entity_logits", "relation_logits", "triggers"})
+SINGLE_OUTPUTS = frozenset({*EXTRA, "entity_logits", "relation_logits", "triggers"})
 
 #: Operators whose second input is a scale.
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})

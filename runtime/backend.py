@@ -34,10 +34,18 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "relation_logits": ("pairs", None),
     "triggers": ("pairs", "words"),
     "arc_scores": ("batch", "words", "words"),
+    "subword_flow": ("batch", None, "subwords"),
+    "word_flow": ("batch", None, "words"),
+    "syntactic_share": ("batch", "words"),
 }
 
-#: Outputs that are large and seldom wanted: of the CPU's ONNX files alone, and only where they are asked for.
-EXTRA = ("arc_scores",)
+#: What explains a result: the weight that each of :data:`MEMORIES` gives to every subword and word (paper (10)), and
+#: the weight of the syntactic graph at every word (paper (19)).
+EXPLAINING = ("subword_flow", "word_flow", "syntactic_share")
+MEMORIES = ("entity", "relation")
+
+#: Outputs that are large or seldom wanted: of the CPU's ONNX files alone, and only where they are asked for.
+EXTRA = ("arc_scores", *EXPLAINING)
 
 #: What ``trimf.load(backend=...)`` accepts. ``tensorrt`` runs a bundle's own engines; the two ``-ep`` are execution
 #: providers of ONNX Runtime that compile its ONNX files when they load them.

@@ -79,23 +79,32 @@ def to_html(extractions: Iterable[Extraction], title: str = "Entities and relati
 
     The page needs no network and no script and follows the reader's light or dark setting. Write it as UTF-8.
     """
-    yield HEAD.format(title=escape(_visible(title)), style=_STYLE)
+    yield head(title)
     names = count()
     for extraction in extractions:
-        body = "".join(_html_sentence(sentence, f"arcs-{next(names)}") for sentence in _sentences(extraction))
-        notes = "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
-        yield f"<article>\n{body}{notes}</article>\n"
+        yield f"<article>\n{sections(extraction, names)}</article>\n"
     yield TAIL
 
 
-def _visible(text: str) -> str:
+def head(title: str, style: str = "") -> str:
+    """The beginning of a page, with more style after that of all pages."""
+    return HEAD.format(title=escape(visible(title)), style=_STYLE + style)
+
+
+def sections(extraction: Extraction, names: Iterator[int]) -> str:
+    """An extraction's sentences and notes; ``names`` number the pictures of the page."""
+    body = "".join(_html_sentence(sentence, f"arcs-{next(names)}") for sentence in _sentences(extraction))
+    return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
+
+
+def visible(text: str) -> str:
     """``text`` with one visible or blank character for each control character."""
     return text.translate(_VISIBLE)
 
 
 def _notes(extraction: Extraction) -> list[str]:
     nothing = [] if extraction.entities else [_NOTHING]
-    return nothing + [f"Note: {_visible(notice)}" for notice in extraction.notices]
+    return nothing + [f"Note: {visible(notice)}" for notice in extraction.notices]
 
 
 def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
@@ -110,7 +119,7 @@ def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
         row = _index(starts, arc.start)
         if not arcs[row]:
             first[row] = place
-        arcs[row].append(_Arc(_visible(arc.text), arc.head - first[row], _visible(arc.label)))
+        arcs[row].append(_Arc(visible(arc.text), arc.head - first[row], visible(arc.label)))
     for entity in extraction.entities:
         entities[_index(starts, entity.start)].append(entity)
     for relation in extraction.relations:
@@ -118,7 +127,7 @@ def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
     for (start, end), found, related, words in zip(ranges, entities, relations, arcs, strict=True):
         triggers = {(trigger.start, trigger.end) for relation in related for trigger in relation.triggers}
         yield _Sentence(
-            _visible(extraction.text[start:end]),
+            visible(extraction.text[start:end]),
             [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in found],
             [
                 _Mark(first - start, last - start, "")
@@ -161,7 +170,7 @@ def _marked(sentence: _Sentence) -> Text:
     opened: dict[_Mark, int] = {}
     for cut, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
         for mark in closing.get(cut, ()):
-            result.append(f"]{_visible(mark.label)}" if mark.label else "*")
+            result.append(f"]{visible(mark.label)}" if mark.label else "*")
             result.stylize(f"bold {_COLOURS[_colour(mark.label)]}" if mark.label else "bold underline", opened[mark])
         for mark in opening.get(cut, ()):
             opened[mark] = len(result)
@@ -181,10 +190,10 @@ def _table(relations: list[Relation]) -> Table:
     for relation in relations:
         table.add_row(
             _named(relation.head),
-            Text(_visible(relation.label)),
+            Text(visible(relation.label)),
             _named(relation.tail),
             _score(relation.score),
-            Text(", ".join(_visible(trigger.text) for trigger in relation.triggers)),
+            Text(", ".join(visible(trigger.text) for trigger in relation.triggers)),
         )
     return table
 
@@ -192,7 +201,7 @@ def _table(relations: list[Relation]) -> Table:
 def _named(entity: Entity) -> Text:
     from rich.text import Text
 
-    return Text.assemble(_visible(entity.text), " ", (f"({_visible(entity.label)})", _COLOURS[_colour(entity.label)]))
+    return Text.assemble(visible(entity.text), " ", (f"({visible(entity.label)})", _COLOURS[_colour(entity.label)]))
 
 
 # --- HTML ---
@@ -222,7 +231,7 @@ def _inline(sentence: _Sentence) -> str:
 
 def _box(label: str) -> dict[str, str]:
     """How an entity of this type fills ``_ENT``."""
-    return {"kind": "entity", "bg": _tint(label), "tag": f" <small>{escape(_visible(label))}</small>"}
+    return {"kind": "entity", "bg": _tint(label), "tag": f" <small>{escape(visible(label))}</small>"}
 
 
 def _stacked(sentence: _Sentence) -> str:
@@ -237,10 +246,10 @@ def _stacked(sentence: _Sentence) -> str:
     cuts = sorted({0, len(text), *words, *ends, *(mark.start for mark in marks)})
     number = {cut: i for i, cut in enumerate(cuts)}
     spans = [
-        {"start_token": number[mark.start], "end_token": number[end], "label": escape(_visible(mark.label))}
+        {"start_token": number[mark.start], "end_token": number[end], "label": escape(visible(mark.label))}
         for mark, end in zip(marks, ends, strict=True)
     ]
-    colours = {escape(_visible(mark.label)): _tint(mark.label) for mark in sentence.entities}
+    colours = {escape(visible(mark.label)): _tint(mark.label) for mark in sentence.entities}
     options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
     tokens = [text[start:end] for start, end in pairwise(cuts)]
     return _drawn(SpanRenderer(options), text, tokens=tokens, spans=spans)
@@ -286,12 +295,12 @@ def _tint(label: str) -> str:
 
 def _row(relation: Relation) -> str:
     triggers = ", ".join(
-        f'<span class="{_TRIGGER}">{escape(_visible(trigger.text))}</span> <small>{_score(trigger.score)}</small>'
+        f'<span class="{_TRIGGER}">{escape(visible(trigger.text))}</span> <small>{_score(trigger.score)}</small>'
         for trigger in relation.triggers
     )
     cells = (
         _chip(relation.head),
-        escape(_visible(relation.label)),
+        escape(visible(relation.label)),
         _chip(relation.tail),
         f'<span class="score">{_score(relation.score)}</span>',
         triggers,
@@ -300,7 +309,7 @@ def _row(relation: Relation) -> str:
 
 
 def _chip(entity: Entity) -> str:
-    return _ENT.format(text=escape(_visible(entity.text)), **_box(entity.label))
+    return _ENT.format(text=escape(visible(entity.text)), **_box(entity.label))
 
 
 # Templates in displaCy's terms.

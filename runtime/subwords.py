@@ -115,6 +115,10 @@ class SubwordTokenizer:
             encoded.append(Subwords(ids, last - count + 1, last, unknown))
         return encoded
 
+    def texts(self, subwords: Subwords) -> list[str]:
+        """The subwords ``[T]`` as the vocabulary writes them, special tokens included."""
+        return [self._tokenizer.id_to_token(int(number)) or "" for number in subwords.ids]
+
     def _pieces(self, sentences: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
         """The subwords of each word. Text repeats its words: those seen before are looked up."""
         try:

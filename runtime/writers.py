@@ -19,13 +19,14 @@ def write(extractions: Iterable[Extraction], format_: str, output: Path | None) 
     Raises:
         InputError: the file cannot be written.
     """
-    with _stream(output) as stream:
+    with to_stream(output) as stream:
         _FORMATS[format_](extractions, stream)
         stream.flush()
 
 
 @contextmanager
-def _stream(output: Path | None) -> Iterator[TextIO]:
+def to_stream(output: Path | None) -> Iterator[TextIO]:
+    """``output``, written all or nothing, or stdout; raises :class:`InputError` where it cannot be written."""
     if output is None:
         yield sys.stdout
         return

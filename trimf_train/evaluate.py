@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from trimf.runtime.backend import open_backend
 from trimf.runtime.bundle import Bundle, open_pipeline
@@ -63,8 +64,7 @@ def evaluate_file(
     """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
 
     Sentences without a dependency parse are parsed first, by the parser the model was trained on, unless it parses by
-    itself. ``backend`` runs a
-    bundle; a checkpoint runs in PyTorch.
+    itself. ``backend`` runs a bundle; a checkpoint runs in PyTorch.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
@@ -72,6 +72,26 @@ def evaluate_file(
         BackendError: the parser is needed and not installed.
     """
     sentences = list(read_sentences(data))
+    found = open_model(model, threads, backend)
+    given = sentences if found.pipeline.parses else parsed(sentences, found.parser)
+    return evaluate(found.pipeline, found.labels, given, batch_size)
+
+
+class Opened(NamedTuple):
+    """A model ready to run, its labels, and the parser it learnt from."""
+
+    pipeline: Pipeline
+    labels: Labels
+    parser: str
+
+
+def open_model(model: str | Path, threads: int | None = None, backend: str = "auto") -> Opened:
+    """A checkpoint in PyTorch, or a bundle (``default`` is the one inside the package) on a backend.
+
+    Raises:
+        BundleError: ``model`` is neither, or is damaged.
+        BackendError: PyTorch, or the backend, cannot run it.
+    """
     folder = Path(model)
     if str(model) != "default" and (folder / "trimf.json").is_file():
         try:
@@ -84,15 +104,12 @@ def evaluate_file(
         if threads:
             torch.set_num_threads(threads)
         checkpoint = checkpoints.load(folder)
-        pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels
-        parser = checkpoint.description.parser.name
-    elif str(model) == "default" or (folder / "manifest.json").is_file():
+        return Opened(inference.pipeline(checkpoint), checkpoint.description.labels, checkpoint.description.parser.name)
+    if str(model) == "default" or (folder / "manifest.json").is_file():
         bundle = Bundle(model)
-        pipeline, labels = open_pipeline(bundle, open_backend(backend, threads, bundle)), bundle.manifest.labels
-        parser = bundle.manifest.parser.name
-    else:
-        raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")
-    return evaluate(pipeline, labels, sentences if pipeline.parses else parsed(sentences, parser), batch_size)
+        pipeline = open_pipeline(bundle, open_backend(backend, threads, bundle))
+        return Opened(pipeline, bundle.manifest.labels, bundle.manifest.parser.name)
+    raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")
 
 
 def parsed(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:

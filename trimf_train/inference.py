@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from trimf.runtime.backend import SUBGRAPHS
+from trimf.runtime.backend import MEMORIES, SUBGRAPHS
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.subwords import SubwordTokenizer
 from trimf_train.checkpoint import Checkpoint
+from trimf_train.model.pooling import pool_words
 from trimf_train.model.trimf import TriMF
 
 _INPUTS = {
@@ -32,11 +34,16 @@ class TorchSubgraph:
         self.inputs = _INPUTS[name]
         arcs = ("heads", "labels") if name == "encoder" and model.parser is not None else ()
         self.outputs: dict[str, tuple[int | None, ...]] = dict.fromkeys(arcs, (None, None))
+        if name == "encoder" and stage == 2:
+            flows = {"subword_flow": model.subword_flow, "word_flow": model.word_flow}
+            self.outputs |= {key: (None, len(MEMORIES), None) for key, flow in flows.items() if len(flow.weights)}
+        if name == "fusion" and model.fusion.weight is not None:
+            self.outputs["syntactic_share"] = (None, None)
         self.types: dict[str, type[np.generic] | None] = {}
         self._model, self._name, self._stage = model, name, stage
 
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute the step's outputs."""
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
+        """Compute the step's outputs, with ``extra`` those of EXPLAINING too."""
         device = next(self._model.parameters()).device
         values = [torch.as_tensor(arrays[name]).to(device) for name in self.inputs]
         model = self._model
@@ -46,15 +53,39 @@ class TorchSubgraph:
                 states, of_layer = model.states(input_ids, mask)
                 words, cls = model.flow(states, mask, pieces, self._stage)
                 found = {"words": words.float(), "cls": cls.float()}
+                if extra:
+                    found |= self._flows(states, mask.bool(), pieces)
                 if model.parser is not None:
                     found["heads"], found["labels"] = model.parse(of_layer, pieces)
                 return found
             if self._name == "fusion":
-                return {"nodes": model.fuse(*values)}
+                found = {"nodes": model.fuse(*values)}
+                if extra and "syntactic_share" in self.outputs:
+                    found["syntactic_share"] = model.fusion.syntactic_share(*values).cpu().numpy()
+                return found
             if self._name == "entities":
                 return {"entity_logits": model.entity_logits(values[0], values[1]).float().cpu().numpy()}
             logits, triggers = model.relation_logits(*values, stage=self._stage)
             return {"relation_logits": logits.float().cpu().numpy(), "triggers": triggers.float().cpu().numpy()}
+
+    def _flows(self, states: Tensor, mask: Tensor, pieces: Tensor) -> dict[str, Any]:
+        """The weights of what flows at each level; those of the words come after the flow of the subwords."""
+        model = self._model
+        levels = {
+            "subword_flow": (model.subword_flow, states, mask),
+            "word_flow": (
+                model.word_flow,
+                pool_words(model.subword_flow(states, mask, model.memory), pieces),
+                pieces[:, :, 0] > 0,
+            ),
+        }
+        found = {}
+        for name, (flow, of_level, of_tokens) in levels.items():
+            if name in self.outputs:
+                weights = flow.attention(of_level, of_tokens, model.memory)
+                none = torch.zeros(of_tokens.shape, device=states.device)
+                found[name] = torch.stack([weights.get(memory, none) for memory in MEMORIES], 1).cpu().numpy()
+        return found
 
     def close(self) -> None:
         """Nothing to free: the model belongs to the caller."""

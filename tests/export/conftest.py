@@ -77,7 +77,9 @@ def find_traced(family_checkpoints: dict[str, Any], traced: Any) -> Callable[...
     """What stands in for tracing: the graphs of ``traced`` for a checkpoint of these."""
     families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
 
-    def find(checkpoint: Any, say: Any) -> dict[str, onnx.ModelProto]:
+    def find(checkpoint: Any, say: Any, explain: bool = False) -> dict[str, onnx.ModelProto]:
+        if explain:
+            return trace(checkpoint, say, explain)
         name = checkpoint.description.model.encoder.name
         checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
         return traced(families[name])

@@ -109,9 +109,16 @@ class GraphFusion(nn.Module):
     def combine(self, graphs: Tensor, cls: Tensor) -> Tensor:
         """(19)(20): ``graphs`` ``[1 or 2,B,N,H]`` to ``[B,N,H]``."""
         if self.weight is not None:
-            query = (cls @ self.weight).unsqueeze(-1)
-            share = torch.softmax((graphs @ query).float(), 0).to(graphs.dtype)
-            return (share * graphs).sum(0)
+            return (self.shares(graphs, cls).to(graphs.dtype) * graphs).sum(0)
         if self.fusion == "max":
             return graphs.amax(0)
         return graphs.sum(0) if self.fusion == "sum" else graphs.mean(0)
+
+    def syntactic_share(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
+        """The weight of the syntactic graph at every word ``[B,N]``, from what :meth:`forward` takes."""
+        graphs = [self.semantic(words, word_mask), self.syntactic(words, heads, labels)]
+        return self.shares(torch.stack(graphs), cls)[1].squeeze(-1)
+
+    def shares(self, graphs: Tensor, cls: Tensor) -> Tensor:
+        """(19): the weights of the semantic and the syntactic graph ``[2,B,N,H]`` at every word, ``[2,B,N,1]``."""
+        return torch.softmax((graphs @ (cls @ self.weight).unsqueeze(-1)).float(), 0)

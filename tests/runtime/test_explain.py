@@ -1,0 +1,25 @@
+"""Explaining with bundles that were not exported to explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trimf.cli import main
+from trimf.runtime.backend import open_backend
+from trimf.runtime.bundle import Bundle, open_pipeline
+from trimf.runtime.errors import InputError
+from trimf.runtime.explain import explain
+
+
+def test_a_plain_bundle_says_how_it_could_explain(tiny_bundle: Path) -> None:
+    bundle = Bundle(tiny_bundle)
+    pipeline = open_pipeline(bundle, open_backend("cpu", 1, bundle))
+    with pytest.raises(InputError, match="export it with --explain"):
+        explain(pipeline, bundle.manifest.labels, "Abc knows Def.")
+
+
+def test_nothing_to_explain_is_said(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(tiny_bundle), " "]) == 2
+    assert "TEXT is empty" in capsys.readouterr().err
