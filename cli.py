@@ -107,10 +107,10 @@ def experiment(
     quick: bool,
 ) -> None:
     """Rerun a table or figure of the paper: main (Table 1), modules (2), interaction (3), fusion (4), triggers (5),
-    gradients (6), stages (Figure 4), threshold (Figure 5).
+    gradients (6), stages (Figure 4), threshold (5), attention (6).
 
-    Stopped, it goes on where it was. Writes NAME.json, NAME.md and NAME.svg into --output, and shares runs with other
-    experiments there.
+    Stopped, it goes on where it was. Writes NAME.json, NAME.md and NAME.svg (of attention, NAME.html) into --output,
+    and shares runs with other experiments there.
     """
     _need("torch", "train")
     _need("matplotlib", "bench")

@@ -13,7 +13,7 @@ from .backend import EXPLAINING, MEMORIES
 from .errors import InputError
 from .labels import Labels
 from .parser import Parse
-from .pipeline import Pipeline, ScoringSubgraph
+from .pipeline import Pipeline, ScoringSubgraph, Tree
 from .text import split
 from .triggers import best_words, may_trigger
 
@@ -82,23 +82,24 @@ def explain(
             ``--explain``), or a sentence is longer than one window.
         BackendError: the engine fails.
     """
+    found = []
+    for sentence in split(text):
+        arcs = parse([sentence.words])[0] if parse is not None and not pipeline.parses else None
+        found.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
+    return found
+
+
+def explain_words(
+    pipeline: Pipeline, labels: Labels, words: Sequence[str], arcs: Tree | None, triggers: int = 3
+) -> Sentence:
+    """The same of a sentence of words; ``arcs`` are not used where the model parses by itself. Raises the same."""
     encoder, fusion = pipeline.graphs["encoder"], pipeline.graphs["fusion"]
     if not set(EXPLAINING) & {*encoder.outputs, *fusion.outputs}:
         raise InputError(
             "this model gives no weights to explain with; export it with --explain, and run it on the backend cpu"
         )
-    return [_explain(pipeline, labels, one.words, parse, triggers) for one in split(text)]
-
-
-def _explain(
-    pipeline: Pipeline,
-    labels: Labels,
-    words: Sequence[str],
-    parse: Callable[[Sequence[Sequence[str]]], Sequence[Parse]] | None,
-    triggers: int,
-) -> Sentence:
-    parses = parse([words]) if parse is not None and not pipeline.parses else None
-    (result,) = pipeline.run_words([words], None if parses is None else lambda: parses, trees="arcs")
+    given = None if arcs is None or pipeline.parses else arcs
+    (result,) = pipeline.run_words([words], None if given is None else lambda: [given], trees="arcs")
     if result.windows > 1:
         raise InputError(
             f"the sentence that begins {' '.join(words)[:40]!r} takes {result.windows} windows of the encoder, "
@@ -109,9 +110,9 @@ def _explain(
     (subwords,) = pipeline.tokenizer.encode([words])
     arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords([subwords]), strict=False))
     arrays |= _run(pipeline, "encoder", arrays)
-    if parses is not None:
-        arcs = features.arcs(parses[0].heads, parses[0].labels, pipeline.settings.dependencies)
-        arrays["heads"], arrays["labels"] = features.pad_arcs([arcs])
+    if given is not None:
+        numbers = features.arcs(given.heads, given.labels, pipeline.settings.dependencies)
+        arrays["heads"], arrays["labels"] = features.pad_arcs([numbers])
     arrays |= _run(pipeline, "fusion", arrays)
     shown = may_trigger(words, result.found.entities)
     return Sentence(

@@ -205,6 +205,10 @@ def test_experiments_share_runs_and_do_none_twice(
     swept = json.loads((tmp_path / "out" / "threshold.json").read_text())["sweep"]
     assert swept["recall"] == sorted(swept["recall"], reverse=True)
 
+    assert main(["experiment", "attention", *options]) == 0
+    assert not here
+    assert "relation memory" in (tmp_path / "out" / "attention.html").read_text()
+
     assert main(["experiment", "main", *options]) == 0
     assert len(here) == 2  # train + dev
     printed = capsys.readouterr().out

@@ -159,7 +159,8 @@ _GRIDS: Mapping[str, Grid] = {
     ),
     "threshold": Grid("Effect of relation filtering threshold", "Figure 5", _ALONE),
     "triggers": Grid("Trigger words, and what deleting them does", "Table 5", _ALONE),
+    "attention": Grid("Memory flow attention", "Figure 6", _ALONE),
 }
 
-NAMES = ("main", "modules", "interaction", "fusion", "triggers", "gradients", "stages", "threshold")
+NAMES = ("main", "modules", "interaction", "fusion", "triggers", "gradients", "stages", "threshold", "attention")
 """Every experiment, in the paper's order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -14,13 +14,17 @@ import torch
 
 import trimf
 from trimf.runtime.errors import ConfigError
+from trimf.runtime.explain import explain_words
+from trimf.runtime.explain_page import to_html
 from trimf.runtime.files import atomic_path
+from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import config as configs
 from trimf_train import configs as packaged
-from trimf_train import inference
+from trimf_train import inference, metrics
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
+from trimf_train.evaluate import predict
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import Cell, cell
 from trimf_train.experiments.grids import FULL, NAMES, Grid, grid
@@ -39,8 +43,8 @@ SEEDS = 5
 #: Relations whose words are deleted, of all that were found: in full, and in a quick run.
 RELATIONS, QUICK_RELATIONS = 200, 40
 
-#: Relations shown with their triggers.
-EXAMPLES = 12
+#: Relations shown with their triggers, and sentences shown with their heat maps.
+EXAMPLES, PICTURES = 12, 6
 
 
 class Plan(NamedTuple):
@@ -71,7 +75,8 @@ class _Row(NamedTuple):
 
 
 def run(plan: Plan, say: Callable[[str], None]) -> Report:
-    """Do the runs that are not done yet, and write ``NAME.json``, ``NAME.md`` and ``NAME.svg`` into ``plan.output``.
+    """Do the runs that are not done yet, and write ``NAME.json``, ``NAME.md`` and ``NAME.svg`` into ``plan.output``,
+    of attention also ``NAME.html``.
 
     The runs lie in ``output/runs``, each in a folder named by what it depends on, so that experiments share them and a
     killed one goes on where it was.
@@ -106,7 +111,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
 
     pool.run(every, count, plan.command, done)
     found = _report(plan, config, chosen, data, rows, cells)
-    _write(found, plan.output)
+    pages = {"html": _attention(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
+    _write(found, plan.output, pages)
     return found
 
 
@@ -219,6 +225,23 @@ def _triggers(found: Report, checkpoint: checkpoints.Checkpoint, held: Sequence,
     return msgspec.structs.replace(found, curves=curves, relations=len(some), examples=examples)
 
 
+def _attention(one: Cell, plan: Plan) -> bytes:
+    """Heat maps of held-out sentences with relations, first those in which seed 0's model finds just these."""
+    checkpoint = checkpoints.load(one.folder / "best")
+    pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels
+    held = list(read_sentences(one.test))
+    related = [
+        (set(found.relations) != set(metrics.annotation(sentence).relations), place)
+        for place, (sentence, found) in enumerate(zip(held, predict(pipeline, labels, held), strict=True))
+        if sentence.relations
+    ]
+    shown = [
+        explain_words(pipeline, labels, each.tokens, ParsedSentence(each.tokens, each.heads or [], each.labels or []))
+        for each in (held[place] for _, place in sorted(related)[:PICTURES])
+    ]
+    return "".join(to_html(shown, f"Memory flow attention: {plan.data}")).encode()
+
+
 def _run(one: Cell, data: DataSet) -> Run:
     measured = one.result
     assert measured is not None
@@ -254,7 +277,7 @@ def _environment() -> dict[str, str]:
     return {"TriMF": trimf.__version__, "PyTorch": torch.__version__.split("+")[0], "device": device}
 
 
-def _write(found: Report, output: Path) -> None:
+def _write(found: Report, output: Path, pages: Mapping[str, bytes]) -> None:
     output.mkdir(parents=True, exist_ok=True)
     plot = plots.draw(found)
     name = f"{found.experiment}.svg" if plot else None
@@ -262,6 +285,7 @@ def _write(found: Report, output: Path) -> None:
         "json": msgspec.json.format(msgspec.json.encode(found), indent=2),
         "md": report.markdown(found, name).encode(),
     }
+    files |= pages
     if plot:
         files["svg"] = plot.encode()
     for kind, content in files.items():
