@@ -137,16 +137,18 @@ def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: in
 
     DATA is a prepared file or any format `trimf prepare` reads; sentences without a parse are parsed.
     """
-    from trimf_train import metrics
+    from trimf_train import metrics, protocols
     from trimf_train.evaluate import evaluate_file
 
     result = evaluate_file(model, data, batch_size, threads, backend)
+    protocol = protocols.of(result["entities"]["per_type"])
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode(result))
+        click.echo(msgspec.json.encode({**result, "protocol": str(protocol)}))
     else:
         _console().print(metrics.table(result))
+        click.echo(protocol.headline(result))
 
 
 @cli.command()

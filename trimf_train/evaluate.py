@@ -72,9 +72,9 @@ def evaluate_file(
         BackendError: the parser is needed and not installed.
     """
     sentences = list(read_sentences(data))
-    found = open_model(model, threads, backend)
-    given = sentences if found.pipeline.parses else parsed(sentences, found.parser)
-    return evaluate(found.pipeline, found.labels, given, batch_size)
+    opened = open_model(model, threads, backend)
+    given = sentences if opened.pipeline.parses else parsed(sentences, opened.parser)
+    return evaluate(opened.pipeline, opened.labels, given, batch_size)
 
 
 class Opened(NamedTuple):

@@ -20,12 +20,12 @@ from trimf.runtime.errors import BackendError, ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import config as configs
-from trimf_train import inference
+from trimf_train import inference, protocols
 from trimf_train.config import Config, DataConfig, DecodeConfig
 from trimf_train.data.prepared import encode, read
 from trimf_train.data.sentence import EntityMention, Sentence
 from trimf_train.evaluate import evaluate
-from trimf_train.experiments import deletion, evidence, parts, pool, protocols, report, run, sweep, worker
+from trimf_train.experiments import deletion, evidence, parts, pool, report, run, sweep, worker
 from trimf_train.experiments.cells import cell
 from trimf_train.experiments.grids import FULL, NAMES, grid
 from trimf_train.experiments.run import Plan

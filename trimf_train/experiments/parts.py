@@ -12,11 +12,11 @@ import numpy as np
 
 from trimf.runtime.errors import DataError
 from trimf.runtime.files import atomic_path
+from trimf_train import protocols
 from trimf_train.data import prepared
 from trimf_train.data.sentence import Sentence
-from trimf_train.experiments import protocols
-from trimf_train.experiments.protocols import Protocol
 from trimf_train.loading import read_prepared
+from trimf_train.protocols import Protocol
 
 #: Sentences of the training and the dev part of a sample.
 SAMPLE = {"train": 240, "dev": 80}

@@ -29,8 +29,8 @@ from trimf_train.experiments import deletion, evidence, parts, plots, pool, repo
 from trimf_train.experiments.cells import Cell, cell
 from trimf_train.experiments.grids import FULL, NAMES, Grid, grid
 from trimf_train.experiments.parts import DataSet
-from trimf_train.experiments.protocols import Protocol
 from trimf_train.experiments.report import Report, Run
+from trimf_train.protocols import Protocol
 
 #: What ``--quick`` changes: epochs few enough for ten minutes on two cores, learnt faster.
 QUICK = (

@@ -11,9 +11,9 @@ from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import inference, metrics
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
-from trimf_train.experiments.protocols import Protocol
 from trimf_train.experiments.report import Sweep
 from trimf_train.metrics import Annotation, Leaf
+from trimf_train.protocols import Protocol
 
 #: 0 and 1 are as near as a threshold comes.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)

@@ -35,6 +35,11 @@ class Protocol(NamedTuple):
         """The headline of the relations."""
         return scores["relations"][self.relations][self.average]
 
+    def headline(self, scores: Evaluation) -> str:
+        """The protocol and its figures, a line."""
+        entity, relation = self.entity(scores)["f1"], self.relation(scores)["f1"]
+        return f"{self}: entity F1 {entity:.2f}, relation F1 {relation:.2f}"
+
     def __str__(self) -> str:
         folds = f", {self.folds} folds" if self.folds > 1 else ""
         return f"{self.name}: entities exact, relations {self.relations}, {self.average} average{folds}"
