@@ -28,6 +28,7 @@ MAX_DEPTH = 64
 #: What a model may declare, far above any real one: arrays are allocated by these numbers.
 MAX_SIZES = {"hidden": 65_536, "max_span": 512, "max_subwords": 65_536, "max_words": 65_536}
 MAX_LABELS = 10_000
+MAX_TRIPLES = 10_000_000
 
 #: The bundle that comes with the package.
 DEFAULT = Path(__file__).resolve().parent.parent / "models" / "default"
@@ -210,6 +211,12 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             yield f"labels.{kind} names a label twice"
     if stray := sorted(set(labels.symmetric) - set(labels.relations)):
         yield f"labels.symmetric names {stray[0]!a:.80}, which is no relation type of the model"
+    for place, signature in enumerate(labels.signatures):
+        for name, names in zip(signature, (labels.entities, labels.relations, labels.entities), strict=True):
+            if name not in names:
+                yield f"labels.signatures[{place}] names {name!a:.80}, which is no such type of the model"
+    if labels.signatures and len(labels.entities) ** 2 * len(labels.relations) > MAX_TRIPLES:
+        yield f"labels.signatures: more than {MAX_TRIPLES} combinations of types, the most there may be"
     if missing := sorted(set(_REQUIRED) - manifest.files.keys()):
         yield f"lists no {missing[0]}, which every bundle has"
     for name, file in manifest.files.items():

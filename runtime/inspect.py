@@ -106,7 +106,8 @@ def _about(bundle: Bundle) -> Table:
         "limits": f"spans of {manifest.sizes.max_span} words; windows of {manifest.sizes.max_subwords} subwords "
         f"and {manifest.sizes.max_words} words",
         "decoding": f"relations above {manifest.decoding.relation_threshold}, entities may "
-        f"{'' if manifest.decoding.overlap else 'not '}overlap",
+        f"{'' if manifest.decoding.overlap else 'not '}overlap"
+        + (", relations only between types seen in training" if manifest.labels.signatures else ""),
         "licence": manifest.licence,
     }
     return _table("bundle", "", str(bundle.path), rows=rows.items())

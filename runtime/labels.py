@@ -8,13 +8,15 @@ import msgspec
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entity types (number 0 is None, so they count from 1), relation types, and dependency labels (from 1).
 
-    ``symmetric`` is the set of relation types without direction.
+    ``symmetric`` is the set of relation types without direction. ``signatures`` are the only (head type, relation type,
+    tail type) that are found, where there are some; a symmetric type's hold in both directions.
     """
 
     entities: tuple[str, ...]
     relations: tuple[str, ...]
     dependencies: tuple[str, ...]
     symmetric: tuple[str, ...] = ()
+    signatures: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def entity_numbers(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ from .labels import Labels
 #: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to
 #: its own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything
 #: else.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
@@ -155,7 +155,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     - ``verified``: by backend, what `trimf verify --save` found: the same report, with ``backend``, ``reason`` and
       ``failure`` (None, or what exceeds the limits).
 
-    Since schema 2: ``products``, ``quantization``, ``engines``. Since schema 3: ``parser.source``.
+    Since schema 2: ``products``, ``quantization``, ``engines``. Since schema 3: ``parser.source``. Since schema 4:
+    ``labels.signatures``.
     """
 
     schema_version: int

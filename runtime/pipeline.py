@@ -13,6 +13,7 @@ import numpy.typing as npt
 from . import decode, features, pairs
 from .backend import Subgraph
 from .errors import BackendError, InputError
+from .features import BoolArray
 from .labels import Labels
 from .parser import CONTINUED, ROOT, Parse
 from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
@@ -32,7 +33,11 @@ SENTENCE_PAIRS = 100_000
 
 
 class Settings(NamedTuple):
-    """What decoding needs to know of a model: label numbers, thresholds and the limits of one window."""
+    """What decoding needs to know of a model: label numbers, thresholds and the limits of one window.
+
+    ``allowed`` ``[n_e,n_e,n_r]`` says which relation types are found between a head and a tail of which types; None is
+    all.
+    """
 
     dependencies: Mapping[str, int]
     symmetric: frozenset[int]
@@ -41,14 +46,29 @@ class Settings(NamedTuple):
     max_subwords: int
     max_words: int
     relations: int = 1
+    allowed: BoolArray | None = None
 
     @classmethod
     def of(cls, labels: Labels, relation_threshold: float, overlap: bool, max_subwords: int, max_words: int) -> Self:
         """Settings with the numbers that ``labels`` give its names."""
         symmetric = frozenset(labels.relation_numbers[name] for name in labels.symmetric)
-        relations = len(labels.relations)
+        allowed = None
+        if labels.signatures:
+            allowed = np.zeros((len(labels.entities), len(labels.entities), len(labels.relations)), np.bool_)
+            for head, name, tail in labels.signatures:
+                ends = (labels.entities.index(head), labels.entities.index(tail))
+                label = labels.relation_numbers[name]
+                for one, other in (ends, ends[::-1]) if label in symmetric else (ends,):
+                    allowed[one, other, label] = True
         return cls(
-            labels.dependency_numbers, symmetric, relation_threshold, overlap, max_subwords, max_words, relations
+            labels.dependency_numbers,
+            symmetric,
+            relation_threshold,
+            overlap,
+            max_subwords,
+            max_words,
+            len(labels.relations),
+            allowed,
         )
 
 
@@ -275,12 +295,17 @@ class Pipeline:
         numbers = [number for numbers in kept for number in numbers]
         spans = np.array(flat, np.int64)
         spans[:, 2] -= 1
-        graph, limit = self.graphs["relations"], self._limit
+        graph, limit, allowed = self.graphs["relations"], self._limit, self.settings.allowed
+        kinds = np.array([entities[row][number].label for row, chosen in enumerate(kept) for number in chosen])
         words, width = arrays["nodes"].shape[1:]
         for block in pairs.blocks(counts, spans, words, width, self.settings.relations):
             outputs = graph.run({**arrays, **block._asdict()})
             logits = _finite(outputs, "relation_logits")
-            places, labels = (logits > limit).nonzero()
+            found_here = logits > limit
+            if allowed is not None:
+                heads, tails = kinds[block.pairs + block.first].T
+                found_here &= allowed[heads, tails]
+            places, labels = found_here.nonzero()
             if not len(places):
                 continue
             triggers = np.asarray(outputs["triggers"])

@@ -139,10 +139,15 @@ class DataConfig(Section):
 
 
 class DecodeConfig(Section):
-    """From scores to results: relation threshold (paper 4.4), and whether entities of one sentence may overlap."""
+    """From scores to results: relation threshold (paper 4.4), and whether entities of one sentence may overlap.
+
+    ``types = "seen"`` finds a relation type only between types of head and tail that it was seen between in training
+    (the paper's future work, 5).
+    """
 
     relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
     overlap: bool = True
+    types: Literal["any", "seen"] = "any"
 
 
 class StageConfig(Section):

@@ -71,7 +71,7 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     sentences = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
     extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
-    names = labels.collect(sentences, config.data.symmetric, extra)
+    names = labels.collect(sentences, config.data.symmetric, extra, config.decode.types == "seen")
     provenance = {
         "command": command,
         "seed": config.seed,

@@ -65,7 +65,7 @@ def test_a_whole_bundle_opens(tiny_bundle: Path) -> None:
     assert bundle.manifest.labels.entities == ("Person", "Place", "Address")
     for name in FILES:
         assert bundle.read(name) == (tiny_bundle / name).read_bytes()
-    assert bundle.settings == ({"chain": 1}, frozenset({1}), 0.5, False, 80, 24, 2)
+    assert bundle.settings == ({"chain": 1}, frozenset({1}), 0.5, False, 80, 24, 2, None)
     pipeline = open_pipeline(Bundle(str(tiny_bundle)), open_backend("auto", None, Bundle(tiny_bundle)))
     assert list(pipeline.graphs) == list(SUBGRAPHS)
 
@@ -285,6 +285,8 @@ def test_an_oversize_manifest_is_not_read(own_bundle: Path) -> None:
         (put("precision", value="int4"), "Invalid enum value 'int4'"),
         (put("labels", "symmetric", value=["hates"]), "labels.symmetric names 'hates', which is no relation type"),
         (put("labels", "relations", value=[]), "labels.symmetric names 'knows'"),
+        (put("labels", "signatures", value=[["Person", "knows", "Ghost"]]), "labels.signatures[0] names 'Ghost'"),
+        (put("labels", "signatures", value=[["Person", "loves", "Person"]]), "labels.signatures[0] names 'loves'"),
         (put("labels", "entities", value=["A", "B", "A"]), "labels.entities names a label twice"),
         (put("labels", "entities", value=list(map(str, range(10_001)))), "labels.entities has 10001 names, more than"),
         (put("products", value={"decoder": {"half": 1}}), "products names 'decoder', which is none of the subgraphs"),

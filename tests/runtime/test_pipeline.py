@@ -19,6 +19,7 @@ from trimf.runtime import pairs as pairs_module
 from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.decode import EntitySpan, Found, without_overlap
 from trimf.runtime.errors import BackendError, InputError
+from trimf.runtime.labels import Labels
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
 from trimf.runtime.subwords import SubwordTokenizer
 
@@ -170,6 +171,32 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
                 if key not in best or logits[label] > best[key][0]:
                     best[key] = logits[label], nodes @ nodes[head.start]
     return Found(entities, [(*key, *best[key]) for key in sorted(best)])  # type: ignore[misc]
+
+
+@given(
+    seed=st.integers(0, 50),
+    size=st.integers(1, 5),
+    signatures=st.sets(st.tuples(st.sampled_from("AB"), st.sampled_from("rs"), st.sampled_from("AB")), min_size=1),
+)
+@settings(max_examples=40, deadline=None)
+def test_relations_are_found_between_the_types_that_signatures_name(
+    word_pieces: Tokenizer, seed: int, size: int, signatures: set[tuple[str, str, str]]
+) -> None:
+    labels = Labels(("A", "B"), ("r", "s"), ("up", "down"), ("s",), tuple(sorted(signatures)))
+    free = make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
+    bound = make_pipeline(word_pieces)
+    bound.settings = Settings.of(labels, 0.5, True, 9999, 9999)
+    parsed = some_sentences(4, 9, seed)
+    both = {*signatures, *((tail, name, head) for head, name, tail in signatures if name == "s")}
+    for one, other in zip(free.run(parsed, size), bound.run(parsed, size), strict=True):
+        assert other.found.entities == one.found.entities
+        named = [labels.entities[entity.label] for entity in one.found.entities]
+        kept = [
+            (relation.head, relation.tail, relation.label, relation.score)
+            for relation in one.found.relations
+            if (named[relation.head], labels.relations[relation.label], named[relation.tail]) in both
+        ]
+        assert [(r.head, r.tail, r.label, r.score) for r in other.found.relations] == kept
 
 
 def check_truth(result: Result, expected: Found) -> None:

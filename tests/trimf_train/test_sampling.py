@@ -185,6 +185,7 @@ def sentence(**changes: object) -> Sentence:
 def test_labels_are_sorted_and_a_root_is_no_label() -> None:
     assert collect([sentence()]) == Labels(("Loc", "Peop"), ("Live",), ("dobj", "nsubj"))
     assert collect([sentence()], ["Live"]).symmetric == ("Live",)
+    assert collect([sentence()], constrain=True).signatures == (("Peop", "Live", "Loc"),)
 
 
 @pytest.mark.parametrize(
