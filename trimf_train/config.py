@@ -179,7 +179,8 @@ class TrainConfig(Section):
     """Optimisation (paper 4.4).
 
     ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same). ``negative_spans``
-    and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type.
+    and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type. ``init`` is
+    the folder of a checkpoint to begin from, whose labels may be others (see ``trimf_train.warm_start``).
 
     With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
     files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so
@@ -201,6 +202,7 @@ class TrainConfig(Section):
     syntax_weight: Rate = 1.0
     extra_syntax: list[str] = []
     extra_share: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    init: str | None = None
     syntax_stage: SyntaxStage = SyntaxStage()
     stage1: FirstStage = FirstStage()
     stage2: SecondStage = SecondStage()

@@ -38,6 +38,7 @@ from trimf_train.optimizer import freeze, optimizers, schedules
 from trimf_train.progress import Progress
 from trimf_train.run_folder import RunFolder
 from trimf_train.sampling import Targets
+from trimf_train.warm_start import adopt
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,12 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
         "train": _fingerprints([*config.data.train, *config.train.extra_syntax]),
         "config": msgspec.to_builtins(config),
     }
+    trained = checkpoints.load(config.train.init) if config.train.init is not None else None
+    if trained is not None:
+        provenance["init"] = trained.description.provenance
     checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
+    fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
     examples, skipped, unknown = training_set(sentences, checkpoint)
     annotated = len(examples)
     if extra:
@@ -104,6 +109,8 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
         )
         if extra:
             progress.say(f"{len(examples) - annotated} sentences more with a parse alone")
+        if fresh is not None:
+            progress.say(f"begun from {config.train.init}; not from there: {', '.join(fresh) or 'nothing'}")
         if skipped:
             progress.say(f"{skipped} training sentences are longer than one window of the encoder and are left out")
         if unknown:

@@ -129,13 +129,11 @@ def test_dev_is_reported_on_where_there_is_no_test_part_and_then_chooses_no_epoc
     assert (made.test, made.config.data.dev) == (str(data / "dev.jsonl"), None)
 
 
-def test_a_sample_is_of_the_training_and_dev_part_alone(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts, "SAMPLE", {"train": 5, "dev": 3})
+def test_a_sample_is_of_the_training_part_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "SAMPLE", 5)
     (data / "train.jsonl.source.json").write_text("{}")
     found = parts.find(data, tmp_path / "out", quick=True).of(0)
-    assert [len(list(read(path))) for path in found[:3] if path] == [5, 3, 12]
+    assert (len(list(read(found.train))), found.dev, len(list(read(found.test)))) == (5, None, 12)
     assert Path(f"{found.train}.source.json").read_text() == "{}"
 
 
@@ -214,6 +212,25 @@ def test_experiments_share_runs_and_do_none_twice(
     printed = capsys.readouterr().out
     assert "| TriMF, train + dev |" in printed
     assert "paper, CoNLL04 (BERT-base, train+dev): entity F1 | relation F1 |" in printed
+
+
+def test_rows_of_a_quick_run_begin_from_one_first_stage(
+    data: Path, recipe: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--data", str(data), "--output", str(tmp_path / "out"), "--config", str(recipe), "--quick"]
+    assert main(["experiment", "interaction", *options]) == 0
+    printed = capsys.readouterr()
+    assert "5 runs, 5 to do" in printed.err
+    assert "**A quick run" in printed.out
+    first, *rows = (tmp_path / "out" / "runs" / name / "best" for name in here)
+    assert checkpoints.load(first).description.stage == 1
+    for row in rows:
+        described = checkpoints.load(row).description
+        assert described.stage == 2
+        assert described.provenance["config"]["train"]["init"] == str(first)
+        assert described.provenance["init"]["epoch"] == 6
+    assert main(["experiment", "stages", *options]) == 0
+    assert "4 runs, 4 to do" in capsys.readouterr().err
 
 
 def test_triggers(

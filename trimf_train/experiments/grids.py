@@ -26,15 +26,15 @@ _ALONE: Mapping[str, Sequence[str]] = {FULL: ()}
 _SCIERC, _ACE05 = (70.17, 52.44), (87.61, 62.77)
 
 
-def grid(name: str, config: Config) -> Grid:
-    """The grid of an experiment; that of stages divides as many epochs as ``config`` has."""
-    return _stages(config) if name == "stages" else _GRIDS[name]
+def grid(name: str, config: Config, steps: int = 6) -> Grid:
+    """The grid of an experiment; that of stages divides as many epochs as ``config`` has, in ``steps`` steps."""
+    return _stages(config, steps) if name == "stages" else _GRIDS[name]
 
 
-def _stages(config: Config) -> Grid:
-    """Figure 4: seven divisions of all epochs, from none in the first stage to none in the second."""
+def _stages(config: Config, steps: int) -> Grid:
+    """Figure 4: divisions of all epochs, from none in the first stage to none in the second."""
     epochs = config.train.stage1.epochs + config.train.stage2.epochs
-    firsts = sorted({round(epochs * part / 6) for part in range(7)})
+    firsts = sorted({round(epochs * part / steps) for part in range(steps + 1)})
     rows = {
         f"{first} + {epochs - first}": (f"train.stage1.epochs={first}", f"train.stage2.epochs={epochs - first}")
         for first in firsts

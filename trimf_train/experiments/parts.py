@@ -18,8 +18,8 @@ from trimf_train.data.sentence import Sentence
 from trimf_train.loading import read_prepared
 from trimf_train.protocols import Protocol
 
-#: Sentences of the training and the dev part of a sample.
-SAMPLE = {"train": 240, "dev": 80}
+#: Sentences of a sample.
+SAMPLE = 400
 
 
 class Parts(NamedTuple):
@@ -46,7 +46,8 @@ class DataSet(NamedTuple):
 def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = False) -> DataSet:
     """The prepared files of a folder: ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl``, or one file to be folded.
 
-    Without a test part, dev is reported on. Of folds and samples, files are written under ``output``. Without
+    Without a test part, dev is reported on. Of folds, and of ``quick`` samples of the
+    training part, files are written under ``output``. Without
     ``overlap``, folds leave out the sentences in which entities overlap.
 
     Raises:
@@ -57,11 +58,10 @@ def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = Fals
         if not dev.is_file() and not test.is_file():
             raise DataError(f"{folder}: train.jsonl has neither a dev.jsonl nor a test.jsonl beside it")
         held = test if test.is_file() else dev
-        files = {name: path for name, path in (("train", train), ("dev", dev)) if path.is_file()}
         protocol = _protocol(list(read_prepared(str(train))))
-        if quick:
-            files = {name: _sample(path, output, SAMPLE[name]) for name, path in files.items()}
-        chosen = Parts(str(files["train"]), str(files["dev"]) if "dev" in files else None, str(held), held.stem)
+        chosen = Parts(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
+        if quick:  # a last epoch is as good as any of few
+            chosen = chosen._replace(train=str(_sample(train, output)), dev=None)
         return DataSet(protocol, folder, [chosen])
     whole = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
     if len(whole) != 1:
@@ -94,7 +94,7 @@ def _folds(
     for fold in range(count):
         held = [sentences[place] for place in sorted(order[fold::count])]
         rest = [sentences[place] for number, place in enumerate(order) if number % count != fold]
-        rest = rest[: SAMPLE["train"]] if quick else rest
+        rest = rest[:SAMPLE] if quick else rest
         stem = f"{source.stem}{'' if overlap else '-flat'}{'-quick' if quick else ''}-{fold}"
         files = [_write(part, source, output / "data" / f"{stem}-{name}.jsonl") for name, part in
                  (("train", rest), ("test", held))]  # fmt: skip
@@ -102,9 +102,9 @@ def _folds(
     return found
 
 
-def _sample(path: Path, output: Path, size: int) -> Path:
+def _sample(path: Path, output: Path) -> Path:
     sentences = list(read_prepared(str(path)))
-    chosen = np.random.default_rng(0).permutation(len(sentences))[:size]
+    chosen = np.random.default_rng(0).permutation(len(sentences))[:SAMPLE]
     return _write(
         [sentences[place] for place in sorted(chosen.tolist())], path, output / "data" / f"quick-{path.stem}.jsonl"
     )

@@ -51,6 +51,7 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
         BackendError: a run failed; those that are under way are stopped, and go on from their last epoch next time.
     """
     todo = list({cell.folder: cell for cell in cells if cell.result is None}.values())
+    count = max(1, min(count, len(todo)))
     gpus: SimpleQueue[int] = SimpleQueue()
     for number in range(count):
         gpus.put(number)

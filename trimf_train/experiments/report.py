@@ -140,7 +140,10 @@ def markdown(report: Report, plot: str | None) -> str:
     ]
     parts = [f"# {report.title} ({report.source})", *about, f"```\n{report.command}\n```"]
     if report.quick:
-        parts.append("**A quick run: a small sample, few epochs. It shows that things work, and no small difference.**")
+        shared = "" if report.experiment == "stages" else " Rows share the first stage, which all begin from."
+        parts.append(
+            f"**A quick run: a sample, few epochs. It shows that things work, and no small difference.**{shared}"
+        )
     parts += [
         "\n".join(lines) for lines in (list(_rows(report)), list(_curves(report)), list(_examples(report))) if lines
     ]

@@ -34,11 +34,14 @@ from trimf_train.protocols import Protocol
 
 #: What ``--quick`` changes: epochs few enough for ten minutes on two cores, learnt faster.
 QUICK = (
-    "train.stage1.epochs=5", "train.stage2.epochs=4", "train.lr=2e-4", "train.head_lr=1e-3", "train.precision=fp32",
+    "train.stage1.epochs=6", "train.stage2.epochs=2", "train.lr=2e-4", "train.head_lr=1e-3", "train.precision=fp32",
 )  # fmt: skip
 
 #: Runs of each row, as in the paper.
 SEEDS = 5
+
+#: The first stage that the rows of a quick run share: it has none of what most of them leave out.
+_START = "first stage"
 
 #: Relations whose words are deleted, of all that were found: in full, and in a quick run.
 RELATIONS, QUICK_RELATIONS = 200, 40
@@ -91,13 +94,24 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
     data = parts.find(plan.data, plan.output, quick=plan.quick)
     plan = plan._replace(seeds=_seeds(plan, data))
     config = _base(plan, data)
-    chosen = grid(plan.name, config)
+    chosen = grid(plan.name, config, 3 if plan.quick else 6)
     rows = list(_rows(plan, data, chosen))
-    cells = {row.name: [_cell(row, seed, config, plan) for seed in range(plan.seeds)] for row in rows}
+    starts = {}
+    if plan.quick and plan.name != "stages":
+        alone = configs.override(config, ["train.stage2.epochs=0"])
+        starts = {
+            (id(row.data), seed): _cell(_Row(_START, row.data, ()), seed, alone, plan)
+            for row in rows
+            for seed in range(plan.seeds)
+        }
+    cells = {
+        row.name: [_cell(row, seed, config, plan, starts.get((id(row.data), seed))) for seed in range(plan.seeds)]
+        for row in rows
+    }
     every = [one for of_row in cells.values() for one in of_row]
-    todo = {one.folder for one in every if one.result is None}
+    todo = {one.folder for one in (*starts.values(), *every) if one.result is None}
     count = pool.jobs(config.model.encoder.name, plan.jobs)
-    runs = len({one.folder for one in every})
+    runs = len({one.folder for one in (*starts.values(), *every)})
     say(f"{data.protocol}; {runs} runs, {len(todo)} to do, {min(count, len(todo))} at a time")
 
     def done(one: Cell) -> None:
@@ -109,6 +123,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
             f"{data.protocol.relation(scores)['f1']:.2f} ({measured.seconds:.0f} s)"
         )
 
+    pool.run(list(starts.values()), count, plan.command, done)
     pool.run(every, count, plan.command, done)
     found = _report(plan, config, chosen, data, rows, cells)
     pages = {"html": _attention(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
@@ -152,12 +167,16 @@ def _rows(plan: Plan, data: DataSet, chosen: Grid) -> list[_Row]:
     return rows
 
 
-def _cell(row: _Row, seed: int, config: Config, plan: Plan) -> Cell:
+def _cell(row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None) -> Cell:
+    """A run of a row, from the beginning or from a first stage that other rows begin from, too."""
     chosen = row.data.of(seed)
     train = [chosen.train, chosen.dev] if row.dev_too and chosen.dev else [chosen.train]
     # Where dev is what is reported on, it cannot also choose the epoch.
     dev = None if row.dev_too or chosen.dev == chosen.test else chosen.dev
     config = configs.override(config, row.overrides)
+    if start is not None:
+        begun = ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"]
+        config = configs.override(config, begun)
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=train, dev=dev))
     return cell(row.name, seed, config, chosen.test, plan.output / "runs")
 

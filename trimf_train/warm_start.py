@@ -1,0 +1,67 @@
+"""Beginning from a trained checkpoint instead of a pretrained encoder alone, with labels of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from trimf.runtime.errors import ConfigError
+from trimf.runtime.labels import Labels
+from trimf_train.checkpoint import Checkpoint
+
+
+def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
+    """Give a fresh checkpoint the weights of a ``trained`` one, in place; returns the names of those that stay fresh.
+
+    The slots of both memories, and the matrices of the syntactic graph, go by the names of their labels, so that a
+    type that is new stays fresh; every other weight is taken where its shape is the same. ``name`` is what errors call
+    the trained one.
+
+    Raises:
+        ConfigError: the two have different encoders, so that nothing would fit.
+    """
+    mine, yours = checkpoint.model.state_dict(), trained.model.state_dict()
+    encoder = {key: value.shape for key, value in mine.items() if key.startswith("encoder.")}
+    if encoder != {key: value.shape for key, value in yours.items() if key.startswith("encoder.")}:
+        raise ConfigError(
+            f"train.init = {name!r} has the encoder {trained.description.model.encoder.name}, which is of another "
+            f"shape than {checkpoint.description.model.encoder.name}"
+        )
+    new, old = checkpoint.description.labels, trained.description.labels
+    fresh = []
+    with torch.no_grad():
+        for key, value in mine.items():
+            if not _take(key, value, yours, new, old):
+                fresh.append(key)
+    return fresh
+
+
+def _take(key: str, value: Tensor, yours: Mapping[str, Tensor], new: Labels, old: Labels) -> bool:
+    """Copy into ``value`` what there is for it; whether that is all of it."""
+    given = yours.get(key)
+    if given is None:
+        return False
+    names = _rows(key, new, len(value)), _rows(key, old, len(given))
+    if names[0] is not None and names[1] is not None and value.shape[1:] == given.shape[1:]:
+        places = {label: place for place, label in enumerate(names[1])}
+        pairs = [(place, places[label]) for place, label in enumerate(names[0]) if label in places]
+        for mine, its in pairs:
+            value[mine] = given[its]
+        return len(pairs) == len(names[0])
+    if value.shape != given.shape or (key == "parser.label" and new.dependencies != old.dependencies):
+        return False
+    value.copy_(given)
+    return True
+
+
+def _rows(key: str, labels: Labels, size: int) -> Sequence[str] | None:
+    """The labels of a weight's rows, where it has one for each."""
+    if key == "memory.entity":
+        return ("", *labels.entities)
+    if key == "memory.relation":
+        return labels.relations
+    if key.startswith("fusion.syntactic.") and size == len(labels.dependencies) and not key.endswith("own"):
+        return labels.dependencies
+    return None
