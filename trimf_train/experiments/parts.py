@@ -19,7 +19,7 @@ from trimf_train.loading import read_prepared
 from trimf_train.protocols import Protocol
 
 #: Sentences of a sample.
-SAMPLE = 400
+SAMPLE = 300
 
 
 class Parts(NamedTuple):
