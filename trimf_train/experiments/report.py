@@ -140,7 +140,11 @@ def markdown(report: Report, plot: str | None) -> str:
     ]
     parts = [f"# {report.title} ({report.source})", *about, f"```\n{report.command}\n```"]
     if report.quick:
-        shared = "" if report.experiment == "stages" else " Rows share the first stage, which all begin from."
+        shared = (
+            ""
+            if report.experiment == "stages"
+            else " All rows begin from one first stage, which the whole model learnt."
+        )
         parts.append(
             f"**A quick run: a sample, few epochs. It shows that things work, and no small difference.**{shared}"
         )
