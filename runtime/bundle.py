@@ -211,8 +211,9 @@ def _problems(manifest: Manifest) -> Iterator[str]:
             yield f"labels.{kind} names a label twice"
     if stray := sorted(set(labels.symmetric) - set(labels.relations)):
         yield f"labels.symmetric names {stray[0]!a:.80}, which is no relation type of the model"
+    entities, relations = set(labels.entities), set(labels.relations)
     for place, signature in enumerate(labels.signatures):
-        for name, names in zip(signature, (labels.entities, labels.relations, labels.entities), strict=True):
+        for name, names in zip(signature, (entities, relations, entities), strict=True):
             if name not in names:
                 yield f"labels.signatures[{place}] names {name!a:.80}, which is no such type of the model"
     if labels.signatures and len(labels.entities) ** 2 * len(labels.relations) > MAX_TRIPLES:

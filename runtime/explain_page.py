@@ -9,6 +9,7 @@ from itertools import count
 from .explain import Sensed, Sentence
 from .render import TAIL, head, sections, visible
 from .results import Arc, Entity, Extraction, Relation, Trigger
+from .text import joined
 
 _SENSOR = (
     "The weight of every word in each relation, over the largest of the words of no entity; underlined, the triggers "
@@ -53,12 +54,7 @@ def to_html(sentences: Sequence[Sentence], title: str = "Explanation") -> Iterat
 
 def _extraction(sentence: Sentence) -> Extraction:
     """The sentence as an extraction from its words joined by one space."""
-    starts: list[int] = []
-    ends: list[int] = []
-    for word in sentence.words:
-        starts.append(ends[-1] + 1 if ends else 0)
-        ends.append(starts[-1] + len(word))
-    text = " ".join(sentence.words)
+    text, (_, starts, ends) = joined(sentence.words)
     entities = [
         Entity(starts[one.start], ends[one.end - 1], text[starts[one.start] : ends[one.end - 1]], one.label, one.score)
         for one in sentence.entities

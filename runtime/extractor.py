@@ -21,7 +21,7 @@ from .parser import Parse, Parser, load_parser
 from .pipeline import Result, Syntax
 from .results import Arc, Entity, Extraction, Relation, Trigger
 from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
-from .text import Words, check_text, prepare, sentences
+from .text import Words, check_text, joined, prepare, sentences
 from .triggers import best_words, may_trigger
 
 #: Trigger words reported with a relation unless the caller says otherwise.
@@ -260,14 +260,9 @@ def _joined(sentence: Sequence[str]) -> Document:
     words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
     if words is None or not all(isinstance(word, str) for word in words):
         raise InputError(f"words() takes lists of words, but one sentence is {sentence!r:.80}")
-    text = " ".join(words)
+    text, placed = joined(words)
     check_text(text)
-    starts, place = [], 0
-    for word in words:
-        starts.append(place)
-        place += len(word) + 1
-    ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
-    return Document(text, [Words(words, starts, ends)] if words else [])
+    return Document(text, [placed] if words else [])
 
 
 def _parser(bundle: Bundle, given: Parser | None) -> Parser | None:

@@ -55,9 +55,9 @@ class Settings(NamedTuple):
         allowed = None
         if labels.signatures:
             allowed = np.zeros((len(labels.entities), len(labels.entities), len(labels.relations)), np.bool_)
+            types, columns = labels.entity_numbers, labels.relation_numbers
             for head, name, tail in labels.signatures:
-                ends = (labels.entities.index(head), labels.entities.index(tail))
-                label = labels.relation_numbers[name]
+                ends, label = (types[head] - 1, types[tail] - 1), columns[name]
                 for one, other in (ends, ends[::-1]) if label in symmetric else (ends,):
                     allowed[one, other, label] = True
         return cls(
@@ -296,7 +296,9 @@ class Pipeline:
         spans = np.array(flat, np.int64)
         spans[:, 2] -= 1
         graph, limit, allowed = self.graphs["relations"], self._limit, self.settings.allowed
-        kinds = np.array([entities[row][number].label for row, chosen in enumerate(kept) for number in chosen])
+        kinds = np.zeros(0, np.int64)
+        if allowed is not None:
+            kinds = np.array([entities[row][number].label for row, chosen in enumerate(kept) for number in chosen])
         words, width = arrays["nodes"].shape[1:]
         for block in pairs.blocks(counts, spans, words, width, self.settings.relations):
             outputs = graph.run({**arrays, **block._asdict()})

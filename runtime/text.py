@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import groupby
@@ -52,6 +52,16 @@ class _Token(NamedTuple):
     text: str
     start: int
     is_punct: bool
+
+
+def joined(words: Sequence[str]) -> tuple[str, Words]:
+    """The words joined by one space, and where they stand in that text."""
+    starts, place = [], 0
+    for word in words:
+        starts.append(place)
+        place += len(word) + 1
+    ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
+    return " ".join(words), Words(list(words), starts, ends)
 
 
 def split(text: str) -> list[Words]:

@@ -22,7 +22,7 @@ def predict(
     pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> list[Annotation]:
     """What the pipeline finds in prepared sentences, in their order."""
-    return [_annotation(result, labels) for result in _run(pipeline, sentences, batch_size)]
+    return [annotated(result, labels) for result in _run(pipeline, sentences, batch_size)]
 
 
 def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32) -> Evaluation:
@@ -31,7 +31,7 @@ def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], 
     Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some.
     """
     results = _run(pipeline, sentences, batch_size)
-    predicted = [_annotation(result, labels) for result in results]
+    predicted = [annotated(result, labels) for result in results]
     scores = metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
     parsed = [(one, result.tree) for one, result in zip(sentences, results, strict=True) if one.heads and result.tree]
     if pipeline.parses and parsed:
@@ -45,11 +45,13 @@ def _run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int) -> 
     return pipeline.run(given, batch_size, trees="arcs" if pipeline.parses else None)
 
 
-def _annotation(result: Result, labels: Labels) -> Annotation:
+def annotated(result: Result, labels: Labels, threshold: float = 0.0) -> Annotation:
+    """What was found, by names; of the relations those with a score above ``threshold``."""
     entities = [(entity.start, entity.end, labels.entities[entity.label]) for entity in result.found.entities]
     relations = [
         (entities[relation.head], entities[relation.tail], labels.relations[relation.label])
         for relation in result.found.relations
+        if relation.score > threshold
     ]
     return Annotation(entities, relations)
 

@@ -257,13 +257,14 @@ def test_what_cannot_be_done_is_one_line(data: Path, tmp_path: Path, capsys: pyt
         assert said in capsys.readouterr().err
 
 
-def test_a_run_in_a_process_of_its_own(
-    data: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def on(recipe: Path, data: Path) -> Config:
+    """The recipe with the training part of the data."""
     config = configs.load(recipe)
-    config = msgspec.structs.replace(
-        config, data=msgspec.structs.replace(config.data, train=[str(data / "train.jsonl")])
-    )
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=[str(data / "train.jsonl")]))
+
+
+def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path) -> None:
+    config = on(recipe, data)
     test, done = str(data / "test.jsonl"), []
     good = cell("good", 0, config, test, tmp_path / "runs")
     pool.run([good, good], 2, "a command", done.append)
@@ -281,10 +282,7 @@ def test_a_run_in_a_process_of_its_own(
 def test_a_run_that_was_killed_before_it_was_scored_is_not_trained_again(
     data: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = configs.load(recipe)
-    config = msgspec.structs.replace(
-        config, data=msgspec.structs.replace(config.data, train=[str(data / "train.jsonl")])
-    )
+    config = on(recipe, data)
     one = cell("row", 0, config, str(data / "test.jsonl"), tmp_path / "runs")
     worker.do(Job(one.config, one.test, ""))
     first = one.result

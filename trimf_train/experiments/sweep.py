@@ -11,8 +11,9 @@ from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import inference, metrics
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
+from trimf_train.evaluate import annotated
 from trimf_train.experiments.report import Sweep
-from trimf_train.metrics import Annotation, Leaf
+from trimf_train.metrics import Leaf
 from trimf_train.protocols import Protocol
 
 #: 0 and 1 are as near as a threshold comes.
@@ -30,15 +31,7 @@ def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol
     labels = description.labels
     found = []
     for threshold in THRESHOLDS:
-        predicted = []
-        for result in results:
-            entities = [(one.start, one.end, labels.entities[one.label]) for one in result.found.entities]
-            relations = [
-                (entities[one.head], entities[one.tail], labels.relations[one.label])
-                for one in result.found.relations
-                if one.score > threshold
-            ]
-            predicted.append(Annotation(entities, relations))
+        predicted = [annotated(result, labels, threshold) for result in results]
         found.append(protocol.relation(metrics.evaluate(gold, predicted, labels.symmetric)))
     return found
 
