@@ -33,7 +33,7 @@ class RunFolder:
         self._config = msgspec.json.format(msgspec.json.encode(config), indent=2)
         self._state, metrics, resolved = folder / "state.pt", folder / "metrics.jsonl", folder / "config.json"
         if resolved.exists() and not restart:
-            if resolved.read_bytes() != self._config:
+            if not _same(resolved.read_bytes(), config):
                 raise ConfigError(f"{folder} holds a run of another configuration; use --restart or another output")
             if not self._state.exists() and (folder / "best").exists():
                 raise ConfigError(f"{folder} holds a finished run of this configuration; --restart trains it again")
@@ -108,6 +108,14 @@ class RunFolder:
         if self.accelerator.is_main_process:
             self._state.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
+
+
+def _same(content: bytes, config: Config) -> bool:
+    """Whether a ``config.json``, which may be older than some settings, says the same as ``config``."""
+    try:
+        return msgspec.json.decode(content, type=Config) == config
+    except msgspec.DecodeError:
+        return False
 
 
 def _score(record: dict[str, Any]) -> tuple[float, float]:

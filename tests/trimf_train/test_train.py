@@ -247,6 +247,20 @@ def test_another_configuration_in_the_same_folder(configure: Callable[..., Confi
     assert not torch.equal(weights(config)["entity_weight"], before["entity_weight"])
 
 
+def test_a_run_from_before_a_setting_came_goes_on(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
+    train(config)
+    path = Path(config.output) / "config.json"
+    written = json.loads(path.read_text())
+    del written["model"]["encoder"]["casing"], written["train"]["init"]
+    path.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="finished run of this configuration"):
+        train(config)
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(config)
+
+
 def test_a_finished_run(configure: Callable[..., Config]) -> None:
     config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
     train(config)
