@@ -198,6 +198,8 @@ def _manifest(
         decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),
         parser=description.parser,
         encoder=config.encoder.name,
+        casing=config.encoder.casing,
+        triggers="contribution",
         precision=precision,
         opset=OPSET,
         licence=licence,

@@ -262,11 +262,12 @@ class RelationsGraph(nn.Module):
 
     Inputs: nodes ``[B,N,H]``, word_mask ``[B,N]``, spans ``[M,3]``, pairs ``[P,2]``; for maxima ``ranges``
     ``[R,2+G]`` as ``trimf.runtime.ranges`` gives them, of the spans first, then of the gaps between them; and ``gaps``
-    ``[P]``, which of them is each pair's. Outputs: relation_logits ``[P,n_r]`` and triggers ``[P,N]``.
+    ``[P]``, which of them is each pair's. Outputs: relation_logits ``[P,n_r]``, triggers ``[P,N]`` and word_logits
+    ``[B,N,n_r]``, what a word adds to the logits of a pair whose triggers are that word alone.
     """
 
     inputs = ("nodes", "word_mask", "spans", "pairs", "ranges", "gaps")
-    outputs = ("relation_logits", "triggers")
+    outputs = ("relation_logits", "triggers", "word_logits")
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
@@ -292,7 +293,7 @@ class RelationsGraph(nn.Module):
 
     def forward(
         self, nodes: Tensor, word_mask: Tensor, spans: Tensor, pairs: Tensor, ranges: Tensor, gaps: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Head score, tail score, local context and sensed context of each pair, summed (paper (22)-(25), (27))."""
         width = ranges[:, 1].clamp(max=len(self.of_widths) - 1)
         scores = self.maxima(nodes, ranges) @ self.of_ranges + functional.embedding(width, self.of_widths)
@@ -303,12 +304,13 @@ class RelationsGraph(nn.Module):
         of_pair = sentence.index_select(0, head)
         mask = word_mask.index_select(0, of_pair)
         if not self.sensing:
-            return logits, torch.zeros_like(mask, dtype=nodes.dtype)
+            none = torch.zeros_like(nodes[..., :1]).expand(-1, -1, self.types)
+            return logits, torch.zeros_like(mask, dtype=nodes.dtype), none
         sensed = torch.softmax(read[0][: spans.shape[0]].float(), -1).to(nodes.dtype)
         slots, contexts = (nodes @ self.of_words).split(self.types, -1)
         similar = (slots.index_select(0, sentence) @ sensed.unsqueeze(-1)).squeeze(-1)
         weights = masked_softmax(functional.embedding(head, similar) + functional.embedding(tail, similar), mask)
-        return logits + self.own_sentence(weights.to(nodes.dtype), contexts, of_pair), weights
+        return logits + self.own_sentence(weights.to(nodes.dtype), contexts, of_pair), weights, contexts
 
     def own_sentence(self, weights: Tensor, contexts: Tensor, sentence: Tensor) -> Tensor:
         """``weights`` ``[P,N]`` times the ``contexts`` ``[B,N,n_r]`` of each pair's ``sentence`` ``[P]``, ``[P,n_r]``.

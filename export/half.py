@@ -50,7 +50,7 @@ HEADROOM = 1 / 8
 _BOUNDED = frozenset({"Softmax", "LayerNormalization"})
 
 #: Outputs that leave for the host.
-SINGLE_OUTPUTS = frozenset({*EXTRA, "entity_logits", "relation_logits", "triggers"})
+SINGLE_OUTPUTS = frozenset({*EXTRA, "entity_logits", "relation_logits", "triggers", "word_logits"})
 
 #: Operators whose second input is a scale.
 QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})

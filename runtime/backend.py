@@ -33,6 +33,7 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "entity_logits": ("batch", "words", None, None),
     "relation_logits": ("pairs", None),
     "triggers": ("pairs", "words"),
+    "word_logits": ("batch", "words", None),
     "arc_scores": ("batch", "words", "words"),
     "subword_flow": ("batch", None, "subwords"),
     "word_flow": ("batch", None, "words"),

@@ -112,7 +112,9 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
     """
     graphs = {name: backend.open(name, bundle) for name in SUBGRAPHS}
     _check_shapes(bundle, graphs)
-    tokenizer = SubwordTokenizer.from_bytes(bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json")
+    tokenizer = SubwordTokenizer.from_bytes(
+        bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json", bundle.manifest.casing
+    )
     if tokenizer.specials >= bundle.settings.max_subwords:
         raise BundleError(
             f"{bundle.path}/manifest.json: sizes.max_subwords = {bundle.settings.max_subwords} leaves no room for a "
@@ -139,6 +141,11 @@ def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
         ("entities", "entity_logits"): (None, None, sizes.max_span, len(labels.entities) + 1),
         ("relations", "relation_logits"): (None, len(labels.relations)),
         ("relations", "triggers"): (None, None),
+        **(
+            {("relations", "word_logits"): (None, None, len(labels.relations))}
+            if bundle.manifest.triggers == "contribution"
+            else {}
+        ),
     }
     for (name, output), shape in stated.items():
         actual = graphs[name].outputs.get(output)
@@ -148,6 +155,8 @@ def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
         raise BundleError(
             f"{bundle.path}/encoder.onnx: gives heads, but the manifest says that {bundle.manifest.parser} does"
         )
+    if bundle.manifest.triggers == "attention" and "word_logits" in graphs["relations"].outputs:
+        raise BundleError(f"{bundle.path}/relations.onnx: gives word_logits, but the manifest's triggers are attention")
 
 
 def _manifest(path: Path) -> Manifest:

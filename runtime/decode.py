@@ -24,7 +24,8 @@ class EntitySpan(NamedTuple):
 class RelationSpan(NamedTuple):
     """Entities ``head`` and ``tail`` (indices) with a relation type, its probability and trigger weights.
 
-    ``triggers`` are the weights of the words from ``first`` on: all of the sentence, or those of one window of it.
+    ``triggers`` are the weights of the words from ``first`` on, all of the sentence or those of one window of it: what
+    each adds to the relation's logit (negative where it speaks against it), ``t_ij (E_g C)`` of paper (24)-(27).
     """
 
     head: int

@@ -30,8 +30,8 @@ class Span(msgspec.Struct, frozen=True):
 class Sensed(msgspec.Struct, frozen=True):
     """A relation between two of the sentence's entities (their numbers).
 
-    ``weights`` ``[N]`` are those that the trigger sensor gave to each word (paper (24)), ``triggers`` the words that
-    are shown of them, by falling weight.
+    ``weights`` ``[N]`` are what each word adds to the relation's logit through the trigger sensor (paper (24)-(27)),
+    ``triggers`` the words that are shown of them, by falling weight.
     """
 
     head: int

@@ -12,8 +12,8 @@ from .results import Arc, Entity, Extraction, Relation, Trigger
 from .text import joined
 
 _SENSOR = (
-    "The weight of every word in each relation, over the largest of the words of no entity; underlined, the triggers "
-    "that are shown."
+    "What every word adds to each relation through the trigger sensor, over the most that a word of no entity adds; "
+    "underlined, the triggers that are shown. Words that speak against it are left pale."
 )
 _FLOWS = (
     "How much each memory attends to every token, over the largest of its row; and with the entities masked, over the "
@@ -117,12 +117,13 @@ def _map(
 ) -> str:
     """A row of tokens, each on a ground as strong as its weight; those that are ``masked`` have none."""
     most = max((weight for place, weight in enumerate(weights) if place not in masked), default=0.0)
+    share = 1 / most if most > 0 else 0.0
     cells = []
     for place, (text, weight) in enumerate(zip(texts, weights, strict=True)):
         if place in masked:
             cells.append(_cell(text, weight, "gone"))
         else:
-            cells.append(_cell(text, weight, "shown" if place in shown else "", "heat", weight / most if most else 0.0))
+            cells.append(_cell(text, weight, "shown" if place in shown else "", "heat", max(weight, 0.0) * share))
     return f"<dt>{name}</dt>\n<dd>{' '.join(cells)}</dd>\n"
 
 

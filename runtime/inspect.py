@@ -96,7 +96,7 @@ def _about(bundle: Bundle) -> Table:
     manifest = bundle.manifest
     rows = {
         "made by": f"{manifest.created_by}, schema {manifest.schema_version}",
-        "encoder": f"{manifest.encoder}, {manifest.sizes.hidden} wide",
+        "encoder": f"{manifest.encoder}, {manifest.sizes.hidden} wide" + (", reads letter case" * manifest.casing),
         "precision": f"{manifest.precision}, ONNX opset {manifest.opset}",
         "entities": ", ".join(manifest.labels.entities),
         "relations": ", ".join(
@@ -108,6 +108,9 @@ def _about(bundle: Bundle) -> Table:
         "decoding": f"relations above {manifest.decoding.relation_threshold}, entities may "
         f"{'' if manifest.decoding.overlap else 'not '}overlap"
         + (", relations only between types seen in training" if manifest.labels.signatures else ""),
+        "trigger words": "by what they add to the relation"
+        if manifest.triggers == "contribution"
+        else "by the weight that the sensor gives them",
         "licence": manifest.licence,
     }
     return _table("bundle", "", str(bundle.path), rows=rows.items())

@@ -17,7 +17,7 @@ from .labels import Labels
 #: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to
 #: its own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything
 #: else.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
@@ -136,8 +136,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The whole of ``manifest.json``.
 
     ``created_by`` is the program and its version, ``encoder`` the name of the pretrained one, ``opset`` that of the
-    ONNX files, ``licence`` a line for people. ``files`` names every file but ``manifest.json``: letters, digits, ``.``,
-    ``_`` and ``-``, with no folder but ``engines/``; every file there is one of ``engines``.
+    ONNX files, ``licence`` a line for people. ``casing``: the numbers of subwords have letter case above them
+    (:data:`~.subwords.CASE`). ``triggers``: whether a trigger word has the weight that the sensor gives it, or what it
+    adds to the relation's logit, for which the relations subgraph has an output ``word_logits``. ``files`` names every
+    file but ``manifest.json``: letters, digits, ``.``, ``_`` and ``-``, with no folder but ``engines/``; every file
+    there is one of ``engines``.
 
     ``precision`` is what the graphs hold, ``products`` the proof of it, counted in each subgraph. ``provenance`` is
     what the model was trained on and how it scored, free in form. ``parity`` is how far the graphs are from ``against``
@@ -156,7 +159,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
       ``failure`` (None, or what exceeds the limits).
 
     Since schema 2: ``products``, ``quantization``, ``engines``. Since schema 3: ``parser.source``. Since schema 4:
-    ``labels.signatures``.
+    ``labels.signatures``. Since schema 5: ``casing``, ``triggers``.
     """
 
     schema_version: int
@@ -166,6 +169,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     decoding: Decoding
     parser: ParserNote
     encoder: str
+    casing: bool = False
+    triggers: Literal["attention", "contribution"] = "attention"
     precision: Precision
     opset: Positive
     licence: str

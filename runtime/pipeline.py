@@ -311,11 +311,13 @@ class Pipeline:
             if not len(places):
                 continue
             triggers = np.asarray(outputs["triggers"])
+            added = np.asarray(outputs["word_logits"]) if "word_logits" in outputs else None
             ends = (block.pairs[places] + block.first).tolist()
             scores = decode.sigmoid(logits[places, labels]).tolist()
             for place, (head, tail), label, score in zip(places.tolist(), ends, labels.tolist(), scores, strict=True):
                 row = flat[head][0]
-                weights = triggers[place, : lengths[row]].copy()
+                weights = triggers[place, : lengths[row]]
+                weights = weights.copy() if added is None else weights * added[row, : lengths[row], label]
                 found[row].append(decode.RelationSpan(numbers[head], numbers[tail], label, score, weights))
         return [decode.fold_symmetric(relations, self.settings.symmetric) for relations in found], unpaired
 

@@ -22,7 +22,11 @@ class Entity(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A word that made the model believe a relation, with its trigger-sensor weight (paper (24))."""
+    """A word that made the model believe a relation, with what it adds to the relation's logit.
+
+    That is the trigger sensor's weight of the word (paper (24)) times what the word as context says for the relation
+    (27). A bundle of an older schema than 5 gives the sensor's weight alone.
+    """
 
     start: int
     end: int

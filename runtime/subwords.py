@@ -24,7 +24,24 @@ MAX_PIECES = 64
 KNOWN_WORDS = 20_000
 KNOWN_CHARS = 40
 
+#: What stands above the vocabulary in a subword's number where the model reads letter case: number + CASE * case.
+CASE = 1 << 24
+
+#: How a word is written: without capitals, Capitalised, ALL CAPITALS, one capital alone, capItals within.
+CASES = 5
+
 IntArray = npt.NDArray[np.int64]
+
+
+def case_of(word: str) -> int:
+    """Which of the :data:`CASES` a word has; letters without case are none."""
+    letters = [letter for letter in word if letter.isalpha()]
+    capitals = sum(letter.isupper() or letter.istitle() for letter in letters)
+    if not capitals:
+        return 0
+    if capitals == len(letters):
+        return 2 if capitals > 1 else 3
+    return 1 if capitals == 1 and not letters[0].islower() else 4
 
 
 class Subwords(NamedTuple):
@@ -32,6 +49,9 @@ class Subwords(NamedTuple):
 
     ``ids`` ``[T]`` includes the special tokens; ``first`` and ``last`` ``[N]`` are positions in it. ``unknown`` lists
     the words that were replaced by the unknown token: those without any subword, and those with too many.
+
+    Where the model reads letter case, the numbers of a word's subwords have that of the word above them
+    (:data:`CASE`), so that an encoder of lower-case letters learns of capitals; special tokens have none.
     """
 
     ids: IntArray
@@ -41,13 +61,13 @@ class Subwords(NamedTuple):
 
 
 class SubwordTokenizer:
-    """A Hugging Face fast tokenizer (``tokenizer.json``) applied to words.
+    """A Hugging Face fast tokenizer (``tokenizer.json``) applied to words; ``casing`` adds their letter case.
 
     Raises:
         BundleError: the tokenizer has no unknown token, or adds no token before a sentence.
     """
 
-    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+    def __init__(self, tokenizer: Tokenizer, name: str, casing: bool = False) -> None:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         # Text that happens to read "[SEP]" or "</s>" is text.
@@ -57,6 +77,7 @@ class SubwordTokenizer:
         if not places or places[0] == 0:
             raise BundleError(f"{name}: the tokenizer puts no special token before a sentence; TriMF needs one ([CLS])")
         self._tokenizer = tokenizer
+        self._casing = casing
         self._prefix = list(probe.ids[: places[0]])
         self._suffix = list(probe.ids[places[-1] + 1 :])
         self._known: dict[str, tuple[int, ...]] = {}
@@ -68,14 +89,14 @@ class SubwordTokenizer:
         return len(self._prefix) + len(self._suffix)
 
     @classmethod
-    def from_bytes(cls, content: bytes, name: str) -> Self:
+    def from_bytes(cls, content: bytes, name: str, casing: bool = False) -> Self:
         """Open the content of a ``tokenizer.json``; ``name`` is what errors call it.
 
         Raises:
             BundleError: it is no tokenizer, or not one that TriMF can use.
         """
         try:
-            return cls(Tokenizer.from_buffer(content), name)
+            return cls(Tokenizer.from_buffer(content), name, casing)
         except BundleError:
             raise
         except BaseException as error:  # a damaged file may panic in Rust, whose exception is no Exception
@@ -108,7 +129,7 @@ class SubwordTokenizer:
             if counts and (min(counts) == 0 or max(counts) > max_pieces):
                 unknown = tuple(place for place, count in enumerate(counts) if count == 0 or count > max_pieces)
                 for place in unknown:
-                    pieces[place], counts[place] = (self._unknown,), 1
+                    pieces[place], counts[place] = (self._unknown + self._above(sentence[place]),), 1
             ids = np.array([*self._prefix, *chain.from_iterable(pieces), *self._suffix], np.int64)
             count = np.array(counts, np.int64)
             last = np.cumsum(count) + (len(self._prefix) - 1)
@@ -117,7 +138,7 @@ class SubwordTokenizer:
 
     def texts(self, subwords: Subwords) -> list[str]:
         """The subwords ``[T]`` as the vocabulary writes them, special tokens included."""
-        return [self._tokenizer.id_to_token(int(number)) or "" for number in subwords.ids]
+        return [self._tokenizer.id_to_token(int(number) % CASE) or "" for number in subwords.ids]
 
     def _pieces(self, sentences: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
         """The subwords of each word. Text repeats its words: those seen before are looked up."""
@@ -133,11 +154,17 @@ class SubwordTokenizer:
             )
         except (TypeError, UnicodeEncodeError) as error:
             raise InputError(f"words must be strings of valid Unicode text: {error}") from error
-        found = {word: tuple(encoding.ids) for word, encoding in zip(new, encodings, strict=True)}
+        found = {}
+        for word, encoding in zip(new, encodings, strict=True):
+            above = self._above(word)
+            found[word] = tuple(number + above for number in encoding.ids) if above else tuple(encoding.ids)
         if len(self._known) + len(found) > KNOWN_WORDS:
             self._known = {}
         self._known.update((word, pieces) for word, pieces in found.items() if len(word) <= KNOWN_CHARS)
         return [found[word] if pieces is None else pieces for word, pieces in zip(words, known, strict=True)]
+
+    def _above(self, word: str) -> int:
+        return CASE * case_of(word) if self._casing else 0
 
     def cut(self, subwords: Subwords, start: int, end: int) -> Subwords:
         """Words ``start`` to ``end`` (exclusive) of a sentence as a sentence of their own."""

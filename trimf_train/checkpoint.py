@@ -73,7 +73,7 @@ def create(
     Raises:
         ConfigError: the encoder cannot be loaded, or has no layer of that number for its parser to read.
     """
-    encoder = load_encoder(config.encoder.name, config.encoder.dropout)
+    encoder = load_encoder(config.encoder.name, config.encoder.dropout, config.encoder.casing)
     layer, layers = config.syntax.layer, encoder.config.num_hidden_layers
     if config.syntax.source == "encoder" and layer is not None and layer > layers:
         raise ConfigError(f"model.syntax.layer = {layer}, but {config.encoder.name} has {layers} layers")
@@ -112,7 +112,7 @@ def load(folder: str | Path) -> Checkpoint:
         raise BundleError(f"{folder}: not a complete TriMF checkpoint: {error}") from error
     with torch.random.fork_rng(devices=[]):
         try:
-            encoder = build_encoder(folder / "encoder")
+            encoder = build_encoder(folder / "encoder", description.model.encoder.casing)
         except Exception as error:  # a wrong value fails wherever transformers first uses it
             raise BundleError(f"{folder}: encoder/config.json: {_one_line(error)}") from error
         model = TriMF(encoder, encoder.config.hidden_size, description.labels, description.model)

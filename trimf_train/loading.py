@@ -52,7 +52,7 @@ def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint, annotate
         DataError: none is left.
     """
     settings = checkpoint.description.settings
-    tokenizer = inference.open_tokenizer(checkpoint.tokenizer_json)
+    tokenizer = inference.open_tokenizer(checkpoint)
     encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
     relations = len(checkpoint.description.labels.relations)
     examples = []

@@ -23,12 +23,17 @@ def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
         if by_sgd and name.startswith("memory."):
             continue
         decays = parameter.ndim > 1 and not name.startswith("memory.")
-        groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+        pretrained = name.startswith("encoder.") and not name.endswith(".casing")
+        groups.setdefault((pretrained, decays), []).append(parameter)
     head_lr = train.lr if train.head_lr is None else train.head_lr
     adam = torch.optim.AdamW(
         [
-            {"params": parameters, "lr": train.lr if encoder else head_lr, "weight_decay": train.weight_decay * decays}
-            for (encoder, decays), parameters in groups.items()
+            {
+                "params": parameters,
+                "lr": train.lr if pretrained else head_lr,
+                "weight_decay": train.weight_decay * decays,
+            }
+            for (pretrained, decays), parameters in groups.items()
         ],
         fused=True,
     )

@@ -23,8 +23,7 @@ def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
         ConfigError: the two have different encoders, so that nothing would fit.
     """
     mine, yours = checkpoint.model.state_dict(), trained.model.state_dict()
-    encoder = {key: value.shape for key, value in mine.items() if key.startswith("encoder.")}
-    if encoder != {key: value.shape for key, value in yours.items() if key.startswith("encoder.")}:
+    if _encoder(mine) != _encoder(yours):
         raise ConfigError(
             f"train.init = {name!r} has the encoder {trained.description.model.encoder.name}, which is of another "
             f"shape than {checkpoint.description.model.encoder.name}"
@@ -36,6 +35,13 @@ def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
             if not _take(key, value, yours, new, old):
                 fresh.append(key)
     return fresh
+
+
+def _encoder(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    """The shapes of the pretrained encoder's weights."""
+    return {
+        key: value.shape for key, value in weights.items() if key.startswith("encoder.") and not key.endswith(".casing")
+    }
 
 
 def _take(key: str, value: Tensor, yours: Mapping[str, Tensor], new: Labels, old: Labels) -> bool:

@@ -6,8 +6,10 @@ import json
 import logging
 
 import msgspec
+import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import numpy_helper
 
 import trimf
@@ -15,8 +17,10 @@ from trimf.export import bundle as bundles
 from trimf.export import parity
 from trimf.export.bundle import export
 from trimf.runtime.backend import SUBGRAPHS
-from trimf.runtime.bundle import Bundle
+from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
+from trimf.runtime.features import Batch, pad_subwords
+from trimf.runtime.onnx_backend import OnnxRuntimeBackend
 from trimf.runtime.parser import Parse
 from trimf_train import metrics
 from trimf_train.evaluate import evaluate_file
@@ -50,6 +54,27 @@ def test_two_exports_are_equal_byte_by_byte(bundle, checkpoint_folder, tiny_data
     export(checkpoint_folder, tmp_path / "again", data=tiny_data, licence="CC0")
     for path in sorted(bundle.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_letter_case_goes_with_the_bundle(create, sentences, tmp_path):
+    checkpoint = create(encoder={"casing": True})
+    with torch.no_grad():
+        checkpoint.model.encoder.get_input_embeddings().casing.normal_()
+    checkpoint.save(tmp_path / "best")
+    export(tmp_path / "best", tmp_path / "bundle")
+    opened = Bundle(tmp_path / "bundle")
+    assert opened.manifest.casing
+    pipelines = (open_pipeline(opened, OnnxRuntimeBackend(1)), pipeline(checkpoint))
+    lower = [[word.lower() for word in sentence.tokens] for sentence in sentences]
+    states = []
+    for words in (lower, [sentence.tokens for sentence in sentences]):
+        found = []
+        for one in pipelines:
+            arrays = dict(zip(Batch._fields, pad_subwords(one.tokenizer.encode(words)), strict=False))
+            found.append(np.asarray(one.graphs["encoder"].run(arrays)["words"]))
+        np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-4)
+        states.append(found[0])
+    assert np.abs(states[0] - states[1]).max() > 0.1
 
 
 @pytest.fixture

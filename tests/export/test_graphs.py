@@ -94,9 +94,10 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
         if len(inputs.pairs):
             logits, triggers = model.relation_logits(nodes, mask, inputs.entities, inputs.pairs, stage)
             ranges = map(torch.from_numpy, ranges_of(inputs.entities, inputs.pairs))
-            got_logits, got_triggers = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs, *ranges)
+            got_logits, got_triggers, added = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs, *ranges)
             close(got_logits, logits)
             close(got_triggers, triggers)
+            close(added, model.word_logits(nodes, stage))
 
 
 @pytest.fixture(scope="module")

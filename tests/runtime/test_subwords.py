@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from trimf.runtime import subwords as subwords_module
 from trimf.runtime.errors import BundleError, InputError
-from trimf.runtime.subwords import MAX_PIECES, Subwords, SubwordTokenizer
+from trimf.runtime.subwords import CASE, CASES, MAX_PIECES, Subwords, SubwordTokenizer, case_of
 
 AWKWARD = [
     "",
@@ -124,6 +124,39 @@ def test_pieces_and_places(tokenizer: SubwordTokenizer, kind: str) -> None:
 @pytest.mark.parametrize("which", list(TOKENIZERS))
 def test_a_sentence_is_its_words_one_by_one(which: str, words: list[str]) -> None:
     check_equal(SubwordTokenizer(TOKENIZERS[which](), which).encode([words])[0], one_by_one(which, words))
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    list(
+        enumerate(
+            [
+                ["", "the", "3rd", "x86", "1990", "-", "漢字", "שלום", "ß", "don't"],
+                ["The", "Don't", "Ångström", "(The", "ǅa"],
+                ["USA", "U.S.", "AT&T", "B2B", "ÉA"],
+                ["A", "J.", "10K", "É"],
+                ["McDonald", "iPhone", "O'Brien", "Smith-Jones", "e-Bay"],
+            ]
+        )
+    ),
+)
+def test_letter_case(case: int, words: list[str]) -> None:
+    assert [case_of(word) for word in words] == [case] * len(words)
+
+
+@given(words=WORDS)
+@pytest.mark.parametrize("which", list(TOKENIZERS))
+def test_letter_case_stands_above_the_vocabulary(which: str, words: list[str]) -> None:
+    tokenizer = SubwordTokenizer(TOKENIZERS[which](), which, casing=True)
+    (found,) = tokenizer.encode([words])
+    plain = one_by_one(which, words)
+    check_equal(found._replace(ids=found.ids % CASE), plain)
+    above = np.zeros(len(plain.ids), int)
+    for word, first, last in zip(words, plain.first, plain.last, strict=True):
+        above[first : last + 1] = case_of(word)
+    np.testing.assert_array_equal(found.ids // CASE, above)
+    assert (found.ids < CASE * CASES).all()
+    assert tokenizer.texts(found) == SubwordTokenizer(TOKENIZERS[which](), which).texts(plain)
 
 
 @given(sentences=st.lists(WORDS, max_size=4))

@@ -16,6 +16,7 @@ from trimf.runtime import features
 from trimf.runtime.errors import BundleError, ConfigError
 from trimf.runtime.labels import Labels
 from trimf.runtime.pipeline import ParsedSentence
+from trimf.runtime.subwords import CASE
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference
 from trimf_train.checkpoint import Checkpoint
@@ -31,7 +32,7 @@ FILES = {"trimf.json", "model.safetensors", "tokenizer.json", "encoder/config.js
 
 def inputs_of(checkpoint: Checkpoint, sentences: list[Sentence]) -> Inputs:
     """Every span of the sentences and all pairs of their entities."""
-    tokenizer = inference.open_tokenizer(checkpoint.tokenizer_json)
+    tokenizer = inference.open_tokenizer(checkpoint)
     numbers = checkpoint.description.settings.dependencies
     items, spans, entities, pairs = [], [], [], []
     encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
@@ -103,13 +104,37 @@ def test_padding_changes_nothing(create: Callable[..., Checkpoint], sentences: l
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_letter_case_is_read_once_it_is_learnt(create: Callable[..., Checkpoint], tmp_path: Path, family: str) -> None:
+    plain, one = create(family), create(family, encoder={"casing": True})
+    words = [["Alice", "lives", "in", "NEW", "McXyz", "."]]
+    ids = torch.from_numpy(inference.open_tokenizer(one).encode(words)[0].ids)[None]
+    lower = torch.from_numpy(inference.open_tokenizer(plain).encode(words)[0].ids)[None]
+    mask = torch.ones_like(ids)
+    one.model.eval()
+    plain.model.eval()
+    with torch.no_grad():
+        expected = plain.model.states(lower, mask)[0]
+        assert torch.equal(one.model.states(ids, mask)[0], expected)
+        table = one.model.encoder.get_input_embeddings()
+        table.casing.normal_()
+        by_hand = torch.nn.functional.embedding(lower, table.weight) + table.casing[ids // CASE]
+        wanted = plain.model.encoder(inputs_embeds=by_hand, attention_mask=mask).last_hidden_state
+        torch.testing.assert_close(one.model.states(ids, mask)[0], wanted)
+        assert not torch.allclose(wanted, expected, atol=1e-2)
+    one.save(tmp_path / "model")
+    other = checkpoints.load(tmp_path / "model")
+    with torch.no_grad():
+        torch.testing.assert_close(other.model.states(ids, mask)[0], wanted)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_no_pooler_is_carried_along(create: Callable[..., Checkpoint], family: str) -> None:
     assert not [name for name in create(family).model.state_dict() if "pooler" in name]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_become_subwords(create: Callable[..., Checkpoint], family: str) -> None:
-    tokenizer = inference.open_tokenizer(create(family).tokenizer_json)
+    tokenizer = inference.open_tokenizer(create(family))
     (found,) = tokenizer.encode([["Alice", "lives", "in", "Xyz", "."]])
     assert tokenizer.specials == 2
     assert found.first[0] == 1

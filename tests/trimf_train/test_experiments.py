@@ -356,7 +356,7 @@ def test_evidence_is_of_the_relations_that_are_found(
     assert len(relations) == len(found)
     for one, relation in zip(found, relations, strict=True):
         assert one.relation.score == relation.score
-        np.testing.assert_allclose(one.weights[evidence.SENSOR], relation.triggers, atol=1e-5)
+        np.testing.assert_allclose(one.weights[evidence.CONTRIBUTION], relation.triggers, atol=1e-5)
         assert set(one.weights) == set(evidence.METHODS)
         assert not (one.shown & ~one.free).any()
 

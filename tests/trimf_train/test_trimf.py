@@ -224,6 +224,24 @@ def test_stage_one_touches_neither_flow_nor_trigger(build_model: Any, build_inpu
     assert not torch.equal(model(inputs, 2)[0], before[0])
 
 
+@pytest.mark.parametrize("context", ["sum", "concat"])
+@settings(max_examples=10, deadline=None)
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=3), seed=SEEDS)
+def test_what_the_words_add_is_what_the_sensor_adds(
+    build_model: Any, build_inputs: Any, context: str, lengths: list[int], seed: int
+) -> None:
+    model, inputs = build_model(configured({"context": context}), seed=seed), build_inputs(lengths, seed=seed)
+    nodes = torch.randn(*inputs.word_mask.shape, model.width)
+    given = (nodes, inputs.word_mask, inputs.entities, inputs.pairs)
+    with torch.no_grad():
+        whole, weights = model.relation_logits(*given)
+        without, _ = model.relation_logits(*given, stage=1)
+        of_pair = inputs.entities[inputs.pairs[:, 0], 0]
+        added = weights.unsqueeze(-1) * model.word_logits(nodes)[of_pair]
+        torch.testing.assert_close(without + added.sum(1), whole, atol=1e-4, rtol=1e-4)
+        assert not model.word_logits(nodes, stage=1).any()
+
+
 def test_no_pairs_and_no_spans(build_model: Any, build_inputs: Any) -> None:
     model, inputs = build_model(configured({})), build_inputs([2])
     nothing = inputs._replace(

@@ -19,9 +19,10 @@ from trimf_train.train import train
 from trimf_train.warm_start import adopt
 
 
-def fresh(encoder: str, labels: Labels, **changes: Any) -> Checkpoint:
+def fresh(name: str, labels: Labels, casing: bool = False, **changes: Any) -> Checkpoint:
     torch.manual_seed(9)
-    config = msgspec.convert({"encoder": {"name": encoder}, "span": {"max_width": 3}, **changes}, ModelConfig)
+    encoder = {"name": name, "casing": casing}
+    config = msgspec.convert({"encoder": encoder, "span": {"max_width": 3}, **changes}, ModelConfig)
     return checkpoints.create(labels, config, DecodeConfig(), ParserNote(name="none", version=""), {})
 
 
@@ -55,6 +56,13 @@ def test_labels_go_by_their_names(tiny_checkpoint: Any, encoders: dict[str, str]
         for place in rest:
             assert torch.equal(mine[name][place], before[name][place])
     assert torch.equal(mine["entity_weight"], its["entity_weight"])
+
+
+def test_letter_case_may_be_learnt_later(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:
+    labels = tiny_checkpoint.description.labels
+    made = fresh(encoders["bert"], labels, casing=True)
+    assert adopt(made, tiny_checkpoint, "x") == ["encoder.embeddings.word_embeddings.casing"]
+    assert adopt(fresh(encoders["bert"], labels), made, "x") == []
 
 
 def test_what_the_trained_one_lacks_stays_fresh(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:

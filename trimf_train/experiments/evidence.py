@@ -96,14 +96,14 @@ def _weights(
     ends = [(0, entity.start, entity.end - 1) for pair in pairs for entity in pair]
     numbers = torch.arange(len(ends)).view(-1, 2)
     logits, sensed = model.relation_logits(nodes, word_mask, torch.tensor(ends), numbers, stage)
-    of_context = _of_context(checkpoint, nodes[0]) if stage == 2 and model.trigger is not None else None
+    of_word = model.word_logits(nodes[0]) if stage == 2 and model.trigger is not None else None
     for number, label in enumerate(labels):
         gradient = torch.autograd.grad(logits[number, label], embedded, retain_graph=True)[0]
         of_subword = (gradient * embedded).sum(-1)[0].abs()
         found = {GRADIENT: pool_words(of_subword[None, :, None], pieces)[0, :, 0]}
-        if of_context is not None:
+        if of_word is not None:
             found[SENSOR] = sensed[number]
-            found[CONTRIBUTION] = sensed[number] * of_context[:, label]
+            found[CONTRIBUTION] = sensed[number] * of_word[:, label]
         if flow is not None:
             found[FLOW] = flow
         yield {name: found[name].detach().float().numpy() for name in METHODS if name in found}
@@ -115,10 +115,3 @@ def _flow(checkpoint: Checkpoint, states: Tensor, mask: Tensor, pieces: Tensor) 
         return None
     words = pool_words(model.subword_flow(states, mask.bool(), model.memory), pieces)
     return model.word_flow.attention(words, pieces[:, :, 0] > 0, model.memory)["relation"][0]
-
-
-def _of_context(checkpoint: Checkpoint, nodes: Tensor) -> Tensor:
-    """``E_g C`` ``[N,n_r]``: what each word would add to the logits as the whole trigger context."""
-    model = checkpoint.model
-    start = 2 * model.span_size + (model.width if model.config.context == "concat" else 0)
-    return nodes @ model.relation_weight[start : start + model.width] @ model.memory.relation.T

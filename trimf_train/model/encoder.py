@@ -6,11 +6,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from trimf.runtime.errors import ConfigError
+from trimf.runtime.subwords import CASE, CASES
 
 
 def locate(name: str) -> str:
@@ -33,8 +36,26 @@ def locate(name: str) -> str:
     return str(path)
 
 
-def load_encoder(name: str, dropout: float | None = None) -> nn.Module:
-    """The pretrained encoder, without its pooler.
+class CasedEmbedding(nn.Embedding):
+    """The embeddings of subwords ``[V,H]``, and those of the letter case above their numbers ``[CASES,H]``.
+
+    Takes the place of an encoder's own, and is the same function as that until the cases have learnt something.
+    """
+
+    def __init__(self, words: nn.Embedding) -> None:
+        super().__init__(
+            words.num_embeddings, words.embedding_dim, words.padding_idx, dtype=words.weight.dtype, _weight=words.weight
+        )
+        self.casing = nn.Parameter(torch.zeros(CASES, words.embedding_dim, dtype=words.weight.dtype))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Numbers of subwords, as :class:`~trimf.runtime.subwords.Subwords` has them, to embeddings."""
+        case = torch.div(numbers, CASE, rounding_mode="trunc")
+        return super().forward(numbers - case * CASE) + functional.embedding(case, self.casing)
+
+
+def load_encoder(name: str, dropout: float | None = None, casing: bool = False) -> nn.Module:
+    """The pretrained encoder, without its pooler; with ``casing`` it reads letter case.
 
     Raises:
         ConfigError: no such model here, or it is no encoder.
@@ -44,13 +65,13 @@ def load_encoder(name: str, dropout: float | None = None) -> nn.Module:
         encoder = AutoModel.from_pretrained(locate(name), trust_remote_code=False, **changes)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"encoder {name!r} cannot be loaded: {_first_line(error)}") from error
-    return _finished(encoder)
+    return _finished(encoder, casing)
 
 
-def build_encoder(folder: Path) -> nn.Module:
+def build_encoder(folder: Path, casing: bool = False) -> nn.Module:
     """An untrained encoder of the shape described by ``folder``/config.json; weights come from a checkpoint."""
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return _finished(AutoModel.from_config(config, trust_remote_code=False))
+    return _finished(AutoModel.from_config(config, trust_remote_code=False), casing)
 
 
 def load_tokenizer(name: str) -> Any:
@@ -81,11 +102,14 @@ def max_positions(encoder: nn.Module) -> int:
     return positions if padding is None else positions - padding - 1
 
 
-def _finished(encoder: nn.Module) -> nn.Module:
+def _finished(encoder: Any, casing: bool) -> nn.Module:
     """Without a pooler, and in float32 whatever the type it was stored in."""
     if hasattr(encoder, "pooler"):
         encoder.pooler = None
-    return encoder.float()
+    encoder = encoder.float()
+    if casing:
+        encoder.set_input_embeddings(CasedEmbedding(encoder.get_input_embeddings()))
+    return encoder
 
 
 def _first_line(error: Exception) -> str:

@@ -151,6 +151,16 @@ class TriMF(nn.Module):
         whole = self.dropout(torch.cat([vectors[head], vectors[tail], context], -1))
         return whole @ self.relation_weight @ self.memory.relation.T, weights
 
+    def word_logits(self, nodes: Tensor, stage: int = 2) -> Tensor:
+        """What each word ``[...,H]`` would add to the logits as the whole trigger context of a pair, ``[...,n_r]``.
+
+        It adds that times the pair's t_ij (24)(27). Zeros without a sensor.
+        """
+        if self.trigger is None or stage != 2:
+            return nodes.new_zeros(*nodes.shape[:-1], len(self.memory.relation))
+        start = self.pair_size - self.width
+        return nodes @ self.relation_weight[start:] @ self.memory.relation.T
+
     def forward(self, inputs: Inputs, stage: int) -> Logits:
         """Training: everything that has a loss. Stage 2 takes the arcs of its own parser, where it has one."""
         states, of_layer = self.states(inputs.input_ids, inputs.attention_mask)
