@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from trimf.runtime.errors import ConfigError
-from trimf.runtime.labels import Labels
-from trimf_train.checkpoint import Checkpoint
+from trimf_train.checkpoint import Checkpoint, Description
 
 
 def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
@@ -28,7 +27,7 @@ def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
             f"train.init = {name!r} has the encoder {trained.description.model.encoder.name}, which is of another "
             f"shape than {checkpoint.description.model.encoder.name}"
         )
-    new, old = checkpoint.description.labels, trained.description.labels
+    new, old = checkpoint.description, trained.description
     fresh = []
     with torch.no_grad():
         for key, value in mine.items():
@@ -44,30 +43,34 @@ def _encoder(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     }
 
 
-def _take(key: str, value: Tensor, yours: Mapping[str, Tensor], new: Labels, old: Labels) -> bool:
+def _take(key: str, value: Tensor, yours: Mapping[str, Tensor], new: Description, old: Description) -> bool:
     """Copy into ``value`` what there is for it; whether that is all of it."""
     given = yours.get(key)
     if given is None:
         return False
-    names = _rows(key, new, len(value)), _rows(key, old, len(given))
-    if names[0] is not None and names[1] is not None and value.shape[1:] == given.shape[1:]:
-        places = {label: place for place, label in enumerate(names[1])}
-        pairs = [(place, places[label]) for place, label in enumerate(names[0]) if label in places]
-        for mine, its in pairs:
-            value[mine] = given[its]
-        return len(pairs) == len(names[0])
-    if value.shape != given.shape or (key == "parser.label" and new.dependencies != old.dependencies):
+    mine, its = _rows(key, new), _rows(key, old)
+    if mine is not None and its is not None and value.shape[1:] == given.shape[1:]:
+        places = {label: place for place, label in enumerate(its)}
+        pairs = [(place, places[label]) for place, label in enumerate(mine) if label in places]
+        for at, other in pairs:
+            value[at] = given[other]
+        return len(pairs) == len(mine)
+    if (mine is None) != (its is None) or value.shape != given.shape:
+        return False
+    if key == "parser.label" and new.labels.dependencies != old.labels.dependencies:
         return False
     value.copy_(given)
     return True
 
 
-def _rows(key: str, labels: Labels, size: int) -> Sequence[str] | None:
+def _rows(key: str, description: Description) -> Sequence[str] | None:
     """The labels of a weight's rows, where it has one for each."""
+    labels = description.labels
     if key == "memory.entity":
         return ("", *labels.entities)
     if key == "memory.relation":
         return labels.relations
-    if key.startswith("fusion.syntactic.") and size == len(labels.dependencies) and not key.endswith("own"):
+    by_label = ".mixture" if description.model.syntax.bases else ".weight"
+    if key.startswith(("fusion.syntactic.down.", "fusion.syntactic.up.")) and key.endswith(by_label):
         return labels.dependencies
     return None

@@ -33,7 +33,7 @@ def test_the_same_model_is_taken_whole(tiny_checkpoint: Any, encoders: dict[str,
         assert torch.equal(made.model.state_dict()[name], value), name
 
 
-@pytest.mark.parametrize("bases", [0, 2])
+@pytest.mark.parametrize("bases", [0, 2, 6])  # six is the number of dependency labels, too
 def test_labels_go_by_their_names(tiny_checkpoint: Any, encoders: dict[str, str], bases: int) -> None:
     old = tiny_checkpoint.description.labels
     trained = fresh(encoders["bert"], old, syntax={"bases": bases})
