@@ -72,7 +72,8 @@ def prepare(
 @click.argument("config", type=_FILE)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as train.lr=1e-4.")
 @click.option("--restart", is_flag=True, help="Begin anew where the output folder holds a run already.")
-def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
+@click.option("--compile", "compiled", is_flag=True, help="Run the encoder through torch.compile.")
+def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: bool) -> None:
     """Train a model as CONFIG (TOML) says; on several GPUs under `accelerate launch -m trimf.cli train …`."""
     _need("torch", "train")
     from trimf_train.config import load
@@ -80,7 +81,7 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool) -> None:
 
     loaded = load(config, overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
-    best = run(loaded, restart=restart, command=command)
+    best = run(loaded, restart=restart, command=command, compiled=compiled)
     if best:  # on the main process alone
         click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +18,9 @@ from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
 from trimf_train.sampling import Example, Targets, collate, example, unannotated
+
+#: Batches that are made while others are learnt.
+AHEAD = 4
 
 #: Global batches whose sentences are sorted by length together, so that a batch pads little.
 BUCKET = 16
@@ -116,15 +121,31 @@ def global_batches(mixture: Mixture, config: Config, processes: int, stage: int,
 
 
 def batches(
-    mixture: Mixture, config: Config, processes: int, process: int, stage: int, epoch: int
+    mixture: Mixture, config: Config, processes: int, process: int, stage: int, epoch: int, pinned: bool = False
 ) -> Iterator[tuple[Inputs, Targets]]:
-    """This process's part of every global batch; each sentence draws its negatives from a seed of its own."""
-    for batch in global_batches(mixture, config, processes, stage, epoch):
+    """This process's part of every global batch; each sentence draws its negatives from a seed of its own.
+
+    A thread makes :data:`AHEAD` of them while others are learnt, ``pinned`` in memory that a GPU can copy from.
+    """
+
+    def make(batch: list[int]) -> tuple[Inputs, Targets]:
         mine = batch[process::processes]
         generators = [np.random.default_rng([config.seed, epoch, place]) for place in mine]
-        yield collate(
+        made = collate(
             [mixture.examples[place] for place in mine],
             generators,
             config.train.negative_spans,
             config.train.negative_pairs,
         )
+        if not pinned:
+            return made
+        inputs, targets = made
+        return Inputs(*(value.pin_memory() for value in inputs)), Targets(*(value.pin_memory() for value in targets))
+
+    coming = iter(global_batches(mixture, config, processes, stage, epoch))
+    with ThreadPoolExecutor(1, "trimf-batches") as pool:
+        waiting = deque(pool.submit(make, batch) for _, batch in zip(range(AHEAD), coming, strict=False))
+        while waiting:
+            ready = waiting.popleft().result()
+            waiting.extend(pool.submit(make, batch) for _, batch in zip(range(1), coming, strict=False))
+            yield ready

@@ -44,7 +44,12 @@ class Progress:
             f"{name.removesuffix('_loss')} loss {value:.4f}" for name, value in record.items() if name.endswith("_loss")
         ]
         line = "  ".join(
-            [f"epoch {record['epoch']:3d} (stage {record['stage']})", *losses, f"{record['seconds']:.0f} s"]
+            [
+                f"epoch {record['epoch']:3d} (stage {record['stage']})",
+                *losses,
+                f"{record['seconds']:.0f} s",
+                f"{record['sentences'] / max(record['seconds'], 0.01):.1f} sentences/s",
+            ]
         )
         if dev := record.get("dev"):
             scores = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -29,6 +29,7 @@ from trimf.runtime.errors import ConfigError
 from trimf.runtime.manifest import ParserNote
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, labels
+from trimf_train.compiler import missing_compiler
 from trimf_train.config import Config, StageConfig
 from trimf_train.data.prepare import source_of
 from trimf_train.evaluate import evaluate
@@ -39,6 +40,9 @@ from trimf_train.progress import Progress
 from trimf_train.run_folder import RunFolder
 from trimf_train.sampling import Targets
 from trimf_train.warm_start import adopt
+
+#: The target of a word whose head, or whose arc's label, is not to be learnt.
+_LEFT_OUT = -100
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +59,21 @@ class _Session:
     per_epoch: dict[int, int]
 
 
-def train(config: Config, *, restart: bool = False, command: str = "") -> dict[str, Any]:
+def train(config: Config, *, restart: bool = False, command: str = "", compiled: bool = False) -> dict[str, Any]:
     """Train as configured into ``config.output`` and return the best epoch's record (empty on all but one process).
 
     The folder gets ``config.json`` (resolved), ``metrics.jsonl`` (one line a step and an epoch), ``best/`` (checkpoint
     of the best relation strict F1 on dev, in the last stage that has epochs; without dev data, the last epoch) and,
     while unfinished, ``state.pt``: a killed run goes on after its last whole epoch. ``restart`` begins anew.
-    ``command`` is recorded as what started the run.
+    ``command`` is recorded as what started the run; ``compiled`` runs the encoder through ``torch.compile``.
 
     Raises:
         ConfigError: a value does not fit this machine, or the folder holds a run of another configuration.
         DataError: the data cannot be used.
     """
     accelerator = _accelerator(config)
+    if compiled and (reason := missing_compiler(accelerator.device.type)):
+        raise ConfigError(f"--compile: torch.compile does not work here: {reason}")
     torch.manual_seed(config.seed)
     sentences = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
@@ -85,6 +91,8 @@ def train(config: Config, *, restart: bool = False, command: str = "") -> dict[s
     checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
     fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
+    if compiled:
+        model.encoder.compile(dynamic=True)
     examples, skipped, unknown = training_set(sentences, checkpoint)
     annotated = len(examples)
     if extra:
@@ -145,13 +153,20 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
     started = time.monotonic()
     per_epoch = session.per_epoch[stage]
     total: dict[str, float] = {}
-    mine = batches(session.mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch)
+    sentences = 0
+    learnt: _Learnt | None = None
+    pinned = accelerator.device.type == "cuda"
+    mine = batches(session.mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned)
     for place, pair in enumerate(mine, 1):
-        inputs, targets = (type(part)(*(value.to(accelerator.device) for value in part)) for part in pair)
+        sentences += len(pair[0].input_ids)
+        counts = _counts(*pair)
+        inputs, targets = (
+            type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in pair
+        )
         updates = place % config.train.gradient_accumulation == 0 or place == per_epoch
         accelerator.sync_gradients = updates
         with nullcontext() if updates else accelerator.no_sync(wrapped):
-            losses = _losses(wrapped(inputs, stage), inputs, targets, accelerator)
+            losses = _losses(wrapped(inputs, stage), inputs, targets, counts, accelerator)
             weights = {"relation": config.train.relation_weight, "syntax": config.train.syntax_weight}
             accelerator.backward(sum(weights.get(name, 1.0) * loss for name, loss in losses.items()))
             if updates:
@@ -159,24 +174,44 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
             for optimizer in prepared:
                 optimizer.step()
                 optimizer.zero_grad()
-        found = accelerator.reduce(torch.stack([loss.detach() for loss in losses.values()]), "mean").cpu()
-        if not torch.isfinite(found).all():
-            raise ConfigError(f"loss is {found.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
-        for name, value in zip(losses, found.tolist(), strict=True):
-            total[name] = total.get(name, 0.0) + value
-        loss, rate = float(found.sum()), session.rates[0].get_last_lr()[-1]
-        session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": rate})
+        found = accelerator.reduce(torch.stack([loss.detach() for loss in losses.values()]), "mean")
+        # What a batch lost is read when the next one is under way, so that a GPU never waits for its reader.
+        if learnt is not None:
+            _note(session, epoch, learnt, total)
+        learnt = _Learnt(list(losses), found, session.rates[0].get_last_lr()[-1])
         if updates:
             for schedule in session.rates:
                 schedule.step()
-        session.progress.step(loss, rate)
+    if learnt is not None:
+        _note(session, epoch, learnt, total)
     return {
         "type": "epoch",
         "epoch": epoch + 1,
         "stage": stage,
         **{f"{name}_loss": value / per_epoch for name, value in total.items()},
+        "sentences": sentences,
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+class _Learnt(NamedTuple):
+    """The losses of one batch, on the device, and the learning rate it was learnt with."""
+
+    names: list[str]
+    losses: Tensor
+    rate: float
+
+
+def _note(session: _Session, epoch: int, learnt: _Learnt, total: dict[str, float]) -> None:
+    """Record a batch, and add its losses to the ``total`` of its epoch."""
+    found = learnt.losses.cpu()
+    if not torch.isfinite(found).all():
+        raise ConfigError(f"loss is {found.tolist()} in epoch {epoch + 1}; lower train.lr or use fp32")
+    for name, value in zip(learnt.names, found.tolist(), strict=True):
+        total[name] = total.get(name, 0.0) + value
+    loss = float(found.sum())
+    session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": learnt.rate})
+    session.progress.step(loss, learnt.rate)
 
 
 def _stages(config: Config) -> list[tuple[int, StageConfig]]:
@@ -222,23 +257,37 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _losses(logits: Logits, inputs: Inputs, targets: Targets, accelerator: Accelerator) -> dict[str, Tensor]:
+def _counts(inputs: Inputs, targets: Targets) -> dict[str, list[int]]:
+    """Over how many each loss of a batch is a mean: spans, pairs times types, words, and arcs with a label."""
+    return {
+        "entity": [len(targets.types)],
+        "relation": [targets.relations.numel()],
+        "syntax": [int(inputs.word_mask.sum()), int((inputs.labels > 0).sum())],
+    }
+
+
+def _losses(
+    logits: Logits, inputs: Inputs, targets: Targets, counts: dict[str, list[int]], accelerator: Accelerator
+) -> dict[str, Tensor]:
     """Means over the *global* batch: cross-entropy over spans, binary cross-entropy over pairs and types, and for a
     parser the cross-entropy over heads plus that over the labels of arcs (of roots and unknown labels none).
 
     Scaled by the number of processes, because gradients are averaged over processes.
     """
-    sums: dict[str, list[tuple[Tensor, int]]] = {}
+    sums: dict[str, list[Tensor]] = {}
     if logits.entities is not None and logits.relations is not None:
         entity = functional.cross_entropy(logits.entities, targets.types, reduction="sum")
         relation = functional.binary_cross_entropy_with_logits(logits.relations, targets.relations, reduction="sum")
-        sums = {"entity": [(entity, len(logits.entities))], "relation": [(relation, logits.relations.numel())]}
+        sums = {"entity": [entity], "relation": [relation]}
     if logits.arcs is not None and logits.arc_labels is not None:
-        mask, labelled = inputs.word_mask, inputs.labels > 0
-        heads = functional.cross_entropy(logits.arcs[mask], inputs.heads[mask], reduction="sum")
-        labels = functional.cross_entropy(logits.arc_labels[labelled], inputs.labels[labelled] - 1, reduction="sum")
-        sums["syntax"] = [(heads, int(mask.sum())), (labels, int(labelled.sum()))]
-    counts = torch.tensor([count for parts in sums.values() for _, count in parts], dtype=torch.float32)
-    counts = accelerator.reduce(counts.to(inputs.word_mask.device), "sum").clamp(min=1) / accelerator.num_processes
-    means = iter(counts)
-    return {name: torch.stack([total / next(means) for total, _ in parts]).sum() for name, parts in sums.items()}
+        # What is left out is told by its target: to pick out the rest would make a GPU wait for their number.
+        heads = torch.where(inputs.word_mask, inputs.heads, _LEFT_OUT)
+        labels = torch.where(inputs.labels > 0, inputs.labels - 1, _LEFT_OUT)
+        sums["syntax"] = [
+            functional.cross_entropy(scores.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=_LEFT_OUT)
+            for scores, gold in ((logits.arcs, heads), (logits.arc_labels, labels))
+        ]
+    every = torch.tensor([count for name in sums for count in counts[name]], dtype=torch.float32)
+    every = every.to(inputs.word_mask.device, non_blocking=True)
+    means = iter(accelerator.reduce(every, "sum").clamp(min=1) / accelerator.num_processes)
+    return {name: torch.stack([total / next(means) for total in parts]).sum() for name, parts in sums.items()}

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from trimf.runtime.errors import ConfigError, DataError
@@ -446,7 +447,7 @@ def test_a_parser_learns_before_the_model_and_beside_it(
     best = train(config)
     found = epochs(config)
     assert [epoch["stage"] for epoch in found] == [0] * 12 + [1] * 2 + [2] * 6
-    assert found[0].keys() == {"type", "epoch", "stage", "syntax_loss"}
+    assert found[0].keys() == {"type", "epoch", "stage", "syntax_loss", "sentences"}
     assert {"entity_loss", "relation_loss", "syntax_loss", "dev"} <= found[-1].keys()
     assert found[-1]["syntax_loss"] < found[0]["syntax_loss"]
     counted = Counter(step["epoch"] for step in steps(config))
@@ -463,3 +464,62 @@ def test_a_file_of_parses_counts_as_what_was_trained_on(configure: Callable[...,
     config = configure(model={"syntax": {"source": "encoder"}}, train={"extra_syntax": [more], "stage1": {"epochs": 0}})
     train(config)
     assert more in checkpoints.load(Path(config.output) / "best").description.provenance["train"]
+
+
+def test_batches_are_made_ahead_and_no_further(
+    configure: Callable[..., Config], create: Callable[..., Any], sentences: list[Sentence]
+) -> None:
+    config = configure(train={"batch_size": 1})
+    mixture = loading.Mixture(loading.training_set(sentences, create()).examples, len(sentences))
+    made: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = loading.collate
+        patch.setattr(loading, "collate", lambda *args: (made.append(1), original(*args))[1])
+        found = loading.batches(mixture, config, 1, 0, 1, 0)
+        rest = [next(found)]
+        assert len(made) <= 1 + loading.AHEAD
+        rest += found
+    assert len(made) == len(rest) == 12
+    order = [places[0] for places in loading.global_batches(mixture, config, 1, 1, 0)]
+    for (inputs, _), place in zip(rest, order, strict=True):
+        assert inputs.input_ids[0].tolist() == mixture.examples[place].item.subwords.ids.tolist()
+
+
+def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[..., Any], sentences: Any) -> None:
+    """Against a loop over words: the heads of all, and the labels of the arcs that have one."""
+    checkpoint = create(syntax={"source": "encoder"})
+    mixture = loading.Mixture(loading.training_set(sentences, checkpoint).examples, len(sentences))
+    for inputs, targets in loading.batches(mixture, configure(), 1, 0, 1, 0):
+        with torch.no_grad():
+            logits = checkpoint.model.eval()(inputs, 1)
+        heads, labels = [], []
+        for row, word in inputs.word_mask.nonzero().tolist():
+            heads.append(-logits.arcs[row, word].log_softmax(-1)[inputs.heads[row, word]])
+            if number := int(inputs.labels[row, word]):
+                labels.append(-logits.arc_labels[row, word].log_softmax(-1)[number - 1])
+        expected = torch.stack(heads).mean() + torch.stack(labels).mean()
+        counts = training._counts(inputs, targets)
+        found = training._losses(logits, inputs, targets, counts, Accelerator())
+        torch.testing.assert_close(found["syntax"], expected)
+
+
+def test_a_compiled_encoder_learns_the_same(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the graphs that PyTorch finds, run one operation after the other: to compile those takes a minute."""
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compile_(self, backend="eager", **how))
+    monkeypatch.setattr(training, "missing_compiler", lambda device: None)
+    tables = {"train": {"stage1": {"epochs": 1}, "stage2": {"epochs": 0}}, "model": {"encoder": {"dropout": 0.0}}}
+    one, other = (configure(name, **tables) for name in ("a", "b"))
+    train(one)
+    train(other, compiled=True)
+    for left, right in zip(steps(one), steps(other), strict=True):
+        assert left["loss"] == pytest.approx(right["loss"], rel=1e-3)
+    assert weights(one).keys() == weights(other).keys()
+
+
+def test_compiling_without_a_compiler(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "missing_compiler", lambda device: f"no {device} compiler")
+    config = configure()
+    with pytest.raises(ConfigError, match=r"--compile: torch.compile does not work here: no cpu compiler"):
+        train(config, compiled=True)
+    assert not Path(config.output).exists()
