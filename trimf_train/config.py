@@ -182,9 +182,14 @@ class SecondStage(StageConfig):
 class TrainConfig(Section):
     """Optimisation (paper 4.4).
 
-    ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same). ``negative_spans``
+    ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same); with ``layer_decay``
+    every layer of the encoder has that many times the rate of the one above it. ``negative_spans``
     and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type. ``init`` is
     the folder of a checkpoint to begin from, whose labels may be others (see ``trimf_train.warm_start``).
+
+    ``ema`` evaluates and saves the exponential moving average of the weights over all steps (0: the weights of the last
+    step). ``label_smoothing`` spreads that share of the truth over all classes. ``r_drop`` is the weight of the loss by
+    which two readings of a sentence, which differ by dropout, shall agree (Liang et al. 2021); it doubles the work.
 
     With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
     files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so
@@ -195,12 +200,16 @@ class TrainConfig(Section):
     batch_size: Positive = 8
     lr: Rate = 5e-5
     head_lr: Rate | None = None
+    layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
     warmup: Share = 0.1
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
     clip: Rate = 1.0
     negative_spans: Count = 100
     negative_pairs: Count = 100
     relation_weight: Rate = 1.0
+    ema: Probability = 0.0
+    label_smoothing: Probability = 0.0
+    r_drop: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_accumulation: Positive = 1
     syntax_weight: Rate = 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -10,36 +11,45 @@ from torch import nn
 from trimf_train.config import Config
 from trimf_train.model.trimf import TriMF
 
+#: Where a weight's name says in which layer of an encoder it lies.
+_LAYER = re.compile(r"^encoder\..*\blayers?\.(\d+)\.")
+
 
 def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
     """AdamW over the model, and plain gradient descent over the memory where ``memory.write`` is ``sgd`` (5)(6).
 
-    Biases and normalisation weights do not decay; neither does memory.
+    Biases and normalisation weights do not decay; neither does memory. The encoder's last layer learns at ``train.lr``,
+    every other at ``train.layer_decay`` times the rate of the one above it, and so do the embeddings, below the first.
     """
     train = config.train
     by_sgd = config.model.memory.write == "sgd"
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    head_lr = train.lr if train.head_lr is None else train.head_lr
+    layers = {name: _layer(name) for name, _ in model.named_parameters()}
+    depth = 1 + max(layers.values())
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if by_sgd and name.startswith("memory."):
             continue
         decays = parameter.ndim > 1 and not name.startswith("memory.")
         pretrained = name.startswith("encoder.") and not name.endswith(".casing")
-        groups.setdefault((pretrained, decays), []).append(parameter)
-    head_lr = train.lr if train.head_lr is None else train.head_lr
+        rate = train.lr * train.layer_decay ** (depth - 1 - layers[name]) if pretrained else head_lr
+        groups.setdefault((rate, decays), []).append(parameter)
     adam = torch.optim.AdamW(
         [
-            {
-                "params": parameters,
-                "lr": train.lr if pretrained else head_lr,
-                "weight_decay": train.weight_decay * decays,
-            }
-            for (pretrained, decays), parameters in groups.items()
+            {"params": parameters, "lr": rate, "weight_decay": train.weight_decay * decays}
+            for (rate, decays), parameters in groups.items()
         ],
         fused=True,
     )
     if not by_sgd:
         return [adam]
     return [adam, torch.optim.SGD(model.memory.parameters(), lr=config.model.memory.sgd_lr)]
+
+
+def _layer(name: str) -> int:
+    """The number of the encoder's layer that a weight lies in, -1 below the first."""
+    found = _LAYER.match(name)
+    return int(found[1]) if found else -1
 
 
 def schedules(

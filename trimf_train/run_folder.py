@@ -47,14 +47,25 @@ class RunFolder:
             resolved.write_bytes(self._config)
         accelerator.wait_for_everyone()
 
-    def resume(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> int:
-        """Load the state of a killed run, or store that of a fresh one; returns the number of epochs already done."""
+    def resume(
+        self,
+        model: torch.nn.Module,
+        average: torch.nn.Module | None,
+        optimizers: Sequence[Any],
+        schedules: Sequence[Any],
+    ) -> int:
+        """Load the state of a killed run, or store that of a fresh one; returns the number of epochs already done.
+
+        ``average`` is that of the model's weights, where one is kept.
+        """
         if self._fresh:
             if self.accelerator.is_main_process:
-                self.save(model, optimizers, schedules)
+                self.save(model, average, optimizers, schedules)
             return 0
         state = torch.load(self._state, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         for name, objects in (("optimizers", optimizers), ("schedules", schedules)):
             for one, saved in zip(objects, state[name], strict=True):
                 one.load_state_dict(saved)
@@ -91,10 +102,17 @@ class RunFolder:
             os.fsync(stream.fileno())
         self._lines.clear()
 
-    def save(self, model: torch.nn.Module, optimizers: Sequence[Any], schedules: Sequence[Any]) -> None:
+    def save(
+        self,
+        model: torch.nn.Module,
+        average: torch.nn.Module | None,
+        optimizers: Sequence[Any],
+        schedules: Sequence[Any],
+    ) -> None:
         """Store what a killed run needs to go on, atomically."""
         state = {
             "model": model.state_dict(),
+            "average": None if average is None else average.state_dict(),
             "optimizers": [one.state_dict() for one in optimizers],
             "schedules": [one.state_dict() for one in schedules],
             "epoch": self.epoch,

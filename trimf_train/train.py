@@ -23,35 +23,34 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.manifest import ParserNote
 from trimf_train import checkpoint as checkpoints
-from trimf_train import inference, labels
+from trimf_train import inference, labels, losses
 from trimf_train.compiler import missing_compiler
 from trimf_train.config import Config, StageConfig
 from trimf_train.data.prepare import source_of
 from trimf_train.evaluate import evaluate
 from trimf_train.loading import Mixture, batches, global_batches, read_prepared, training_set
-from trimf_train.model.trimf import Inputs, Logits
 from trimf_train.optimizer import freeze, optimizers, schedules
 from trimf_train.progress import Progress
 from trimf_train.run_folder import RunFolder
-from trimf_train.sampling import Targets
 from trimf_train.warm_start import adopt
-
-#: The target of a word whose head, or whose arc's label, is not to be learnt.
-_LEFT_OUT = -100
 
 
 @dataclass(frozen=True, slots=True)
 class _Session:
-    """What every epoch needs; ``per_epoch`` counts the batches of one, by stage."""
+    """What every epoch needs.
+
+    ``average`` is that of the model's weights, where one is kept; ``per_epoch`` counts the batches of one, by stage.
+    """
 
     config: Config
     accelerator: Accelerator
     model: nn.Module
+    average: AveragedModel | None
     mixture: Mixture
     rates: Sequence[Any]
     folder: RunFolder
@@ -91,6 +90,11 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
     model = checkpoint.model
     fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
+    average, shown = None, checkpoint
+    if config.train.ema:
+        follow = get_ema_multi_avg_fn(config.train.ema)
+        average = AveragedModel(model, device=accelerator.device, multi_avg_fn=follow)
+        shown = checkpoints.Checkpoint(average.module, checkpoint.description, checkpoint.tokenizer_json)
     if compiled:
         model.encoder.compile(dynamic=True)
     examples, skipped, unknown = training_set(sentences, checkpoint)
@@ -107,7 +111,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     chosen = optimizers(model, config)
     alone = stages.count(0)
     rates = schedules(chosen, [sum(steps[:alone]), sum(steps[alone:])], config.train.warmup)
-    first = folder.resume(model, chosen, rates)
+    first = folder.resume(model, average, chosen, rates)
     done = [counts[stage] for stage in stages]
 
     with Progress(accelerator.is_main_process, sum(done), sum(done[:first])) as progress:
@@ -123,7 +127,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
             progress.say(f"{skipped} training sentences are longer than one window of the encoder and are left out")
         if unknown:
             progress.say(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
-        session = _Session(config, accelerator, model, mixture, rates, folder, progress, counts)
+        session = _Session(config, accelerator, model, average, mixture, rates, folder, progress, counts)
         current = -1
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
@@ -136,9 +140,9 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
             record = _learn(session, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
                 if dev and stage:
-                    record["dev"] = evaluate(inference.pipeline(checkpoint, stage), names, dev)
-                folder.finish_epoch(record, checkpoint, last_stage=stage == stages[-1])
-                folder.save(model, chosen, rates)
+                    record["dev"] = evaluate(inference.pipeline(shown, stage), names, dev)
+                folder.finish_epoch(record, shown, last_stage=stage == stages[-1])
+                folder.save(model, average, chosen, rates)
                 progress.epoch(record)
             accelerator.wait_for_everyone()
     folder.close()
@@ -155,30 +159,34 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
     total: dict[str, float] = {}
     sentences = 0
     learnt: _Learnt | None = None
+    weights = losses.weights(config.train)
     pinned = accelerator.device.type == "cuda"
     mine = batches(session.mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned)
     for place, pair in enumerate(mine, 1):
         sentences += len(pair[0].input_ids)
-        counts = _counts(*pair)
+        if config.train.r_drop and stage:
+            pair = losses.twice(*pair)
+        count = losses.counts(*pair)
         inputs, targets = (
             type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in pair
         )
         updates = place % config.train.gradient_accumulation == 0 or place == per_epoch
         accelerator.sync_gradients = updates
         with nullcontext() if updates else accelerator.no_sync(wrapped):
-            losses = _losses(wrapped(inputs, stage), inputs, targets, counts, accelerator)
-            weights = {"relation": config.train.relation_weight, "syntax": config.train.syntax_weight}
-            accelerator.backward(sum(weights.get(name, 1.0) * loss for name, loss in losses.items()))
+            lost = losses.losses(wrapped(inputs, stage), inputs, targets, count, accelerator, config.train)
+            accelerator.backward(sum(weights[name] * loss for name, loss in lost.items()))
             if updates:
                 accelerator.clip_grad_norm_(session.model.parameters(), config.train.clip)
             for optimizer in prepared:
                 optimizer.step()
                 optimizer.zero_grad()
-        found = accelerator.reduce(torch.stack([loss.detach() for loss in losses.values()]), "mean")
+        if updates and session.average is not None:
+            session.average.update_parameters(session.model)
+        found = accelerator.reduce(torch.stack([loss.detach() for loss in lost.values()]), "mean")
         # What a batch lost is read when the next one is under way, so that a GPU never waits for its reader.
         if learnt is not None:
             _note(session, epoch, learnt, total)
-        learnt = _Learnt(list(losses), found, session.rates[0].get_last_lr()[-1])
+        learnt = _Learnt(list(lost), found, session.rates[0].get_last_lr()[-1])
         if updates:
             for schedule in session.rates:
                 schedule.step()
@@ -255,39 +263,3 @@ def _fingerprints(paths: Sequence[str]) -> dict[str, str]:
 
 def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def _counts(inputs: Inputs, targets: Targets) -> dict[str, list[int]]:
-    """Over how many each loss of a batch is a mean: spans, pairs times types, words, and arcs with a label."""
-    return {
-        "entity": [len(targets.types)],
-        "relation": [targets.relations.numel()],
-        "syntax": [int(inputs.word_mask.sum()), int((inputs.labels > 0).sum())],
-    }
-
-
-def _losses(
-    logits: Logits, inputs: Inputs, targets: Targets, counts: dict[str, list[int]], accelerator: Accelerator
-) -> dict[str, Tensor]:
-    """Means over the *global* batch: cross-entropy over spans, binary cross-entropy over pairs and types, and for a
-    parser the cross-entropy over heads plus that over the labels of arcs (of roots and unknown labels none).
-
-    Scaled by the number of processes, because gradients are averaged over processes.
-    """
-    sums: dict[str, list[Tensor]] = {}
-    if logits.entities is not None and logits.relations is not None:
-        entity = functional.cross_entropy(logits.entities, targets.types, reduction="sum")
-        relation = functional.binary_cross_entropy_with_logits(logits.relations, targets.relations, reduction="sum")
-        sums = {"entity": [entity], "relation": [relation]}
-    if logits.arcs is not None and logits.arc_labels is not None:
-        # What is left out is told by its target: to pick out the rest would make a GPU wait for their number.
-        heads = torch.where(inputs.word_mask, inputs.heads, _LEFT_OUT)
-        labels = torch.where(inputs.labels > 0, inputs.labels - 1, _LEFT_OUT)
-        sums["syntax"] = [
-            functional.cross_entropy(scores.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=_LEFT_OUT)
-            for scores, gold in ((logits.arcs, heads), (logits.arc_labels, labels))
-        ]
-    every = torch.tensor([count for name in sums for count in counts[name]], dtype=torch.float32)
-    every = every.to(inputs.word_mask.device, non_blocking=True)
-    means = iter(accelerator.reduce(every, "sum").clamp(min=1) / accelerator.num_processes)
-    return {name: torch.stack([total / next(means) for total in parts]).sum() for name, parts in sums.items()}

@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from trimf.runtime.errors import ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
-from trimf_train import inference, loading, run_folder
+from trimf_train import inference, loading, losses, run_folder
 from trimf_train import train as training
-from trimf_train.config import Config
+from trimf_train.config import Config, TrainConfig
 from trimf_train.data.prepared import encode
 from trimf_train.data.sentence import Sentence
 from trimf_train.train import train
@@ -498,8 +498,8 @@ def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[...
             if number := int(inputs.labels[row, word]):
                 labels.append(-logits.arc_labels[row, word].log_softmax(-1)[number - 1])
         expected = torch.stack(heads).mean() + torch.stack(labels).mean()
-        counts = training._counts(inputs, targets)
-        found = training._losses(logits, inputs, targets, counts, Accelerator())
+        count = losses.counts(inputs, targets)
+        found = losses.losses(logits, inputs, targets, count, Accelerator(), TrainConfig())
         torch.testing.assert_close(found["syntax"], expected)
 
 
@@ -523,3 +523,41 @@ def test_compiling_without_a_compiler(configure: Callable[..., Config], monkeypa
     with pytest.raises(ConfigError, match=r"--compile: torch.compile does not work here: no cpu compiler"):
         train(config, compiled=True)
     assert not Path(config.output).exists()
+
+
+def test_the_average_of_all_steps_is_saved(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a killed run goes on with it."""
+    tables: dict[str, Any] = {"data": {"dev": None}, "train": {"ema": 0.75, "stage2": {"epochs": 2}}}
+    config = configure("whole", **tables)
+    expected: dict[str, torch.Tensor] = {}
+    update = training.AveragedModel.update_parameters
+
+    def spy(average: Any, model: Any) -> None:
+        update(average, model)
+        for name, value in model.named_parameters():
+            before = expected.get(name, value.detach())
+            expected[name] = before * 0.75 + value.detach() * 0.25
+
+    monkeypatch.setattr(training.AveragedModel, "update_parameters", spy)
+    train(config)
+    saved = weights(config)
+    assert saved.keys() == expected.keys()
+    for name, value in saved.items():
+        torch.testing.assert_close(value, expected[name])
+    monkeypatch.undo()
+    last = configure("last", data={"dev": None}, train={"stage2": {"epochs": 2}})
+    train(last)
+    assert not same_weights(last, config)
+    assert [line["loss"] for line in steps(last)] == [line["loss"] for line in steps(config)]
+    killed = configure("killed", **tables)
+    die(killed, "collate", 8)
+    train(killed)
+    assert same_weights(killed, config)
+
+
+def test_two_readings_that_shall_agree(configure: Callable[..., Config]) -> None:
+    config = configure(train={"r_drop": 1.0, "label_smoothing": 0.1, "layer_decay": 0.5})
+    train(config)
+    for record in epochs(config):
+        assert record["agreement_loss"] > 0
+        assert record["sentences"] == 12
