@@ -183,11 +183,12 @@ class FusionGraph(nn.Module):
         fusion = model.fusion
         syntactic = fusion.syntactic
         self.how = fusion.fusion
+        self.half_scale = fusion.scale**0.5
         self.register_buffer("semantic", fusion.semantic.weight.detach() if fusion.semantic is not None else None)
         self.register_buffer("own", syntactic.own.detach() if syntactic is not None else None)
         self.down = FoldedTypedLinear(syntactic.down) if syntactic is not None else None
         self.up = FoldedTypedLinear(syntactic.up) if syntactic is not None and syntactic.up is not None else None
-        self.register_buffer("query", fusion.weight.detach() if fusion.weight is not None else None)
+        self.register_buffer("query", fusion.weight.detach() * fusion.scale if fusion.weight is not None else None)
 
     def forward(
         self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor
@@ -197,6 +198,8 @@ class FusionGraph(nn.Module):
         if self.semantic is not None:
             projected = words @ self.semantic
             active = functional.leaky_relu(projected)
+            if self.half_scale != 1:
+                active = active * self.half_scale
             weights = masked_softmax(active @ active.transpose(1, 2), word_mask.unsqueeze(1))
             graphs.append(weights.to(words.dtype) @ projected)
         if self.down is not None:
@@ -283,7 +286,7 @@ class RelationsGraph(nn.Module):
             slots = model.memory.relation.detach()
             of_ranges.append((model.trigger.weight @ slots.T).detach())
             # Half, for the mean over head and tail.
-            self.register_buffer("of_words", torch.cat([slots.T / 2, context[-1]], 1))
+            self.register_buffer("of_words", torch.cat([slots.T * (model.trigger.scale / 2), context[-1]], 1))
         self.register_buffer("of_ranges", torch.cat(of_ranges, 1))
         table = model.span_width.weight.detach()
         of_widths = torch.cat([table @ head_width, table @ tail_width], 1)

@@ -115,7 +115,11 @@ class EncoderConfig(Section):
 
 
 class ModelConfig(Section):
-    """The architecture: what a checkpoint needs besides its weights and labels."""
+    """The architecture: what a checkpoint needs besides its weights and labels.
+
+    ``scaled`` divides the scores of the semantic graph (17), of the weights of fusion (19) and of the trigger sensor
+    (24) by the square root of H before their softmax, as Vaswani et al. (2017, 3.2.1) do; printed they have no scale.
+    """
 
     encoder: EncoderConfig = EncoderConfig()
     memory: MemoryConfig = MemoryConfig()
@@ -126,6 +130,7 @@ class ModelConfig(Section):
     fusion: Literal["weighted", "mean", "sum", "max", "syntactic", "semantic", "none"] = "weighted"
     context: Literal["sum", "concat"] = "sum"
     trigger: bool = True
+    scaled: bool = False
     dropout: Probability = 0.5
 
 

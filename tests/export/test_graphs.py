@@ -49,6 +49,7 @@ VARIANTS = {
     "cls": {"span": SpanConfig(max_width=3, width_dim=2, context="cls")},
     "concat": {"context": "concat"},
     "no trigger": {"trigger": False},
+    "scaled": {"scaled": True},
     "own arcs": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3)},
     "own arcs both ways": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3, inverse=True)},
     **{name: {"fusion": name} for name in ("mean", "sum", "max", "syntactic", "semantic", "none")},

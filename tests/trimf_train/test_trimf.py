@@ -34,6 +34,7 @@ CONFIGS = st.fixed_dictionaries(
         "fusion": st.sampled_from(["weighted", "mean", "sum", "max", "syntactic", "semantic", "none"]),
         "context": st.sampled_from(["sum", "concat"]),
         "trigger": st.booleans(),
+        "scaled": st.booleans(),
     }
 )
 OPTIONS = [
@@ -43,6 +44,7 @@ OPTIONS = [
     {"syntax": {"inverse": True, "bases": 2}, "fusion": "max"},
     {"span": {"context": "cls"}, "context": "concat"},
     {"trigger": False, "fusion": "semantic"},
+    {"scaled": True},
 ]
 
 

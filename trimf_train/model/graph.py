@@ -67,17 +67,21 @@ def children_mean(heads: Tensor, labels: Tensor) -> Tensor:
 
 
 class SemanticGraph(nn.Module):
-    """(16)-(18): attention of every word over the words of its sentence, by LeakyReLU-ed inner products."""
+    """(16)-(18): attention of every word over the words of its sentence, by LeakyReLU-ed inner products.
 
-    def __init__(self, width: int, keep: float) -> None:
+    ``scale`` multiplies those before their softmax.
+    """
+
+    def __init__(self, width: int, keep: float, scale: float = 1.0) -> None:
         super().__init__()
         self.weight = bilinear(width, width)
-        self.keep = keep
+        self.keep, self.scale = keep, scale
 
     def forward(self, words: Tensor, word_mask: Tensor) -> Tensor:
         """``words`` ``[B,N,H]``, ``word_mask`` ``[B,N]`` to ``[B,N,H]``; while training, a share of the edges."""
         projected = words @ self.weight
-        active = functional.leaky_relu(projected)
+        # Half of the scale on either side keeps the products small in half precision.
+        active = functional.leaky_relu(projected) * self.scale**0.5
         mask = word_mask.unsqueeze(1)
         if self.training and self.keep < 1:
             own = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
@@ -86,13 +90,18 @@ class SemanticGraph(nn.Module):
 
 
 class GraphFusion(nn.Module):
-    """(19)-(21) and the options of Table 4: both graphs fused word by word, then averaged with the words."""
+    """(19)-(21) and the options of Table 4: both graphs fused word by word, then averaged with the words.
 
-    def __init__(self, labels: int, width: int, fusion: str, syntax: SyntaxConfig, keep: float) -> None:
+    ``scale`` multiplies the scores of (17) and (19) before their softmax.
+    """
+
+    def __init__(
+        self, labels: int, width: int, fusion: str, syntax: SyntaxConfig, keep: float, scale: float = 1.0
+    ) -> None:
         super().__init__()
-        self.fusion = fusion
+        self.fusion, self.scale = fusion, scale
         self.syntactic = SyntacticGraph(labels, width, syntax) if fusion not in ("semantic", "none") else None
-        self.semantic = SemanticGraph(width, keep) if fusion not in ("syntactic", "none") else None
+        self.semantic = SemanticGraph(width, keep, scale) if fusion not in ("syntactic", "none") else None
         self.weight = bilinear(width, width) if fusion == "weighted" else None
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
@@ -121,4 +130,4 @@ class GraphFusion(nn.Module):
 
     def shares(self, graphs: Tensor, cls: Tensor) -> Tensor:
         """(19): the weights of the semantic and the syntactic graph ``[2,B,N,H]`` at every word, ``[2,B,N,1]``."""
-        return torch.softmax((graphs @ (cls @ self.weight).unsqueeze(-1)).float(), 0)
+        return torch.softmax((graphs @ (cls @ self.weight * self.scale).unsqueeze(-1)).float(), 0)

@@ -8,12 +8,15 @@ from trimf_train.model.memory import Memory, bilinear, masked_softmax, normal_re
 
 
 class TriggerSensor(nn.Module):
-    """(23)(24): a pair of spans reads the relation memory; what it reads attends to the words of the sentence."""
+    """(23)(24): a pair of spans reads the relation memory; what it reads attends to the words of the sentence.
 
-    def __init__(self, width: int, gradient: bool) -> None:
+    ``scale`` multiplies the scores of (24) before their softmax.
+    """
+
+    def __init__(self, width: int, gradient: bool, scale: float = 1.0) -> None:
         super().__init__()
         self.weight = bilinear(width, width)
-        self.gradient = gradient
+        self.gradient, self.scale = gradient, scale
 
     def forward(
         self, heads: Tensor, tails: Tensor, words: Tensor, word_mask: Tensor, memory: Memory
@@ -23,6 +26,6 @@ class TriggerSensor(nn.Module):
         Returns the trigger context ``[P,H]`` and the weights t_ij ``[P,N]``, which sum to 1 over the sentence.
         """
         slots = memory.flow_slots("relation", self.gradient)
-        read = (normal_read(heads, self.weight, slots) + normal_read(tails, self.weight, slots)) / 2
+        read = (normal_read(heads, self.weight, slots) + normal_read(tails, self.weight, slots)) * (self.scale / 2)
         weights = masked_softmax((words @ read.to(words.dtype).unsqueeze(-1)).squeeze(-1), word_mask)
         return (weights.to(words.dtype).unsqueeze(1) @ words).squeeze(1), weights

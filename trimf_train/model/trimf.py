@@ -65,13 +65,16 @@ class TriMF(nn.Module):
         self.memory = Memory(entities, relations, width)
         self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow.residual, gradient.subword_flow)
         self.word_flow = MemoryFlow(width, config.flow.word, config.flow.residual, gradient.word_flow)
-        self.fusion = GraphFusion(len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep)
+        scale = width**-0.5 if config.scaled else 1.0
+        self.fusion = GraphFusion(
+            len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep, scale
+        )
         self.parser = (
             BiaffineParser(len(labels.dependencies), width, config.syntax)
             if config.syntax.source == "encoder"
             else None
         )
-        self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger else None
+        self.trigger = TriggerSensor(width, gradient.trigger, scale) if config.trigger else None
         self.span_width = nn.Embedding(config.span.max_width, config.span.width_dim)
         self.span_size = width + config.span.width_dim
         contexts = 2 if config.context == "concat" else 1
