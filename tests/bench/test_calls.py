@@ -11,6 +11,7 @@ from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.cuda_memory import Buffer, DeviceArray, Workspace
 from trimf.runtime.onnx_device_backend import DeviceBackend
 from trimf.runtime.onnx_providers import PROVIDERS, Provider
+from trimf.runtime.parser import Parse
 from trimf.runtime.pipeline import ParsedSentence
 
 ON_CPU = Provider("CPUExecutionProvider", list, lambda model: {}, place=("cpu", 0))
@@ -49,6 +50,18 @@ def test_every_stage_has_a_sample_of_every_batch(opened):
     assert loop.sizes[:3] == [(2, 9), (2, 12), (2, 7)]  # in their own order, over again
     assert min(min(values) for values in loop.samples.values()) >= 0
     assert 0 < loop.real < loop.padded
+
+
+def test_what_comes_before_a_call_has_samples_of_its_own(opened):
+    class Chain:
+        def parse(self, sentences):
+            return [Parse([max(i - 1, 0) for i in range(len(words))], ["dep"] * len(words)) for words in sentences]
+
+    loop = Loop(opened, opened.plain(), SENTENCES, 2, Chain(), ["Jack Ruby shot Oswald.", "Yes.", "Ann lives in Rome."])
+    loop.measure(0.5)
+    assert {"parse", "split"} <= loop.samples.keys()
+    assert {len(values) for values in loop.samples.values()} == {len(loop.sizes)}
+    assert min(loop.samples["parse"] + loop.samples["split"]) > 0
 
 
 def test_stages_add_up_to_the_call(opened):
