@@ -118,7 +118,10 @@ def test_weights_are_what_they_are_called(either: Path) -> None:
         assert len(sentence.word_flow["entity"]) == len(sentence.syntactic_share) == len(sentence.words)
         assert all(0 <= share <= 1 for share in sentence.syntactic_share)
         for relation in sentence.relations:
-            assert sum(relation.weights) == pytest.approx(1, abs=1e-3)
+            assert len(relation.weights) == len(sentence.words)
+            shown = [relation.weights[place] for place in relation.triggers]
+            assert shown == sorted(shown, reverse=True)
+            assert all(weight > 0 for weight in shown)
         for word, (first, last) in zip(sentence.words, sentence.pieces, strict=True):
             assert "".join(piece.removeprefix("##") for piece in sentence.subwords[first : last + 1]) == word.lower()
 

@@ -125,8 +125,9 @@ def test_a_changed_graph_is_refused(damaged, capsys):
     assert error.count("\n") == 1
 
 
-def test_verify_passes_on_a_cpu(built, checkpoint):
-    assert main(["verify", str(built), "--backend", "cpu", "--against", str(checkpoint)]) == 0
+def test_verify_passes_on_a_cpu(built, checkpoint, tiny_data):
+    against = ["--against", str(checkpoint), "--data", str(tiny_data)]
+    assert main(["verify", str(built), "--backend", "cpu", *against]) == 0
 
 
 @pytest.mark.skipif(not missing(), reason="a GPU is here")

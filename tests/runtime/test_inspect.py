@@ -73,7 +73,8 @@ def test_the_default_bundle() -> None:
     text = shown(DEFAULT)
     identical = Bundle(DEFAULT).manifest.parity["extractions"]["identical"]
     assert ["identical", f"{identical:g} %"] in rows(text)
-    assert ["compared on", "288 sentences (conll04/test.jsonl)"] in rows(text)
+    assert ["compared on", "231 sentences (conll04/dev.jsonl)"] in rows(text)
+    assert ["trigger words", "by what they add to the relation"] in rows(text)
 
 
 def test_parity_in_full(own_bundle: Path, edit_manifest: Edit) -> None:
