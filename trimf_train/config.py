@@ -196,6 +196,11 @@ class TrainConfig(Section):
     step). ``label_smoothing`` spreads that share of the truth over all classes. ``r_drop`` is the weight of the loss by
     which two readings of a sentence, which differ by dropout, shall agree (Liang et al. 2021); it doubles the work.
 
+    ``mine`` reads the training sentences before every epoch but the first, and what the model wrongly takes for an
+    entity is among the negative spans of that epoch, and an end of negative pairs. ``teachers`` are folders of
+    checkpoints with the same types, on any encoder: a ``distillation`` share of the truth is the mean of their
+    probabilities (Hinton et al. 2015), the rest gold.
+
     With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
     files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so
     many of them are drawn for each annotated sentence as ``extra_share`` says. Stage 1 gives the prepared parses to the
@@ -215,6 +220,9 @@ class TrainConfig(Section):
     ema: Probability = 0.0
     label_smoothing: Probability = 0.0
     r_drop: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    mine: bool = False
+    teachers: list[str] = []
+    distillation: Share = 0.5
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_accumulation: Positive = 1
     syntax_weight: Rate = 1.0

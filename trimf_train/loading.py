@@ -17,7 +17,7 @@ from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
-from trimf_train.sampling import Example, Targets, collate, example, unannotated
+from trimf_train.sampling import Example, Soft, Targets, collate, example, unannotated
 
 #: Batches that are made while others are learnt.
 AHEAD = 4
@@ -48,35 +48,49 @@ def read_prepared(path: str) -> Iterator[Sentence]:
         yield sentence
 
 
-def training_set(sentences: Sequence[Sentence], checkpoint: Checkpoint, annotated: bool = True) -> TrainingSet:
+def read_items(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> list[features.Item | None]:
+    """Sentences as the checkpoint's model reads them, with the arcs they have; None for one longer than a window."""
+    settings = checkpoint.description.settings
+    items: list[features.Item | None] = []
+    encoded = inference.open_tokenizer(checkpoint).encode([sentence.tokens for sentence in sentences])
+    for sentence, subwords in zip(sentences, encoded, strict=True):
+        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
+            items.append(None)
+            continue
+        arcs = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
+        items.append(features.Item(subwords, *arcs))
+    return items
+
+
+def training_set(
+    sentences: Sequence[Sentence],
+    checkpoint: Checkpoint,
+    annotated: bool = True,
+    soft: Sequence[Soft | None] | None = None,
+) -> TrainingSet:
     """Turn sentences into examples for the checkpoint's model; those longer than one window are left out and counted.
 
-    Where they are not ``annotated``, there is nothing to classify in them, and they have a parse alone.
+    Where they are not ``annotated``, there is nothing to classify in them, and they have a parse alone. ``soft`` is
+    what teachers say of each.
 
     Raises:
         DataError: none is left.
     """
-    settings = checkpoint.description.settings
-    tokenizer = inference.open_tokenizer(checkpoint)
-    encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
-    relations = len(checkpoint.description.labels.relations)
+    description = checkpoint.description
+    labels, width = description.labels, description.model.span.max_width
     examples = []
-    unknown = 0
-    for sentence, subwords in zip(sentences, encoded, strict=True):
-        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
+    items = read_items(sentences, checkpoint)
+    for sentence, item, said in zip(sentences, items, soft or [None] * len(sentences), strict=True):
+        if item is None:
             continue
-        heads, numbers = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
-        item = features.Item(subwords, heads, numbers)
-        width = checkpoint.description.model.span.max_width
-        made = (
-            example(sentence, item, checkpoint.description.labels, width) if annotated else unannotated(item, relations)
-        )
-        examples.append(made)
-        unknown += len(subwords.unknown)
+        made = example(sentence, item, labels, width) if annotated else unannotated(item, len(labels.relations))
+        examples.append(made._replace(soft=said))
     if not examples:
         raise DataError(
-            f"none of the {len(sentences)} training sentences fits the encoder's {settings.max_subwords} subwords"
+            f"none of the {len(sentences)} training sentences fits the encoder's {description.settings.max_subwords} "
+            "subwords"
         )
+    unknown = sum(len(one.item.subwords.unknown) for one in examples)
     return TrainingSet(examples, len(sentences) - len(examples), unknown)
 
 

@@ -49,11 +49,10 @@ def losses(
     sums: dict[str, list[Tensor]] = {}
     if logits.entities is not None and logits.relations is not None:
         smooth = config.label_smoothing
-        gold = targets.relations * (1 - smooth) + smooth / 2
-        sums["entity"] = [
-            functional.cross_entropy(logits.entities, targets.types, reduction="sum", label_smoothing=smooth)
-        ]
-        sums["relation"] = [functional.binary_cross_entropy_with_logits(logits.relations, gold, reduction="sum")]
+        types, relations = _truth(targets, config.distillation)
+        relations = relations * (1 - smooth) + smooth / 2
+        sums["entity"] = [functional.cross_entropy(logits.entities, types, reduction="sum", label_smoothing=smooth)]
+        sums["relation"] = [functional.binary_cross_entropy_with_logits(logits.relations, relations, reduction="sum")]
         if config.r_drop:
             sums["agreement"] = [_divergence(logits.entities), _divergence(_two_classes(logits.relations))]
     if logits.arcs is not None and logits.arc_labels is not None:
@@ -68,6 +67,16 @@ def losses(
     every = every.to(inputs.word_mask.device, non_blocking=True)
     means = iter(accelerator.reduce(every, "sum").clamp(min=1) / accelerator.num_processes)
     return {name: torch.stack([total / next(means) for total in parts]).sum() for name, parts in sums.items()}
+
+
+def _truth(targets: Targets, share: float) -> tuple[Tensor, Tensor]:
+    """Gold, of which teachers, where there are any, have their ``share`` (Hinton et al. 2015, at temperature 1)."""
+    if not targets.soft_types.shape[1]:
+        return targets.types, targets.relations
+    gold = functional.one_hot(targets.types, targets.soft_types.shape[1])
+    return torch.lerp(gold.float(), targets.soft_types, share), torch.lerp(
+        targets.relations, targets.soft_relations, share
+    )
 
 
 def weights(config: TrainConfig) -> dict[str, float]:

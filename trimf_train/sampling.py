@@ -8,12 +8,24 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from trimf.runtime import features
 from trimf.runtime.labels import Labels
 from trimf.runtime.subwords import IntArray
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
+
+_NONE: IntArray = np.zeros(0, np.int64)
+
+
+class Soft(NamedTuple):
+    """Probabilities that teachers give a sentence: the classes of every span of up to K words ``[N,K,n_e+1]`` and the
+    relation types of its gold entities' ordered pairs ``[p,n_r]``.
+    """
+
+    types: Tensor
+    relations: Tensor
 
 
 class Example(NamedTuple):
@@ -22,6 +34,9 @@ class Example(NamedTuple):
     ``spans`` ``[s,2]`` (first, last) and ``types`` ``[s]`` are the gold entities of up to K words, ``negatives``
     ``[n,2]`` every other span. ``entities`` ``[m,2]`` are all gold entities, ``pairs`` ``[p,2]`` their ordered pairs
     and ``targets`` ``[p,n_r]`` the types of each, several where a pair has several.
+
+    ``mined`` ``[w]`` are the places among the negatives of spans that the model takes for entities. ``soft`` is what
+    teachers say of the sentence.
     """
 
     item: features.Item
@@ -31,13 +46,21 @@ class Example(NamedTuple):
     entities: IntArray
     pairs: IntArray
     targets: torch.Tensor
+    mined: IntArray = _NONE
+    soft: Soft | None = None
 
 
 class Targets(NamedTuple):
-    """Gold of a batch: entity class of every span ``[S]`` and relation types of every pair ``[P,n_r]``."""
+    """Gold of a batch: entity class of every span ``[S]`` and relation types of every pair ``[P,n_r]``.
+
+    ``soft_types`` ``[S,n_e+1]`` and ``soft_relations`` ``[P,n_r]`` are the teachers' probabilities, gold where they
+    have none; without teachers the classes are left out, ``[S,0]`` and ``[P,0]``.
+    """
 
     types: Tensor
     relations: Tensor
+    soft_types: Tensor
+    soft_relations: Tensor
 
 
 def example(sentence: Sentence, item: features.Item, labels: Labels, max_width: int) -> Example:
@@ -75,24 +98,65 @@ def unannotated(item: features.Item, relations: int) -> Example:
 def collate(
     examples: Sequence[Example], generators: Sequence[np.random.Generator], negative_spans: int, negative_pairs: int
 ) -> tuple[Inputs, Targets]:
-    """One padded training batch; each sentence draws its negatives with a generator of its own."""
+    """One padded training batch; each sentence draws its negatives with a generator of its own.
+
+    What was mined comes first among negative spans, and its pairs with entities and with one another are drawn among
+    the negative pairs.
+    """
     batch = features.pad([example.item for example in examples])
-    spans, types, entities, pairs, relations = [], [], [], [], []
+    kinds = next((one.soft.types.shape[-1] for one in examples if one.soft is not None), 0)
+    spans, types, entities, pairs, relations, soft_types, soft_relations = [], [], [], [], [], [], []
     offset = 0
     for row, (one, generator) in enumerate(zip(examples, generators, strict=True)):
-        drawn = one.negatives[_draw(generator, len(one.negatives), negative_spans)]
-        spans += [_with_row(row, one.spans), _with_row(row, drawn)]
-        types += [one.types, np.zeros(len(drawn), np.int64)]
-        entities.append(_with_row(row, one.entities))
-        positive = one.targets.any(1).numpy() if len(one.pairs) else np.zeros(0, bool)
+        mined = one.mined[_draw(generator, len(one.mined), negative_spans)]
+        others = np.delete(np.arange(len(one.negatives)), one.mined)
+        others = others[_draw(generator, len(others), negative_spans - len(mined))]
+        chosen_spans = np.concatenate([one.spans, one.negatives[mined], one.negatives[others]])
+        classes = np.concatenate([one.types, np.zeros(len(mined) + len(others), np.int64)])
+        spans.append(_with_row(row, chosen_spans))
+        types.append(classes)
+        ends = np.concatenate([one.entities, one.negatives[mined]])
+        entities.append(_with_row(row, ends))
+        every, truth = _pairs(one, len(ends))
+        positive = truth.any(1).numpy() if len(every) else np.zeros(0, bool)
         absent = np.flatnonzero(~positive)
         chosen = np.concatenate([np.flatnonzero(positive), absent[_draw(generator, len(absent), negative_pairs)]])
-        pairs.append(one.pairs[chosen] + offset)
-        relations.append(one.targets[torch.from_numpy(chosen)])
-        offset += len(one.entities)
+        pairs.append(every[chosen] + offset)
+        relations.append(truth[torch.from_numpy(chosen)])
+        if kinds:
+            of_spans, of_pairs = _taught(one, chosen_spans, classes, truth, kinds)
+            soft_types.append(of_spans)
+            soft_relations.append(of_pairs[torch.from_numpy(chosen)])
+        offset += len(ends)
     joined = (np.concatenate(parts) for parts in (spans, entities, pairs))
     inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, *joined)))
-    return inputs, Targets(torch.from_numpy(np.concatenate(types)), torch.cat(relations))
+    gold = torch.from_numpy(np.concatenate(types)), torch.cat(relations)
+    if not kinds:
+        return inputs, Targets(*gold, *(part.new_zeros(len(part), 0, dtype=torch.float32) for part in gold))
+    return inputs, Targets(*gold, torch.cat(soft_types), torch.cat(soft_relations))
+
+
+def _pairs(one: Example, ends: int) -> tuple[IntArray, Tensor]:
+    """The ordered pairs of the gold entities, then those that have a mined span among the first ``ends`` spans; and
+    their types.
+    """
+    gold = len(one.entities)
+    if ends == gold:
+        return one.pairs, one.targets
+    more = [(head, tail) for head in range(ends) for tail in range(ends) if head != tail and max(head, tail) >= gold]
+    return np.concatenate([one.pairs, _rows(more, 2)]), torch.cat(
+        [one.targets, one.targets.new_zeros(len(more), one.targets.shape[1])]
+    )
+
+
+def _taught(one: Example, spans: IntArray, classes: IntArray, truth: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
+    """What teachers say of these spans, among ``kinds`` classes, and pairs; gold where they have said nothing."""
+    relations = truth.clone()
+    if one.soft is None:
+        return functional.one_hot(torch.from_numpy(classes), kinds).float(), relations
+    relations[: len(one.soft.relations)] = one.soft.relations.float()
+    first, last = torch.from_numpy(spans).unbind(-1)
+    return one.soft.types[first, last - first].float(), relations
 
 
 def _draw(generator: np.random.Generator, available: int, wanted: int) -> IntArray:

@@ -7,7 +7,6 @@ seed, the epoch and the sentence alone, so P processes learn what one process wi
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -26,18 +24,17 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trimf.runtime.errors import ConfigError
-from trimf.runtime.manifest import ParserNote
 from trimf_train import checkpoint as checkpoints
-from trimf_train import inference, labels, losses
+from trimf_train import inference, losses
 from trimf_train.compiler import missing_compiler
 from trimf_train.config import Config, StageConfig
-from trimf_train.data.prepare import source_of
 from trimf_train.evaluate import evaluate
-from trimf_train.loading import Mixture, batches, global_batches, read_prepared, training_set
+from trimf_train.loading import Mixture, batches, global_batches
+from trimf_train.mining import mined
 from trimf_train.optimizer import freeze, optimizers, schedules
+from trimf_train.preparation import begin
 from trimf_train.progress import Progress
 from trimf_train.run_folder import RunFolder
-from trimf_train.warm_start import adopt
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +48,6 @@ class _Session:
     accelerator: Accelerator
     model: nn.Module
     average: AveragedModel | None
-    mixture: Mixture
     rates: Sequence[Any]
     folder: RunFolder
     progress: Progress
@@ -74,22 +70,8 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     if compiled and (reason := missing_compiler(accelerator.device.type)):
         raise ConfigError(f"--compile: torch.compile does not work here: {reason}")
     torch.manual_seed(config.seed)
-    sentences = [sentence for path in config.data.train for sentence in read_prepared(path)]
-    dev = list(read_prepared(config.data.dev)) if config.data.dev else []
-    extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
-    names = labels.collect(sentences, config.data.symmetric, extra, config.decode.types == "seen")
-    provenance = {
-        "command": command,
-        "seed": config.seed,
-        "train": _fingerprints([*config.data.train, *config.train.extra_syntax]),
-        "config": msgspec.to_builtins(config),
-    }
-    trained = checkpoints.load(config.train.init) if config.train.init is not None else None
-    if trained is not None:
-        provenance["init"] = trained.description.provenance
-    checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
+    checkpoint, mixture, dev, about = begin(config, accelerator.device, command)
     model = checkpoint.model
-    fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
     average, shown = None, checkpoint
     if config.train.ema:
         follow = get_ema_multi_avg_fn(config.train.ema)
@@ -97,12 +79,6 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
         shown = checkpoints.Checkpoint(average.module, checkpoint.description, checkpoint.tokenizer_json)
     if compiled:
         model.encoder.compile(dynamic=True)
-    examples, skipped, unknown = training_set(sentences, checkpoint)
-    annotated = len(examples)
-    if extra:
-        more = training_set(extra, checkpoint, annotated=False)
-        examples, skipped, unknown = examples + more.examples, skipped + more.skipped, unknown + more.unknown
-    mixture = Mixture(examples, annotated)
     counts = {stage: len(global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)}
 
     folder = RunFolder(Path(config.output), config, accelerator, restart)
@@ -115,19 +91,9 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     done = [counts[stage] for stage in stages]
 
     with Progress(accelerator.is_main_process, sum(done), sum(done[:first])) as progress:
-        progress.say(
-            f"{annotated} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
-            f"{len(names.relations)} relation types, {sum(p.numel() for p in model.parameters()):,} parameters"
-        )
-        if extra:
-            progress.say(f"{len(examples) - annotated} sentences more with a parse alone")
-        if fresh is not None:
-            progress.say(f"begun from {config.train.init}; not from there: {', '.join(fresh) or 'nothing'}")
-        if skipped:
-            progress.say(f"{skipped} training sentences are longer than one window of the encoder and are left out")
-        if unknown:
-            progress.say(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
-        session = _Session(config, accelerator, model, average, mixture, rates, folder, progress, counts)
+        for line in about:
+            progress.say(line)
+        session = _Session(config, accelerator, model, average, rates, folder, progress, counts)
         current = -1
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
@@ -137,10 +103,13 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
                 wrapped = accelerator.prepare(model)
                 prepared = [accelerator.prepare(optimizer) for optimizer in chosen]
                 current = stage
-            record = _learn(session, epoch, stage, wrapped, prepared)
+            given = mixture
+            if config.train.mine and epoch and (before := stages[epoch - 1]):
+                given = mined(model, before, mixture, config.decode.overlap)
+            record = _learn(session, given, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
                 if dev and stage:
-                    record["dev"] = evaluate(inference.pipeline(shown, stage), names, dev)
+                    record["dev"] = evaluate(inference.pipeline(shown, stage), checkpoint.description.labels, dev)
                 folder.finish_epoch(record, shown, last_stage=stage == stages[-1])
                 folder.save(model, average, chosen, rates)
                 progress.epoch(record)
@@ -149,7 +118,9 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     return folder.best
 
 
-def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]) -> dict[str, Any]:
+def _learn(
+    session: _Session, mixture: Mixture, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]
+) -> dict[str, Any]:
     """One epoch; returns its record. Gradients that are still accumulating at its end are used in its last batch."""
     config, accelerator = session.config, session.accelerator
     wrapped.train()
@@ -161,7 +132,7 @@ def _learn(session: _Session, epoch: int, stage: int, wrapped: Any, prepared: Se
     learnt: _Learnt | None = None
     weights = losses.weights(config.train)
     pinned = accelerator.device.type == "cuda"
-    mine = batches(session.mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned)
+    mine = batches(mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned)
     for place, pair in enumerate(mine, 1):
         sentences += len(pair[0].input_ids)
         if config.train.r_drop and stage:
@@ -246,19 +217,6 @@ def _accelerator(config: Config) -> Accelerator:
             "on CPUs, set ACCELERATE_USE_CPU=true"
         )
     return accelerator
-
-
-def _parser(config: Config) -> ParserNote:
-    noted = source_of(config.data.train[0])
-    if config.data.parser is None and noted is None:
-        raise ConfigError(f"{config.data.train[0]}: nothing beside it says which parser made it; set data.parser")
-    name = config.data.parser or (noted.parser if noted else "")
-    version = noted.parser_version if noted and noted.parser == name else ""
-    return ParserNote(name=name, version=version, source=config.model.syntax.source)
-
-
-def _fingerprints(paths: Sequence[str]) -> dict[str, str]:
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}
 
 
 def _seed(*numbers: int) -> int:

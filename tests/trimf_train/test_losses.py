@@ -24,7 +24,8 @@ def gold(logits: Logits, seed: int) -> Targets:
     assert logits.entities is not None
     assert logits.relations is not None
     types = torch.randint(logits.entities.shape[1], (len(logits.entities),), generator=generator)
-    return Targets(types, (torch.rand(logits.relations.shape, generator=generator) < 0.3).float())
+    relations = (torch.rand(logits.relations.shape, generator=generator) < 0.3).float()
+    return Targets(types, relations, torch.zeros(len(types), 0), torch.zeros(len(relations), 0))
 
 
 def read(build_model: Any, build_inputs: Any, lengths: list[int], seed: int) -> tuple[Any, Inputs, Targets]:
@@ -56,6 +57,46 @@ def test_smoothed_targets(build_model: Any, build_inputs: Any, lengths: list[int
     assert lost.keys() == {"entity", "relation"}
     assert lost["entity"] == pytest.approx(entity / len(targets.types), rel=1e-4)
     assert lost["relation"] == pytest.approx(relation / max(1, targets.relations.numel()), rel=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    lengths=LENGTHS,
+    seed=st.integers(0, 999),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    smooth=st.sampled_from([0.0, 0.1]),
+)
+def test_what_teachers_say_has_its_share(
+    build_model: Any, build_inputs: Any, lengths: list[int], seed: int, share: float, smooth: float
+) -> None:
+    model, inputs, targets = read(build_model, build_inputs, lengths, seed)
+    with torch.no_grad():
+        logits = model(inputs, 2)
+    generator = torch.Generator().manual_seed(seed)
+    said = Targets(
+        targets.types,
+        targets.relations,
+        torch.rand(logits.entities.shape, generator=generator).softmax(-1),
+        torch.rand(logits.relations.shape, generator=generator),
+    )
+    entity = relation = 0.0
+    for scores, label, soft in zip(
+        logits.entities.log_softmax(-1).tolist(), said.types.tolist(), said.soft_types.tolist(), strict=True
+    ):
+        for place, (score, probability) in enumerate(zip(scores, soft, strict=True)):
+            mixed = (1 - share) * (place == label) + share * probability
+            entity -= ((1 - smooth) * mixed + smooth / len(scores)) * score
+    for score, truth, probability in zip(
+        logits.relations.flatten().tolist(),
+        said.relations.flatten().tolist(),
+        said.soft_relations.flatten().tolist(),
+        strict=True,
+    ):
+        mixed = ((1 - share) * truth + share * probability) * (1 - smooth) + smooth / 2
+        relation += mixed * math.log1p(math.exp(-score)) + (1 - mixed) * math.log1p(math.exp(score))
+    lost = found(logits, inputs, said, distillation=share, label_smoothing=smooth)
+    assert lost["entity"] == pytest.approx(entity / len(said.types), rel=1e-4)
+    assert lost["relation"] == pytest.approx(relation / max(1, said.relations.numel()), rel=1e-4)
 
 
 @settings(max_examples=20, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from trimf_train.config import Config, DataConfig, TrainConfig
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.labels import collect
 from trimf_train.loading import Mixture, global_batches
-from trimf_train.sampling import Example, collate, example, unannotated
+from trimf_train.sampling import Example, Soft, collate, example, unannotated
 
 LABELS = Labels(("Loc", "Peop"), ("Kill", "Know", "Live"), (), ("Know",))
 
@@ -94,6 +95,81 @@ def test_a_sentence_of_any_annotation(
     for pair, row in zip(found, targets.relations.tolist(), strict=True):
         assert {LABELS.relations[k] for k, hot in enumerate(row) if hot == 1} == wanted.get(pair, set())
         assert set(row) <= {0.0, 1.0}
+
+
+@settings(max_examples=60, deadline=None)
+@given(annotated(), st.integers(1, 4), st.integers(0, 12), st.integers(0, 9), st.integers(0, 1000))
+def test_what_is_mined_comes_first_and_forms_pairs(
+    data: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
+    max_width: int,
+    negative_spans: int,
+    negative_pairs: int,
+    seed: int,
+) -> None:
+    one = build(*data, max_width)
+    generator = np.random.default_rng(seed)
+    mined = np.flatnonzero(generator.random(len(one.negatives)) < 0.4)
+    inputs, targets = collate([one._replace(mined=mined)], seeded(seed), negative_spans, negative_pairs)
+
+    gold, short = len(one.entities), len(one.spans)
+    wrong = {tuple(span) for span in one.negatives[mined].tolist()}
+    negative = [tuple(span) for span in inputs.spans[short:, 1:].tolist()]
+    assert len(set(negative)) == len(negative) == min(negative_spans, len(one.negatives))
+    taken = min(len(wrong), negative_spans)
+    assert set(negative[:taken]) <= wrong
+    assert not set(negative[taken:]) & wrong
+    assert targets.types[short:].eq(0).all()
+
+    ends = [tuple(span) for span in inputs.entities[:, 1:].tolist()]
+    assert ends == [*map(tuple, one.entities.tolist()), *negative[:taken]]
+    pairs = [tuple(pair) for pair in inputs.pairs.tolist()]
+    count = len(ends)
+    related = int(one.targets.any(1).sum())
+    assert len(set(pairs)) == len(pairs) == related + min(negative_pairs, count * (count - 1) - related)
+    truth = {tuple(pair): row for pair, row in zip(one.pairs.tolist(), one.targets.tolist(), strict=True)}
+    for pair, row in zip(pairs, targets.relations.tolist(), strict=True):
+        assert row == truth.get(pair, [0.0] * len(LABELS.relations))
+        assert pair in truth or max(pair) >= gold
+
+
+@settings(max_examples=40, deadline=None)
+@given(annotated(), annotated(), st.booleans(), st.integers(0, 1000))
+def test_what_teachers_say_is_that_of_the_spans_and_pairs_drawn(
+    first: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
+    second: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
+    mines: bool,
+    seed: int,
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    taught = build(*first)
+    said = Soft(
+        torch.rand(taught.item.length, 3, 1 + len(LABELS.entities), generator=generator),
+        torch.rand(taught.targets.shape, generator=generator),
+    )
+    taught = taught._replace(soft=said)
+    if mines:
+        taught = taught._replace(mined=np.arange(len(taught.negatives))[::2])
+    examples = [taught, build(*second), unannotated(item(2), len(LABELS.relations))]
+    inputs, targets = collate(examples, seeded(seed, seed, seed), 4, 5)
+    for (row, start, end), kind, found in zip(
+        inputs.spans.tolist(), targets.types.tolist(), targets.soft_types.tolist(), strict=True
+    ):
+        expected = said.types[start, end - start].tolist() if row == 0 else [float(kind == k) for k in range(3)]
+        assert found == expected
+    assert targets.soft_types.shape == (len(targets.types), 3)
+    gold = {tuple(pair): place for place, pair in enumerate(taught.pairs.tolist())}
+    for pair, truth, found in zip(
+        inputs.pairs.tolist(), targets.relations.tolist(), targets.soft_relations.tolist(), strict=True
+    ):
+        row = inputs.entities[pair[0], 0]
+        assert found == (said.relations[gold[tuple(pair)]].tolist() if row == 0 and tuple(pair) in gold else truth)
+    assert targets.soft_relations.shape == targets.relations.shape
+
+
+def test_without_teachers_there_is_nothing_soft() -> None:
+    _, targets = collate([build(4, [("Peop", 0, 1), ("Peop", 2, 3)], [])], seeded(0), 5, 5)
+    assert targets.soft_types.shape == (len(targets.types), 0)
+    assert targets.soft_relations.shape == (len(targets.relations), 0)
 
 
 def test_two_relations_on_one_pair_are_one_sample() -> None:

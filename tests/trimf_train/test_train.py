@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from trimf.runtime.errors import ConfigError, DataError
+from trimf.runtime.errors import BundleError, ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, loading, losses, run_folder
@@ -195,6 +195,7 @@ def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config],
         {"train": {"gradient_accumulation": 2}},
         {"model": {"memory": {"write": "sgd"}}},
         {"data": {"dev": None}},
+        {"train": {"mine": True}},
         {"model": {"syntax": {"source": "encoder"}}, "train": {"syntax_stage": {"epochs": 1}}},
     ],
 )
@@ -205,6 +206,51 @@ def test_a_killed_run_with_options(configure: Callable[..., Config], options: di
     train(killed)
     assert same_weights(undisturbed, killed)
     assert steps(killed) == steps(undisturbed)
+
+
+def test_errors_are_mined_before_every_epoch_but_the_first(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, stages, given = training.mined, [], []
+
+    def listening(model: Any, stage: int, mixture: Any, overlap: bool) -> Any:
+        stages.append(stage)
+        found = original(model, stage, mixture, overlap)
+        given.append(sum(len(one.mined) for one in found.examples))
+        return found
+
+    monkeypatch.setattr(training, "mined", listening)
+    config = configure(train={"mine": True})
+    train(config)
+    assert stages == [1, 1, 2]
+    assert any(given)
+    before = weights(config)
+    train(configure("plain"))
+    assert stages == [1, 1, 2]
+    assert not all(before[name].equal(value) for name, value in weights(configure("plain")).items())
+
+
+def test_a_student_learns_from_teachers(
+    configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
+) -> None:
+    teacher = str(Path(whole[0].output) / "best")
+    train(configure("teacher", train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+    learnt = str(tmp_path / "teacher" / "best")
+    options = {"teachers": [learnt, teacher], "distillation": 0.7}
+    student, killed = configure("student", train=options), configure("killed", train=options)
+    train(student)
+    die(killed, "collate", 5)
+    train(killed)
+    assert same_weights(student, killed)
+    noted = checkpoints.load(Path(student.output) / "best").description.provenance
+    assert [one["command"] for one in noted["teachers"]] == ["", ""]
+    other = configure("other", train={"teachers": [teacher], "distillation": 0.7})
+    train(other)
+    assert not same_weights(student, other)
+    with pytest.raises(BundleError, match="not a complete TriMF checkpoint"):
+        train(configure("none", train={"teachers": [str(tmp_path / "nowhere")]}))
+    with pytest.raises(ConfigError, match="knows spans of up to 3 words, but 5 are asked for"):
+        train(configure("wide", model={"span": {"max_width": 5}}, train={"teachers": [teacher]}))
 
 
 def test_every_sentence_draws_for_itself_anew_each_epoch(
