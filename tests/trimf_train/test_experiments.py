@@ -27,7 +27,7 @@ from trimf_train.data.sentence import EntityMention, Sentence
 from trimf_train.evaluate import evaluate
 from trimf_train.experiments import deletion, evidence, parts, pool, report, run, sweep, worker
 from trimf_train.experiments.cells import cell
-from trimf_train.experiments.grids import FULL, NAMES, grid
+from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, grid
 from trimf_train.experiments.run import Plan
 from trimf_train.experiments.worker import Job
 
@@ -233,6 +233,43 @@ def test_rows_of_a_quick_run_begin_from_one_first_stage(
     assert "4 runs, 4 to do" in capsys.readouterr().err
 
 
+def test_steps_of_a_recipe_are_judged_on_dev(
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    here: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three of the rows: the recipe, a step, and a student of both seeds; dev chooses no epoch, test is not read."""
+    whole = grid("recipe", configs.load(recipe))
+    kept = {name: whole.rows[name] for name in (FULL, "R-Drop, weight 1", DISTILLED)}
+    monkeypatch.setattr(run, "grid", lambda *_: whole._replace(rows=kept))
+    options = ["--data", str(data), "--output", str(tmp_path / "out"), "--config", str(recipe), "--seeds", "2"]
+    (data / "test.jsonl").write_text("not read")
+    assert main(["experiment", "recipe", *options]) == 0
+    printed = capsys.readouterr()
+    assert "8 runs, 8 to do" in printed.err
+    assert "All rows begin from one first stage of each seed" in printed.out
+    assert "figures in per cent on the dev part" in printed.out
+    folders = [tmp_path / "out" / "runs" / name / "best" for name in here]
+    described = [checkpoints.load(one).description for one in folders]
+    assert [one.stage for one in described] == [1, 1, 2, 2, 2, 2, 2, 2]
+    assert all(one.provenance["config"]["data"]["dev"] is None for one in described)
+    teachers = [str(one) for one in folders[2:4]]
+    assert described[-1].provenance["config"]["train"]["teachers"] == teachers
+    assert [one.provenance["config"]["train"]["init"] for one in described[2:]] == [str(one) for one in folders[:2]] * 3
+    rows = json.loads((tmp_path / "out" / "recipe.json").read_text())["rows"]
+    assert rows[1]["relation"]["verdict"] in {"helps", "hurts", "unclear"}
+    assert configs.override(BASE, rows[2]["overrides"]).train.teachers == teachers
+    here.clear()
+    assert main(["experiment", "recipe", *options]) == 0
+    assert not here
+    (data / "dev.jsonl").unlink()
+    with pytest.raises(DataError, match=r"no dev\.jsonl"):
+        parts.on_dev(parts.DataSet(protocols.of(set()), data, []))
+
+
 def test_triggers(
     data: Path, recipe: Path, tmp_path: Path, here: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -322,6 +359,16 @@ def test_a_difference_is_over_seeds_and_its_sign_against_the_papers(
 def test_one_seed_has_no_error_and_proves_nothing() -> None:
     made = report.row("w/o", (), [_run(0, 80, 10)], [_run(0, 80, 50)], {"SciERC": ((70, 51), (70, 52))})
     assert made.relation == report.Difference(-40, None, "unclear")
+
+
+@pytest.mark.parametrize(
+    ("relations", "verdict"), [((54.0, 57.0), "helps"), ((52.0, 55.0), "hurts"), ((53.0, 57.0), "unclear")]
+)
+def test_a_step_helps_beyond_its_error(relations: tuple[float, ...], verdict: str) -> None:
+    first = [_run(0, 80, 53), _run(1, 80, 56)]
+    made = report.row("w", (), [_run(k, 80, value) for k, value in enumerate(relations)], first, {}, steps=True)
+    assert made.relation is not None
+    assert made.relation.verdict == verdict
 
 
 @pytest.mark.parametrize("place", [1, 7, 12, 18])

@@ -76,6 +76,18 @@ def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = Fals
     return DataSet(protocol, folder, _folds(sentences, protocol.folds, whole[0], output, overlap, quick))
 
 
+def on_dev(data: DataSet) -> DataSet:
+    """The same with dev as what is reported on, so that test has no part in a choice. No epoch is chosen by it.
+
+    Raises:
+        DataError: there is no dev part.
+    """
+    dev = data.folder / "dev.jsonl"
+    if not dev.is_file():
+        raise DataError(f"{data.folder}: no dev.jsonl, by which steps of a recipe are judged")
+    return data._replace(parts=[part._replace(dev=None, test=str(dev), held="dev") for part in data.parts])
+
+
 def _protocol(sentences: Sequence[Sentence]) -> Protocol:
     return protocols.of({entity.type for one in sentences for entity in one.entities})
 

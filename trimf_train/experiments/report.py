@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimf_train.experiments.deletion import RANDOM, Curve
-from trimf_train.experiments.grids import F1
+from trimf_train.experiments.grids import F1, RECIPE
 
 #: Figures of one run that are aggregated, in per cent.
 FIGURES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
@@ -39,7 +39,8 @@ class Difference(msgspec.Struct, frozen=True):
     """What a row has less than the first, in F1 points: the mean over seeds of the difference, and its standard error.
 
     ``verdict`` compares signs with the paper's: ``as in the paper``, ``against the paper``, or ``unclear`` where the
-    difference is within its standard error, or one seed gives none.
+    difference is within its standard error, or one seed gives none. Of the steps of a recipe it says ``helps``,
+    ``hurts``, or likewise ``unclear``.
     """
 
     mean: float
@@ -103,12 +104,21 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def row(
-    name: str, overrides: Sequence[str], runs: Sequence[Run], first: Sequence[Run], paper: dict[str, tuple[F1, F1]]
+    name: str,
+    overrides: Sequence[str],
+    runs: Sequence[Run],
+    first: Sequence[Run],
+    paper: dict[str, tuple[F1, F1]],
+    *,
+    steps: bool = False,
 ) -> Row:
-    """The row of these runs; ``first`` are those of the row to compare with, ``paper`` has both rows' figures."""
+    """The row of these runs; ``first`` are those of the row to compare with, ``paper`` has both rows' figures.
+
+    Rows are ``steps`` that may help, or each leaves something out that the paper says helps.
+    """
     figures = {name: _figure([run.figures[name] for run in runs]) for name in FIGURES}
     same = runs is first
-    differences = [None if same else _difference(runs, first, kind, paper) for kind in ("entity", "relation")]
+    differences = [None if same else _difference(runs, first, kind, paper, steps) for kind in ("entity", "relation")]
     of_row = {data: pair[0] for data, pair in paper.items()}
     return Row(name, list(overrides), list(runs), figures, *differences, of_row)
 
@@ -117,17 +127,21 @@ def _figure(values: Sequence[float]) -> Figure:
     return Figure(fmean(values), stdev(values) if len(values) > 1 else 0.0)
 
 
-def _difference(runs: Sequence[Run], first: Sequence[Run], kind: str, paper: dict[str, tuple[F1, F1]]) -> Difference:
+def _difference(
+    runs: Sequence[Run], first: Sequence[Run], kind: str, paper: dict[str, tuple[F1, F1]], steps: bool
+) -> Difference:
     by_seed = {run.seed: run.figures[f"{kind} f1"] for run in first}
     values = [run.figures[f"{kind} f1"] - by_seed[run.seed] for run in runs]
     mean = fmean(values)
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     place = ("entity", "relation").index(kind)
     signs = {math.copysign(1, own[place] - full[place]) for own, full in paper.values() if own[place] != full[place]}
-    if not signs:
+    if not signs and not steps:
         return Difference(mean, error)
     if error is None or abs(mean) <= error or len(signs) > 1:
         return Difference(mean, error, "unclear")
+    if steps:
+        return Difference(mean, error, "helps" if mean > 0 else "hurts")
     return Difference(mean, error, "as in the paper" if math.copysign(1, mean) in signs else "against the paper")
 
 
@@ -140,14 +154,9 @@ def markdown(report: Report, plot: str | None) -> str:
     ]
     parts = [f"# {report.title} ({report.source})", *about, f"```\n{report.command}\n```"]
     if report.quick:
-        shared = (
-            ""
-            if report.experiment == "stages"
-            else " All rows begin from one first stage, which the whole model learnt."
-        )
-        parts.append(
-            f"**A quick run: a sample, few epochs. It shows that things work, and no small difference.**{shared}"
-        )
+        parts.append("**A quick run: a sample, few epochs. It shows that things work, and no small difference.**")
+    if report.experiment == RECIPE or (report.quick and report.experiment != "stages"):
+        parts.append("All rows begin from one first stage of each seed, which the model of the first row learnt.")
     parts += [
         "\n".join(lines) for lines in (list(_rows(report)), list(_curves(report)), list(_examples(report))) if lines
     ]
@@ -160,7 +169,7 @@ def _rows(report: Report) -> Iterator[str]:
     compares = len(report.rows) > 1
     papers = list(dict.fromkeys(data for one in report.rows for data in one.paper))
     head = ["", "entity P", "R", "F1", *(["Δ"] if compares else []), "relation P", "R", "F1"]
-    head += ["Δ", "sign of relation Δ"] if compares else []
+    head += ["Δ", "relations" if report.experiment == RECIPE else "sign of relation Δ"] if compares else []
     for data in papers:
         head += [f"paper, {data}: entity F1", "relation F1", *(["Δ"] if compares else [])]
     yield _line(head)

@@ -27,7 +27,7 @@ from trimf_train.data.readers import read_sentences
 from trimf_train.evaluate import predict
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import Cell, cell
-from trimf_train.experiments.grids import FULL, NAMES, Grid, grid
+from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, RECIPE, Grid, grid
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import Report, Run
 from trimf_train.protocols import Protocol
@@ -92,27 +92,33 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
     if plan.name not in NAMES:
         raise ConfigError(f"experiment {plan.name!r}, but there are {', '.join(NAMES)}")
     data = parts.find(plan.data, plan.output, quick=plan.quick)
+    if plan.name == RECIPE:
+        data = parts.on_dev(data)
     plan = plan._replace(seeds=_seeds(plan, data))
     config = _base(plan, data)
     chosen = grid(plan.name, config, 3 if plan.quick else 6)
     rows = list(_rows(plan, data, chosen))
     starts = {}
-    if plan.quick and plan.name != "stages":
+    if plan.name == RECIPE or (plan.quick and plan.name != "stages"):
         alone = configs.override(config, ["train.stage2.epochs=0"])
         starts = {
             (id(row.data), seed): _cell(_Row(_START, row.data, ()), seed, alone, plan)
             for row in rows
             for seed in range(plan.seeds)
         }
+    made = [_cell(rows[0], seed, config, plan, starts.get((id(data), seed))) for seed in range(plan.seeds)]
+    rows = [_distilled(row, made) if row.name == DISTILLED else row for row in rows]
     cells = {
         row.name: [_cell(row, seed, config, plan, starts.get((id(row.data), seed))) for seed in range(plan.seeds)]
         for row in rows
     }
-    every = [one for of_row in cells.values() for one in of_row]
-    todo = {one.folder for one in (*starts.values(), *every) if one.result is None}
+    students = cells.get(DISTILLED, [])
+    others = [one for name, of_row in cells.items() if name != DISTILLED for one in of_row]
+    waves = [list(starts.values()), others, students]
+    folders = {one.folder: one for wave in waves for one in wave}
+    todo = [one for one in folders.values() if one.result is None]
     count = pool.jobs(config.model.encoder.name, plan.jobs)
-    runs = len({one.folder for one in (*starts.values(), *every)})
-    say(f"{data.protocol}; {runs} runs, {len(todo)} to do, {min(count, len(todo))} at a time")
+    say(f"{data.protocol}; {len(folders)} runs, {len(todo)} to do, {min(count, len(todo))} at a time")
 
     def done(one: Cell) -> None:
         measured = one.result
@@ -123,8 +129,8 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
             f"{data.protocol.relation(scores)['f1']:.2f} ({measured.seconds:.0f} s)"
         )
 
-    pool.run(list(starts.values()), count, plan.command, done)
-    pool.run(every, count, plan.command, done)
+    for wave in waves:
+        pool.run(wave, count, plan.command, done)
     found = _report(plan, config, chosen, data, rows, cells)
     pages = {"html": _attention(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
     _write(found, plan.output, pages)
@@ -167,6 +173,12 @@ def _rows(plan: Plan, data: DataSet, chosen: Grid) -> list[_Row]:
     return rows
 
 
+def _distilled(row: _Row, teachers: Sequence[Cell]) -> _Row:
+    """The row that learns from all of these runs."""
+    folders = [str(one.folder / "best") for one in teachers]
+    return row._replace(overrides=[*row.overrides, f"train.teachers={msgspec.json.encode(folders).decode()}"])
+
+
 def _cell(row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None) -> Cell:
     """A run of a row, from the beginning or from a first stage that other rows begin from, too."""
     chosen = row.data.of(seed)
@@ -194,6 +206,7 @@ def _report(
             runs[row.name],
             first,
             {name: (of[row.name], of[rows[0].name]) for name, of in papers.items() if row.name in of},
+            steps=plan.name == RECIPE,
         )
         for row in rows
     ]
