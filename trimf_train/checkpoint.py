@@ -55,9 +55,13 @@ class Checkpoint:
     def __init__(self, model: TriMF, description: Description, tokenizer_json: str) -> None:
         self.model, self.description, self.tokenizer_json = model, description, tokenizer_json
 
-    def save(self, folder: Path) -> None:
-        """Write the folder, replacing one that is there, all or nothing."""
-        with atomic_folder(folder, overwrite=True) as new:
+    def save(self, folder: Path, *, overwrite: bool = True) -> None:
+        """Write the folder, all or nothing; with ``overwrite`` in the place of one that is there.
+
+        Raises:
+            InputError: the folder cannot be written, or is there and is not to be replaced.
+        """
+        with atomic_folder(folder, overwrite=overwrite) as new:
             (new / "trimf.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.description), indent=2))
             (new / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
             self.model.encoder.config.save_pretrained(new / "encoder")

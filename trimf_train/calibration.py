@@ -1,0 +1,163 @@
+"""Scores that say how often they are right: temperatures of both classifiers, fitted on sentences that were not learnt
+(Guo et al. 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trimf.runtime import decode
+from trimf.runtime.errors import DataError
+from trimf.runtime.labels import Labels
+from trimf.runtime.pipeline import ParsedSentence
+from trimf_train import checkpoint as checkpoints
+from trimf_train import inference, metrics
+from trimf_train.checkpoint import Checkpoint
+from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
+from trimf_train.evaluate import annotated, parsed
+from trimf_train.loading import read_items
+from trimf_train.metrics import Annotation
+from trimf_train.reading import read
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Temperatures that are tried, and intervals of a calibration error.
+TEMPERATURES = np.geomspace(0.25, 16, 193)
+BINS = 15
+
+#: A logit whose probability is 1 in float64.
+_SURE = 40.0
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    """A temperature, the number of scores that it was fitted on, and their expected calibration errors before and
+    after: the mean distance between scores and how often they are right, in :data:`BINS` intervals (0 is perfect).
+    """
+
+    temperature: float
+    scores: int
+    before: float
+    after: float
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What was fitted for the entities and the relations that a model finds."""
+
+    entities: Fitted
+    relations: Fitted
+
+
+class _Found(NamedTuple):
+    """Of everything found its logits ``[c]``, of which the first class is meant, and whether it is right."""
+
+    logits: list[FloatArray]
+    right: list[bool]
+
+
+def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, Calibration]:
+    """The checkpoint with the temperatures inside its classifiers' weights, and what they are.
+
+    The threshold of relations moves with them, so the same entities and relations are found, but for entities that
+    overlap, of which the surest is taken. An entity is right if its span and type are, a relation if its type and both
+    its entities are.
+
+    Raises:
+        DataError: the sentences have too little in them to fit on.
+    """
+    entities, relations = _found(checkpoint, sentences)
+    for name, found in (("entities", entities), ("relations", relations)):
+        if not 0 < sum(found.right) < len(found.right):
+            raise DataError(
+                f"{len(found.right)} {name} were found in the {len(sentences)} sentences, {sum(found.right)} of them "
+                "right; a temperature needs some that are right and some that are not"
+            )
+    fitted = Calibration(_fit(entities), _fit(relations))
+    of_entities, of_relations = fitted.entities.temperature, fitted.relations.temperature
+    description = checkpoint.description
+    threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / of_relations))
+    provenance = {**description.provenance, "calibration": msgspec.to_builtins(fitted)}
+    decoding = msgspec.structs.replace(description.decode, relation_threshold=float(threshold))
+    with torch.no_grad():
+        checkpoint.model.entity_weight /= of_entities
+        checkpoint.model.relation_weight /= of_relations
+    new = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
+    return Checkpoint(checkpoint.model, new, checkpoint.tokenizer_json), fitted
+
+
+def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> Calibration:
+    """The same from folder to folder; sentences without a parse are parsed, where the model needs one.
+
+    Raises:
+        BundleError: there is no checkpoint.
+        DataError: the data cannot be used, or has too little in it.
+        BackendError: the parser is needed and not installed.
+        InputError: ``output`` exists and ``overwrite`` is false.
+    """
+    loaded = checkpoints.load(checkpoint)
+    sentences = list(read_sentences(data))
+    given = sentences if loaded.model.parser is not None else parsed(sentences, loaded.description.parser.name)
+    calibrated, fitted = calibrate(loaded, given)
+    calibrated.save(output, overwrite=overwrite)
+    return fitted
+
+
+def error(scores: FloatArray, right: npt.NDArray[np.bool_]) -> float:
+    """The expected calibration error of scores ``[m]``."""
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    distances = [abs(scores[bins == one].sum() - right[bins == one].sum()) for one in range(BINS)]
+    return float(sum(distances) / len(scores))
+
+
+def _fit(found: _Found) -> Fitted:
+    """The temperature under which what was found is likeliest right where it is."""
+    logits, right = np.array(found.logits, np.float64), np.array(found.right)
+    every = np.stack([_scores(logits, one) for one in TEMPERATURES])
+    likely = np.where(right, every, 1 - every)
+    best = int(np.log(np.maximum(likely, 1e-12)).sum(1).argmax())
+    before = _scores(logits, 1.0)
+    return Fitted(float(TEMPERATURES[best]), len(right), error(before, right), error(every[best], right))
+
+
+def _scores(logits: FloatArray, temperature: float) -> FloatArray:
+    """The probability of the first class ``[m]``."""
+    scaled = logits / temperature
+    powers: FloatArray = np.exp(scaled - scaled.max(1, keepdims=True))
+    shares: FloatArray = powers[:, 0] / powers.sum(1)
+    return shares
+
+
+def _found(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[_Found, _Found]:
+    """Entities and relations that the model finds, of sentences that fit one window."""
+    description = checkpoint.description
+    labels, classes = description.labels, 1 + len(description.labels.entities)
+    given = [(one, item) for one, item in zip(sentences, read_items(sentences, checkpoint), strict=True) if item]
+    pipeline = inference.pipeline(checkpoint)
+    results = pipeline.run([ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one, _ in given])
+    entities, relations = _Found([], []), _Found([], [])
+    for part in read(checkpoint.model, description.stage, [item for _, item in given]):
+        for row, place in enumerate(part.places):
+            found, gold = results[place], metrics.annotation(given[place][0])
+            said = annotated(found, labels)
+            for entity, named in zip(found.found.entities, said.entities, strict=True):
+                logits = part.entities[row, entity.start, entity.end - entity.start - 1].cpu().numpy()
+                meant = entity.label + 1
+                entities.logits.append(logits[[meant, *range(meant), *range(meant + 1, classes)]])
+                entities.right.append(named in gold.entities)
+            for relation, named in zip(found.found.relations, said.relations, strict=True):
+                relations.logits.append(np.array([min(decode.logit(relation.score), _SURE), 0.0]))
+                relations.right.append(_holds(named, gold, labels))
+    return entities, relations
+
+
+def _holds(named: tuple[Any, Any, str], gold: Annotation, labels: Labels) -> bool:
+    """Whether a relation is among the gold ones, in whatever direction if its type has none."""
+    head, tail, label = named
+    return named in gold.relations or (label in labels.symmetric and (tail, head, label) in gold.relations)
