@@ -72,4 +72,13 @@ def _scores(manifest: Manifest) -> list[str]:
             "",
             f"Its own arcs on dev, against {manifest.parser.name}: UAS {syntax['uas']:.2f}, LAS {syntax['las']:.2f}.",
         ]
+    if fitted := manifest.provenance.get("calibration"):
+        rows += ["", *(_calibration(name, fitted[name]) for name in ("entities", "relations"))]
     return rows
+
+
+def _calibration(name: str, fitted: dict[str, Any]) -> str:
+    return (
+        f"- scores of {name}: at temperature {fitted['temperature']:.2f}, fitted on {fitted['scores']} of them; their "
+        f"expected calibration error there {fitted['before']:.3f} before and {fitted['after']:.3f} after"
+    )

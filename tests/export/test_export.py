@@ -16,6 +16,7 @@ import trimf
 from trimf.export import bundle as bundles
 from trimf.export import parity
 from trimf.export.bundle import export
+from trimf.export.card import card
 from trimf.runtime.backend import SUBGRAPHS
 from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
@@ -41,9 +42,9 @@ def test_the_bundle_opens_and_says_what_it_is(bundle):
     assert opened.manifest.licence == "CC0"
     assert opened.manifest.parity["extractions"]["identical"] == 100.0
     assert set(opened.manifest.files) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
-    card = (bundle / "MODEL_CARD.md").read_text()
-    assert "CC0" in card
-    assert all(label in card for label in opened.manifest.labels.entities)
+    said = (bundle / "MODEL_CARD.md").read_text()
+    assert "CC0" in said
+    assert all(label in said for label in opened.manifest.labels.entities)
 
 
 def test_the_bundle_scores_as_the_checkpoint_does(bundle, checkpoint_folder, tiny_data):
@@ -54,6 +55,17 @@ def test_two_exports_are_equal_byte_by_byte(bundle, checkpoint_folder, tiny_data
     export(checkpoint_folder, tmp_path / "again", data=tiny_data, licence="CC0")
     for path in sorted(bundle.iterdir()):
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
+
+
+def test_the_card_says_what_scores_were_calibrated_on(bundle):
+    manifest = Bundle(bundle).manifest
+    assert "temperature" not in card(manifest)
+    fitted = {"temperature": 2.5, "scores": 881, "before": 0.11, "after": 0.034}
+    provenance = {**manifest.provenance, "calibration": {"entities": fitted, "relations": fitted}}
+    assert (
+        "- scores of relations: at temperature 2.50, fitted on 881 of them; their expected calibration error there "
+        "0.110 before and 0.034 after"
+    ) in card(msgspec.structs.replace(manifest, provenance=provenance))
 
 
 def test_letter_case_goes_with_the_bundle(create, sentences, tmp_path):
