@@ -17,7 +17,7 @@ from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
-from trimf_train.sampling import Example, Soft, Targets, collate, example, unannotated
+from trimf_train.sampling import Example, Soft, Targets, collate, example, twice, unannotated
 
 #: Batches that are made while others are learnt.
 AHEAD = 4
@@ -139,21 +139,23 @@ def batches(
 ) -> Iterator[tuple[Inputs, Targets]]:
     """This process's part of every global batch; each sentence draws its negatives from a seed of its own.
 
-    A thread makes :data:`AHEAD` of them while others are learnt, ``pinned`` in memory that a GPU can copy from.
+    A thread makes :data:`AHEAD` of them while others are learnt, ``pinned`` in memory that a GPU can copy from. With
+    ``train.r_drop`` each has its sentences twice.
     """
 
     def make(batch: list[int]) -> tuple[Inputs, Targets]:
         mine = batch[process::processes]
         generators = [np.random.default_rng([config.seed, epoch, place]) for place in mine]
-        made = collate(
+        inputs, targets = collate(
             [mixture.examples[place] for place in mine],
             generators,
             config.train.negative_spans,
             config.train.negative_pairs,
         )
+        if config.train.r_drop and stage:
+            inputs, targets = twice(inputs, targets)
         if not pinned:
-            return made
-        inputs, targets = made
+            return inputs, targets
         return Inputs(*(value.pin_memory() for value in inputs)), Targets(*(value.pin_memory() for value in targets))
 
     coming = iter(global_batches(mixture, config, processes, stage, epoch))

@@ -43,8 +43,8 @@ def losses(
     """Cross-entropy over spans, binary cross-entropy over pairs and types, and for a parser the cross-entropy over
     heads plus that over the labels of arcs (of roots and unknown labels none).
 
-    Of a batch that is there :func:`twice` also ``agreement`` (R-Drop, Liang et al. 2021): half the divergences of the
-    two readings of each span, and of each pair and type, from one another.
+    Of a batch that is there :func:`~trimf_train.sampling.twice` also ``agreement`` (R-Drop, Liang et al. 2021): half
+    the divergences of the two readings of each span, and of each pair and type, from one another.
     """
     sums: dict[str, list[Tensor]] = {}
     if logits.entities is not None and logits.relations is not None:
@@ -87,17 +87,6 @@ def weights(config: TrainConfig) -> dict[str, float]:
         "syntax": config.syntax_weight,
         "agreement": config.r_drop,
     }
-
-
-def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
-    """The batch after itself: two readings of each sentence, which differ by dropout alone."""
-    shifts = {"spans": (len(inputs.input_ids), 0, 0), "entities": (len(inputs.input_ids), 0, 0)}
-    shifts["pairs"] = (len(inputs.entities), len(inputs.entities))
-    doubled = (
-        torch.cat([value, value + torch.tensor(shifts[name])]) if name in shifts else torch.cat([value, value])
-        for name, value in inputs._asdict().items()
-    )
-    return Inputs(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
 
 
 def _divergence(logits: Tensor) -> Tensor:

@@ -136,6 +136,17 @@ def collate(
     return inputs, Targets(*gold, torch.cat(soft_types), torch.cat(soft_relations))
 
 
+def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
+    """The batch after itself: two readings of each sentence, which differ by dropout alone."""
+    shifts = {"spans": (len(inputs.input_ids), 0, 0), "entities": (len(inputs.input_ids), 0, 0)}
+    shifts["pairs"] = (len(inputs.entities), len(inputs.entities))
+    doubled = (
+        torch.cat([value, value + torch.tensor(shifts[name])]) if name in shifts else torch.cat([value, value])
+        for name, value in inputs._asdict().items()
+    )
+    return Inputs(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
+
+
 def _pairs(one: Example, ends: int) -> tuple[IntArray, Tensor]:
     """The ordered pairs of the gold entities, then those that have a mined span among the first ``ends`` spans; and
     their types.

@@ -131,12 +131,11 @@ def _learn(
     sentences = 0
     learnt: _Learnt | None = None
     weights = losses.weights(config.train)
+    readings = 2 if config.train.r_drop and stage else 1
     pinned = accelerator.device.type == "cuda"
     mine = batches(mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned)
     for place, pair in enumerate(mine, 1):
-        sentences += len(pair[0].input_ids)
-        if config.train.r_drop and stage:
-            pair = losses.twice(*pair)
+        sentences += len(pair[0].input_ids) // readings
         count = losses.counts(*pair)
         inputs, targets = (
             type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in pair

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from trimf_train import losses
 from trimf_train.config import ModelConfig, SpanConfig, TrainConfig
 from trimf_train.model.trimf import Inputs, Logits
-from trimf_train.sampling import Targets
+from trimf_train.sampling import Targets, twice
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 
@@ -103,7 +103,7 @@ def test_what_teachers_say_has_its_share(
 @given(lengths=LENGTHS, seed=st.integers(0, 999))
 def test_a_batch_twice_is_two_readings(build_model: Any, build_inputs: Any, lengths: list[int], seed: int) -> None:
     model, inputs, targets = read(build_model, build_inputs, lengths, seed)
-    doubled, both = losses.twice(inputs, targets)
+    doubled, both = twice(inputs, targets)
     with torch.no_grad():
         once, again = model(inputs, 2), model(doubled, 2)
         for one, two in ((once.entities, again.entities), (once.relations, again.relations)):
