@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from . import features
 from .backend import EXPLAINING, MEMORIES
 from .errors import InputError
 from .labels import Labels
 from .parser import Parse
-from .pipeline import Pipeline, ScoringSubgraph, Tree
+from .pipeline import Pipeline, Tree
 from .text import split
 from .triggers import best_words, may_trigger
 
@@ -108,12 +107,7 @@ def explain_words(
     tree = result.tree
     assert tree is not None
     (subwords,) = pipeline.tokenizer.encode([words])
-    arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords([subwords]), strict=False))
-    arrays |= _run(pipeline, "encoder", arrays)
-    if given is not None:
-        numbers = features.arcs(given.heads, given.labels, pipeline.settings.dependencies)
-        arrays["heads"], arrays["labels"] = features.pad_arcs([numbers])
-    arrays |= _run(pipeline, "fusion", arrays)
+    arrays = pipeline.read([subwords], None if given is None else [given], explaining=True)
     shown = may_trigger(words, result.found.entities)
     return Sentence(
         words=list(words),
@@ -136,10 +130,6 @@ def explain_words(
         word_flow=_by_memory(arrays, "word_flow"),
         syntactic_share=_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
     )
-
-
-def _run(pipeline: Pipeline, name: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return cast(ScoringSubgraph, pipeline.graphs[name]).run(arrays, extra=True)
 
 
 def _by_memory(arrays: Mapping[str, Any], name: str) -> dict[str, list[float]]:

@@ -161,6 +161,22 @@ class Pipeline:
         """Subwords of words that one window holds."""
         return self.settings.max_subwords - self.tokenizer.specials
 
+    def read(
+        self, sentences: Sequence[Subwords], trees: Sequence[Tree] | None = None, *, explaining: bool = False
+    ) -> dict[str, Any]:
+        """The arrays of one padded batch up to its nodes, without decoding: what the first two subgraphs take and give.
+
+        Every sentence must fit one window. ``trees`` are needed where the model does not parse by itself;
+        ``explaining`` asks for the outputs of :data:`~.backend.EXPLAINING` too.
+        """
+        arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords(sentences), strict=False))
+        for name in ("encoder", "fusion"):
+            if name == "fusion" and trees is not None:
+                self._place(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
+            graph = self.graphs[name]
+            arrays.update(cast(ScoringSubgraph, graph).run(arrays, extra=True) if explaining else graph.run(arrays))
+        return arrays
+
     def run(
         self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
     ) -> list[Result]:
@@ -247,14 +263,8 @@ class Pipeline:
     def _decode(
         self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: Syntax | None
     ) -> Iterator[_Part]:
-        known = self.settings.dependencies
         if trees is not None:
-            arrays["heads"], arrays["labels"] = features.pad_arcs(
-                [
-                    features.arcs(trees[item.sentence].heads, trees[item.sentence].labels, known, item.start, item.end)
-                    for item in batch
-                ]
-            )
+            self._place(arrays, [(trees[item.sentence], item.start, item.end) for item in batch])
         for name in ("fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
         lengths = [item.end - item.start for item in batch]
@@ -262,6 +272,13 @@ class Pipeline:
         relations, unpaired = self._relations(arrays, entities, lengths)
         parses = self._trees(arrays, lengths) if own else [None] * len(batch)
         return map(_Part, map(decode.Found, entities, relations), unpaired, parses)
+
+    def _place(self, arrays: dict[str, Any], parts: Sequence[tuple[Tree, int, int]]) -> None:
+        """Set the arcs of a batch: of each tree those of the words from a first to a last (exclusive)."""
+        known = self.settings.dependencies
+        arrays["heads"], arrays["labels"] = features.pad_arcs(
+            [features.arcs(tree.heads, tree.labels, known, start, end) for tree, start, end in parts]
+        )
 
     def _trees(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
         """The encoder's own arcs with names for labels, or trees, where it gave scores.

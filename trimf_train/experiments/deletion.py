@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from trimf.runtime import features, pairs
+from trimf.runtime import pairs
 from trimf.runtime.decode import sigmoid
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, batches
 from trimf_train.experiments.evidence import Evidence, FloatArray
@@ -119,18 +119,8 @@ def _probabilities(pipeline: Pipeline, requests: Sequence[_Request], batch_size:
     encoded = pipeline.tokenizer.encode([sentence.words for sentence in sentences])
     found = np.zeros(len(requests))
     for chosen in batches([len(one.ids) for one in encoded], batch_size):
-        arrays = dict(
-            zip(features.Batch._fields, features.pad_subwords([encoded[place] for place in chosen]), strict=False)
-        )
-        arrays.update(pipeline.graphs["encoder"].run(arrays))
-        if not pipeline.parses:
-            arrays["heads"], arrays["labels"] = features.pad_arcs(
-                [
-                    features.arcs(sentences[place].heads, sentences[place].labels, pipeline.settings.dependencies)
-                    for place in chosen
-                ]
-            )
-        arrays.update(pipeline.graphs["fusion"].run(arrays))
+        trees = None if pipeline.parses else [sentences[place] for place in chosen]
+        arrays = pipeline.read([encoded[place] for place in chosen], trees)
         spans = np.array(
             [(row, *span) for row, place in enumerate(chosen) for span in _ends(requests[place])], np.int64
         )
