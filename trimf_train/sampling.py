@@ -105,35 +105,52 @@ def collate(
     """
     batch = features.pad([example.item for example in examples])
     kinds = next((one.soft.types.shape[-1] for one in examples if one.soft is not None), 0)
-    spans, types, entities, pairs, relations, soft_types, soft_relations = [], [], [], [], [], [], []
-    offset = 0
-    for row, (one, generator) in enumerate(zip(examples, generators, strict=True)):
-        mined = one.mined[_draw(generator, len(one.mined), negative_spans)]
-        others = np.delete(np.arange(len(one.negatives)), one.mined)
-        others = others[_draw(generator, len(others), negative_spans - len(mined))]
-        chosen_spans = np.concatenate([one.spans, one.negatives[mined], one.negatives[others]])
-        classes = np.concatenate([one.types, np.zeros(len(mined) + len(others), np.int64)])
-        spans.append(_with_row(row, chosen_spans))
-        types.append(classes)
-        ends = np.concatenate([one.entities, one.negatives[mined]])
-        entities.append(_with_row(row, ends))
-        every, truth = _pairs(one, len(ends))
-        positive = truth.any(1).numpy() if len(every) else np.zeros(0, bool)
-        absent = np.flatnonzero(~positive)
-        chosen = np.concatenate([np.flatnonzero(positive), absent[_draw(generator, len(absent), negative_pairs)]])
-        pairs.append(every[chosen] + offset)
-        relations.append(truth[torch.from_numpy(chosen)])
-        if kinds:
-            of_spans, of_pairs = _taught(one, chosen_spans, classes, truth, kinds)
-            soft_types.append(of_spans)
-            soft_relations.append(of_pairs[torch.from_numpy(chosen)])
-        offset += len(ends)
-    joined = (np.concatenate(parts) for parts in (spans, entities, pairs))
-    inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, *joined)))
-    gold = torch.from_numpy(np.concatenate(types)), torch.cat(relations)
-    if not kinds:
-        return inputs, Targets(*gold, *(part.new_zeros(len(part), 0, dtype=torch.float32) for part in gold))
-    return inputs, Targets(*gold, torch.cat(soft_types), torch.cat(soft_relations))
+    drawn = [
+        _drawn(one, generator, negative_spans, negative_pairs, kinds)
+        for one, generator in zip(examples, generators, strict=True)
+    ]
+    offsets = np.cumsum([0, *(len(one.ends) for one in drawn)]).tolist()
+    spans = np.concatenate([_with_row(row, one.spans) for row, one in enumerate(drawn)])
+    ends = np.concatenate([_with_row(row, one.ends) for row, one in enumerate(drawn)])
+    pairs = np.concatenate([one.pairs + offset for one, offset in zip(drawn, offsets, strict=False)])
+    inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, spans, ends, pairs)))
+    truths = zip(*((one.types, one.relations, one.soft_types, one.soft_relations) for one in drawn), strict=True)
+    return inputs, Targets(*map(torch.cat, truths))
+
+
+class _Drawn(NamedTuple):
+    """What one sentence asks: spans with their classes, and pairs of ends with their types; see :class:`Targets`."""
+
+    spans: IntArray
+    ends: IntArray
+    pairs: IntArray
+    types: Tensor
+    relations: Tensor
+    soft_types: Tensor
+    soft_relations: Tensor
+
+
+def _drawn(
+    one: Example, generator: np.random.Generator, negative_spans: int, negative_pairs: int, kinds: int
+) -> _Drawn:
+    """Everything positive and as many negatives; ``kinds`` is the number of classes teachers know, 0 without any."""
+    mined = one.mined[_draw(generator, len(one.mined), negative_spans)]
+    others = np.delete(np.arange(len(one.negatives)), one.mined)
+    others = others[_draw(generator, len(others), negative_spans - len(mined))]
+    spans = np.concatenate([one.spans, one.negatives[mined], one.negatives[others]])
+    types = torch.from_numpy(np.concatenate([one.types, np.zeros(len(mined) + len(others), np.int64)]))
+    ends = np.concatenate([one.entities, one.negatives[mined]])
+    pairs, relations = _pairs(one, len(ends))
+    positive = relations.any(1).numpy() if len(pairs) else np.zeros(0, bool)
+    absent = np.flatnonzero(~positive)
+    chosen = np.concatenate([np.flatnonzero(positive), absent[_draw(generator, len(absent), negative_pairs)]])
+    places = torch.from_numpy(chosen)
+    if kinds:
+        soft_types, soft_relations = _taught(one, spans, types, relations, kinds)
+        soft_relations = soft_relations[places]
+    else:
+        soft_types, soft_relations = torch.zeros(len(types), 0), torch.zeros(len(places), 0)
+    return _Drawn(spans, ends, pairs[chosen], types, relations[places], soft_types, soft_relations)
 
 
 def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
@@ -160,11 +177,11 @@ def _pairs(one: Example, ends: int) -> tuple[IntArray, Tensor]:
     )
 
 
-def _taught(one: Example, spans: IntArray, classes: IntArray, truth: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
+def _taught(one: Example, spans: IntArray, types: Tensor, truth: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
     """What teachers say of these spans, among ``kinds`` classes, and pairs; gold where they have said nothing."""
     relations = truth.clone()
     if one.soft is None:
-        return functional.one_hot(torch.from_numpy(classes), kinds).float(), relations
+        return functional.one_hot(types, kinds).float(), relations
     relations[: len(one.soft.relations)] = one.soft.relations.float()
     first, last = torch.from_numpy(spans).unbind(-1)
     return one.soft.types[first, last - first].float(), relations

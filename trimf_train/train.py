@@ -65,6 +65,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     Raises:
         ConfigError: a value does not fit this machine, or the folder holds a run of another configuration.
         DataError: the data cannot be used.
+        BundleError: ``train.init`` or one of ``train.teachers`` is no checkpoint.
     """
     accelerator = _accelerator(config)
     if compiled and (reason := missing_compiler(accelerator.device.type)):
