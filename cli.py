@@ -133,7 +133,10 @@ def experiment(
 @click.option("--batch-size", default=32, show_default=True)
 @click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
 @click.option("--backend", default="auto", show_default=True, help="The engine that runs a bundle.")
-def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str) -> None:
+@click.option("--calibration", is_flag=True, help="Also compare scores with how often they are right.")
+def evaluate(
+    model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str, calibration: bool
+) -> None:
     """Precision, recall and F1 of MODEL (a checkpoint, a bundle, or `default`) on annotated sentences DATA.
 
     DATA is a prepared file or any format `trimf prepare` reads; sentences without a parse are parsed.
@@ -141,7 +144,7 @@ def evaluate(model: str, data: Path, as_json: bool, batch_size: int, threads: in
     from trimf_train import metrics, protocols
     from trimf_train.evaluate import evaluate_file
 
-    result = evaluate_file(model, data, batch_size, threads, backend)
+    result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
     protocol = protocols.of(result["entities"]["per_type"])
     if as_json:
         import msgspec

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,23 +15,20 @@ import torch
 
 from trimf.runtime import decode
 from trimf.runtime.errors import DataError
-from trimf.runtime.labels import Labels
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, metrics
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import annotated, parsed
+from trimf_train.evaluate import judge, parsed
 from trimf_train.loading import read_items
-from trimf_train.metrics import Annotation
 from trimf_train.reading import read
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Temperatures that are tried, and intervals of a calibration error.
+#: Temperatures that are tried.
 TEMPERATURES = np.geomspace(0.25, 16, 193)
-BINS = 15
 
 #: A logit whose probability is 1 in float64.
 _SURE = 40.0
@@ -39,7 +36,7 @@ _SURE = 40.0
 
 class Fitted(msgspec.Struct, frozen=True):
     """A temperature, the number of scores that it was fitted on, and their expected calibration errors before and
-    after: the mean distance between scores and how often they are right, in :data:`BINS` intervals (0 is perfect).
+    after (:func:`trimf_train.metrics.calibration`).
     """
 
     temperature: float
@@ -109,21 +106,16 @@ def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: boo
     return fitted
 
 
-def error(scores: FloatArray, right: npt.NDArray[np.bool_]) -> float:
-    """The expected calibration error of scores ``[m]``."""
-    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-    distances = [abs(scores[bins == one].sum() - right[bins == one].sum()) for one in range(BINS)]
-    return float(sum(distances) / len(scores))
-
-
 def _fit(found: _Found) -> Fitted:
     """The temperature under which what was found is likeliest right where it is."""
     logits, right = np.array(found.logits, np.float64), np.array(found.right)
     every = np.stack([_scores(logits, one) for one in TEMPERATURES])
     likely = np.where(right, every, 1 - every)
     best = int(np.log(np.maximum(likely, 1e-12)).sum(1).argmax())
-    before = _scores(logits, 1.0)
-    return Fitted(float(TEMPERATURES[best]), len(right), error(before, right), error(every[best], right))
+    before, after = (
+        metrics.calibration(scores.tolist(), found.right)["error"] for scores in (_scores(logits, 1.0), every[best])
+    )
+    return Fitted(float(TEMPERATURES[best]), len(right), before, after)
 
 
 def _scores(logits: FloatArray, temperature: float) -> FloatArray:
@@ -137,27 +129,20 @@ def _scores(logits: FloatArray, temperature: float) -> FloatArray:
 def _found(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[_Found, _Found]:
     """Entities and relations that the model finds, of sentences that fit one window."""
     description = checkpoint.description
-    labels, classes = description.labels, 1 + len(description.labels.entities)
-    given = [(one, item) for one, item in zip(sentences, read_items(sentences, checkpoint), strict=True) if item]
-    pipeline = inference.pipeline(checkpoint)
-    results = pipeline.run([ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one, _ in given])
-    entities, relations = _Found([], []), _Found([], [])
-    for part in read(checkpoint.model, description.stage, [item for _, item in given]):
+    classes = 1 + len(description.labels.entities)
+    pairs = [(one, item) for one, item in zip(sentences, read_items(sentences, checkpoint), strict=True) if item]
+    given, items = [one for one, _ in pairs], [item for _, item in pairs]
+    results = inference.pipeline(checkpoint).run(
+        [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in given]
+    )
+    judged = judge(results, given, description.labels)
+    of_sentence: list[list[FloatArray]] = [[] for _ in given]
+    for part in read(checkpoint.model, description.stage, items):
         for row, place in enumerate(part.places):
-            found, gold = results[place], metrics.annotation(given[place][0])
-            said = annotated(found, labels)
-            for entity, named in zip(found.found.entities, said.entities, strict=True):
+            for entity in results[place].found.entities:
                 logits = part.entities[row, entity.start, entity.end - entity.start - 1].cpu().numpy()
                 meant = entity.label + 1
-                entities.logits.append(logits[[meant, *range(meant), *range(meant + 1, classes)]])
-                entities.right.append(named in gold.entities)
-            for relation, named in zip(found.found.relations, said.relations, strict=True):
-                relations.logits.append(np.array([min(decode.logit(relation.score), _SURE), 0.0]))
-                relations.right.append(_holds(named, gold, labels))
-    return entities, relations
-
-
-def _holds(named: tuple[Any, Any, str], gold: Annotation, labels: Labels) -> bool:
-    """Whether a relation is among the gold ones, in whatever direction if its type has none."""
-    head, tail, label = named
-    return named in gold.relations or (label in labels.symmetric and (tail, head, label) in gold.relations)
+                of_sentence[place].append(logits[[meant, *range(meant), *range(meant + 1, classes)]])
+    entities = [logits for of_one in of_sentence for logits in of_one]
+    relations = [np.array([min(decode.logit(score), _SURE), 0.0]) for score in judged.relations[0]]
+    return _Found(entities, judged.entities[1]), _Found(relations, judged.relations[1])

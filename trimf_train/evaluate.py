@@ -25,10 +25,18 @@ def predict(
     return [annotated(result, labels) for result in _run(pipeline, sentences, batch_size)]
 
 
-def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32) -> Evaluation:
+def evaluate(
+    pipeline: Pipeline,
+    labels: Labels,
+    sentences: Sequence[Sentence],
+    batch_size: int = 32,
+    *,
+    calibration: bool = False,
+) -> Evaluation:
     """Precision, recall and F1 of the pipeline on prepared sentences, as ``trimf_train.metrics`` counts them.
 
-    Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some.
+    Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some. With
+    ``calibration`` also its scores with how often they are right.
     """
     results = _run(pipeline, sentences, batch_size)
     predicted = [annotated(result, labels) for result in results]
@@ -37,7 +45,33 @@ def evaluate(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], 
     if pipeline.parses and parsed:
         gold = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one, _ in parsed]
         scores["syntax"] = metrics.attachment(gold, [tree for _, tree in parsed])
+    if calibration:
+        judged = judge(results, sentences, labels)
+        scores["calibration"] = {
+            "entities": metrics.calibration(*judged.entities),
+            "relations": metrics.calibration(*judged.relations),
+        }
     return scores
+
+
+class Judged(NamedTuple):
+    """Scores of everything found, in order, and whether it is right: of entities and of relations."""
+
+    entities: tuple[list[float], list[bool]]
+    relations: tuple[list[float], list[bool]]
+
+
+def judge(results: Sequence[Result], sentences: Sequence[Sentence], labels: Labels) -> Judged:
+    """Compare what was found with gold, item by item, relations strictly."""
+    judged = Judged(([], []), ([], []))
+    for result, sentence in zip(results, sentences, strict=True):
+        said, gold = annotated(result, labels), metrics.annotation(sentence)
+        entities, relations = set(gold.entities), set(gold.relations)
+        judged.entities[0].extend(entity.score for entity in result.found.entities)
+        judged.entities[1].extend(entity in entities for entity in said.entities)
+        judged.relations[0].extend(relation.score for relation in result.found.relations)
+        judged.relations[1].extend(metrics.holds(one, relations, labels.symmetric) for one in said.relations)
+    return judged
 
 
 def _run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int) -> list[Result]:
@@ -62,11 +96,13 @@ def evaluate_file(
     batch_size: int = 32,
     threads: int | None = None,
     backend: str = "auto",
+    *,
+    calibration: bool = False,
 ) -> Evaluation:
     """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
 
     Sentences without a dependency parse are parsed first, by the parser the model was trained on, unless it parses by
-    itself. ``backend`` runs a bundle; a checkpoint runs in PyTorch.
+    itself. ``backend`` runs a bundle; a checkpoint runs in PyTorch. With ``calibration`` as :func:`evaluate`.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
@@ -76,7 +112,7 @@ def evaluate_file(
     sentences = list(read_sentences(data))
     opened = open_model(model, threads, backend)
     given = sentences if opened.pipeline.parses else parsed(sentences, opened.parser)
-    return evaluate(opened.pipeline, opened.labels, given, batch_size)
+    return evaluate(opened.pipeline, opened.labels, given, batch_size, calibration=calibration)
 
 
 class Opened(NamedTuple):

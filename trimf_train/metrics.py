@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PUNCTUATION = "punct"
 """The label of arcs that attachment scores leave out."""
 
+BINS = 15
+"""Intervals of a calibration error."""
+
 Entity = tuple[int, int, str]
 """First word, last word (exclusive), type."""
 
@@ -72,13 +75,32 @@ class SyntaxScores(TypedDict):
     words: int
 
 
+class Calibration(TypedDict):
+    """Of ``found`` items their mean ``score``, the share that is ``right``, and the expected calibration ``error``."""
+
+    found: int
+    score: float
+    right: float
+    error: float
+
+
+class Calibrations(TypedDict):
+    """The same of all entities and of all relations (strict) that were found."""
+
+    entities: Calibration
+    relations: Calibration
+
+
 class Evaluation(TypedDict):
-    """What :func:`evaluate` returns, and ``trimf eval --json`` prints; ``syntax`` where the model parses by itself."""
+    """What :func:`evaluate` returns, and ``trimf eval --json`` prints; ``syntax`` where the model parses by itself,
+    ``calibration`` where it was asked for.
+    """
 
     sentences: int
     entities: Scores
     relations: RelationScores
     syntax: NotRequired[SyntaxScores]
+    calibration: NotRequired[Calibrations]
 
 
 def annotation(sentence: Sentence) -> Annotation:
@@ -135,6 +157,30 @@ def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
             heads += int(head == found)
             both += int(head == found and label == name)
     return {"uas": _per_cent(heads, words), "las": _per_cent(both, words), "words": words}
+
+
+def holds(relation: Relation, gold: Collection[Relation], symmetric: Collection[str]) -> bool:
+    """Whether a relation is, strictly, among the gold ones, in whatever direction if its type has none."""
+    head, tail, label = relation
+    return relation in gold or (label in symmetric and (tail, head, label) in gold)
+
+
+def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
+    """How far scores say how often they are right; all 0 of nothing.
+
+    The expected calibration error is the mean distance between the two in :data:`BINS` intervals of equal width, by
+    how many scores each has (Guo et al. 2017).
+    """
+    count = max(len(scores), 1)
+    distances = [0.0] * BINS
+    for score, truth in zip(scores, right, strict=True):
+        distances[min(int(score * BINS), BINS - 1)] += score - truth
+    return {
+        "found": len(scores),
+        "score": sum(scores) / count,
+        "right": sum(right) / count,
+        "error": sum(map(abs, distances)) / count,
+    }
 
 
 def _strict(relation: Relation, symmetric: frozenset[str]) -> tuple[Hashable, str]:
@@ -215,5 +261,12 @@ def table(result: Evaluation) -> Group:
         for column in ("UAS", "LAS"):
             view.add_column(column, justify="right")
         view.add_row(f"{syntax['uas']:.2f}", f"{syntax['las']:.2f}")
+        tables.append(view)
+    if calibrations := result.get("calibration"):
+        view = Table(title="Scores, and how often they are right", title_justify="left")
+        for column in ("", "found", "mean score", "right", "calibration error"):
+            view.add_column(column, justify="right" if column else "left")
+        for name, one in (("entities", calibrations["entities"]), ("relations", calibrations["relations"])):
+            view.add_row(name, str(one["found"]), *(f"{one[key]:.3f}" for key in ("score", "right", "error")))
         tables.append(view)
     return Group(*tables)

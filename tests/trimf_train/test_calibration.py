@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -80,15 +81,6 @@ def test_a_temperature_is_found_again(temperature: float, classes: int, seed: in
     assert fitted.after <= fitted.before + 0.02
 
 
-def test_the_calibration_error_by_hand() -> None:
-    scores = np.array([0.9, 0.92, 0.5, 0.52, 1.0, 0.0])
-    right = np.array([True, False, True, True, True, False])
-    # [.9, .92] are one interval of fifteen, 1 is in the last one.
-    expected = (abs(1.82 - 1) + abs(1.02 - 2) + 0 + 0) / 6
-    assert calibration.error(scores, right) == pytest.approx(expected)
-    assert calibration.error(np.array([1.0, 1.0]), np.array([True, True])) == 0
-
-
 def test_what_teaches_nothing_is_refused(trained: Any, sentences: list[Sentence]) -> None:
     bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
     with pytest.raises(DataError, match=r"entities were found in the 12 sentences, 0 of them right"):
@@ -107,6 +99,17 @@ def test_the_command(
     assert "relations: temperature " in said
     limit = checkpoints.load(output).description.decode.relation_threshold
     assert 0.4 < limit < 0.5
+    for model, column in (("copy", "before"), ("calibrated", "after")):
+        assert main(["eval", str(tmp_path / model), str(data), "--json", "--calibration"]) == 0
+        scores = json.loads(capsys.readouterr().out)["calibration"]
+        for name in ("entities", "relations"):
+            noted = checkpoints.load(output).description.provenance["calibration"][name]
+            assert scores[name]["error"] == pytest.approx(noted[column], abs=1e-3)
+            assert scores[name]["found"] == noted["scores"]
+    assert main(["eval", str(output), str(data), "--calibration"]) == 0
+    assert "calibration error" in capsys.readouterr().out
+    assert main(["eval", str(output), str(data), "--json"]) == 0
+    assert "calibration" not in json.loads(capsys.readouterr().out)
     assert main(arguments) == 2
     assert "not empty" in capsys.readouterr().err
     assert main([*arguments, "--overwrite"]) == 0

@@ -81,6 +81,19 @@ def test_a_symmetric_relation_counts_in_either_direction(sentences: list[Sentenc
         assert f1(evaluate(Recited([turned]), names, sentences[place : place + 1])) == (100, score, score)  # type: ignore[arg-type]
 
 
+def test_scores_are_compared_with_how_often_they_are_right(sentences: list[Sentence], names: Labels) -> None:
+    """Of two sentences, one of whose entities has another type, so that its relation is wrong, too."""
+    found = [gold(one, names) for one in sentences[2:4]]
+    first = found[0].entities
+    found[0] = Found([first[0]._replace(label=0, score=0.6), first[1]], found[0].relations)
+    scores = evaluate(Recited(found), names, sentences[2:4], calibration=True)["calibration"]  # type: ignore[arg-type]
+    assert scores["entities"] == pytest.approx(
+        {"found": 4, "score": 3.3 / 4, "right": 3 / 4, "error": (3 * 0.1 + 0.6) / 4}
+    )
+    assert scores["relations"] == pytest.approx({"found": 2, "score": 0.9, "right": 0.5, "error": 0.4})
+    assert "calibration" not in evaluate(Recited(found), names, sentences[2:4])  # type: ignore[arg-type]
+
+
 def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[Any]]:
     """What the checkpoint's model says of one sentence: every span and every ordered pair, straight from the logits."""
     model, names = checkpoint.model, checkpoint.description.labels

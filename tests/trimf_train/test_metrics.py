@@ -12,7 +12,7 @@ from rich.console import Console
 
 from trimf.runtime.errors import InputError
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.metrics import Annotation, Entity, Relation, annotation, evaluate, table
+from trimf_train.metrics import Annotation, Entity, Relation, annotation, calibration, evaluate, table
 
 OSWALD: Entity = (0, 1, "Peop")
 RUBY: Entity = (4, 6, "Peop")
@@ -206,3 +206,12 @@ def test_agrees_with_a_count_done_the_long_way(sentences: list[tuple[Annotation,
     sides = [[list(side.relations) for side in part] for part in (gold, predicted)]
     agrees(result["relations"]["strict"], *sides, lambda one, other: same_pair(one, other, 3))
     agrees(result["relations"]["boundary"], *sides, lambda one, other: same_pair(one, other, 2))
+
+
+def test_the_calibration_error_by_hand() -> None:
+    """0.9 and 0.92 share one of fifteen intervals, 0.5 and 0.52 another, and 1 is in the last."""
+    found = calibration([0.9, 0.92, 0.5, 0.52, 1.0, 0.0], [True, False, True, True, True, False])
+    expected = (abs(1.82 - 1) + abs(1.02 - 2) + 0 + 0) / 6
+    assert found == pytest.approx({"found": 6, "score": 3.84 / 6, "right": 4 / 6, "error": expected})
+    assert calibration([1.0, 1.0], [True, True])["error"] == 0
+    assert calibration([], []) == {"found": 0, "score": 0, "right": 0, "error": 0}
