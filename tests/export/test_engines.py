@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -382,7 +383,10 @@ def test_an_error_in_the_progress_stops_the_build(rtx: Library) -> None:
         engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89", progress=fails)
 
 
-def test_the_keyboard_stops_a_build(rtx: Library, exported: Path) -> None:
+def test_the_keyboard_stops_a_build(rtx: Library, exported: Path, request: pytest.FixtureRequest) -> None:
+    # A shell that starts this in the background has interrupts ignored.
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     content = (exported / "relations.onnx").read_bytes()
     once = iter([True])  # a second interrupt might come after the build has ended
     with pytest.raises(KeyboardInterrupt):
