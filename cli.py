@@ -108,7 +108,7 @@ def experiment(
     quick: bool,
 ) -> None:
     """Rerun a table or figure of the paper: main (Table 1), modules (2), interaction (3), fusion (4), triggers (5),
-    gradients (6), stages (Figure 4), threshold (5), attention (6).
+    gradients (6), stages (Figure 4), threshold (5), attention (6); or recipe, steps beyond it, judged on dev.
 
     Stopped, it goes on where it was. Writes NAME.json, NAME.md and NAME.svg (of attention, NAME.html) into --output,
     and shares runs with other experiments there.
