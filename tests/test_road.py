@@ -1,4 +1,4 @@
-"""The README's commands for labels of one's own on a piece of CoNLL04, with the real encoder, from raw annotation to an extraction."""
+"""The README's commands for own labels on a piece of CoNLL04, with the real encoder, from annotation to extraction."""
 
 from __future__ import annotations
 
