@@ -169,13 +169,10 @@ class Pipeline:
         Every sentence must fit one window. ``trees`` are needed where the model does not parse by itself;
         ``explaining`` asks for the outputs of :data:`~.backend.EXPLAINING` too.
         """
-        arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords(sentences), strict=False))
-        for name in ("encoder", "fusion"):
-            if name == "fusion" and trees is not None:
-                self._place(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
-            graph = self.graphs[name]
-            arrays.update(cast(ScoringSubgraph, graph).run(arrays, extra=True) if explaining else graph.run(arrays))
-        return arrays
+        arrays = self._embed(sentences, explaining)
+        if trees is not None:
+            self._place(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
+        return arrays | self._run("fusion", arrays, explaining)
 
     def run(
         self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
@@ -248,17 +245,21 @@ class Pipeline:
             yield _Window(number, start, end, self.tokenizer.cut(subwords, start, end))
 
     def _encode(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
-        arrays = dict(
-            zip(features.Batch._fields, features.pad_subwords([item.subwords for item in batch]), strict=False)
-        )
-        graph = self.graphs["encoder"]
-        if not scores:
-            return {**arrays, **graph.run(arrays)}
-        if "arc_scores" not in graph.outputs:
+        if scores and "arc_scores" not in self.graphs["encoder"].outputs:
             raise InputError(
                 "trees need the scores of arcs, which the backend cpu alone gives; ask for arcs, or take it"
             )
-        return {**arrays, **cast(ScoringSubgraph, graph).run(arrays, extra=True)}
+        return self._embed([item.subwords for item in batch], scores)
+
+    def _embed(self, sentences: Sequence[Subwords], extra: bool) -> dict[str, Any]:
+        """The padded arrays of a batch, and what the encoder makes of them."""
+        arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords(sentences), strict=False))
+        return arrays | self._run("encoder", arrays, extra)
+
+    def _run(self, name: str, arrays: Mapping[str, Any], extra: bool) -> dict[str, Any]:
+        """A subgraph's outputs, with ``extra`` those of :data:`~.backend.EXTRA` too."""
+        graph = self.graphs[name]
+        return cast(ScoringSubgraph, graph).run(arrays, extra=True) if extra else graph.run(arrays)
 
     def _decode(
         self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: Syntax | None

@@ -15,13 +15,12 @@ import torch
 
 from trimf.runtime import decode
 from trimf.runtime.errors import DataError
-from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import inference, metrics
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import judge, parsed
+from trimf_train.evaluate import judge, parsed, run
 from trimf_train.loading import read_items
 from trimf_train.reading import read
 
@@ -60,7 +59,7 @@ class _Found(NamedTuple):
 
 
 def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, Calibration]:
-    """The checkpoint with the temperatures inside its classifiers' weights, and what they are.
+    """The checkpoint with the temperatures inside its classifiers' weights, in place, and what they are.
 
     The threshold of relations moves with them, so the same entities and relations are found, but for entities that
     overlap, of which the surest is taken. An entity is right if its span and type are, a relation if its type and both
@@ -132,15 +131,13 @@ def _found(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[_Foun
     classes = 1 + len(description.labels.entities)
     pairs = [(one, item) for one, item in zip(sentences, read_items(sentences, checkpoint), strict=True) if item]
     given, items = [one for one, _ in pairs], [item for _, item in pairs]
-    results = inference.pipeline(checkpoint).run(
-        [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in given]
-    )
+    results = run(inference.pipeline(checkpoint), given)
     judged = judge(results, given, description.labels)
     of_sentence: list[list[FloatArray]] = [[] for _ in given]
-    for part in read(checkpoint.model, description.stage, items):
-        for row, place in enumerate(part.places):
+    for places, arrays in read(checkpoint.model, description.stage, items):
+        for row, place in enumerate(places):
             for entity in results[place].found.entities:
-                logits = part.entities[row, entity.start, entity.end - entity.start - 1].cpu().numpy()
+                logits = arrays["entity_logits"][row, entity.start, entity.end - entity.start - 1]
                 meant = entity.label + 1
                 of_sentence[place].append(logits[[meant, *range(meant), *range(meant + 1, classes)]])
     entities = [logits for of_one in of_sentence for logits in of_one]

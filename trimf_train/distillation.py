@@ -11,9 +11,10 @@ from trimf.runtime.errors import ConfigError
 from trimf.runtime.labels import Labels
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
+from trimf_train.inference import subgraphs
 from trimf_train.loading import read_items
 from trimf_train.reading import read
-from trimf_train.sampling import Soft, example
+from trimf_train.sampling import Soft, example, with_row
 
 
 def check(teacher: Checkpoint, name: str, labels: Labels, max_width: int) -> None:
@@ -60,23 +61,16 @@ def _said(
     found: list[Soft | None] = [None] * len(sentences)
     given = [(place, item) for place, item in enumerate(read_items(sentences, teacher)) if item is not None]
     examples = [example(sentences[place], item, description.labels, max_width) for place, item in given]
-    for part in read(model, description.stage, [item for _, item in given]):
-        chosen = [examples[place] for place in part.places]
+    relations = subgraphs(model, description.stage)["relations"]
+    for places, arrays in read(model, description.stage, [item for _, item in given]):
+        chosen = [examples[place] for place in places]
         counts = np.array([len(one.entities) for one in chosen])
         starts = np.cumsum(counts) - counts
-        spans = np.concatenate(
-            [np.insert(one.entities, 0, row, axis=1) for row, one in enumerate(chosen)]
-        )  # (sentence, first, last)
+        spans = np.concatenate([with_row(row, one.entities) for row, one in enumerate(chosen)])
         pairs = np.concatenate([one.pairs + start for one, start in zip(chosen, starts, strict=True)])
-        with torch.inference_mode():
-            logits, _ = model.relation_logits(
-                part.nodes,
-                part.word_mask,
-                *(torch.from_numpy(array).to(device) for array in (spans, pairs)),
-                stage=description.stage,
-            )
-        relations = logits.float().sigmoid().cpu().split([len(one.pairs) for one in chosen])
-        types = part.entities[:, :, :max_width].softmax(-1).cpu()
-        for row, (place, one) in enumerate(zip(part.places, chosen, strict=True)):
-            found[given[place][0]] = Soft(types[row, : one.item.length], relations[row])
+        logits = torch.from_numpy(relations.run({**arrays, "spans": spans, "pairs": pairs})["relation_logits"])
+        of_pairs = logits.sigmoid().split([len(one.pairs) for one in chosen])
+        of_spans = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
+        for row, (place, one) in enumerate(zip(places, chosen, strict=True)):
+            found[given[place][0]] = Soft(of_spans[row, : one.item.length], of_pairs[row])
     return found

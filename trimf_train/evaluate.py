@@ -22,7 +22,7 @@ def predict(
     pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> list[Annotation]:
     """What the pipeline finds in prepared sentences, in their order."""
-    return [annotated(result, labels) for result in _run(pipeline, sentences, batch_size)]
+    return [annotated(result, labels) for result in run(pipeline, sentences, batch_size)]
 
 
 def evaluate(
@@ -38,7 +38,7 @@ def evaluate(
     Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some. With
     ``calibration`` also its scores with how often they are right.
     """
-    results = _run(pipeline, sentences, batch_size)
+    results = run(pipeline, sentences, batch_size)
     predicted = [annotated(result, labels) for result in results]
     scores = metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
     parsed = [(one, result.tree) for one, result in zip(sentences, results, strict=True) if one.heads and result.tree]
@@ -66,15 +66,17 @@ def judge(results: Sequence[Result], sentences: Sequence[Sentence], labels: Labe
     judged = Judged(([], []), ([], []))
     for result, sentence in zip(results, sentences, strict=True):
         said, gold = annotated(result, labels), metrics.annotation(sentence)
-        entities, relations = set(gold.entities), set(gold.relations)
+        entities = set(gold.entities)
+        relations = {metrics.strict(one, labels.symmetric) for one in gold.relations}
         judged.entities[0].extend(entity.score for entity in result.found.entities)
         judged.entities[1].extend(entity in entities for entity in said.entities)
         judged.relations[0].extend(relation.score for relation in result.found.relations)
-        judged.relations[1].extend(metrics.holds(one, relations, labels.symmetric) for one in said.relations)
+        judged.relations[1].extend(metrics.strict(one, labels.symmetric) in relations for one in said.relations)
     return judged
 
 
-def _run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int) -> list[Result]:
+def run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int = 32) -> list[Result]:
+    """The pipeline's results on prepared sentences, in their order; with its arcs, where it parses by itself."""
     given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
     return pipeline.run(given, batch_size, trees="arcs" if pipeline.parses else None)
 

@@ -102,9 +102,13 @@ def open_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
     return SubwordTokenizer.from_bytes(checkpoint.tokenizer_json.encode(), "tokenizer.json", casing)
 
 
+def subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
+    """The four steps of a model (set to eval mode), as trained up to ``stage``."""
+    model.eval()
+    return {name: TorchSubgraph(model, name, stage) for name in SUBGRAPHS}
+
+
 def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
     """The runtime's pipeline over the checkpoint's model (set to eval mode), as trained up to ``stage``."""
-    checkpoint.model.eval()
-    stage = checkpoint.description.stage if stage is None else stage
-    graphs = {name: TorchSubgraph(checkpoint.model, name, stage) for name in SUBGRAPHS}
+    graphs = subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
     return Pipeline(graphs, open_tokenizer(checkpoint), checkpoint.description.settings)

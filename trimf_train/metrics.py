@@ -140,7 +140,7 @@ def evaluate(
         "sentences": len(gold),
         "entities": scores(lambda sentence: {((start, end), type) for start, end, type in sentence.entities}),
         "relations": {
-            "strict": scores(lambda sentence: {_strict(relation, unordered) for relation in sentence.relations}),
+            "strict": scores(lambda sentence: {strict(relation, unordered) for relation in sentence.relations}),
             "boundary": scores(lambda sentence: {_boundary(relation, unordered) for relation in sentence.relations}),
         },
     }
@@ -157,12 +157,6 @@ def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
             heads += int(head == found)
             both += int(head == found and label == name)
     return {"uas": _per_cent(heads, words), "las": _per_cent(both, words), "words": words}
-
-
-def holds(relation: Relation, gold: Collection[Relation], symmetric: Collection[str]) -> bool:
-    """Whether a relation is, strictly, among the gold ones, in whatever direction if its type has none."""
-    head, tail, label = relation
-    return relation in gold or (label in symmetric and (tail, head, label) in gold)
 
 
 def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
@@ -183,7 +177,8 @@ def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
     }
 
 
-def _strict(relation: Relation, symmetric: frozenset[str]) -> tuple[Hashable, str]:
+def strict(relation: Relation, symmetric: Collection[str]) -> tuple[Hashable, str]:
+    """What two relations have alike that are the same strictly: both entities, in order unless symmetric, and type."""
     head, tail, label = relation
     pair = (tuple(head), tuple(tail))
     return (tuple(sorted(pair)) if label in symmetric else pair), label

@@ -17,10 +17,10 @@ def mined(model: TriMF, stage: int, mixture: Mixture, overlap: bool) -> Mixture:
     """
     found = list(mixture.examples)
     annotated = found[: mixture.annotated]
-    for part in read(model, stage, [one.item for one in annotated]):
-        lengths = [annotated[place].item.length for place in part.places]
-        spans = decode.entity_spans(part.entities.cpu().numpy(), lengths, overlap)
-        for place, entities in zip(part.places, spans, strict=True):
+    for places, arrays in read(model, stage, [one.item for one in annotated]):
+        lengths = [annotated[place].item.length for place in places]
+        spans = decode.entity_spans(arrays["entity_logits"], lengths, overlap)
+        for place, entities in zip(places, spans, strict=True):
             one = annotated[place]
             numbers = {(first, last): number for number, (first, last) in enumerate(one.negatives.tolist())}
             wrong = {(entity.start, entity.end - 1) for entity in entities} & numbers.keys()

@@ -110,8 +110,8 @@ def collate(
         for one, generator in zip(examples, generators, strict=True)
     ]
     offsets = np.cumsum([0, *(len(one.ends) for one in drawn)]).tolist()
-    spans = np.concatenate([_with_row(row, one.spans) for row, one in enumerate(drawn)])
-    ends = np.concatenate([_with_row(row, one.ends) for row, one in enumerate(drawn)])
+    spans = np.concatenate([with_row(row, one.spans) for row, one in enumerate(drawn)])
+    ends = np.concatenate([with_row(row, one.ends) for row, one in enumerate(drawn)])
     pairs = np.concatenate([one.pairs + offset for one, offset in zip(drawn, offsets, strict=False)])
     inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, spans, ends, pairs)))
     truths = zip(*((one.types, one.relations, one.soft_types, one.soft_relations) for one in drawn), strict=True)
@@ -193,7 +193,8 @@ def _draw(generator: np.random.Generator, available: int, wanted: int) -> IntArr
     return generator.choice(available, wanted, replace=False)
 
 
-def _with_row(row: int, spans: IntArray) -> IntArray:
+def with_row(row: int, spans: IntArray) -> IntArray:
+    """Spans ``[n,2]`` as (sentence, first, last) ``[n,3]``."""
     return np.concatenate([np.full((len(spans), 1), row, np.int64), spans], 1)
 
 

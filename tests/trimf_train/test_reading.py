@@ -68,13 +68,13 @@ def ordered(one: Sentence) -> list[tuple[int, int]]:
 def test_every_sentence_is_read_as_if_it_were_alone(model: Checkpoint, mixed: list[Sentence]) -> None:
     items = loading.read_items(mixed, model)
     seen = []
-    for part in read(model.model.train(), 2, items):
-        for row, place in enumerate(part.places):
+    for places, arrays in read(model.model.train(), 2, items):
+        for row, place in enumerate(places):
             words = len(mixed[place].tokens)
             types, _ = alone(model, mixed[place], [])
-            found = part.entities[row, :words].softmax(-1)
+            found = torch.from_numpy(arrays["entity_logits"][row, :words]).softmax(-1)
             torch.testing.assert_close(inside(found), inside(types), atol=1e-5, rtol=1e-4)
-            assert part.word_mask[row].sum() == words
+            assert arrays["word_mask"][row].sum() == words
             seen.append(place)
     assert sorted(seen) == list(range(len(mixed)))
 

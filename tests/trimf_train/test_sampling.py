@@ -18,6 +18,9 @@ from trimf_train.labels import collect
 from trimf_train.loading import Mixture, global_batches
 from trimf_train.sampling import Example, Soft, collate, example, unannotated
 
+#: The number of words, entities and relations.
+Data = tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]]
+
 LABELS = Labels(("Loc", "Peop"), ("Kill", "Know", "Live"), (), ("Know",))
 
 
@@ -42,7 +45,7 @@ def seeded(*seeds: int) -> list[np.random.Generator]:
 
 
 @st.composite
-def annotated(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]]:
+def annotated(draw: st.DrawFn) -> Data:
     words = draw(st.integers(1, 6))
     places = st.integers(0, words - 1).flatmap(lambda a: st.tuples(st.just(a), st.integers(a + 1, words)))
     typed = st.tuples(st.sampled_from(LABELS.entities), places).map(lambda pair: (pair[0], *pair[1]))
@@ -55,11 +58,7 @@ def annotated(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]], list[tu
 @settings(max_examples=60, deadline=None)
 @given(annotated(), st.integers(1, 6), st.integers(0, 12), st.integers(0, 6), st.integers(0, 1000))
 def test_a_sentence_of_any_annotation(
-    data: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
-    max_width: int,
-    negative_spans: int,
-    negative_pairs: int,
-    seed: int,
+    data: Data, max_width: int, negative_spans: int, negative_pairs: int, seed: int
 ) -> None:
     words, entities, relations = data
     one = build(words, entities, relations, max_width)
@@ -100,11 +99,7 @@ def test_a_sentence_of_any_annotation(
 @settings(max_examples=60, deadline=None)
 @given(annotated(), st.integers(1, 4), st.integers(0, 12), st.integers(0, 9), st.integers(0, 1000))
 def test_what_is_mined_comes_first_and_forms_pairs(
-    data: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
-    max_width: int,
-    negative_spans: int,
-    negative_pairs: int,
-    seed: int,
+    data: Data, max_width: int, negative_spans: int, negative_pairs: int, seed: int
 ) -> None:
     one = build(*data, max_width)
     generator = np.random.default_rng(seed)
@@ -135,8 +130,8 @@ def test_what_is_mined_comes_first_and_forms_pairs(
 @settings(max_examples=40, deadline=None)
 @given(annotated(), annotated(), st.booleans(), st.integers(0, 1000))
 def test_what_teachers_say_is_that_of_the_spans_and_pairs_drawn(
-    first: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
-    second: tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]],
+    first: Data,
+    second: Data,
     mines: bool,
     seed: int,
 ) -> None:

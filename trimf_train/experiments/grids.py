@@ -42,6 +42,11 @@ def grid(name: str, config: Config, steps: int = 6) -> Grid:
     return _recipe(config) if name == RECIPE else _GRIDS[name]
 
 
+def shares_start(name: str, quick: bool) -> bool:
+    """Whether the rows of an experiment begin from one first stage."""
+    return name == RECIPE or (quick and name != "stages")
+
+
 def _recipe(config: Config) -> Grid:
     """One step a row, each in the second stage, from a first stage that all rows share."""
     rows = {
@@ -195,4 +200,4 @@ _GRIDS: Mapping[str, Grid] = {
 NAMES = (
     "main", "modules", "interaction", "fusion", "triggers", "gradients", "stages", "threshold", "attention", RECIPE,
 )  # fmt: skip
-"""Every experiment, in the paper's order."""
+"""Every experiment, in the paper's order, and the recipe."""

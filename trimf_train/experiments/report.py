@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from trimf_train.experiments.deletion import RANDOM, Curve
-from trimf_train.experiments.grids import F1, RECIPE
+from trimf_train.experiments.grids import F1, RECIPE, shares_start
 
 #: Figures of one run that are aggregated, in per cent.
 FIGURES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
@@ -155,7 +155,7 @@ def markdown(report: Report, plot: str | None) -> str:
     parts = [f"# {report.title} ({report.source})", *about, f"```\n{report.command}\n```"]
     if report.quick:
         parts.append("**A quick run: a sample, few epochs. It shows that things work, and no small difference.**")
-    if report.experiment == RECIPE or (report.quick and report.experiment != "stages"):
+    if shares_start(report.experiment, report.quick):
         parts.append("All rows begin from one first stage of each seed, which the model of the first row learnt.")
     parts += [
         "\n".join(lines) for lines in (list(_rows(report)), list(_curves(report)), list(_examples(report))) if lines

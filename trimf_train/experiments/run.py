@@ -27,7 +27,7 @@ from trimf_train.data.readers import read_sentences
 from trimf_train.evaluate import predict
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import Cell, cell
-from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, RECIPE, Grid, grid
+from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, RECIPE, Grid, grid, shares_start
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import Report, Run
 from trimf_train.protocols import Protocol
@@ -99,19 +99,19 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
     chosen = grid(plan.name, config, 3 if plan.quick else 6)
     rows = list(_rows(plan, data, chosen))
     starts = {}
-    if plan.name == RECIPE or (plan.quick and plan.name != "stages"):
+    if shares_start(plan.name, plan.quick):
         alone = configs.override(config, ["train.stage2.epochs=0"])
         starts = {
             (id(row.data), seed): _cell(_Row(_START, row.data, ()), seed, alone, plan)
             for row in rows
             for seed in range(plan.seeds)
         }
-    made = [_cell(rows[0], seed, config, plan, starts.get((id(data), seed))) for seed in range(plan.seeds)]
-    rows = [_distilled(row, made) if row.name == DISTILLED else row for row in rows]
-    cells = {
-        row.name: [_cell(row, seed, config, plan, starts.get((id(row.data), seed))) for seed in range(plan.seeds)]
-        for row in rows
-    }
+
+    def of(row: _Row) -> list[Cell]:
+        return [_cell(row, seed, config, plan, starts.get((id(row.data), seed))) for seed in range(plan.seeds)]
+
+    rows = [_distilled(row, of(rows[0])) if row.name == DISTILLED else row for row in rows]
+    cells = {row.name: of(row) for row in rows}
     students = cells.get(DISTILLED, [])
     others = [one for name, of_row in cells.items() if name != DISTILLED for one in of_row]
     waves = [list(starts.values()), others, students]

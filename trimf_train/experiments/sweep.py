@@ -7,11 +7,10 @@ from statistics import fmean, stdev
 
 import msgspec
 
-from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import inference, metrics
 from trimf_train.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import annotated
+from trimf_train.evaluate import annotated, run
 from trimf_train.experiments.report import Sweep
 from trimf_train.metrics import Leaf
 from trimf_train.protocols import Protocol
@@ -25,8 +24,7 @@ def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol
     description = checkpoint.description
     lowest = msgspec.structs.replace(description.decode, relation_threshold=THRESHOLDS[0])
     low = Checkpoint(checkpoint.model, msgspec.structs.replace(description, decode=lowest), checkpoint.tokenizer_json)
-    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    results = inference.pipeline(low).run(given)
+    results = run(inference.pipeline(low), sentences)
     gold = [metrics.annotation(one) for one in sentences]
     labels = description.labels
     found = []
