@@ -304,8 +304,10 @@ def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path)
     config = on(recipe, data)
     test, done = str(data / "test.jsonl"), []
     good = cell("good", 0, config, test, tmp_path / "runs")
-    pool.run([good, good], 2, "a command", done.append)
-    assert done == [good]
+    begun = configs.override(config, [f"train.init={good.folder / 'best'}", "train.stage1.epochs=0"])
+    after = cell("after", 0, begun, test, tmp_path / "runs", (good,))
+    pool.run([after, good, good], 2, "a command", done.append)
+    assert done == [good, after]
     assert good.result is not None
     assert good.result.epoch == 6
     noted = checkpoints.load(good.folder / "best").description.provenance

@@ -28,12 +28,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cell(NamedTuple):
-    """A run: its row and seed, the configuration that makes it, and the file it is scored on."""
+    """A run: its row and seed, the configuration that makes it, the file it is scored on, and the runs whose
+    checkpoints it begins from or learns from.
+    """
 
     row: str
     seed: int
     config: Config
     test: str
+    needs: tuple[Cell, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -47,7 +50,7 @@ class Cell(NamedTuple):
         return msgspec.json.decode(path.read_bytes(), type=Result) if path.is_file() else None
 
 
-def cell(row: str, seed: int, config: Config, test: str, runs: Path) -> Cell:
+def cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tuple[Cell, ...] = ()) -> Cell:
     """A run in a folder of ``runs`` that is named by everything its result depends on."""
     files = [*config.data.train, *([config.data.dev] if config.data.dev else []), *config.train.extra_syntax, test]
     config = msgspec.structs.replace(config, seed=seed, output="")
@@ -55,4 +58,4 @@ def cell(row: str, seed: int, config: Config, test: str, runs: Path) -> Cell:
     for path in files:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     folder = runs / digest.hexdigest()[:16]
-    return Cell(row, seed, msgspec.structs.replace(config, output=str(folder)), test)
+    return Cell(row, seed, msgspec.structs.replace(config, output=str(folder)), test, needs)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from queue import SimpleQueue
 
 import msgspec
@@ -45,12 +45,13 @@ def jobs(encoder: str, wanted: int | None = None) -> int:
 
 
 def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], None]) -> None:
-    """Train and score the cells that are not yet, ``count`` at a time; ``done`` is called for each as it ends.
+    """Train and score the cells that are not yet, ``count`` at a time, each as soon as those that it needs, which are
+    among them, have been; ``done`` is called for each as it ends.
 
     Raises:
         BackendError: a run failed; those that are under way are stopped, and go on from their last epoch next time.
     """
-    todo = list({cell.folder: cell for cell in cells if cell.result is None}.values())
+    todo = {cell.folder: cell for cell in cells if cell.result is None}
     count = max(1, min(count, len(todo)))
     gpus: SimpleQueue[int] = SimpleQueue()
     for number in range(count):
@@ -68,12 +69,15 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
         finally:
             gpus.put(slot)
 
+    running: set[Future[None]] = set()
     with ThreadPoolExecutor(count) as pool:
-        futures: list[Future[None]] = [pool.submit(one, cell) for cell in todo]
         try:
-            finished, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in finished:
-                future.result()
+            while todo or running:
+                for cell in [each for each in todo.values() if all(need.result for need in each.needs)]:
+                    running.add(pool.submit(one, todo.pop(cell.folder)))
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    future.result()
         finally:
             stopping.set()
             for process in list(alive):

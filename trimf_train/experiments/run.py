@@ -107,15 +107,15 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
             for seed in range(plan.seeds)
         }
 
-    def of(row: _Row) -> list[Cell]:
-        return [_cell(row, seed, config, plan, starts.get((id(row.data), seed))) for seed in range(plan.seeds)]
-
-    rows = [_distilled(row, of(rows[0])) if row.name == DISTILLED else row for row in rows]
-    cells = {row.name: of(row) for row in rows}
-    students = cells.get(DISTILLED, [])
-    others = [one for name, of_row in cells.items() if name != DISTILLED for one in of_row]
-    waves = [list(starts.values()), others, students]
-    folders = {one.folder: one for wave in waves for one in wave}
+    cells: dict[str, list[Cell]] = {}
+    for place, row in enumerate(rows):
+        teachers = cells[rows[0].name] if row.name == DISTILLED else []
+        rows[place] = row = _distilled(row, teachers) if teachers else row
+        cells[row.name] = [
+            _cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers) for seed in range(plan.seeds)
+        ]
+    every = [*starts.values(), *(one for of_row in cells.values() for one in of_row)]
+    folders = {one.folder: one for one in every}
     todo = [one for one in folders.values() if one.result is None]
     count = pool.jobs(config.model.encoder.name, plan.jobs)
     say(f"{data.protocol}; {len(folders)} runs, {len(todo)} to do, {min(count, len(todo))} at a time")
@@ -129,8 +129,7 @@ def run(plan: Plan, say: Callable[[str], None]) -> Report:
             f"{data.protocol.relation(scores)['f1']:.2f} ({measured.seconds:.0f} s)"
         )
 
-    for wave in waves:
-        pool.run(wave, count, plan.command, done)
+    pool.run(todo, count, plan.command, done)
     found = _report(plan, config, chosen, data, rows, cells)
     pages = {"html": _attention(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
     _write(found, plan.output, pages)
@@ -179,7 +178,9 @@ def _distilled(row: _Row, teachers: Sequence[Cell]) -> _Row:
     return row._replace(overrides=[*row.overrides, f"train.teachers={msgspec.json.encode(folders).decode()}"])
 
 
-def _cell(row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None) -> Cell:
+def _cell(
+    row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None, teachers: Sequence[Cell] = ()
+) -> Cell:
     """A run of a row, from the beginning or from a first stage that other rows begin from, too."""
     chosen = row.data.of(seed)
     train = [chosen.train, chosen.dev] if row.dev_too and chosen.dev else [chosen.train]
@@ -190,7 +191,8 @@ def _cell(row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None =
         begun = ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"]
         config = configs.override(config, begun)
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=train, dev=dev))
-    return cell(row.name, seed, config, chosen.test, plan.output / "runs")
+    needs = (*((start,) if start else ()), *teachers)
+    return cell(row.name, seed, config, chosen.test, plan.output / "runs", needs)
 
 
 def _report(
