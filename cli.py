@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -491,6 +492,8 @@ def _lines(source: Path) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0, 2 for bad usage or input, 1 for failure."""
     given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # to be ended is to leave nothing half-written, and no process behind
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         cli.main(given, prog_name="trimf", standalone_mode=False)
     except click.exceptions.Exit as stop:

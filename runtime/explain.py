@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -29,8 +29,8 @@ class Span(msgspec.Struct, frozen=True):
 class Sensed(msgspec.Struct, frozen=True):
     """A relation between two of the sentence's entities (their numbers).
 
-    ``weights`` ``[N]`` are what each word adds to the relation's logit through the trigger sensor (paper (24)-(27)),
-    ``triggers`` the words that are shown of them, by falling weight.
+    ``weights`` ``[N]`` are what each word adds to the relation's logit through the trigger sensor (paper (24)-(27)), or
+    as the sentence's ``sensor`` says; ``triggers`` the words that are shown of them, by falling weight.
     """
 
     head: int
@@ -53,7 +53,9 @@ class Sentence(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``pieces`` ``[N,2]`` are the first and the last subword of each word. ``subword_flow`` and ``word_flow`` hold for
     each memory the weight of every subword ``[T]`` and word ``[N]`` (paper (10)); ``syntactic_share`` ``[N]`` is the
-    weight of the syntactic against the semantic graph (paper (19)). What the model does not have is left out.
+    weight of the syntactic against the semantic graph (paper (19)). ``sensor`` says whether a word's weight in a
+    relation is its contribution to the logit or, in bundles before schema 5, the attention t_ij alone (paper (24)).
+    What the model does not have is left out.
     """
 
     words: list[str]
@@ -65,6 +67,7 @@ class Sentence(msgspec.Struct, frozen=True, omit_defaults=True):
     subword_flow: dict[str, list[float]] = {}
     word_flow: dict[str, list[float]] = {}
     syntactic_share: list[float] = []
+    sensor: Literal["contribution", "attention"] = "contribution"
 
 
 def explain(
@@ -129,6 +132,7 @@ def explain_words(
         subword_flow=_by_memory(arrays, "subword_flow"),
         word_flow=_by_memory(arrays, "word_flow"),
         syntactic_share=_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
+        sensor="contribution" if "word_logits" in pipeline.graphs["relations"].outputs else "attention",
     )
 
 

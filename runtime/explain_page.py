@@ -11,10 +11,13 @@ from .render import TAIL, head, sections, visible
 from .results import Arc, Entity, Extraction, Relation, Trigger
 from .text import joined
 
-_SENSOR = (
-    "What every word adds to each relation through the trigger sensor, over the most that a word of no entity adds; "
-    "underlined, the triggers that are shown. Words that speak against it are left pale."
-)
+_SENSOR = {
+    "contribution": "What every word adds to each relation through the trigger sensor, over the most that a word of no "
+    "entity adds; underlined, the triggers that are shown. Words that speak against it are left pale.",
+    "attention": "How much the trigger sensor attends to every word for each relation, over the most that it does to a "
+    "word of no entity; underlined, the triggers that are shown. What a word adds to the relation, this model is too "
+    "old to say.",
+}
 _FLOWS = (
     "How much each memory attends to every token, over the largest of its row; and with the entities masked, over the "
     "largest of the rest."
@@ -80,7 +83,7 @@ def _maps(sentence: Sentence) -> Iterator[str]:
             _map(_named(sentence, one), sentence.words, one.weights, inside, set(one.triggers))
             for one in sentence.relations
         ]
-        yield _section("Trigger sensor", _SENSOR, rows)
+        yield _section("Trigger sensor", _SENSOR[sentence.sensor], rows)
     if sentence.subword_flow or sentence.word_flow:
         yield _section("Memory flow attention", _FLOWS, _flows(sentence, inside))
     if sentence.syntactic_share:

@@ -196,10 +196,10 @@ class TrainConfig(Section):
     step). ``label_smoothing`` spreads that share of the truth over all classes. ``r_drop`` is the weight of the loss by
     which two readings of a sentence, which differ by dropout, shall agree (Liang et al. 2021); it doubles the work.
 
-    ``mine`` reads the training sentences before every epoch but the first, and what the model wrongly takes for an
-    entity is among the negative spans of that epoch, and an end of negative pairs. ``teachers`` are folders of
-    checkpoints with the same types, on any encoder: a ``distillation`` share of the truth is the mean of their
-    probabilities (Hinton et al. 2015), the rest gold.
+    ``mine`` reads the training sentences before every epoch but the first (before that, too, where ``init`` knows the
+    types), and what the model wrongly takes for an entity is among the negative spans of that epoch, and an end of
+    negative pairs. ``teachers`` are folders of checkpoints with the same types, on any encoder: a ``distillation``
+    share of the truth is the mean of their probabilities (Hinton et al. 2015), the rest gold.
 
     With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
     files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so

@@ -23,14 +23,21 @@ from trimf_train.loading import Mixture, read_prepared, training_set
 from trimf_train.sampling import Soft
 from trimf_train.warm_start import adopt
 
+#: The weights that know types of entities.
+_ENTITIES = {"memory.entity", "entity_weight", "span_width.weight"}
+
 
 class Beginning(NamedTuple):
-    """The model as it is before training, what it learns from, what it is chosen by, and what there is to say of it."""
+    """The model as it is before training, what it learns from, what it is chosen by, and what there is to say of it.
+
+    ``knows`` is the stage after which ``train.init`` finds these types of entities; 0 where nothing finds them yet.
+    """
 
     checkpoint: Checkpoint
     mixture: Mixture
     dev: list[Sentence]
     about: list[str]
+    knows: int
 
 
 def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
@@ -78,7 +85,8 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
         about.append(f"{skipped} training sentences are longer than one window of the encoder and are left out")
     if unknown:
         about.append(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
-    return Beginning(checkpoint, Mixture(examples, len(annotated.examples)), dev, about)
+    knows = trained.description.stage if trained is not None and not _ENTITIES & set(fresh or ()) else 0
+    return Beginning(checkpoint, Mixture(examples, len(annotated.examples)), dev, about, knows)
 
 
 def _taught(

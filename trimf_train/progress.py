@@ -13,11 +13,11 @@ from rich.progress import Progress as Bar
 class Progress:
     """Loss, learning rate, last dev scores and time left, on stderr; silent unless ``shown``."""
 
-    def __init__(self, shown: bool, total: int, done: int = 0) -> None:
+    def __init__(self, shown: bool, total: int) -> None:
         self._console = Console(stderr=True, quiet=not shown)
         columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._bar = Bar(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=self._console)
-        self._task = self._bar.add_task("training", total=total, completed=done)
+        self._task = self._bar.add_task("training", total=total)
         self._dev = ""
 
     def __enter__(self) -> Self:
@@ -33,6 +33,10 @@ class Progress:
     def say(self, text: str) -> None:
         """One line."""
         self._console.print(text, highlight=False, soft_wrap=True)
+
+    def skip(self, batches: int) -> None:
+        """So many were learnt before."""
+        self._bar.reset(self._task, completed=batches)
 
     def step(self, loss: float, rate: float) -> None:
         """One batch was learnt."""

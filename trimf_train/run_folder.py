@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 import torch
 from accelerate import Accelerator
+from filelock import FileLock, Timeout
 
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.files import atomic_path
@@ -19,10 +21,11 @@ from trimf_train.config import Config
 
 
 class RunFolder:
-    """The folder, of which only the main process writes.
+    """The folder, of which only the main process writes, and as a context, no other run.
 
     Raises:
-        ConfigError: it holds a run of another configuration, or a finished one, and ``restart`` is false.
+        ConfigError: it holds a run of another configuration, or a finished one, and ``restart`` is false; or another
+            process is training in it.
     """
 
     def __init__(self, folder: Path, config: Config, accelerator: Accelerator, restart: bool) -> None:
@@ -31,21 +34,38 @@ class RunFolder:
         self.epoch = 0
         self._lines: list[str] = []
         self._config = msgspec.json.format(msgspec.json.encode(config), indent=2)
-        self._state, metrics, resolved = folder / "state.pt", folder / "metrics.jsonl", folder / "config.json"
-        if resolved.exists() and not restart:
-            if not _same(resolved.read_bytes(), config):
+        self._state, self._metrics, self._resolved = (
+            folder / name for name in ("state.pt", "metrics.jsonl", "config.json")
+        )
+        if self._resolved.exists() and not restart:
+            if not _same(self._resolved.read_bytes(), config):
                 raise ConfigError(f"{folder} holds a run of another configuration; use --restart or another output")
             if not self._state.exists() and (folder / "best").exists():
                 raise ConfigError(f"{folder} holds a finished run of this configuration; --restart trains it again")
         self._fresh = restart or not self._state.exists()
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock", timeout=0)
+
+    def __enter__(self) -> Self:
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire()
+            except Timeout:
+                raise ConfigError(f"{self.folder}: another process is training in it") from None
             if self._fresh:
                 self._state.unlink(missing_ok=True)
-                metrics.unlink(missing_ok=True)
-            resolved.write_bytes(self._config)
-        accelerator.wait_for_everyone()
+                self._metrics.unlink(missing_ok=True)
+            self._resolved.write_bytes(self._config)
+        self.accelerator.wait_for_everyone()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.accelerator.is_main_process:
+            self._lock.release()
+            Path(self._lock.lock_file).unlink(missing_ok=True)
 
     def resume(
         self,
@@ -75,9 +95,8 @@ class RunFolder:
         return self.epoch
 
     def _keep_metrics(self) -> None:
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        with atomic_path(path) as new:
+        lines = self._metrics.read_text(encoding="utf-8").splitlines() if self._metrics.exists() else []
+        with atomic_path(self._metrics) as new:
             new.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= self.epoch))
 
     def record(self, entry: dict[str, Any]) -> None:
@@ -96,7 +115,7 @@ class RunFolder:
             replaced = msgspec.structs.replace(description, stage=record["stage"], provenance=provenance)
             checkpoints.Checkpoint(checkpoint.model, replaced, checkpoint.tokenizer_json).save(self.folder / "best")
         self.record(record)
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as stream:
+        with self._metrics.open("a", encoding="utf-8") as stream:
             stream.write("".join(f"{line}\n" for line in self._lines))
             stream.flush()
             os.fsync(stream.fileno())

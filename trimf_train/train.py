@@ -71,7 +71,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
     if compiled and (reason := missing_compiler(accelerator.device.type)):
         raise ConfigError(f"--compile: torch.compile does not work here: {reason}")
     torch.manual_seed(config.seed)
-    checkpoint, mixture, dev, about = begin(config, accelerator.device, command)
+    checkpoint, mixture, dev, about, knows = begin(config, accelerator.device, command)
     model = checkpoint.model
     average, shown = None, checkpoint
     if config.train.ema:
@@ -82,16 +82,18 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
         model.encoder.compile(dynamic=True)
     counts = {stage: len(global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)}
 
-    folder = RunFolder(Path(config.output), config, accelerator, restart)
     stages = [number for number, stage in _stages(config) for _ in range(stage.epochs)]
     steps = [math.ceil(counts[stage] / config.train.gradient_accumulation) for stage in stages]
     chosen = optimizers(model, config)
     alone = stages.count(0)
     rates = schedules(chosen, [sum(steps[:alone]), sum(steps[alone:])], config.train.warmup)
-    first = folder.resume(model, average, chosen, rates)
     done = [counts[stage] for stage in stages]
-
-    with Progress(accelerator.is_main_process, sum(done), sum(done[:first])) as progress:
+    with (
+        RunFolder(Path(config.output), config, accelerator, restart) as folder,
+        Progress(accelerator.is_main_process, sum(done)) as progress,
+    ):
+        first = folder.resume(model, average, chosen, rates)
+        progress.skip(sum(done[:first]))
         for line in about:
             progress.say(line)
         session = _Session(config, accelerator, model, average, rates, folder, progress, counts)
@@ -105,7 +107,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
                 prepared = [accelerator.prepare(optimizer) for optimizer in chosen]
                 current = stage
             given = mixture
-            if config.train.mine and epoch and (before := stages[epoch - 1]):
+            if config.train.mine and (before := stages[epoch - 1] if epoch else knows):
                 given = mined(model, before, mixture, config.decode.overlap)
             record = _learn(session, given, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
@@ -115,7 +117,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
                 folder.save(model, average, chosen, rates)
                 progress.epoch(record)
             accelerator.wait_for_everyone()
-    folder.close()
+        folder.close()
     return folder.best
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -316,6 +321,24 @@ def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path)
     bad = cell("bad", 3, configs.override(config, ["model.encoder.name=/nowhere"]), test, tmp_path / "runs")
     with pytest.raises(BackendError, match=r"bad, seed 3, in .*nowhere"):
         pool.run([bad], 1, "", done.append)
+
+
+def test_an_experiment_that_is_ended_leaves_no_process_behind(data: Path, recipe: Path, tmp_path: Path) -> None:
+    options = ["--data", str(data), "--output", str(tmp_path / "out"), "--config", str(recipe), "--seeds", "1"]
+    asked = ["experiment", "interaction", *options, "--set", "train.stage1.epochs=5000"]
+    with subprocess.Popen([sys.executable, "-m", "trimf.cli", *asked], stderr=subprocess.DEVNULL) as process:
+        ended = time.monotonic() + 120
+        while not list((tmp_path / "out").glob("runs/*/state.pt")):
+            assert process.poll() is None
+            assert time.monotonic() < ended
+            time.sleep(0.1)
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert workers
+    gone, alive = psutil.wait_procs(workers, 30)
+    assert gone
+    assert not alive
 
 
 def test_a_run_that_was_killed_before_it_was_scored_is_not_trained_again(

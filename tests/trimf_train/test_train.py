@@ -230,6 +230,35 @@ def test_errors_are_mined_before_every_epoch_but_the_first(
     assert not all(before[name].equal(value) for name, value in weights(configure("plain")).items())
 
 
+def test_errors_are_mined_from_the_beginning_where_it_knows_the_types(
+    configure: Callable[..., Config], whole: tuple[Config, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = []
+    monkeypatch.setattr(training, "mined", lambda model, stage, mixture, overlap: stages.append(stage) or mixture)
+    init = str(Path(whole[0].output) / "best")
+    train(configure("begun", train={"mine": True, "init": init, "stage1": {"epochs": 0}}))
+    assert stages == [2, 2]
+    stages.clear()
+    train(configure("others", train={"mine": True, "init": init}, model={"span": {"max_width": 4}}))
+    assert stages == [1, 1, 2]
+
+
+def test_one_process_trains_in_a_folder(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("shared")
+    original = training._learn
+
+    def learn(*given: Any) -> Any:
+        with pytest.raises(ConfigError, match=r"shared: another process is training in it"):
+            train(config, restart=True)
+        assert (Path(config.output) / "state.pt").exists()
+        return original(*given)
+
+    monkeypatch.setattr(training, "_learn", learn)
+    train(config)
+    assert len(epochs(config)) == 4
+    assert sorted(path.name for path in Path(config.output).iterdir()) == ["best", "config.json", "metrics.jsonl"]
+
+
 def test_a_student_learns_from_teachers(
     configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
 ) -> None:
