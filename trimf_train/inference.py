@@ -39,6 +39,8 @@ class TorchSubgraph:
             self.outputs |= {key: (None, len(MEMORIES), None) for key, flow in flows.items() if len(flow.weights)}
         if name == "fusion" and model.fusion.weight is not None:
             self.outputs["syntactic_share"] = (None, None)
+        if name == "relations":
+            self.outputs["word_logits"] = (None, None, None)
         self.types: dict[str, type[np.generic] | None] = {}
         self._model, self._name, self._stage = model, name, stage
 
