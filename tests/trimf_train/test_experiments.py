@@ -93,6 +93,15 @@ def test_stages_divide_all_epochs() -> None:
     assert list(grid("stages", short).rows) == ["0 + 2", "1 + 1", "2 + 0"]
 
 
+def test_every_step_of_a_recipe_is_one_that_it_does_not_have() -> None:
+    for types, other in (("any", "seen"), ("seen", "any")):
+        config = configs.override(BASE, [f"decode.types={types}"])
+        rows = grid("recipe", config).rows
+        changed = [configs.override(config, overrides) for overrides in rows.values()]
+        assert [one.decode.types for one in changed].count(other) == 1
+        assert changed.count(config) == 2  # the first row, and the students, whose teachers are not known yet
+
+
 def test_an_override_that_is_none_names_itself() -> None:
     with pytest.raises(ConfigError, match="fusoin"):
         configs.override(BASE, ["model.fusoin=none"])

@@ -48,7 +48,13 @@ def shares_start(name: str, quick: bool) -> bool:
 
 
 def _recipe(config: Config) -> Grid:
-    """One step a row, each in the second stage, from a first stage that all rows share."""
+    """One step a row, each in the second stage, from a first stage that all rows share; where the recipe constrains
+    types already, the row is without it.
+    """
+    if config.decode.types == "seen":
+        types = {"also types not seen together": ("decode.types=any",)}
+    else:
+        types = {"only types seen together": ("decode.types=seen",)}
     rows = {
         FULL: (),
         "one learning rate for all parts": (f"train.head_lr={config.train.lr}",),
@@ -60,7 +66,7 @@ def _recipe(config: Config) -> Grid:
         "label smoothing 0.05": ("train.label_smoothing=0.05",),
         "R-Drop, weight 1": ("train.r_drop=1.0",),
         "scores over the square root of H": ("model.scaled=true",),
-        "only types seen together": ("decode.types=seen",),
+        **types,
         DISTILLED: (),
     }
     return Grid("Steps beyond the paper's recipe, decided on dev", "not in the paper", rows)
