@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -31,7 +32,7 @@ from trimf_train.data.prepared import encode, read
 from trimf_train.data.sentence import EntityMention, Sentence
 from trimf_train.evaluate import evaluate
 from trimf_train.experiments import deletion, evidence, parts, pool, report, run, sweep, worker
-from trimf_train.experiments.cells import cell
+from trimf_train.experiments.cells import Result, cell
 from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, grid
 from trimf_train.experiments.run import Plan
 from trimf_train.experiments.worker import Job
@@ -318,10 +319,8 @@ def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path)
     config = on(recipe, data)
     test, done = str(data / "test.jsonl"), []
     good = cell("good", 0, config, test, tmp_path / "runs")
-    begun = configs.override(config, [f"train.init={good.folder / 'best'}", "train.stage1.epochs=0"])
-    after = cell("after", 0, begun, test, tmp_path / "runs", (good,))
-    pool.run([after, good, good], 2, "a command", done.append)
-    assert done == [good, after]
+    pool.run([good, good], 2, "a command", done.append)
+    assert done == [good]
     assert good.result is not None
     assert good.result.epoch == 6
     noted = checkpoints.load(good.folder / "best").description.provenance
@@ -332,22 +331,51 @@ def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path)
         pool.run([bad], 1, "", done.append)
 
 
-def test_an_experiment_that_is_ended_leaves_no_process_behind(data: Path, recipe: Path, tmp_path: Path) -> None:
-    options = ["--data", str(data), "--output", str(tmp_path / "out"), "--config", str(recipe), "--seeds", "1"]
-    asked = ["experiment", "interaction", *options, "--set", "train.stage1.epochs=5000"]
-    with subprocess.Popen([sys.executable, "-m", "trimf.cli", *asked], stderr=subprocess.DEVNULL) as process:
-        ended = time.monotonic() + 120
-        while not list((tmp_path / "out").glob("runs/*/state.pt")):
-            assert process.poll() is None
-            assert time.monotonic() < ended
-            time.sleep(0.1)
-        workers = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        assert process.wait(60) == 128 + signal.SIGTERM
-    assert workers
-    gone, alive = psutil.wait_procs(workers, 30)
-    assert gone
-    assert not alive
+def test_a_run_waits_for_those_that_it_needs(
+    data: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, test, done = on(recipe, data), str(data / "test.jsonl"), []
+    first = cell("first", 0, config, test, tmp_path / "runs")
+    second = cell("second", 1, config, test, tmp_path / "runs", (first,))
+    third = cell("third", 2, config, test, tmp_path / "runs", (first, second))
+    other = cell("other", 3, config, test, tmp_path / "runs")
+
+    def process(one: Any, *_: Any) -> None:
+        assert all(need.result for need in one.needs)
+        time.sleep(0.1)
+        result = Result(epoch=1, parameters=1, seconds=0.0, test={})
+        one.folder.mkdir(parents=True)
+        (one.folder / "result.json").write_bytes(msgspec.json.encode(result))
+
+    monkeypatch.setattr(pool, "_process", process)
+    pool.run([third, second, other, first], 3, "", done.append)
+    assert sorted(one.row for one in done) == ["first", "other", "second", "third"]
+    assert done.index(first) < done.index(second) < done.index(third)
+
+
+def test_what_is_ended_leaves_no_process_behind(
+    data: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    request.addfinalizer(partial(signal.signal, signal.SIGTERM, signal.getsignal(signal.SIGTERM)))
+    monkeypatch.setattr(sys, "argv", ["trimf", "--version"])
+    assert main() == 0
+    original, started = subprocess.Popen, []
+
+    def sleeping(*_: Any, **options: Any) -> Any:
+        started.append(original([sys.executable, "-c", "import time; time.sleep(600)"], **options))
+        os.kill(os.getpid(), signal.SIGTERM)
+        return started[-1]
+
+    monkeypatch.setattr(pool.subprocess, "Popen", sleeping)
+    one = cell("row", 0, on(recipe, data), str(data / "test.jsonl"), tmp_path / "runs")
+    with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+        pool.run([one], 1, "", lambda _: None)
+    assert [process.wait(30) for process in started] == [-signal.SIGTERM]
 
 
 def test_a_run_that_was_killed_before_it_was_scored_is_not_trained_again(

@@ -64,7 +64,7 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
         slot = gpus.get()
         try:
             if not stopping.is_set():
-                _process(cell, slot, threads, command, alive)
+                _process(cell, slot, threads, command, alive, stopping)
                 done(cell)
         finally:
             gpus.put(slot)
@@ -84,7 +84,9 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
                 process.terminate()
 
 
-def _process(cell: Cell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]]) -> None:
+def _process(
+    cell: Cell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]], stopping: threading.Event
+) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     if torch.cuda.is_available():
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
@@ -97,6 +99,8 @@ def _process(cell: Cell, slot: int, threads: int, command: str, alive: set[subpr
         env=environment,
     )
     alive.add(process)
+    if stopping.is_set():  # since it was begun, and those alive were ended before it was among them
+        process.terminate()
     try:
         _, said = process.communicate(msgspec.json.encode(Job(cell.config, cell.test, command)))
     finally:
