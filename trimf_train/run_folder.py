@@ -21,7 +21,8 @@ from trimf_train.config import Config
 
 
 class RunFolder:
-    """The folder, of which only the main process writes, and as a context, no other run.
+    """The folder, which only the main process writes. It is a context: within it no other run trains in the folder, and
+    a run that leaves it without an error is finished.
 
     Raises:
         ConfigError: it holds a run of another configuration, or a finished one, and ``restart`` is false; or another
@@ -64,8 +65,12 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.accelerator.is_main_process:
+            if kind is None:  # a finished run needs no state
+                self._state.unlink(missing_ok=True)
             self._lock.release()
             Path(self._lock.lock_file).unlink(missing_ok=True)
+        if kind is None:
+            self.accelerator.wait_for_everyone()
 
     def resume(
         self,
@@ -139,12 +144,6 @@ class RunFolder:
         }
         with atomic_path(self._state) as new:
             torch.save(state, new)
-
-    def close(self) -> None:
-        """A finished run needs no state."""
-        if self.accelerator.is_main_process:
-            self._state.unlink(missing_ok=True)
-        self.accelerator.wait_for_everyone()
 
 
 def _same(content: bytes, config: Config) -> bool:

@@ -117,7 +117,6 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
                 folder.save(model, average, chosen, rates)
                 progress.epoch(record)
             accelerator.wait_for_everyone()
-        folder.close()
     return folder.best
 
 
