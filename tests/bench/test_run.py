@@ -13,7 +13,11 @@ from trimf.bench.run import need
 from trimf.bench.schema import Measured, Report
 from trimf.bench.spec import Spec
 from trimf.cli import main
+from trimf.export.bundle import export
 from trimf.runtime.errors import BackendError, BundleError, InputError
+from trimf.runtime.manifest import ParserNote
+from trimf.runtime.parser import load_parser
+from trimf_train.checkpoint import Checkpoint
 
 QUICK = Options(backends=("cpu",), batch_sizes=(1,), lengths=(), seconds=0.1, rounds=1)
 
@@ -83,6 +87,31 @@ def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):
     content = (tmp_path / "report.json").read_bytes()
     assert msgspec.json.decode(content, type=Report) == outcome[0]
     assert outcome[0].environment["cores"] >= 1
+
+
+@pytest.fixture
+def fed_by_spacy(tiny_checkpoint, tmp_path):
+    """The bundle of a model that takes its arcs from spaCy, and no annotated data."""
+    pytest.importorskip("spacy")
+    try:
+        parser = load_parser()
+    except BackendError as error:
+        pytest.skip(str(error))
+    note = ParserNote(name=parser.name, version=parser.version)
+    description = msgspec.structs.replace(tiny_checkpoint.description, parser=note)
+    Checkpoint(tiny_checkpoint.model, description, tiny_checkpoint.tokenizer_json).save(tmp_path / "checkpoint")
+    export(tmp_path / "checkpoint", tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+def test_a_parser_in_front_is_a_stage(fed_by_spacy):
+    options = QUICK._replace(models=(str(fed_by_spacy),))
+    report, failure = run.run(options, "trimf bench")
+    assert failure is None
+    (one,) = report.cases[0].rounds
+    parsing, whole = one.samples["parse"], one.samples["whole"]
+    assert len(parsing) == len(whole) == len(one.sizes)
+    assert min(parsing) > 0
 
 
 @pytest.mark.parametrize("error", [BackendError("out of memory"), KeyboardInterrupt()])

@@ -258,11 +258,17 @@ def parsing(tiny_checkpoint: Any, encoders: dict[str, str]) -> Any:
     return checkpoints.create(described.labels, config, described.decode, parser, {})
 
 
-def test_arcs_are_compared_word_by_word(parsing: Any, sentences: list[Sentence]) -> None:
+@pytest.fixture(scope="module")
+def parsing_traced(parsing: Any) -> dict[str, onnx.ModelProto]:
+    return trace(parsing, lambda _: None)
+
+
+def test_arcs_are_compared_word_by_word(
+    parsing: Any, parsing_traced: dict[str, onnx.ModelProto], sentences: list[Sentence]
+) -> None:
     labels, reference = parsing.description.labels, inference.pipeline(parsing)
     backend = OnnxRuntimeBackend(threads=1)
-    models = trace(parsing, lambda _: None)
-    graphs = {name: backend.load(name, model.SerializeToString()) for name, model in models.items()}
+    graphs = {name: backend.load(name, model.SerializeToString()) for name, model in parsing_traced.items()}
     exported = Pipeline(graphs, reference.tokenizer, reference.settings)
     report = parity.compare(reference, exported, labels, sentences)
     words = sum(len(one.tokens) for one in sentences)
@@ -290,9 +296,9 @@ def test_a_model_that_does_not_parse_has_no_arcs_to_compare(
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_arcs_in_half_precision(parsing: Any, precision: str) -> None:
+def test_arcs_in_half_precision(parsing_traced: dict[str, onnx.ModelProto], precision: str) -> None:
     """Numbers of words and labels stay integers, and the rounded graph that parity is measured on has them too."""
-    model = trace(parsing, lambda _: None)["encoder"]
+    model = parsing_traced["encoder"]
     half = to_half(model, precision)
     kinds = {value.name: value.type.tensor_type.elem_type for value in half.graph.output}
     assert kinds["heads"] == kinds["labels"] == onnx.TensorProto.INT64
