@@ -1,4 +1,7 @@
-"""Tiny encoders of three families, a tiny data set, a tiny trained model, and the real data where it is."""
+"""Tiny encoders of three families, a tiny data set, a tiny trained model and its graphs, and the real data where it is.
+
+What takes long to make is made by one of the processes of a test run, for all of them.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
+from filelock import FileLock
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import (
@@ -24,14 +29,22 @@ from transformers import (
     RobertaModel,
 )
 
+from trimf.export import bundle as bundles
+from trimf.export.bundle import _trace as trace
+from trimf.export.graphs import build
+from trimf.export.onnx import convert, example_inputs
 from trimf.runtime.labels import Labels
 from trimf.runtime.manifest import ParserNote
 from trimf.runtime.ranges import rows
+from trimf_train import checkpoint as checkpoints
 from trimf_train.config import Config, DecodeConfig, ModelConfig
 from trimf_train.data.prepared import encode
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.model.trimf import Inputs, TriMF
 
+Graphs = dict[str, onnx.ModelProto]
+
+FAMILIES = ("bert", "mpnet", "roberta")
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -242,10 +255,37 @@ def _fast(tokenizer: Tokenizer, specials: dict[str, str]) -> PreTrainedTokenizer
     )
 
 
+Make = Callable[[Path], None]
+
+
 @pytest.fixture(scope="session")
-def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def once(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[[str, Make], Path]:
+    """A folder, by its name, that is filled by the first process of this test run that asks for it."""
+    mine = tmp_path_factory.getbasetemp()
+    root = (mine if worker_id == "master" else mine.parent) / "once"
+    root.mkdir(exist_ok=True)
+
+    def folder(name: str, make: Make) -> Path:
+        made = root / name
+        with FileLock(root / f"{name}.lock"):
+            if not made.exists():
+                making = root / f"{name}.making"
+                making.mkdir(exist_ok=True)
+                make(making)
+                making.rename(made)
+        return made
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoders(once: Callable[[str, Make], Path]) -> dict[str, str]:
     """Folders with a random encoder and its tokenizer, by family."""
-    root = tmp_path_factory.mktemp("encoders")
+    root = once("encoders", _make_encoders)
+    return {family: str(root / family) for family in FAMILIES}
+
+
+def _make_encoders(root: Path) -> None:
     shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     bert = {"bos": "[CLS]", "eos": "[SEP]", "pad": "[PAD]", "unk": "[UNK]", "mask": "[MASK]"}
     other = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>", "mask": "<mask>"}
@@ -276,7 +316,6 @@ def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         _fast(byte_level, other),
         root / "roberta",
     )
-    return {family: str(root / family) for family in ("bert", "mpnet", "roberta")}
 
 
 def _sentence(person: str, other: str, place: str, number: int) -> Sentence:
@@ -378,11 +417,80 @@ def tiny_data(sentences: list[Sentence], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def tiny_checkpoint(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def tiny_checkpoint(once: Callable[[str, Make], Path], configure_in: Callable[..., Config]) -> Any:
     """A tiny BERT trained for a few epochs on the twelve sentences: it finds most of them again."""
-    from trimf_train import checkpoint
     from trimf_train.train import train
 
-    folder = tmp_path_factory.mktemp("trained")
-    train(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
-    return checkpoint.load(folder / "run" / "best")
+    def make(folder: Path) -> None:
+        train(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+
+    return checkpoints.load(once("trained", make) / "run" / "best")
+
+
+@pytest.fixture(scope="session")
+def family_checkpoints(tiny_checkpoint: Any, encoders: dict[str, str]) -> dict[str, Any]:
+    """A trained tiny BERT, and its heads on untrained encoders of the other families."""
+    found = {}
+    described = tiny_checkpoint.description
+    heads = {key: value for key, value in tiny_checkpoint.model.state_dict().items() if not key.startswith("encoder.")}
+    for family in FAMILIES[1:]:
+        torch.manual_seed(3)
+        encoder = msgspec.structs.replace(described.model.encoder, name=encoders[family])
+        config = msgspec.structs.replace(described.model, encoder=encoder)
+        found[family] = checkpoints.create(described.labels, config, DecodeConfig(), described.parser, {})
+        found[family].model.load_state_dict(heads, strict=False)
+    return {FAMILIES[0]: tiny_checkpoint, **found}
+
+
+@pytest.fixture(scope="session")
+def traced(once: Callable[[str, Make], Path], family_checkpoints: dict[str, Any]) -> Callable[[str], Graphs]:
+    """The four fp32 subgraphs by family; all families have the same but for the encoder."""
+    found: dict[str, Graphs] = {}
+
+    def graphs(family: str) -> Graphs:
+        if family not in found:
+            read = once(f"traced-{family}", lambda folder: write(family, folder))
+            own = {path.stem: onnx.load(path) for path in read.iterdir()}
+            found[family] = own if family == FAMILIES[0] else {**graphs(FAMILIES[0]), **own}
+        return found[family]
+
+    def write(family: str, folder: Path) -> None:
+        checkpoint = family_checkpoints[family]
+        whole = family == FAMILIES[0]
+        made = trace(checkpoint, lambda _: None) if whole else {"encoder": trace_encoder(checkpoint.model.eval())}
+        for name, model in made.items():
+            onnx.save(model, folder / f"{name}.onnx")
+
+    return graphs
+
+
+def trace_encoder(model: TriMF) -> onnx.ModelProto:
+    model.encoder.set_attn_implementation("eager")
+    return convert(build(model, 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(scope="session")
+def find_traced(family_checkpoints: dict[str, Any], traced: Any) -> Callable[..., dict[str, onnx.ModelProto]]:
+    """What stands in for tracing: the graphs of ``traced`` for a checkpoint of these."""
+    families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
+
+    def find(checkpoint: Any, say: Any, explain: bool = False) -> dict[str, onnx.ModelProto]:
+        if explain:
+            return trace(checkpoint, say, explain)
+        name = checkpoint.description.model.encoder.name
+        checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
+        return traced(families[name])
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def quick_export(find_traced: Callable[..., Any]) -> Callable[..., Any]:
+    """An export that takes traced graphs instead of tracing a checkpoint again."""
+
+    def export(*arguments: Any, **options: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bundles, "_trace", find_traced)
+            return bundles.export(*arguments, **options)
+
+    return export

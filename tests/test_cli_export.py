@@ -11,18 +11,17 @@ import pytest
 
 from trimf.cli import main
 from trimf.export import parity
-from trimf.export.bundle import export
 
 RTX = pytest.mark.skipif(not find_spec("tensorrt_rtx_bindings"), reason="needs the wheels of TensorRT for RTX")
 PLAIN = pytest.mark.skipif(bool(find_spec("tensorrt")), reason="TensorRT is installed")
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny_checkpoint, tiny_data, tmp_path_factory):
+def prepared(tiny_checkpoint, tiny_data, quick_export, tmp_path_factory):
     """A folder with a checkpoint, its fp32 bundle, good data and bad."""
     folder = tmp_path_factory.mktemp("prepared")
     tiny_checkpoint.save(folder / "checkpoint")
-    export(folder / "checkpoint", folder / "bundle")
+    quick_export(folder / "checkpoint", folder / "bundle")
     shutil.copy(tiny_data, folder / "good.jsonl")
     (folder / "empty.jsonl").write_text("")
     (folder / "blank.jsonl").write_text("\n\n")

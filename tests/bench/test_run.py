@@ -13,7 +13,6 @@ from trimf.bench.run import need
 from trimf.bench.schema import Measured, Report
 from trimf.bench.spec import Spec
 from trimf.cli import main
-from trimf.export.bundle import export
 from trimf.runtime.errors import BackendError, BundleError, InputError
 from trimf.runtime.manifest import ParserNote
 from trimf.runtime.parser import load_parser
@@ -90,7 +89,7 @@ def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):
 
 
 @pytest.fixture
-def fed_by_spacy(tiny_checkpoint, tmp_path):
+def fed_by_spacy(tiny_checkpoint, quick_export, tmp_path):
     """The bundle of a model that takes its arcs from spaCy, and no annotated data."""
     pytest.importorskip("spacy")
     try:
@@ -100,7 +99,7 @@ def fed_by_spacy(tiny_checkpoint, tmp_path):
     note = ParserNote(name=parser.name, version=parser.version)
     description = msgspec.structs.replace(tiny_checkpoint.description, parser=note)
     Checkpoint(tiny_checkpoint.model, description, tiny_checkpoint.tokenizer_json).save(tmp_path / "checkpoint")
-    export(tmp_path / "checkpoint", tmp_path / "bundle")
+    quick_export(tmp_path / "checkpoint", tmp_path / "bundle")
     return tmp_path / "bundle"
 
 

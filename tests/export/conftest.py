@@ -1,4 +1,4 @@
-"""Subgraphs of tiny models, traced once for all tests here, and arrays to run them on."""
+"""Arrays to run the subgraphs of tiny models on."""
 
 from __future__ import annotations
 
@@ -7,62 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import ml_dtypes
-import msgspec
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import TensorProto
 
-from trimf.export import bundle as bundles
-from trimf.export.bundle import _trace as trace
 from trimf.export.calibration import open_session
-from trimf.export.graphs import build
-from trimf.export.onnx import convert, example_inputs
 from trimf.runtime.backend import SUBGRAPHS
-from trimf_train import checkpoint as checkpoints
-from trimf_train.config import DecodeConfig
-from trimf_train.model.trimf import TriMF
 
 Arrays = dict[str, np.ndarray]
 
-FAMILIES = ("bert", "mpnet", "roberta")
 HALVES = {TensorProto.FLOAT16: np.float16, TensorProto.BFLOAT16: ml_dtypes.bfloat16}
-
-
-@pytest.fixture(scope="session")
-def family_checkpoints(tiny_checkpoint: Any, encoders: dict[str, str]) -> dict[str, Any]:
-    """A trained tiny BERT, and its heads on untrained encoders of the other families."""
-    found = {}
-    described = tiny_checkpoint.description
-    heads = {key: value for key, value in tiny_checkpoint.model.state_dict().items() if not key.startswith("encoder.")}
-    for family in FAMILIES[1:]:
-        torch.manual_seed(3)
-        encoder = msgspec.structs.replace(described.model.encoder, name=encoders[family])
-        config = msgspec.structs.replace(described.model, encoder=encoder)
-        found[family] = checkpoints.create(described.labels, config, DecodeConfig(), described.parser, {})
-        found[family].model.load_state_dict(heads, strict=False)
-    return {FAMILIES[0]: tiny_checkpoint, **found}
-
-
-@pytest.fixture(scope="session")
-def traced(family_checkpoints: dict[str, Any]) -> Callable[[str], dict[str, onnx.ModelProto]]:
-    """The four fp32 subgraphs by family; all families have the same but for the encoder."""
-    found: dict[str, dict[str, onnx.ModelProto]] = {}
-
-    def graphs(family: str) -> dict[str, onnx.ModelProto]:
-        if family not in found and family == FAMILIES[0]:
-            found[family] = trace(family_checkpoints[family], lambda _: None)
-        elif family not in found:
-            found[family] = {**graphs(FAMILIES[0]), "encoder": trace_encoder(family_checkpoints[family].model.eval())}
-        return found[family]
-
-    return graphs
-
-
-def trace_encoder(model: TriMF) -> onnx.ModelProto:
-    model.encoder.set_attn_implementation("eager")
-    return convert(build(model, 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
 
 
 @pytest.fixture(scope="session")
@@ -70,27 +25,6 @@ def checkpoint_folder(tiny_checkpoint: Any, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("checkpoint") / "best"
     tiny_checkpoint.save(folder)
     return folder
-
-
-@pytest.fixture(scope="session")
-def find_traced(family_checkpoints: dict[str, Any], traced: Any) -> Callable[..., dict[str, onnx.ModelProto]]:
-    """What stands in for tracing: the graphs of ``traced`` for a checkpoint of these."""
-    families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
-
-    def find(checkpoint: Any, say: Any, explain: bool = False) -> dict[str, onnx.ModelProto]:
-        if explain:
-            return trace(checkpoint, say, explain)
-        name = checkpoint.description.model.encoder.name
-        checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
-        return traced(families[name])
-
-    return find
-
-
-@pytest.fixture
-def quick_trace(monkeypatch: pytest.MonkeyPatch, find_traced: Callable[..., Any]) -> None:
-    """An export takes traced graphs instead of tracing a checkpoint again."""
-    monkeypatch.setattr(bundles, "_trace", find_traced)
 
 
 def both_halves(values: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ from onnx import TensorProto, helper, numpy_helper
 import trimf.runtime.cuda
 from trimf.export import compile as compiling
 from trimf.export import engines
-from trimf.export.bundle import export
 from trimf.export.compile import compile_bundle
 from trimf.export.half import to_half
 from trimf.export.profiles import DEFAULTS, parse
@@ -43,10 +42,10 @@ def rtx() -> Library:
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_checkpoint: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tiny_checkpoint: Any, quick_export: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     tiny_checkpoint.save(folder / "checkpoint")
-    export(folder / "checkpoint", folder / "bundle")
+    quick_export(folder / "checkpoint", folder / "bundle")
     return folder / "bundle"
 
 

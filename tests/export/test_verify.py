@@ -7,22 +7,18 @@ import shutil
 import msgspec
 import pytest
 
-from trimf.export import bundle as exporting
 from trimf.export import parity
 from trimf.export import verify as module
-from trimf.export.bundle import export
 from trimf.export.verify import save, verify
 from trimf.runtime.bundle import Bundle
 from trimf.runtime.errors import BackendError, BundleError, DataError
 
 
 @pytest.fixture(scope="module")
-def bundles(checkpoint_folder, tiny_data, find_traced, tmp_path_factory):
+def bundles(checkpoint_folder, tiny_data, quick_export, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundles")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_trace", find_traced)
-        for precision in ("fp32", "fp16", "bf16"):
-            export(checkpoint_folder, folder / precision, precision=precision, data=tiny_data)
+    for precision in ("fp32", "fp16", "bf16"):
+        quick_export(checkpoint_folder, folder / precision, precision=precision, data=tiny_data)
     return folder
 
 
