@@ -59,6 +59,7 @@ _ALL = (
         relations="boundary",
         paper=((70.18, 70.17, 70.17), (52.63, 52.32, 52.44)),
         paper_encoder="SciBERT",
+        recipe="scierc.toml",
     ),
     Protocol(
         "ADE",
@@ -66,6 +67,7 @@ _ALL = (
         average="macro",
         paper=((89.50, 91.29, 90.38), (74.22, 83.43, 80.66)),
         paper_encoder="BERT-base",
+        recipe="ade.toml",
         folds=10,
     ),
     Protocol(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from trimf.runtime.errors import BackendError, ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import checkpoint as checkpoints
 from trimf_train import config as configs
+from trimf_train import configs as packages
 from trimf_train import inference, protocols
 from trimf_train.config import Config, DataConfig, DecodeConfig
 from trimf_train.data.prepared import encode, read
@@ -85,6 +87,15 @@ def test_every_row_of_every_grid_is_a_configuration() -> None:
             assert configs.override(BASE, overrides), row
         for paper in made.paper.values():
             assert set(paper) == set(made.rows)
+
+
+def test_data_sets_have_one_recipe() -> None:
+    packaged = files(packages)
+    of = {name: configs.load(str(packaged / name)) for name in ("conll04.toml", "scierc.toml", "ade.toml")}
+    assert {one.recipe for one in protocols._ALL if one.recipe} == set(of)
+    first = of["conll04.toml"]
+    assert all((one.model, one.train, one.decode.types) == (first.model, first.train, "seen") for one in of.values())
+    assert [name for name, one in of.items() if one.decode.overlap] == ["scierc.toml", "ade.toml"]
 
 
 def test_stages_divide_all_epochs() -> None:
