@@ -26,6 +26,7 @@ def parser_of(seed: int) -> BiaffineParser:
     return parser.double().eval()
 
 
+@torch.no_grad()
 def by_loops(parser: BiaffineParser, words: torch.Tensor) -> tuple[list[list[float]], list[int], list[int]]:
     """Arc scores, heads and labels of one sentence, a word at a time."""
     views = torch.nn.functional.leaky_relu(words @ parser.project.weight.T + parser.project.bias, 0.1)
