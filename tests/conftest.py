@@ -57,17 +57,23 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def conll04_test(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 288 test sentences of CoNLL04, parsed."""
+def parser() -> Any:
+    """spaCy's, where it is installed."""
     pytest.importorskip("spacy")
     from trimf.runtime.errors import BackendError
     from trimf.runtime.parser import load_parser
-    from trimf_train.data.prepare import prepare
 
     try:
-        parser = load_parser()
+        return load_parser()
     except BackendError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def conll04_test(shared_data: Path, parser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 288 test sentences of CoNLL04, parsed."""
+    from trimf_train.data.prepare import prepare
+
     output = tmp_path_factory.mktemp("prepared") / "test.jsonl"
     prepare(shared_data / "conll04" / "test.json", output, parser, progress=False)
     return output
@@ -428,17 +434,23 @@ def tiny_checkpoint(once: Callable[[str, Make], Path], configure_in: Callable[..
 
 
 @pytest.fixture(scope="session")
-def family_checkpoints(tiny_checkpoint: Any, encoders: dict[str, str]) -> dict[str, Any]:
+def tiny_heads(tiny_checkpoint: Any) -> dict[str, Tensor]:
+    """The weights of the tiny checkpoint but for its encoder's."""
+    weights = tiny_checkpoint.model.state_dict()
+    return {key: value for key, value in weights.items() if not key.startswith("encoder.")}
+
+
+@pytest.fixture(scope="session")
+def family_checkpoints(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], encoders: dict[str, str]) -> dict[str, Any]:
     """A trained tiny BERT, and its heads on untrained encoders of the other families."""
     found = {}
     described = tiny_checkpoint.description
-    heads = {key: value for key, value in tiny_checkpoint.model.state_dict().items() if not key.startswith("encoder.")}
     for family in FAMILIES[1:]:
         torch.manual_seed(3)
         encoder = msgspec.structs.replace(described.model.encoder, name=encoders[family])
         config = msgspec.structs.replace(described.model, encoder=encoder)
         found[family] = checkpoints.create(described.labels, config, DecodeConfig(), described.parser, {})
-        found[family].model.load_state_dict(heads, strict=False)
+        found[family].model.load_state_dict(tiny_heads, strict=False)
     return {FAMILIES[0]: tiny_checkpoint, **found}
 
 
@@ -470,27 +482,19 @@ def trace_encoder(model: TriMF) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def find_traced(family_checkpoints: dict[str, Any], traced: Any) -> Callable[..., dict[str, onnx.ModelProto]]:
-    """What stands in for tracing: the graphs of ``traced`` for a checkpoint of these."""
-    families = {one.description.model.encoder.name: family for family, one in family_checkpoints.items()}
+def quick_export(encoders: dict[str, str], traced: Callable[[str], Graphs]) -> Callable[..., Any]:
+    """An export of a checkpoint with the heads of ``traced``, which takes those graphs instead of tracing it again."""
+    families = {name: family for family, name in encoders.items()}
 
-    def find(checkpoint: Any, say: Any, explain: bool = False) -> dict[str, onnx.ModelProto]:
-        if explain:
-            return trace(checkpoint, say, explain)
-        name = checkpoint.description.model.encoder.name
+    def find(checkpoint: Any, *_: Any) -> Graphs:
+        encoder = checkpoint.description.model.encoder
         checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
-        return traced(families[name])
-
-    return find
-
-
-@pytest.fixture(scope="session")
-def quick_export(find_traced: Callable[..., Any]) -> Callable[..., Any]:
-    """An export that takes traced graphs instead of tracing a checkpoint again."""
+        graphs = traced(families[encoder.name])
+        return {**graphs, "encoder": trace_encoder(checkpoint.model)} if encoder.casing else graphs
 
     def export(*arguments: Any, **options: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bundles, "_trace", find_traced)
+            patch.setattr(bundles, "_trace", find)
             return bundles.export(*arguments, **options)
 
     return export

@@ -15,7 +15,6 @@ from trimf.bench.spec import Spec
 from trimf.cli import main
 from trimf.runtime.errors import BackendError, BundleError, InputError
 from trimf.runtime.manifest import ParserNote
-from trimf.runtime.parser import load_parser
 from trimf_train.checkpoint import Checkpoint
 
 QUICK = Options(backends=("cpu",), batch_sizes=(1,), lengths=(), seconds=0.1, rounds=1)
@@ -89,13 +88,8 @@ def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):
 
 
 @pytest.fixture
-def fed_by_spacy(tiny_checkpoint, quick_export, tmp_path):
+def fed_by_spacy(tiny_checkpoint, quick_export, parser, tmp_path):
     """The bundle of a model that takes its arcs from spaCy, and no annotated data."""
-    pytest.importorskip("spacy")
-    try:
-        parser = load_parser()
-    except BackendError as error:
-        pytest.skip(str(error))
     note = ParserNote(name=parser.name, version=parser.version)
     description = msgspec.structs.replace(tiny_checkpoint.description, parser=note)
     Checkpoint(tiny_checkpoint.model, description, tiny_checkpoint.tokenizer_json).save(tmp_path / "checkpoint")

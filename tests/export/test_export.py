@@ -17,8 +17,6 @@ from trimf.export import bundle as bundles
 from trimf.export import parity
 from trimf.export.bundle import export
 from trimf.export.card import card
-from trimf.export.graphs import build
-from trimf.export.onnx import convert, example_inputs
 from trimf.runtime.backend import SUBGRAPHS
 from trimf.runtime.bundle import Bundle, open_pipeline
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
@@ -70,22 +68,13 @@ def test_the_card_says_what_scores_were_calibrated_on(bundle):
     ) in card(msgspec.structs.replace(manifest, provenance=provenance))
 
 
-def test_letter_case_goes_with_the_bundle(create, tiny_checkpoint, traced, sentences, tmp_path, monkeypatch):
+def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sentences, tmp_path):
     checkpoint = create(encoder={"casing": True})
-    heads = {key: value for key, value in tiny_checkpoint.model.state_dict().items() if not key.startswith("encoder.")}
-    checkpoint.model.load_state_dict(heads, strict=False)
+    checkpoint.model.load_state_dict(tiny_heads, strict=False)
     with torch.no_grad():
         checkpoint.model.encoder.get_input_embeddings().casing.normal_()
     checkpoint.save(tmp_path / "best")
-
-    def trace(loaded, *_):
-        """Only the encoder is another than that of the tiny checkpoint."""
-        loaded.model.encoder.set_attn_implementation("eager")
-        examples = example_inputs(loaded.model.width, torch.Generator().manual_seed(0))
-        return {**traced("bert"), "encoder": convert(build(loaded.model, 2)["encoder"], examples)}
-
-    monkeypatch.setattr(bundles, "_trace", trace)
-    export(tmp_path / "best", tmp_path / "bundle")
+    quick_export(tmp_path / "best", tmp_path / "bundle")
     opened = Bundle(tmp_path / "bundle")
     assert opened.manifest.casing
     pipelines = (open_pipeline(opened, OnnxRuntimeBackend(1)), pipeline(checkpoint))

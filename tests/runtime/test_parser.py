@@ -35,14 +35,6 @@ VOCABULARY = [
 ]
 
 
-@pytest.fixture(scope="module")
-def parser() -> SpacyParser:
-    try:
-        return load_parser()
-    except BackendError as error:
-        pytest.skip(f"no spaCy model: {error}")
-
-
 def some_sentences(count: int, seed: int = 0) -> list[list[str]]:
     draw = random.Random(seed)
     return [draw.choices(VOCABULARY, k=draw.randint(1, 50)) for _ in range(count)]
