@@ -117,13 +117,16 @@ class _Run:
     def _read(self) -> data.Corpus:
         """The data, parsed: before anything is measured, and once for all."""
         corpus = data.read(self._options.data)
-        needed = any(bundle.manifest.parser.source == "spacy" for bundle in self._bundles.values())
-        if needed and any(one.heads is None for one in corpus.sentences):
+        if any(map(self._is_fed, self._bundles)) and any(one.heads is None for one in corpus.sentences):
             corpus = self._parse(corpus)
         if not corpus.annotated:
             self._note("F1 is not measured: the data has no annotation")
         self._data = self._write(corpus, "data")
         return corpus
+
+    def _is_fed(self, path: str) -> bool:
+        """Whether spaCy parses in front of this bundle."""
+        return self._bundles[path].manifest.parser.source == "spacy"
 
     def _parse(self, corpus: data.Corpus) -> data.Corpus:
         from ..runtime.parser import load_parser
@@ -181,7 +184,9 @@ class _Run:
     def _target(self, path: str, engine: str, checked: Checked) -> Target:
         lengths = {}
         for length, words in checked.lengths.items():
-            corpus = self._parse(data.of_words(words, f"{length} subwords"))
+            corpus = data.of_words(words, f"{length} subwords")
+            if self._is_fed(path):
+                corpus = self._parse(corpus)
             lengths[length] = self._write(corpus, f"{len(list(self._folder.iterdir()))}")
         return Target(self._names[path], path, engine, checked.backend, checked, lengths)  # type: ignore[arg-type]
 
