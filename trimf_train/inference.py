@@ -27,7 +27,7 @@ _INPUTS = {
 class TorchSubgraph:
     """One step of the literal PyTorch model as the runtime's :class:`~trimf.runtime.backend.Subgraph`.
 
-    Hidden states stay tensors on the model's device between steps; logits come back as numpy arrays.
+    Hidden states stay tensors on the model's device between steps; logits and arcs come back as numpy arrays.
     """
 
     def __init__(self, model: TriMF, name: str, stage: int) -> None:
@@ -54,11 +54,12 @@ class TorchSubgraph:
                 input_ids, mask, pieces = values
                 states, of_layer = model.states(input_ids, mask)
                 words, cls = model.flow(states, mask, pieces, self._stage)
-                found = {"words": words.float(), "cls": cls.float()}
+                found: dict[str, Any] = {"words": words.float(), "cls": cls.float()}
                 if extra:
                     found |= self._flows(states, mask.bool(), pieces)
                 if model.parser is not None:
-                    found["heads"], found["labels"] = model.parse(of_layer, pieces)
+                    heads, labels = model.parse(of_layer, pieces)
+                    found |= {"heads": heads.cpu().numpy(), "labels": labels.cpu().numpy()}
                 return found
             if self._name == "fusion":
                 found = {"nodes": model.fuse(*values)}

@@ -100,6 +100,24 @@ def test_errors_are_of_one_subgraph_and_relative_to_its_values(
     assert all(one["relative"]["max"] < 1e-3 for one in found.values())
 
 
+def test_spans_beyond_their_sentence_do_not_count(
+    reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]
+) -> None:
+    """A backend that pads a batch further reads other padding there."""
+
+    def outside(outputs: dict[str, Any]) -> None:
+        outputs["entity_logits"][:, -1, 1:] += 100  # two words and more, from the last word of the longest sentence
+
+    def inside(outputs: dict[str, Any]) -> None:
+        outputs["entity_logits"][:, 0, 0] += 100
+
+    same = parity.compare(reference, altered(exported, "entities", outside), labels, sentences)
+    assert same["subgraphs"]["entities.entity_logits"]["max"] < 1e-3
+    assert same["extractions"]["identical"] == 100.0
+    other = parity.compare(reference, altered(exported, "entities", inside), labels, sentences)
+    assert other["subgraphs"]["entities.entity_logits"]["max"] > 99
+
+
 def test_the_worst_sentence_is_named_with_what_is_missing(
     reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,16 @@ class KilledError(Exception):
     """Raised in the middle of a run."""
 
 
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor becomes an array unless it is asked to: one on a GPU would not."""
+
+    def refuse(*_: object) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+
+
 def lines(config: Config) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(config.output) / "metrics.jsonl").read_text().splitlines()]
 
