@@ -45,8 +45,31 @@ from trimf_train.model.trimf import Inputs, TriMF
 Graphs = dict[str, onnx.ModelProto]
 
 FAMILIES = ("bert", "mpnet", "roberta")
+
+#: The files that take longest, which come first, so that no process is left alone with one of them in the end.
+LONGEST = (
+    "test_real_engines.py",
+    "test_train.py",
+    "test_export.py",
+    "test_default_bundle.py",
+    "test_run.py",
+    "test_experiments.py",
+    "test_half.py",
+    "test_engines.py",
+    "test_road.py",
+    "test_distributed.py",
+    "test_light_spacy.py",
+    "test_graphs.py",
+    "test_pipeline.py",
+    "test_explain.py",
+)
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -469,16 +492,22 @@ def traced(once: Callable[[str, Make], Path], family_checkpoints: dict[str, Any]
     def write(family: str, folder: Path) -> None:
         checkpoint = family_checkpoints[family]
         whole = family == FAMILIES[0]
-        made = trace(checkpoint, lambda _: None) if whole else {"encoder": trace_encoder(checkpoint.model.eval())}
+        made = trace(checkpoint, lambda _: None) if whole else {"encoder": _trace_encoder(checkpoint.model)}
         for name, model in made.items():
             onnx.save(model, folder / f"{name}.onnx")
 
     return graphs
 
 
-def trace_encoder(model: TriMF) -> onnx.ModelProto:
+def _trace_encoder(model: TriMF) -> onnx.ModelProto:
     model.encoder.set_attn_implementation("eager")
-    return convert(build(model, 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
+    return convert(build(model.eval(), 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
+
+
+@pytest.fixture(scope="session")
+def trace_encoder() -> Callable[[TriMF], onnx.ModelProto]:
+    """The encoder of a tiny model alone, whose other graphs those of ``traced`` may be."""
+    return _trace_encoder
 
 
 @pytest.fixture(scope="session")
@@ -490,7 +519,7 @@ def quick_export(encoders: dict[str, str], traced: Callable[[str], Graphs]) -> C
         encoder = checkpoint.description.model.encoder
         checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
         graphs = traced(families[encoder.name])
-        return {**graphs, "encoder": trace_encoder(checkpoint.model)} if encoder.casing else graphs
+        return {**graphs, "encoder": _trace_encoder(checkpoint.model)} if encoder.casing else graphs
 
     def export(*arguments: Any, **options: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:

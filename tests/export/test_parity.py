@@ -11,9 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor
 
 from trimf.export import parity
-from trimf.export.bundle import _trace as trace
 from trimf.export.half import to_half
 from trimf.runtime.backend import SUBGRAPHS
 from trimf.runtime.errors import BundleError
@@ -263,8 +263,8 @@ def test_nothing_found_at_all(precision: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def parsing(tiny_checkpoint: Any, encoders: dict[str, str]) -> Any:
-    """An untrained checkpoint that parses by itself."""
+def parsing(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], encoders: dict[str, str]) -> Any:
+    """The heads of the trained checkpoint on an untrained encoder, with a parser that knows nothing."""
     described = tiny_checkpoint.description
     config = msgspec.structs.replace(
         described.model,
@@ -273,12 +273,14 @@ def parsing(tiny_checkpoint: Any, encoders: dict[str, str]) -> Any:
     )
     torch.manual_seed(2)
     parser = ParserNote(name="by-hand", source="encoder")
-    return checkpoints.create(described.labels, config, described.decode, parser, {})
+    made = checkpoints.create(described.labels, config, described.decode, parser, {})
+    made.model.load_state_dict(tiny_heads, strict=False)
+    return made
 
 
 @pytest.fixture(scope="module")
-def parsing_traced(parsing: Any) -> dict[str, onnx.ModelProto]:
-    return trace(parsing, lambda _: None)
+def parsing_traced(parsing: Any, traced: Any, trace_encoder: Any) -> dict[str, onnx.ModelProto]:
+    return {**traced("bert"), "encoder": trace_encoder(parsing.model)}
 
 
 def test_arcs_are_compared_word_by_word(
