@@ -6,6 +6,7 @@ What takes long to make is made by one of the processes of a test run, for all o
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,17 @@ LONGEST = (
 )
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+
+
+def pytest_configure() -> None:
+    """Where a run has as many processes as there are cores, each has one of its own: threads that wait for a core which
+    another process has take longer than one.
+    """
+    number = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
+    if number and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) == len(cores):
+            os.sched_setaffinity(0, {cores[int(number)]})
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
