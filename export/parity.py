@@ -107,7 +107,8 @@ def compare(
 
     ``skipped``: subgraphs that are not compared by themselves, with the reason.
     ``subgraphs``: error of every output (``max``, ``mean``, ``p99``) when given the reference's own inputs, absolute
-    and ``relative`` to the root mean square of the reference's output.
+    and ``relative`` to the root mean square of the reference's output; of spans, those inside of their
+    sentence alone.
     ``arcs``, where the model parses by itself: how many ``words`` there were, and the per cent of them whose head and
     label were ``identical``, given the reference's own inputs.
     ``extractions``: ``sentences``, per cent of them with ``identical`` entities and relations, ``agreement`` F1, the
