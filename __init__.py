@@ -4,6 +4,7 @@
 module loads nothing heavy: numpy, the inference engine and spaCy are imported when an extractor is made.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from .runtime.results import Arc, Entity, Extraction, Relation, Trigger
 
 __version__ = "0.1.0"
+
+# Official builds of ONNX Runtime report to their maker unless this is set before their first import. It is set here and
+# not where TriMF imports them, so that other packages that do so in between find it too. A value of the user's stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper
 
 from ..runtime.onnx_backend import available_cores, session_options
+from ..runtime.onnxruntime_library import onnxruntime
 
 #: Operators that multiply matrices: what precision is about.
 PRODUCTS = frozenset({"MatMul", "Gemm"})

@@ -150,7 +150,7 @@ def _auto(threads: int | None, files: Files) -> Backend:
             return open_native(files)
         except BackendError as error:
             reason = str(error)
-    import onnxruntime
+    from .onnxruntime_library import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         from .onnx_device_backend import DeviceBackend

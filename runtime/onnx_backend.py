@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from .backend import EXTRA, Files, thread_count
 from .cores import available_cores, overflows
 from .errors import BackendError, line
+from .onnxruntime_library import onnxruntime
 
 _PROVIDER = "CPUExecutionProvider"
 

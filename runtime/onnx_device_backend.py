@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from . import buckets
 from .backend import AXES, EXTRA, Files, thread_count
 from .errors import BackendError, line
 from .onnx_backend import ELEMENTS, session_options
 from .onnx_providers import PROVIDERS, Provider
+from .onnxruntime_library import onnxruntime
 
 _LOG = logging.getLogger("trimf")
 

@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import onnxruntime
-
 from . import buckets
 from .errors import BackendError, line
 from .onnx_backend import session_options
+from .onnxruntime_library import onnxruntime
 from .tensorrt_library import cache_folder
 
 _LOG = logging.getLogger("trimf")
