@@ -1,6 +1,6 @@
 """TriMF: entities, relations and the words that trigger them, from text.
 
-``trimf.load()`` returns an :class:`Extractor`; calling it on a string returns an :class:`Extraction`. Importing this
+``trimf.load()`` returns an ``Extractor``; calling it on a string returns an ``Extraction``. Importing this
 module loads nothing heavy: numpy, the inference engine and spaCy are imported when an extractor is made.
 """
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
+    from .runtime.parser import Parse, Parser, load_parser
     from .runtime.results import Arc, Entity, Extraction, Relation, Trigger
 
 __version__ = "0.1.0"
@@ -20,8 +21,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")
+_PARSER = ("Parse", "Parser", "load_parser")
 _RESULTS = ("Arc", "Entity", "Extraction", "Relation", "Trigger")
-_HOME = dict.fromkeys(_ERRORS, "errors") | dict.fromkeys(_EXTRACTOR, "extractor") | dict.fromkeys(_RESULTS, "results")
+_HOME = {
+    **dict.fromkeys(_ERRORS, "errors"),
+    **dict.fromkeys(_EXTRACTOR, "extractor"),
+    **dict.fromkeys(_PARSER, "parser"),
+    **dict.fromkeys(_RESULTS, "results"),
+}
 
 __all__ = [
     "Arc",
@@ -33,11 +40,14 @@ __all__ = [
     "Extraction",
     "Extractor",
     "InputError",
+    "Parse",
+    "Parser",
     "Relation",
     "Trigger",
     "TrimfError",
     "__version__",
     "load",
+    "load_parser",
 ]
 
 

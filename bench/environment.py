@@ -1,4 +1,4 @@
-"""Where a run was made: device, processor, memory, system, and the versions of what it ran on."""
+"""Description of the machine: device, processor, memory, operating system and library versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psutil
 from ..runtime.cores import available_cores
 from .nvml import Gpu
 
-#: Distributions whose version decides how fast a bundle is.
+#: Distributions whose version affects the speed of a bundle.
 LIBRARIES = (
     "trimf",
     "numpy",
@@ -24,36 +24,45 @@ LIBRARIES = (
     "torch",
     "transformers",
     "tensorrt",
-    "tensorrt_rtx_cu12_libs",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu12",
+    "tensorrt_rtx_cu13_libs",
+    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
     "cuda-bindings",
 )
 
 
 def environment(device: str | None, gpu: Gpu | None) -> dict[str, Any]:
-    """What the report says of the machine; ``device`` is the accelerator that backends named, None a CPU alone."""
+    """Describe this machine for the report.
+
+    Args:
+        device: Name of the accelerator that the backends reported; None if they use the CPU only.
+        gpu: The GPU that is monitored during the run, if any.
+
+    Returns:
+        Names and values; missing libraries are left out.
+    """
     return {
         "device": device or (gpu.name if gpu else "cpu"),
-        "processor": _processor(),
+        "processor": _find_processor_name(),
         "cores": available_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
+        "libraries": {name: installed for name in LIBRARIES if (installed := _find_version(name))},
         "driver": gpu.driver if gpu else None,
     }
 
 
-def _processor() -> str:
+def _find_processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    named = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
-    return next(named, platform.machine())
+    names = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
+    return next(names, platform.machine())
 
 
-def _version(name: str) -> str | None:
+def _find_version(name: str) -> str | None:
+    """Return the version of an installed distribution, or None."""
     try:
         return version(name)
     except PackageNotFoundError:

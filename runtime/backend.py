@@ -1,4 +1,4 @@
-"""What an inference engine must do: open a subgraph, run it on arrays, close it; and which engines there are."""
+"""Define the contract of a backend (open a subgraph, run it on arrays, close it) and choose one by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .manifest import Manifest
 #: The four subgraphs in the order they run.
 SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 
-#: Names of the dynamic axes of every input and output, in order; a number is a fixed size.
+#: Names of the axes of every input and output, in order; None is an axis of fixed size.
 AXES: dict[str, tuple[str | None, ...]] = {
     "input_ids": ("batch", "subwords"),
     "attention_mask": ("batch", "subwords"),
@@ -40,102 +40,110 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "syntactic_share": ("batch", "words"),
 }
 
-#: What explains a result: the weight that each of :data:`MEMORIES` gives to every subword and word (paper (10)), and
-#: the weight of the syntactic graph at every word (paper (19)).
+#: Outputs for explanations: the weight that each of ``MEMORIES`` gives to every subword and word (equation (10)),
+#: and the weight of the syntactic graph at every word (equation (19)).
 EXPLAINING = ("subword_flow", "word_flow", "syntactic_share")
 MEMORIES = ("entity", "relation")
 
-#: Outputs that are large or seldom wanted: of the CPU's ONNX files alone, and only where they are asked for.
+#: Large or rarely used outputs, computed on request only, and only by the cpu backend.
 EXTRA = ("arc_scores", *EXPLAINING)
 
-#: What ``trimf.load(backend=...)`` accepts. ``tensorrt`` runs a bundle's own engines; the two ``-ep`` are execution
-#: providers of ONNX Runtime that compile its ONNX files when they load them.
+#: Values of ``trimf.load(backend=...)``. ``tensorrt`` runs the bundle's engines; the two ``-ep`` are execution
+#: providers of ONNX Runtime that compile the bundle's ONNX files when they load them.
 BACKENDS = ("auto", "cpu", "cuda", "tensorrt", "tensorrt-ep", "tensorrt-rtx-ep")
 
 
 class Subgraph(Protocol):
-    """One compiled subgraph. Arrays may live on a device; only the engine that made them need understand them.
+    """Compiled subgraph. Arrays may live on a device, in a form that only their backend understands.
 
-    An output on a device is copied to the host by ``numpy.asarray``.
+    ``numpy.asarray`` copies an output from a device to the host.
     """
 
     inputs: tuple[str, ...]
 
     @property
     def types(self) -> Mapping[str, type[np.generic] | None]:
-        """The numpy type of every input and output; None where numpy has none (bfloat16), which stays on a device."""
+        """Numpy type of every input and output; None for bfloat16, which numpy lacks and which stays on a device."""
 
     @property
     def outputs(self) -> Mapping[str, tuple[int | None, ...]]:
-        """Every output's name and shape; None where the size depends on the inputs."""
+        """Name and shape of every output; None where a size depends on the inputs."""
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output but :data:`EXTRA` from arrays named as :attr:`inputs` (more may be given)."""
+        """Compute every output except ``EXTRA`` from arrays named as ``inputs``; further arrays are ignored."""
 
     def close(self) -> None:
-        """Free what the subgraph holds; it cannot run afterwards."""
+        """Free the memory of the subgraph; it cannot run afterwards."""
 
 
 class Files(Protocol):
-    """What an engine needs of a bundle: its manifest, and its files with their hashes checked."""
+    """Access to a bundle: its manifest, and its files with their hashes checked."""
 
     path: Path
     manifest: Manifest
 
     def read(self, name: str) -> bytes:
-        """The bytes of a file of the bundle."""
+        """Return the bytes of a file of the bundle."""
 
 
 class Backend(Protocol):
-    """An engine on one device.
+    """Inference library on one device.
 
     Attributes:
-        name: which, one of :data:`BACKENDS` but "auto".
-        reason: why it was taken, for people.
+        name: one of ``BACKENDS``, but not "auto".
+        reason: why it was chosen, as text for users.
     """
 
     name: str
     reason: str
 
     def open(self, name: str, files: Files) -> Subgraph:
-        """Load the subgraph ``name`` of a bundle."""
+        """Load subgraph ``name`` of a bundle."""
 
 
 def thread_count(threads: int | None, default: int) -> int:
-    """``threads``, or ``default`` where it is None.
+    """Return ``threads``, or ``default`` if it is None.
 
     Raises:
-        BackendError: ``threads`` is not positive.
+        BackendError: ``threads`` is less than 1.
     """
     if threads is not None and threads < 1:
-        raise BackendError(f"threads = {threads}, but at least 1 is needed")
+        raise BackendError(f"threads must be >= 1, got {threads}")
     return threads or default
 
 
 def open_backend(name: str, threads: int | None, files: Files) -> Backend:
-    """The engine of that name for a bundle; ``auto`` takes the best that can run it, and its ``reason`` says why.
+    """Open the backend of that name for a bundle.
+
+    Args:
+        name: one of ``BACKENDS``; ``auto`` chooses the best one that can run the bundle.
+        threads: intra-op threads of the CPU. Default: all cores.
+        files: the bundle.
+
+    Returns:
+        The backend. A backend requested by name is never replaced by another one.
 
     Raises:
-        BackendError: the name is unknown, ``threads`` is not positive, or the engine cannot run, here or this bundle.
+        BackendError: the name is unknown, ``threads`` is less than 1, or the backend cannot run here or this bundle.
     """
     if name not in BACKENDS:
-        raise BackendError(f"backend {name!r} is not known; this TriMF has {', '.join(BACKENDS)}")
-    thread_count(threads, 1)  # also for engines that have no use for it
+        raise BackendError(f"unknown backend {name!r}; choose from {', '.join(BACKENDS)}")
+    thread_count(threads, 1)  # check the value for backends that do not use it, too
     if name == "auto":
         return _auto(threads, files)
     if name == "cpu":
-        return _cpu(threads, files, "asked for")
+        return _cpu(threads, files, "requested")
     if name == "tensorrt":
         from .tensorrt_backend import open_native
 
-        return open_native(files, "asked for")
+        return open_native(files, "requested")
     from .onnx_device_backend import DeviceBackend
 
-    return DeviceBackend(name, "asked for", threads)
+    return DeviceBackend(name, "requested", threads)
 
 
 def _auto(threads: int | None, files: Files) -> Backend:
-    """The bundle's own engines, else CUDA, else the CPU. Nothing of a GPU is imported where there is none."""
+    """Choose the bundle's engines, else CUDA, else the CPU. No GPU package is imported on a machine without a GPU."""
     from . import cuda
 
     if files.manifest.precision == "int8":
@@ -150,24 +158,24 @@ def _auto(threads: int | None, files: Files) -> Backend:
             return open_native(files)
         except BackendError as error:
             reason = str(error)
-    from .onnxruntime_library import onnxruntime
+    from .onnxruntime_library import INSTALL_GPU, onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         from .onnx_device_backend import DeviceBackend
 
         return DeviceBackend("cuda", reason, threads)
-    return _cpu(threads, files, f'{reason}; and ONNX Runtime here has no CUDA: pip install "trimf[gpu]"')
+    return _cpu(threads, files, f"{reason}; and the installed ONNX Runtime has no CUDA: run {INSTALL_GPU}")
 
 
 def _cpu(threads: int | None, files: Files, reason: str) -> Backend:
     precision = files.manifest.precision
     if precision == "bf16":
         raise BackendError(
-            f"{files.path} is bf16, which runs on a GPU alone, and the CPU was taken: {reason};"
-            f" export it as fp32, or use backend cuda or tensorrt on a GPU"
+            f"{files.path} is bf16, which runs only on a GPU, but the CPU was chosen: {reason};"
+            f" re-export it as fp32, or use the cuda or tensorrt backend on a GPU"
         )
     if precision in ("fp16", "int8-qdq"):
-        reason += f"; {precision} is made for GPUs, a CPU runs fp32 or int8 faster"
+        reason += f"; {precision} is meant for GPUs, and a CPU runs fp32 or int8 faster"
     from .onnx_backend import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(threads, reason)

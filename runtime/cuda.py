@@ -1,4 +1,4 @@
-"""NVIDIA's CUDA runtime, checked: memory, copies, streams and graphs of one device; and whether there is a device."""
+"""Detect a CUDA device, and call NVIDIA's CUDA runtime with error checks: memory, copies, streams and CUDA graphs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 
 
 def missing() -> str | None:
-    """Why there is no CUDA device, or None where there is one. Asks the driver alone; no package is imported."""
+    """Return the reason why no CUDA device can be used, or None if there is one.
+
+    Only the driver is queried; no package is imported.
+    """
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:
@@ -24,94 +27,111 @@ def missing() -> str | None:
     count = ctypes.c_int()
     code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if code:
-        text = ctypes.c_char_p()
-        driver.cuGetErrorString(code, ctypes.byref(text))
-        return f"no CUDA device (the NVIDIA driver says: {(text.value or b'error %d' % code).decode(errors='replace')})"
-    return None if count.value else "no CUDA device (the NVIDIA driver shows none)"
+        message = ctypes.c_char_p()
+        driver.cuGetErrorString(code, ctypes.byref(message))
+        reported = (message.value or b"error %d" % code).decode(errors="replace")
+        return f"no CUDA device (the NVIDIA driver reports: {reported})"
+    return None if count.value else "no CUDA device (the NVIDIA driver reports none)"
 
 
 class Device:
-    """The first device that ``CUDA_VISIBLE_DEVICES`` leaves. Addresses, streams and graphs are integers.
+    """First CUDA device that ``CUDA_VISIBLE_DEVICES`` leaves visible. Addresses, streams and graphs are integers.
+
+    All methods raise BackendError if CUDA reports an error; the message names the failed call and the error.
 
     Attributes:
-        name: such as "NVIDIA GeForce RTX 4090".
-        target: its compute capability as engines call it: ``sm_89`` is 8.9.
-        memory: its memory in bytes.
+        name: Name of the device, such as "NVIDIA GeForce RTX 4090".
+        target: Compute capability in the form used for engines: ``sm_89`` is 8.9.
+        memory: Total memory in bytes.
 
     Raises:
-        BackendError: there is no driver, no device, or no package to talk to it. So do all methods where CUDA reports
-            an error, which the message names.
+        BackendError: If there is no driver, no device, or the package cuda-bindings is not installed.
     """
 
     def __init__(self) -> None:
         if reason := missing():
-            raise BackendError(f"{reason}; install NVIDIA's driver, or use backend cpu")
+            raise BackendError(f"{reason}; install the NVIDIA driver, or use the cpu backend")
         try:
             self._cuda: Any = importlib.import_module(_PACKAGE)
         except ImportError as error:
-            raise BackendError('the package cuda-bindings is missing; pip install "trimf[tensorrt]"') from error
-        (properties,) = self._call("cudaGetDeviceProperties", 0)
+            raise BackendError(
+                'cuda-bindings is not installed; pip install "trimf[tensorrt]" or "trimf[tensorrt-rtx]"'
+            ) from error
+        (properties,) = self._call_runtime("cudaGetDeviceProperties", 0)
         self.name = properties.name.decode(errors="replace").rstrip("\0")
         self.target = f"sm_{properties.major}{properties.minor}"
         self.memory = int(properties.totalGlobalMem)
 
     def malloc(self, size: int) -> int:
-        """The address of ``size`` new bytes; their content is not defined."""
-        (address,) = self._call("cudaMalloc", size, label=f"cudaMalloc of {size} bytes")
+        """Allocate ``size`` bytes of uninitialized device memory and return their address."""
+        (address,) = self._call_runtime("cudaMalloc", size, label=f"cudaMalloc of {size} bytes")
         return int(address)
 
     def free(self, address: int) -> None:
-        """Give back what :meth:`malloc` gave."""
-        self._call("cudaFree", address)
+        """Free memory that ``malloc`` allocated."""
+        self._call_runtime("cudaFree", address)
 
     def stream(self) -> int:
-        """A new stream, which waits for no other."""
-        (stream,) = self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
+        """Create a stream that does not synchronize with the default stream."""
+        (stream,) = self._call_runtime("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         return int(stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait until all that was put on a stream is done."""
-        self._call("cudaStreamSynchronize", stream)
+        """Wait until all work on a stream is done."""
+        self._call_runtime("cudaStreamSynchronize", stream)
 
     def destroy(self, stream: int) -> None:
-        """Give back what :meth:`stream` gave."""
-        self._call("cudaStreamDestroy", stream)
+        """Destroy a stream that ``stream`` created."""
+        self._call_runtime("cudaStreamDestroy", stream)
 
     def upload(self, array: npt.NDArray[Any], address: int, stream: int) -> None:
-        """Copy a contiguous array to the device, on a stream; it must live unchanged until that is done."""
+        """Enqueue a copy from the host to the device.
+
+        Args:
+            array: Contiguous array to copy; it must stay alive and unchanged until the copy is done.
+            address: Device address to copy to.
+            stream: Stream that runs the copy.
+        """
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, stream)
+        self._call_runtime("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, stream)
 
     def download(self, address: int, array: npt.NDArray[Any], stream: int) -> None:
-        """Copy from the device into a contiguous array, on a stream; it is there once that was synchronized."""
+        """Enqueue a copy from the device to the host.
+
+        Args:
+            address: Device address to copy from.
+            array: Contiguous array to fill; its content is valid once the stream has been synchronized.
+            stream: Stream that runs the copy.
+        """
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, stream)
+        self._call_runtime("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, stream)
 
     def begin_capture(self, stream: int) -> None:
-        """From here on, what this thread puts on the stream is recorded instead of run; other threads go on as ever."""
+        """Record the work that this thread enqueues on a stream instead of running it; other threads are unaffected."""
         mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        self._call("cudaStreamBeginCapture", stream, mode)
+        self._call_runtime("cudaStreamBeginCapture", stream, mode)
 
     def end_capture(self, stream: int) -> int:
-        """What was recorded since :meth:`begin_capture`, as a graph ready to launch."""
-        (graph,) = self._call("cudaStreamEndCapture", stream)
+        """Stop recording and return the work recorded since ``begin_capture`` as an executable CUDA graph."""
+        (graph,) = self._call_runtime("cudaStreamEndCapture", stream)
         try:
-            (executable,) = self._call("cudaGraphInstantiate", graph, 0)
+            (executable,) = self._call_runtime("cudaGraphInstantiate", graph, 0)
         finally:
-            self._call("cudaGraphDestroy", graph)
+            self._call_runtime("cudaGraphDestroy", graph)
         return int(executable)
 
     def launch(self, graph: int, stream: int) -> None:
-        """Put a graph on a stream."""
-        self._call("cudaGraphLaunch", graph, stream)
+        """Enqueue a CUDA graph on a stream."""
+        self._call_runtime("cudaGraphLaunch", graph, stream)
 
     def free_graph(self, graph: int) -> None:
-        """Give back what :meth:`end_capture` gave."""
-        self._call("cudaGraphExecDestroy", graph)
+        """Destroy a CUDA graph that ``end_capture`` returned."""
+        self._call_runtime("cudaGraphExecDestroy", graph)
 
-    def _call(self, name: str, *arguments: Any, label: str = "") -> tuple[Any, ...]:
+    def _call_runtime(self, name: str, *arguments: Any, label: str = "") -> tuple[Any, ...]:
+        """Call a function of the CUDA runtime and return its results without the status code."""
         code, *values = getattr(self._cuda, name)(*arguments)
         if int(code):
-            _, text = self._cuda.cudaGetErrorString(code)
-            raise BackendError(f"{label or name} failed: {code.name}: {text.decode(errors='replace')}")
+            _, message = self._cuda.cudaGetErrorString(code)
+            raise BackendError(f"{label or name} failed: {code.name}: {message.decode(errors='replace')}")
         return tuple(values)

@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers for NVIDIA GPUs: what each needs to be here, and how it is set up for a model."""
+"""ONNX Runtime's execution providers for NVIDIA GPUs: their requirements and their options."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import buckets
+from . import buckets, cuda
 from .errors import BackendError, line
 from .onnx_backend import session_options
-from .onnxruntime_library import onnxruntime
+from .onnxruntime_library import INSTALL_GPU, onnxruntime
 from .tensorrt_library import cache_folder
 
 _LOG = logging.getLogger("trimf")
 
 
 class Provider(NamedTuple):
-    """An execution provider and how to use it.
+    """Execution provider and how to set it up.
 
     Attributes:
-        name: ONNX Runtime's name of it.
-        ready: raises BackendError where it cannot run; gives the devices of a provider that is a plugin.
-        options: its options for the bytes of an ONNX file.
-        after: providers for what it leaves over.
-        place: kind, number and (of a plugin) vendor of the device, as ``OrtValue`` takes them.
+        name: ONNX Runtime's name of the provider.
+        ready: raises BackendError if the provider cannot run here; returns the devices of a plug-in provider.
+        options: returns the provider's options for the bytes of an ONNX file.
+        after: providers that run the nodes which this one does not support.
+        place: kind, index and (for a plug-in) vendor of the device, as ``OrtValue`` expects them.
         graphs: whether runs are captured as CUDA graphs.
-        limits: axis -> largest size it takes.
+        limits: largest size of each limited axis.
     """
 
     name: str
@@ -44,33 +44,36 @@ class Provider(NamedTuple):
     limits: Mapping[str, int] = {}
 
 
-def _built_in(name: str, provider: str) -> list[Any]:
+def _prepare_built_in(name: str, provider: str) -> list[Any]:
     if provider not in onnxruntime.get_available_providers():
         raise BackendError(
-            f"backend {name!r} needs {provider}, which this ONNX Runtime {onnxruntime.__version__} lacks; "
-            'pip install "trimf[gpu]"; where plain onnxruntime is installed too, pip uninstall it and onnxruntime-gpu '
-            "and pip install onnxruntime-gpu again"
+            f"backend {name!r} needs {provider}, which the installed ONNX Runtime {onnxruntime.__version__} lacks; "
+            f"run {INSTALL_GPU}"
         )
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        onnxruntime.preload_dlls()  # CUDA and cuDNN out of NVIDIA's wheels
-    if said.getvalue():
-        _LOG.info("%s", " ".join(said.getvalue().split()))
+    if reason := cuda.missing():
+        raise BackendError(f"backend {name!r} needs an NVIDIA GPU: {reason}; use the cpu backend")
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        onnxruntime.preload_dlls()  # loads CUDA and cuDNN from NVIDIA's wheels
+    if output.getvalue():
+        _LOG.info("%s", " ".join(output.getvalue().split()))
     return []
 
 
 @functools.cache
-def _rtx_plugin() -> list[Any]:
+def _register_rtx_plugin() -> list[Any]:
     try:
         plugin = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
     except ImportError as error:
         raise BackendError(
-            "backend 'tensorrt-rtx-ep' needs a package that is not installed; "
-            "pip install onnxruntime-ep-nv-tensorrt-rtx-cu12"
+            "backend 'tensorrt-rtx-ep' needs onnxruntime-ep-nv-tensorrt-rtx, which is not installed; "
+            'pip install "trimf[tensorrt-rtx-ep]"'
         ) from error
     name, library = plugin.get_ep_name(), plugin.get_library_path()
-    needs = "it needs an NVIDIA driver and a GPU of compute capability 8.6, 8.9, 12.0 or later; or use backend 'cpu'"
+    needs = "it needs an NVIDIA driver and a GPU of compute capability 8.6, 8.9, 12.0 or later; or use the cpu backend"
     try:
-        for runtime in sorted(Path(library).parent.glob("libcudart.so.*")):  # it lies beside, where nobody looks for it
+        for runtime in sorted(
+            Path(library).parent.glob("libcudart.so.*")
+        ):  # it lies beside the plug-in, outside the loader's search path
             ctypes.CDLL(str(runtime), mode=ctypes.RTLD_GLOBAL)
         onnxruntime.register_execution_provider_library(name, library)
     except Exception as error:
@@ -84,20 +87,20 @@ def _rtx_plugin() -> list[Any]:
 
 
 def _cuda_options(model: bytes) -> dict[str, str]:
-    return {"use_tf32": "0"}  # a product in fp32 is one in fp32; who wants a faster one exports with --fp16
+    return {"use_tf32": "0"}  # an fp32 bundle computes in fp32; for speed, export with --fp16
 
 
 def _tensorrt_options(model: bytes) -> dict[str, str]:
-    # ONNX Runtime knows the inputs of a file that is loaded and not yet compiled.
+    # A session that is loaded but not yet initialized already knows the inputs of the file.
     from onnxruntime.capi import _pybind_state
 
     loaded = _pybind_state.InferenceSession(session_options(1), model, False, False)
     shapes = []
-    for place in range(3):
-        sizes = {axis: sizes[place] for axis, sizes in buckets.RANGES.items()}
+    for bound in range(3):
+        sizes = {axis: sizes[bound] for axis, sizes in buckets.RANGES.items()}
         dims = {entry.name: buckets.shape(entry.name, sizes, entry.shape) for entry in loaded.inputs_meta}
         shapes.append(",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in dims.items()))
-    folder = _cache("tensorrt-ep", model)
+    folder = _cache_path("tensorrt-ep", model)
     return {
         "trt_engine_cache_enable": "1",
         "trt_engine_cache_path": folder,
@@ -110,11 +113,11 @@ def _tensorrt_options(model: bytes) -> dict[str, str]:
 
 
 def _rtx_options(model: bytes) -> dict[str, str]:
-    return {"nv_runtime_cache_path": _cache("tensorrt-rtx-ep", model)}
+    return {"nv_runtime_cache_path": _cache_path("tensorrt-rtx-ep", model)}
 
 
-def _cache(name: str, model: bytes) -> str:
-    """The folder of what was compiled from a model, which only its owner may write: it holds machine code."""
+def _cache_path(name: str, model: bytes) -> str:
+    """Create the cache folder of a compiled model. It holds machine code, so only its owner may write to it."""
     try:
         folder = cache_folder() / name / hashlib.sha256(model).hexdigest()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -126,16 +129,18 @@ def _cache(name: str, model: bytes) -> str:
 PROVIDERS = {
     "cuda": Provider(
         "CUDAExecutionProvider",
-        functools.partial(_built_in, "cuda", "CUDAExecutionProvider"),
+        functools.partial(_prepare_built_in, "cuda", "CUDAExecutionProvider"),
         _cuda_options,
         graphs=True,
     ),
     "tensorrt-ep": Provider(
         "TensorrtExecutionProvider",
-        functools.partial(_built_in, "tensorrt-ep", "TensorrtExecutionProvider"),
+        functools.partial(_prepare_built_in, "tensorrt-ep", "TensorrtExecutionProvider"),
         _tensorrt_options,
         after=("CUDAExecutionProvider",),
         limits={axis: largest for axis, (_, _, largest) in buckets.RANGES.items()},
     ),
-    "tensorrt-rtx-ep": Provider("NvTensorRTRTXExecutionProvider", _rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)),
+    "tensorrt-rtx-ep": Provider(
+        "NvTensorRTRTXExecutionProvider", _register_rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)
+    ),
 }

@@ -16,6 +16,7 @@ from trimf.runtime import cuda, onnx_device_backend, tensorrt_backend
 from trimf.runtime.backend import SUBGRAPHS, open_backend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.manifest import Engine, File, Products, Profile
+from trimf.runtime.onnxruntime_library import INSTALL_GPU
 
 NO_GPU = "no NVIDIA driver (libcuda.so.1 is not installed)"
 
@@ -57,7 +58,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 raise BackendError(f"{builder} is not installed")
             return SimpleNamespace(name=builder, version="1.0")
 
-        def device_backend(name: str, reason: str = "asked for", threads: int | None = None) -> Any:
+        def device_backend(name: str, reason: str = "requested", threads: int | None = None) -> Any:
             return SimpleNamespace(name=name, reason=reason, threads=threads)
 
         device = SimpleNamespace(name="NVIDIA RTX 4090", target="sm_89")
@@ -85,15 +86,15 @@ def test_without_a_gpu_the_cpu_is_taken(builders: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("precision", ["fp16", "int8-qdq"])
 @pytest.mark.usefixtures("no_gpu")
 def test_a_cpu_says_what_is_slow_on_it(precision: str) -> None:
-    slow = f"{precision} is made for GPUs, a CPU runs fp32 or int8 faster"
+    slow = f"{precision} is meant for GPUs, and a CPU runs fp32 or int8 faster"
     assert took(bundle(precision)) == ("cpu", f"{NO_GPU}; {slow}")
-    assert took(bundle(precision), "cpu") == ("cpu", f"asked for; {slow}")
+    assert took(bundle(precision), "cpu") == ("cpu", f"requested; {slow}")
 
 
 @pytest.mark.parametrize("name", ["cpu", "auto"])
 @pytest.mark.usefixtures("no_gpu")
 def test_bf16_does_not_run_on_a_cpu(name: str) -> None:
-    with pytest.raises(BackendError, match=r"^model is bf16, which runs on a GPU alone.*; export it as fp32, or use"):
+    with pytest.raises(BackendError, match=r"^model is bf16, which runs only on a GPU.*; re-export it as fp32, or use"):
         open_backend(name, None, bundle("bf16"))
 
 
@@ -107,11 +108,11 @@ def test_engines_that_fit_are_taken(gpu: Callable[..., None], builder: str) -> N
     gpu(builder, provider=True)
     assert took(bundle("fp16", "tensorrt", "tensorrt-rtx")) == (
         "tensorrt",
-        "engines for sm_89 fit this NVIDIA RTX 4090",
+        "the bundle has sm_89 engines for NVIDIA RTX 4090",
     )
     backend = open_backend("tensorrt", None, bundle("fp16", "tensorrt", "tensorrt-rtx"))
     assert isinstance(backend, tensorrt_backend.TensorRtBackend)
-    assert (backend.library.name, backend.reason) == (builder, "asked for")
+    assert (backend.library.name, backend.reason) == (builder, "requested")
 
 
 def test_engines_tuned_on_the_device_come_first(gpu: Callable[..., None]) -> None:
@@ -133,7 +134,7 @@ def test_without_engines_cuda_is_taken(gpu: Callable[..., None]) -> None:
         (
             ("tensorrt-rtx",),
             "sm_120",
-            r"^engine engines/encoder\S+ is for sm_120, this GPU is sm_89; run `tr",
+            r"^engine engines/encoder\S+ was built for sm_120, but this GPU is sm_89; run `tr",
         ),
     ],
 )
@@ -155,7 +156,7 @@ def test_an_engine_of_one_subgraph_that_is_missing(gpu: Callable[..., None]) -> 
     del files.manifest.engines[2]
     assert took(files) == (
         "cuda",
-        "model has no engine of entities; run `trimf compile model` here or use backend cuda",
+        "model has no engine for entities; run `trimf compile model` on this machine or use the cuda backend",
     )
 
 
@@ -163,33 +164,35 @@ def test_a_gpu_without_any_library_for_it(gpu: Callable[..., None]) -> None:
     gpu()
     name, reason = took(bundle())
     assert name == "cpu"
-    assert reason == 'this bundle has no engines; and ONNX Runtime here has no CUDA: pip install "trimf[gpu]"'
+    assert reason == f"this bundle has no engines; and the installed ONNX Runtime has no CUDA: run {INSTALL_GPU}"
     with pytest.raises(BackendError, match="model is bf16"):
         took(bundle("bf16"))
 
 
 @pytest.mark.usefixtures("no_gpu")
 def test_native_engines_asked_for_are_never_replaced() -> None:
-    with pytest.raises(BackendError, match=r"^model has no engines; run `trimf compile model` or use backend cuda$"):
+    with pytest.raises(
+        BackendError, match=r"^model has no engines; run `trimf compile model` or use the cuda backend$"
+    ):
         open_backend("tensorrt", None, bundle())
-    with pytest.raises(BackendError, match=r"^no NVIDIA driver .*; install NVIDIA's driver, or use backend cpu$"):
+    with pytest.raises(BackendError, match=r"^no NVIDIA driver .*; install the NVIDIA driver, or use the cpu backend$"):
         open_backend("tensorrt", None, bundle("fp16", "tensorrt"))
 
 
 @pytest.mark.parametrize("name", ["cuda", "tensorrt-ep", "tensorrt-rtx-ep"])
 def test_providers_asked_for_are_taken(gpu: Callable[..., None], name: str) -> None:
     gpu("tensorrt")
-    assert took(bundle("fp16", "tensorrt"), name) == (name, "asked for")
+    assert took(bundle("fp16", "tensorrt"), name) == (name, "requested")
 
 
 @pytest.mark.parametrize("name", ["auto", "cpu", "tensorrt", "cuda"])
 def test_threads_must_be_positive(name: str) -> None:
-    with pytest.raises(BackendError, match="threads = 0, but at least 1 is needed"):
+    with pytest.raises(BackendError, match="threads must be >= 1, got 0"):
         open_backend(name, 0, bundle())
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(BackendError, match=r"backend 'gpu' is not known; this TriMF has auto, cpu, cuda, tensorrt, "):
+    with pytest.raises(BackendError, match=r"unknown backend 'gpu'; choose from auto, cpu, cuda, tensorrt, "):
         open_backend("gpu", None, bundle())
 
 

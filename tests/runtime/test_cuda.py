@@ -87,14 +87,14 @@ def no_driver(name: str) -> Any:
     ("load", "reason"),
     [
         (no_driver, r"no NVIDIA driver \((libcuda\.so\.1|nvcuda\.dll) is not installed\)"),
-        (driver(init=100), r"no CUDA device \(the NVIDIA driver says: no CUDA-capable device is detected\)"),
-        (driver(init=999), r"no CUDA device \(the NVIDIA driver says: error 999\)"),
-        (driver(count=0), r"no CUDA device \(the NVIDIA driver shows none\)"),
+        (driver(init=100), r"no CUDA device \(the NVIDIA driver reports: no CUDA-capable device is detected\)"),
+        (driver(init=999), r"no CUDA device \(the NVIDIA driver reports: error 999\)"),
+        (driver(count=0), r"no CUDA device \(the NVIDIA driver reports none\)"),
     ],
 )
 def test_why_there_is_no_device(monkeypatch: pytest.MonkeyPatch, load: Any, reason: str) -> None:
     monkeypatch.setattr(ctypes, "CDLL", load)
-    with pytest.raises(BackendError, match=f"^{reason}; install NVIDIA's driver, or use backend cpu$"):
+    with pytest.raises(BackendError, match=f"^{reason}; install the NVIDIA driver, or use the cpu backend$"):
         cuda.Device()
 
 
@@ -102,7 +102,8 @@ def test_a_device_but_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", driver())
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     assert cuda.missing() is None
-    with pytest.raises(BackendError, match=r'cuda-bindings is missing; pip install "trimf\[tensorrt\]"$'):
+    install = r'pip install "trimf\[tensorrt\]" or "trimf\[tensorrt-rtx\]"$'
+    with pytest.raises(BackendError, match=f"^cuda-bindings is not installed; {install}"):
         cuda.Device()
 
 

@@ -1,0 +1,167 @@
+"""Installation as a stranger sees it: the plain package index, no local wheels, no constraints of the machine.
+
+Needs a network that reaches the index; skipped with a reason where there is none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+CODE = re.compile(r"```(?:bash|console|sh)\n(.*?)```", re.DOTALL)
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("uv"), reason="needs uv")]
+
+
+def plain_environment() -> dict[str, str]:
+    """The environment without anything that points pip or uv at local wheels, other indexes or constraints."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("UV_", "PIP_")) or name in ("UV_CACHE_DIR", "PIP_CERT")
+    }
+    return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_SYSTEM_CERTS": "1"}
+
+
+def uv(*arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
+    command = ["uv", *arguments]
+    return subprocess.run(
+        command, cwd=ROOT, env=plain_environment(), capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def network() -> None:
+    done = subprocess.run(
+        ["uv", "pip", "compile", "-q", "--no-cache", "-"],
+        input="idna",
+        env=plain_environment() | {"UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "0"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"needs the package index: {done.stderr.strip()[:200]}")
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def install_commands(page: Path) -> list[str]:
+    """Every ``pip install`` in the code blocks of a page."""
+    blocks = CODE.findall(page.read_text(encoding="utf-8"))
+    lines = [line for block in blocks for line in block.splitlines()]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|;|\|\|", line)]
+    return sorted({part.partition(" #")[0].strip() for part in parts if "pip install" in part})
+
+
+COMMANDS = sorted({command for page in pages() for command in install_commands(page)})
+
+
+def requested(command: str) -> tuple[list[str], list[str], list[str]]:
+    """Extras of this project, other requirements, and constraint files of a ``pip install``."""
+    words = shlex.split(command)
+    words = words[words.index("install") + 1 :]
+    extras: list[str] = []
+    others: list[str] = []
+    constraints: list[str] = []
+    while words:
+        word = words.pop(0)
+        if word in ("-c", "--constraint"):
+            constraints.append(words.pop(0))
+        elif word in ("-e", "--editable", "-q", "-U", "--upgrade"):
+            continue
+        elif project := re.fullmatch(r"(?:\.|trimf|.*trimf-[\w.]+\.whl)(?:\[([\w,-]+)\])?", word):
+            extras += (project[1] or "").split(",") if project[1] else []
+        else:
+            others.append(word)
+    return extras, others, constraints
+
+
+@cache
+def resolve(extras: tuple[str, ...], constraints: tuple[str, ...], python: str) -> str:
+    """The requirements that the project with these extras resolves to, one a line."""
+    options = [part for extra in extras for part in ("--extra", extra)]
+    options += [part for path in constraints for part in ("--constraint", path)]
+    target = ("--python-version", python, "--python-platform", "x86_64-manylinux_2_28")
+    done = uv("pip", "compile", "-q", "--no-header", *target, *options, "pyproject.toml")
+    assert done.returncode == 0, f"Python {python}: {done.stderr}"
+    return done.stdout
+
+
+def test_pages_install_something() -> None:
+    assert any(".[cpu]" in command for command in COMMANDS)
+    assert any(".[gpu]" in command for command in COMMANDS)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.usefixtures("network")
+def test_documented_command_resolves(command: str, python: str) -> None:
+    extras, others, constraints = requested(command)
+    assert not others, f"only this project's extras are documented, got {others}"
+    assert set(extras) <= set(EXTRAS)
+    assert resolve(tuple(sorted(extras)), tuple(constraints), python)
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.usefixtures("network")
+def test_no_extra_brings_two_onnx_runtimes(extra: str) -> None:
+    names = re.findall(r"^(onnxruntime(?:-gpu)?)==", resolve((extra,), (), "3.12"), re.MULTILINE)
+    assert len(names) <= 1
+
+
+@pytest.mark.usefixtures("network")
+def test_the_gpu_extra_gives_cuda(tmp_path: Path) -> None:
+    environment = tmp_path / "environment"
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    assert uv("venv", "-q", "--python", sys.executable, str(environment)).returncode == 0
+    done = uv("pip", "install", "-q", "--python", str(python), ".[gpu]", timeout=1200)
+    assert done.returncode == 0, done.stderr
+    providers = "import trimf, onnxruntime, json; print(json.dumps(onnxruntime.get_available_providers()))"
+    listed = subprocess.run([python, "-c", providers], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "CUDAExecutionProvider" in json.loads(listed.stdout)
+    extract = [python, "-m", "trimf.cli", "extract", "Jack Ruby shot Lee Harvey Oswald."]
+    extracted = subprocess.run(extract, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert extracted.returncode == 0, extracted.stderr
+    assert re.fullmatch(r"backend \w+: [^\n]+\n", extracted.stderr)
+
+
+def expected_files() -> set[str]:
+    """What a wheel must hold: the tracked code and data of both packages."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("needs a git checkout")
+    rooms = ("bench/", "export/", "models/", "runtime/")
+    files = {path for path in listed.stdout.splitlines() if (ROOT / path).is_file()}
+    packaged = {path for path in files if path.startswith("trimf_train/")}
+    packaged |= {f"trimf/{path}" for path in files if path.startswith(rooms)}
+    return packaged | {
+        f"trimf/{path}" for path in ("__init__.py", "__main__.py", "cli.py", "py.typed") if path in files
+    }
+
+
+@pytest.mark.usefixtures("network")
+def test_a_wheel_holds_what_it_should_and_nothing_else(tmp_path: Path) -> None:
+    done = uv("build", "--wheel", "-q", "-o", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert names == expected_files()
