@@ -1,4 +1,4 @@
-"""The command line: one thin command per verb. Errors are one line on stderr; ``--debug`` shows their origin."""
+"""Define the command line: one thin command per verb, errors as one line on stderr, tracebacks with ``--debug``."""
 
 from __future__ import annotations
 
@@ -30,73 +30,97 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _SHAPES = click.option(
     "--shapes",
     multiple=True,
-    metavar="AXIS=MIN:TUNED:MAX,…",
-    help="A profile of the engines, as batch=1:8:16,subwords=3:32:128; any number of times. "
-    "Default: one for batch 1, one for throughput.",
+    metavar="AXIS=MIN:OPT:MAX,…",
+    help="Optimization profile, such as batch=1:8:16,subwords=3:32:128. Repeatable. "
+    "Default: one profile for batch 1 and one for throughput.",
 )
-_WORKSPACE = click.option("--workspace", type=int, metavar="MB", help="Most device memory that a layer may take.")
+_WORKSPACE = click.option("--workspace", type=int, metavar="MB", help="Maximum device memory per layer, in MB.")
+_THREADS = click.option("--threads", type=int, help="Intra-op threads. Default: all cores.")
+_BACKEND_NAMES = "auto, cpu, cuda, tensorrt, tensorrt-ep or tensorrt-rtx-ep"
+
+
+def _renamed(old: str, new: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a hidden option that refuses the former name of an option and names the new one."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
+        if value:
+            raise click.UsageError(f"{old} was renamed; use {new}")
+
+    return click.option(old, multiple=True, hidden=True, expose_value=False, callback=refuse)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="trimf")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Entities, relations and the words that trigger them: train, evaluate, export, compile, verify, extract."""
+    """Find entities, relations and the words that trigger them: train, evaluate, export, extract, benchmark."""
 
 
 cli.add_command(bench)
 
 
-@cli.command()
+@cli.command(short_help="Convert annotated data and add dependency parses.")
 @click.argument("source", type=_FILE, metavar="IN")
 @click.argument("output", type=_FILE, metavar="OUT")
 @click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
-@click.option("--format", "format_", type=click.Choice(_READERS), help="Default: by content.")
-@click.option("--max-span", default=10, show_default=True, help="Longest entity, in words, that a model will find.")
+@click.option(
+    "--format", "format_", type=click.Choice(_READERS), help="Format of IN. Default: detected from its content."
+)
+@click.option("--max-span", default=10, show_default=True, help="Longest entity in words; longer ones are reported.")
 @click.option("--batch-size", default=64, show_default=True, help="Sentences parsed at once.")
-@click.option("--force", is_flag=True, help="Replace an OUT that was made from something else.")
+@click.option("--force", is_flag=True, help="Replace an existing OUT that was made from other data.")
 def prepare(
     source: Path, output: Path, parser: str, format_: str | None, max_span: int, batch_size: int, force: bool
 ) -> None:
-    """Read annotated sentences IN and write them with dependency parses to OUT, one JSON line each.
+    """Convert annotated sentences IN to OUT, one JSON line a sentence, with spaCy dependency parses.
 
-    A killed run goes on where it was.
+    IN is SpERT JSON, DyGIE JSON lines, ADE's DRUG-AE.rel, or a prepared file. Run the same command again to resume a
+    run that was stopped.
     """
-    from trimf_train.data.prepare import prepare as run
+    from trimf_train.data.prepare import prepare as prepare_file
 
     from .runtime.parser import load_parser
 
-    click.echo(run(source, output, load_parser(parser), format_, max_span, batch_size, force=force), err=True)
+    click.echo(prepare_file(source, output, load_parser(parser), format_, max_span, batch_size, force=force), err=True)
 
 
-@cli.command()
+@cli.command(short_help="Train a model from a configuration.")
 @click.argument("config", type=_FILE)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, as train.lr=1e-4.")
-@click.option("--restart", is_flag=True, help="Begin anew where the output folder holds a run already.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as train.lr=1e-4."
+)
+@click.option("--restart", is_flag=True, help="Discard the run that the output folder holds and start again.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the encoder through torch.compile.")
 def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: bool) -> None:
-    """Train a model as CONFIG (TOML) says; on several GPUs under `accelerate launch -m trimf.cli train …`."""
+    """Train a model as CONFIG says: a TOML file, or the name of a packaged recipe.
+
+    Packaged recipes: ade, conll04, conll04-syntax, scierc. For several GPUs: `accelerate launch -m trimf.cli train …`.
+    Run the same command again to resume a run that was stopped.
+    """
     _need("torch", "train")
     from trimf_train.config import load
-    from trimf_train.train import train as run
+    from trimf_train.configs import find_recipe
+    from trimf_train.train import train as train_model
 
-    loaded = load(config, overrides)
+    loaded = load(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
-    best = run(loaded, restart=restart, command=command, compiled=compiled)
-    if best:  # on the main process alone
+    best = train_model(loaded, restart=restart, command=command, compiled=compiled)
+    if best:  # None on all processes but the main one
         click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 
 
-@cli.command()
+@cli.command(short_help="Reproduce a table or figure of the paper.")
 @click.argument("name", metavar="NAME")
 @click.option("--data", type=_FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
-@click.option("--encoder", help="A Hugging Face name or folder. Default: as configured.")
-@click.option("--seeds", type=int, help="Runs of each row. Default: 5, of cross-validation all folds, of --quick 1.")
-@click.option("--output", type=_FOLDER, default="experiments", show_default=True, help="Folder of runs and reports.")
-@click.option("--config", type=_FILE, help="Recipe (TOML) to vary. Default: that of the data set, if one comes along.")
+@click.option("--encoder", help="Hugging Face name or folder. Default: the encoder of the recipe.")
+@click.option("--seeds", type=int, help="Runs per row. Default: 5; all folds in cross-validation; 1 with --quick.")
+@click.option("--output", type=_FOLDER, default="experiments", show_default=True, help="Folder for runs and reports.")
+@click.option(
+    "--config", type=_FILE, help="Recipe to vary: a TOML file or a packaged name. Default: that of the data set."
+)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the recipe.")
-@click.option("--jobs", type=int, help="Runs at once. Default: one a GPU, or one a core as memory allows.")
-@click.option("--quick", is_flag=True, help="A small sample and few epochs, to see it work.")
+@click.option("--jobs", type=int, help="Parallel runs. Default: one per GPU, or one per core as memory allows.")
+@click.option("--quick", is_flag=True, help="Train on a small sample for a few epochs.")
 def experiment(
     name: str,
     data: Path,
@@ -108,39 +132,46 @@ def experiment(
     jobs: int | None,
     quick: bool,
 ) -> None:
-    """Rerun a table or figure of the paper: main (Table 1), modules (2), interaction (3), fusion (4), triggers (5),
-    gradients (6), stages (Figure 4), threshold (5), attention (6); or recipe, steps beyond it, judged on dev.
+    """Reproduce a table or figure of the paper.
 
-    Stopped, it goes on where it was. Writes NAME.json, NAME.md and NAME.svg (of attention, NAME.html) into --output,
-    and shares runs with other experiments there.
+    NAME is main (Table 1), modules (Table 2), interaction (Table 3), fusion (Table 4), triggers (Table 5), gradients
+    (Table 6), stages (Figure 4), threshold (Figure 5), attention (Figure 6), or recipe (steps beyond the paper's
+    recipe, compared on dev).
+
+    Writes NAME.json, NAME.md and NAME.svg (NAME.html for attention) to --output. Experiments share runs there. Run the
+    same command again to resume an experiment that was stopped.
     """
     _need("torch", "train")
     _need("matplotlib", "bench")
-    from trimf_train.experiments.run import Plan, run
+    from trimf_train.configs import find_recipe
+    from trimf_train.experiments.run import Plan
+    from trimf_train.experiments.run import run as run_experiment
 
-    given = [("--data", data), ("--encoder", encoder), ("--seeds", seeds), ("--output", output), ("--config", config)]
-    words = [f"{flag} {value}" for flag, value in given if value is not None]
+    options = {"--data": data, "--encoder": encoder, "--seeds": seeds, "--output": output, "--config": config}
+    words = [f"{flag} {value}" for flag, value in options.items() if value is not None]
     words += [f"--set {override}" for override in overrides] + ["--quick"] * quick
     command = " ".join(["trimf experiment", name, *words])
-    plan = Plan(name, data, output, seeds, encoder, config, overrides, jobs, quick, command)
-    run(plan, lambda line: click.echo(line, err=True))
+    recipe = find_recipe(config) if config else None
+    plan = Plan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
+    run_experiment(plan, lambda line: click.echo(line, err=True))
     click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
 
 
-@cli.command("eval")
+@cli.command("eval", short_help="Report precision, recall and F1 on annotated data.")
 @click.argument("model")
 @click.argument("data", type=_FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--batch-size", default=32, show_default=True)
-@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
-@click.option("--backend", default="auto", show_default=True, help="The engine that runs a bundle.")
-@click.option("--calibration", is_flag=True, help="Also compare scores with how often they are right.")
+@click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
+@_THREADS
+@click.option("--backend", default="auto", show_default=True, help=f"Backend that runs a bundle: {_BACKEND_NAMES}.")
+@click.option("--calibration", is_flag=True, help="Also report the calibration error of the scores.")
 def evaluate(
     model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str, calibration: bool
 ) -> None:
-    """Precision, recall and F1 of MODEL (a checkpoint, a bundle, or `default`) on annotated sentences DATA.
+    """Report precision, recall and F1 of MODEL on annotated sentences DATA.
 
-    DATA is a prepared file or any format `trimf prepare` reads; sentences without a parse are parsed.
+    MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
+    without a dependency parse are parsed.
     """
     from trimf_train import metrics, protocols
     from trimf_train.evaluate import evaluate_file
@@ -156,47 +187,58 @@ def evaluate(
         click.echo(protocol.headline(result))
 
 
-@cli.command()
+@cli.command(short_help="Calibrate confidence scores by temperature scaling.")
 @click.argument("checkpoint", type=_FOLDER)
 @click.argument("data", type=_FILE)
-@click.option("--output", type=_FOLDER, required=True, help="The checkpoint folder to write.")
+@click.option("--output", type=_FOLDER, required=True, help="Checkpoint folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> None:
-    """Make the scores of CHECKPOINT say how often they are right, on annotated sentences DATA that it has not learnt.
+    """Calibrate the confidence scores of CHECKPOINT by temperature scaling on held-out annotated sentences DATA.
 
-    The result finds the same entities and relations, with scores by temperature scaling.
+    The new checkpoint finds the same entities and relations, apart from overlapping spans, where a different span may
+    score highest.
     """
     _need("torch", "train")
     from trimf_train.calibration import calibrate_file
 
     fitted = calibrate_file(checkpoint, data, output, overwrite=overwrite)
-    for name, one in (("entities", fitted.entities), ("relations", fitted.relations)):
+    for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
         _say(
-            f"{name}: temperature {one.temperature:.2f} from {one.scores} scores, calibration error "
-            f"{one.before:.3f} before and {one.after:.3f} after"
+            f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
+            f"{fit.before:.3f} before and {fit.after:.3f} after"
         )
 
 
-@cli.command()
+@cli.command(short_help="Export a checkpoint to an ONNX bundle.")
 @click.argument("checkpoint", type=_FOLDER)
-@click.option("--output", type=_FOLDER, required=True, help="The bundle folder to write.")
+@click.option("--output", type=_FOLDER, required=True, help="Bundle folder to write.")
 @click.option("--fp16", "precisions", multiple=True, flag_value="fp16", help="Half precision, for GPUs.")
-@click.option("--bf16", "precisions", multiple=True, flag_value="bf16", help="bfloat16, for GPUs from sm_80 on.")
-@click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Eight bits, for CPUs.")
-@click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="Eight bits and fp16, for GPUs.")
-@click.option("--calibrate", type=_FILE, help="Prepared sentences that give either int8 its ranges.")
-@click.option("--data", type=_FILE, help="Prepared sentences on which the bundle is compared with PyTorch.")
-@click.option("--engine", "targets", multiple=True, metavar="SM", help="Build TensorRT-RTX engines for sm_89, …")
+@click.option("--bf16", "precisions", multiple=True, flag_value="bf16", help="bfloat16, for GPUs from sm_80.")
+@click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Static int8 quantization, for CPUs.")
+@click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="int8 (QDQ) and fp16, for GPUs.")
+@click.option(
+    "--calibration-data", type=_FILE, help="Prepared file that sets the activation ranges of --int8, --int8-qdq."
+)
+@click.option("--data", type=_FILE, help="Prepared file on which the bundle is compared with PyTorch.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="SM",
+    help="Also build a TensorRT-RTX engine for this GPU architecture, such as sm_89. Repeatable; needs no GPU.",
+)
 @_SHAPES
 @_WORKSPACE
-@click.option("--explain", is_flag=True, help="Let `trimf explain` ask the bundle for its weights.")
+@click.option("--explain", is_flag=True, help="Add the attention outputs that `trimf explain` needs.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@_renamed("--engine", "--target")
+@_renamed("--calibrate", "--calibration-data")
 def export(
     checkpoint: Path,
     output: Path,
     precisions: tuple[Precision, ...],
-    calibrate: Path | None,
+    calibration_data: Path | None,
     data: Path | None,
     targets: tuple[str, ...],
     shapes: tuple[str, ...],
@@ -205,24 +247,25 @@ def export(
     explain: bool,
     overwrite: bool,
 ) -> None:
-    """Split CHECKPOINT into four ONNX subgraphs and write a bundle (fp32 by default), after comparing it with PyTorch.
+    """Export CHECKPOINT to a bundle of four ONNX subgraphs (fp32 by default) and compare it with PyTorch.
 
-    Engines (--engine, any number of times) are built without a GPU.
+    The export fails if the bundle differs from PyTorch by more than the limits of its precision.
     """
     if len(set(precisions)) > 1:
-        raise click.UsageError(f"--{' and --'.join(precisions)} exclude each other: a bundle has one precision")
+        raise click.UsageError(f"choose one precision, got --{' and --'.join(precisions)}")
     _need("torch", "train")
     _need("onnxscript", "export")
-    from .export.bundle import export as run
+    _need_onnxruntime()
+    from .export.bundle import export as export_bundle
     from .export.profiles import parse
     from .export.report import tables
 
     with _progress() as progress:
-        manifest = run(
+        manifest = export_bundle(
             checkpoint,
             output,
             precision=precisions[0] if precisions else "fp32",
-            calibrate=calibrate,
+            calibrate=calibration_data,
             data=data,
             targets=targets,
             shapes=[parse(text) for text in shapes],
@@ -239,57 +282,63 @@ def export(
     _say(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")
 
 
-@cli.command()
+@cli.command(short_help="Explain a prediction.")
 @click.argument("model")
 @click.argument("text")
-@click.option("--html", is_flag=True, help="One page to look at instead of JSON.")
-@click.option("--output", type=_FILE, help="Write here instead of to stdout.")
-@click.option("--triggers", default=3, show_default=True, help="Trigger words shown with a relation at most.")
+@click.option("--html", is_flag=True, help="Write an HTML page instead of JSON.")
+@click.option("--output", type=_FILE, help="Output file. Default: stdout.")
+@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
 def explain(model: str, text: str, html: bool, output: Path | None, triggers: int) -> None:
-    """What MODEL's result on TEXT rests on: memory flows, syntax against meaning, arcs, and every trigger's weight.
+    """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and trigger contributions.
 
-    MODEL is a checkpoint, or a bundle exported with --explain, which runs on the CPU.
+    MODEL is a checkpoint, or a bundle exported with --explain. It runs on the CPU.
     """
     from trimf_train.evaluate import open_model
 
-    from .runtime.explain import explain as run
+    from .runtime.explain import explain as explain_text
     from .runtime.explain_page import to_html
     from .runtime.parser import load_parser
     from .runtime.writers import to_stream
 
     if not text.strip():
-        raise InputError("TEXT is empty; there is nothing to explain")
+        raise InputError("TEXT is empty; pass a sentence to explain")
     opened = open_model(model, backend="cpu")
     parse = None if opened.pipeline.parses else load_parser(opened.parser).parse
-    found = run(opened.pipeline, opened.labels, text, parse, triggers)
+    explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
     if html:
-        page = "".join(to_html(found))
+        page = "".join(to_html(explanation))
     else:
         import msgspec
 
-        page = msgspec.json.encode(found).decode() + "\n"
+        page = msgspec.json.encode(explanation).decode() + "\n"
     with to_stream(output) as stream:
         stream.write(page)
 
 
-@cli.command("compile")
+@cli.command("compile", short_help="Build TensorRT engines and add them to a bundle.")
 @click.argument("bundle")
 @click.option(
     "--backend",
     type=click.Choice(["tensorrt", "tensorrt-rtx"]),
     default="tensorrt",
     show_default=True,
-    help="The library that builds.",
+    help="Library that builds the engines.",
 )
-@click.option("--target", "targets", multiple=True, metavar="SM", help="Instead of the GPU present (TensorRT-RTX).")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="SM",
+    help="GPU architecture to build for, such as sm_89. Repeatable; needs --backend tensorrt-rtx. Default: this GPU.",
+)
 @_SHAPES
 @_WORKSPACE
 def compile_(
     bundle: str, backend: Builder, targets: tuple[str, ...], shapes: tuple[str, ...], workspace: int | None
 ) -> None:
-    """Build engines of BUNDLE for the GPU of this machine and add them to it.
+    """Build TensorRT engines of BUNDLE for the GPU of this machine, or for other GPUs, and add them to the bundle.
 
-    Needs the runtime and the library alone, no PyTorch.
+    Needs no PyTorch.
     """
     from .export.compile import compile_bundle
     from .export.profiles import parse
@@ -308,15 +357,17 @@ def compile_(
         _say(f"{engine.file}: {engine.precision}, {engine.builder} {engine.version}")
 
 
-@cli.command()
+@cli.command(short_help="Compare a bundle with PyTorch or a reference run.")
 @click.argument("bundle")
-@click.option("--against", type=_FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch instead of a plain CPU run.")
-@click.option("--data", type=_FILE, help="Sentences to compare on, in any format `trimf prepare` reads.")
-@click.option("--backend", "backends", multiple=True, help="The engine to verify, any number of times. Default: auto.")
-@click.option("--batch-size", default=32, show_default=True)
-@click.option("--threads", type=int, help="Cores the engine may use. Default: all.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one report a line, instead of tables.")
-@click.option("--save", is_flag=True, help="Keep the report in the bundle, for `trimf inspect`.")
+@click.option(
+    "--against", type=_FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch. Default: an unoptimized CPU run."
+)
+@click.option("--data", type=_FILE, help="Sentences to compare on, in any format that `trimf prepare` reads.")
+@click.option("--backend", "backends", multiple=True, help="Backend to verify. Repeatable. Default: auto.")
+@click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
+@_THREADS
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON report per line instead of tables.")
+@click.option("--save", is_flag=True, help="Store the report in the bundle, for `trimf inspect`.")
 def verify(
     bundle: str,
     against: Path | None,
@@ -327,63 +378,68 @@ def verify(
     as_json: bool,
     save: bool,
 ) -> None:
-    """Compare what BUNDLE answers here with PyTorch, or with a plain run of its graphs; fails beyond its limits."""
+    """Compare the results of BUNDLE on this machine with PyTorch, or with an unoptimized CPU run of its graphs.
+
+    Fails if they differ by more than the limits of the bundle's precision.
+    """
     import msgspec
 
     from .export.report import tables
-    from .export.verify import save as keep
-    from .export.verify import verify as run
+    from .export.verify import save as save_report
+    from .export.verify import verify as verify_bundle
 
     failures = []
     for backend in backends or ("auto",):
-        report = run(bundle, backend=backend, against=against, data=data, threads=threads, batch_size=batch_size)
+        report = verify_bundle(
+            bundle, backend=backend, against=against, data=data, threads=threads, batch_size=batch_size
+        )
         if as_json:
             click.echo(msgspec.json.encode(report))
         else:
             _console().print(tables(report))
         if save:
-            keep(bundle, report)
+            save_report(bundle, report)
         if report["failure"]:
             failures.append(f"{report['backend']}: {report['failure']}")
     if failures:
         raise BundleError("; ".join(failures))
 
 
-@cli.command()
+@cli.command(short_help="Extract entities and relations from text.")
 @click.argument("texts", nargs=-1, metavar="[TEXT]…")
-@click.option("--model", default="default", show_default=True, help="A bundle folder.")
+@click.option("--model", default="default", show_default=True, help="Bundle folder, or `default`.")
 @click.option(
     "--input",
     "source",
     type=_FILE_OR_DASH,
-    help="A UTF-8 file, one text a line; - is stdin.",
+    help="UTF-8 file with one text per line; - for stdin.",
 )
-@click.option("--output", type=_FILE, help="Write here instead of to stdout.")
-@click.option("--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True)
+@click.option("--output", type=_FILE, help="Output file. Default: stdout.")
+@click.option(
+    "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
+)
 @click.option(
     "--batch-size",
     default=32,
     show_default=True,
-    help="Most sentences that go through the model at once. 16 times as many lines may be read before the first "
-    "result; with 1, each line is answered before the next is read.",
+    help="Maximum batch size. Up to 16 batches are read ahead; use 1 for interactive input.",
 )
 @click.option(
     "--workers",
     default=1,
     show_default=True,
-    help="Threads that parse and run the model, a batch each: for a file, as many as there are cores.",
+    help="Worker threads that each process whole batches. For a file, use the number of cores.",
 )
 @click.option(
     "--threads",
     type=int,
-    help="Cores that one operation of the engine may use; the workers together use as many times more. "
-    "Default: all, or 1 with several workers.",
+    help="Intra-op threads per worker; total threads = threads × workers. Default: all cores, or 1 if workers > 1.",
 )
-@click.option("--backend", default="auto", show_default=True, help="The engine that runs the model.")
-@click.option("--triggers", default=3, show_default=True, help="Most trigger words shown with a relation.")
-@click.option("--parser", metavar="NAME", help="A spaCy pipeline that parses instead of the model's own parser.")
-@click.option("--syntax", is_flag=True, help="Give the dependency arcs too: drawn in html, listed in json and jsonl.")
-@click.option("--tree", is_flag=True, help="The same as a tree with one root, instead of the best head of each word.")
+@click.option("--backend", default="auto", show_default=True, help=f"Backend: {_BACKEND_NAMES}.")
+@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
+@click.option("--parser", metavar="NAME", help="spaCy pipeline to use instead of the in-model parser.")
+@click.option("--syntax", is_flag=True, help="Add the dependency arcs to html, json and jsonl output.")
+@click.option("--tree", is_flag=True, help="Like --syntax, as a tree with one root per sentence.")
 def extract(
     texts: tuple[str, ...],
     model: str,
@@ -399,38 +455,41 @@ def extract(
     syntax: bool,
     tree: bool,
 ) -> None:
-    """Find entities and relations in TEXTs, or in the lines of a file."""
-    # Before numpy is imported: the parser is faster, and leaves the other cores to the engine.
+    """Extract entities, relations and trigger words from TEXT, or from each line of a file."""
+    # Set before numpy is imported: the spaCy parser is faster with one thread, and leaves the other cores to the model.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .runtime.extractor import load
     from .runtime.writers import write
 
     if bool(texts) == (source is not None):
-        raise click.UsageError("give either TEXT or --input FILE (- for stdin)")
+        raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
     if threads is None and workers > 1:
         threads = 1
     if (syntax or tree) and format_ == "text":
-        raise click.UsageError("--syntax and --tree need --format html, json or jsonl; text has no place for arcs")
+        raise click.UsageError("--syntax and --tree cannot be shown as text; use --format html, json or jsonl")
     arcs: Any = "tree" if tree else "arcs" if syntax else None
-    loaded = None
+    spacy_parser = None
     if parser is not None:
         from .runtime.parser import load_parser
 
-        loaded = load_parser(parser)
-    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=loaded, syntax=arcs)
+        spacy_parser = load_parser(parser)
+    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=spacy_parser, syntax=arcs)
     if extractor.parser_note:
         _say(f"trimf: {extractor.parser_note}")
-    given: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
-    write(extractor.stream(given, batch_size, workers), format_, output)
+    lines: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
+    write(extractor.stream(lines, batch_size, workers), format_, output)
     if backend == "auto":
         _say(f"backend {extractor.backend}: {extractor.backend_reason}")
 
 
-@cli.command()
+@cli.command(short_help="Show what a bundle holds and check its files.")
 @click.argument("bundle")
-@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect(bundle: str, as_json: bool) -> None:
-    """What is in BUNDLE (a folder or `default`): labels, sizes, precision, parity, files, all hashes checked."""
+    """Show the labels, sizes, precision, parity report and files of BUNDLE, and check all hashes.
+
+    BUNDLE is a folder, or `default`.
+    """
     from .runtime.bundle import Bundle
     from .runtime.inspect import describe
 
@@ -451,7 +510,7 @@ def _say(text: str) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
-    """A bar on stderr for the builds of engines; what it is given: the engine, the phase, steps done and in all."""
+    """Yield a callback (engine, phase, steps done, total steps) that draws the progress of engine builds on stderr."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -477,10 +536,16 @@ def _console() -> Any:
 
 
 def _need(module: str, extra: str) -> None:
+    """Raise BackendError unless ``module`` is installed, and name the extra that brings it."""
     from importlib.util import find_spec
 
     if find_spec(module) is None:
         raise BackendError(f'this command needs {module}, which is not installed; pip install "trimf[{extra}]"')
+
+
+def _need_onnxruntime() -> None:
+    """Raise BackendError unless ONNX Runtime can be imported."""
+    from .runtime import onnxruntime_library  # noqa: F401
 
 
 def _lines(source: Path) -> Iterator[str]:
@@ -490,12 +555,19 @@ def _lines(source: Path) -> Iterator[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status: 0, 2 for bad usage or input, 1 for failure."""
-    given = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # to be ended is to leave nothing half-written, and no process behind
+    """Run the command line.
+
+    Args:
+        arguments: command line without the program's name. Default: that of the process.
+
+    Returns:
+        Exit status: 0 for success, 2 for bad usage or input, 1 for failure, 130 when interrupted.
+    """
+    arguments_given = sys.argv[1:] if arguments is None else arguments
+    if arguments is None:  # SIGTERM unwinds the stack, so that no file is left half-written and no child process alive
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        cli.main(given, prog_name="trimf", standalone_mode=False)
+        cli.main(arguments_given, prog_name="trimf", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -506,11 +578,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except TrimfError as error:
-        if "--debug" in given:
+        if "--debug" in arguments_given:
             raise
         return _fail(str(error), 2 if isinstance(error, InputError | DataError | ConfigError) else 1)
     except Exception as error:
-        if "--debug" in given:
+        if "--debug" in arguments_given:
             raise
         return _fail(f"{type(error).__name__}: {error} (run `trimf --debug …` for the traceback)", 1)
     return 0

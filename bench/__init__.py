@@ -1,1 +1,1 @@
-"""Latency of a bundle on this machine."""
+"""Benchmarks of bundles and checkpoints on this machine: latency, throughput, memory and F1."""

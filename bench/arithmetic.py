@@ -1,4 +1,4 @@
-"""The floor from arithmetic: what an encoder must at least compute and read, counted in its ONNX graph."""
+"""Lower bound on the encoder's latency, from the operations and bytes counted in its ONNX graph."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from onnx import TensorProto, helper, shape_inference
 from ..runtime.errors import BundleError
 from .spec import Peaks, Work
 
-_PRODUCTS = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
-_NAMES = {
+#: ONNX operators that are matrix products.
+_MATMUL_OPERATORS = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
+#: Short names of the element types that are told apart; int8 includes uint8.
+_DTYPE_NAMES = {
     TensorProto.FLOAT: "fp32",
     TensorProto.FLOAT16: "fp16",
     TensorProto.BFLOAT16: "bf16",
@@ -23,65 +25,101 @@ _NAMES = {
 
 
 def products(model: bytes) -> dict[str, int]:
-    """How many matrix products of a graph take numbers of each type ("fp32", "fp16", "bf16", "int8")."""
+    """Count the matrix products of a graph by element type.
+
+    Args:
+        model: Serialized ONNX model.
+
+    Returns:
+        Number of matrix products per type: "fp32", "fp16", "bf16", "int8", or "other".
+    """
     graph = shape_inference.infer_shapes(onnx.load_from_string(model)).graph
-    types = _types(graph)
-    return dict(Counter(types[node.output[0]] for node in graph.node if node.op_type in _PRODUCTS))
+    dtypes = _find_matmul_dtypes(graph)
+    return dict(Counter(dtypes[node.output[0]] for node in graph.node if node.op_type in _MATMUL_OPERATORS))
 
 
 def work(model: bytes, batch: int, subwords: int) -> Work:
-    """What a plain encoder (see :mod:`.plain`) must do for a batch of sentences that have so many subwords each.
+    """Count the operations and bytes that a plain encoder (see ``plain``) needs for one batch.
+
+    Args:
+        model: Serialized ONNX model with inputs ``[batch, subwords]``.
+        batch: Sentences in the batch.
+        subwords: Subwords of every sentence.
+
+    Returns:
+        Operations by element type, and bytes.
 
     Raises:
-        BundleError: the shape of a matrix product does not follow from the graph.
+        BundleError: The shape of a matrix product cannot be inferred.
     """
     loaded = onnx.load_from_string(model)
     for value in loaded.graph.input:
-        # Two sentences: where there is one, shape inference cannot tell it from a size to be broadcast.
+        # Infer shapes for a batch of 2: a batch size of 1 could not be told from a size that is broadcast.
         for dim, size in zip(value.type.tensor_type.shape.dim, (2, subwords), strict=True):
             dim.dim_value = size
-    del loaded.graph.value_info[:]  # they are of sizes yet unknown
+    del loaded.graph.value_info[:]  # the recorded shapes still have symbolic sizes
     graph = shape_inference.infer_shapes(loaded, data_prop=True).graph
-    types, shapes = _types(graph), _shapes(graph)
+    dtypes, shapes = _find_matmul_dtypes(graph), _collect_shapes(graph)
     operations: dict[str, float] = defaultdict(float)
     for node in graph.node:
-        if node.op_type not in _PRODUCTS:
+        if node.op_type not in _MATMUL_OPERATORS:
             continue
-        inner, outer = shapes.get(node.input[0]), shapes.get(node.output[0])
-        if inner is None or outer is None:
-            raise BundleError(f"encoder.onnx: the shape of matrix product {node.name or node.output[0]!r} is not known")
-        turned = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-        operations[types[node.output[0]]] += batch * math.prod(outer) * inner[0 if turned else -1]
-    return Work(operations=dict(operations), bytes=_bytes(graph, shapes, batch, subwords))
+        left, output = shapes.get(node.input[0]), shapes.get(node.output[0])
+        if left is None or output is None:
+            raise BundleError(
+                f"encoder.onnx: cannot infer the shape of matrix product {node.name or node.output[0]!r};"
+                " export the bundle again"
+            )
+        transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+        # `output` is for a batch of 2, and each term is 2 operations (multiply and add): the two factors cancel out.
+        operations[dtypes[node.output[0]]] += batch * math.prod(output) * left[0 if transposed else -1]
+    return Work(operations=dict(operations), bytes=_count_bytes(graph, shapes, batch, subwords))
 
 
 def least(work: Work, peaks: Peaks) -> float:
-    """Milliseconds: the longer of computing, each type at its peak, and reading."""
+    """Return the lower bound on latency in milliseconds.
+
+    The bound is the longer of the time to compute (each type at its peak) and the time to read memory.
+
+    Args:
+        work: Operations and bytes of one call.
+        peaks: Measured peaks of the device.
+    """
     return 1000 * max(computing(work, peaks), work.bytes / peaks.bytes)
 
 
 def computing(work: Work, peaks: Peaks) -> float:
-    """Seconds of the operations alone."""
+    """Return the seconds that the operations take at the peak of each type, without reading memory.
+
+    Args:
+        work: Operations and bytes of one call.
+        peaks: Measured peaks of the device.
+    """
     return sum(count / peaks.operations[kind] for kind, count in work.operations.items())
 
 
-def _types(graph: onnx.GraphProto) -> dict[str, str]:
-    """The type that each product multiplies, by its output; between dequantised inputs an engine multiplies bytes."""
+def _find_matmul_dtypes(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return the element type of each matrix product, keyed by its output.
+
+    A product of dequantized inputs counts as int8, because backends run it on the quantized bytes.
+    """
     elements = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)}
-    elements |= {one.name: one.data_type for one in graph.initializer}
-    made = {name: node.op_type for node in graph.node for name in node.output}
-    types = {}
+    elements |= {initializer.name: initializer.data_type for initializer in graph.initializer}
+    producers = {name: node.op_type for node in graph.node for name in node.output}
+    dtypes = {}
     for node in graph.node:
-        if node.op_type in _PRODUCTS:
-            # A weight may pass a Transpose or Reshape on its way; two dequantised activations stay int8 as well.
-            quantized = all(made.get(name) == "DequantizeLinear" for name in node.input[:2])
+        if node.op_type in _MATMUL_OPERATORS:
+            # Look at both inputs: a weight may pass a Transpose or Reshape first, and a product of two dequantized
+            # activations is int8 as well.
+            quantized = all(producers.get(name) == "DequantizeLinear" for name in node.input[:2])
             element = elements.get(node.input[0], TensorProto.FLOAT)
-            types[node.output[0]] = "int8" if quantized else _NAMES.get(element, "other")
-    return types
+            dtypes[node.output[0]] = "int8" if quantized else _DTYPE_NAMES.get(element, "other")
+    return dtypes
 
 
-def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
-    shapes = {one.name: tuple(one.dims) for one in graph.initializer}
+def _collect_shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor whose sizes are all known."""
+    shapes = {initializer.name: tuple(initializer.dims) for initializer in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = value.type.tensor_type.shape.dim
         if all(dim.HasField("dim_value") for dim in dims):
@@ -89,18 +127,20 @@ def _shapes(graph: onnx.GraphProto) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _bytes(graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], batch: int, subwords: int) -> float:
+def _count_bytes(graph: onnx.GraphProto, shapes: Mapping[str, tuple[int, ...]], batch: int, subwords: int) -> float:
+    """Count the bytes of weights, of the embedding rows that are looked up, and of inputs and outputs."""
     tables = {node.input[0] for node in graph.node if node.op_type == "Gather"}
     total = 0.0
-    for one in graph.initializer:
-        rows = one.dims[0] if one.dims else 1
-        read = min(rows, batch * subwords) if one.name in tables else rows
-        total += math.prod(one.dims) * _size(one.data_type) * read / max(1, rows)
+    for initializer in graph.initializer:
+        rows = initializer.dims[0] if initializer.dims else 1
+        read = min(rows, batch * subwords) if initializer.name in tables else rows
+        total += math.prod(initializer.dims) * _get_element_size(initializer.data_type) * read / max(1, rows)
     for value in (*graph.input, *graph.output):
-        shape = shapes.get(value.name, ())
-        total += batch * math.prod(shape) / 2 * _size(value.type.tensor_type.elem_type)
+        shape = shapes.get(value.name, ())  # for a batch of 2
+        total += batch * math.prod(shape) / 2 * _get_element_size(value.type.tensor_type.elem_type)
     return total
 
 
-def _size(element: int) -> int:
+def _get_element_size(element: int) -> int:
+    """Return the bytes of one element of an ONNX type."""
     return int(helper.tensor_dtype_to_np_dtype(element).itemsize)

@@ -1,4 +1,4 @@
-"""Latency: one batch after another through the pipeline, as a whole and by stage, and through the plain encoder."""
+"""Latency: run batches one after another through the pipeline, as a whole, by stage, and through the plain encoder."""
 
 from __future__ import annotations
 
@@ -16,14 +16,26 @@ from ..runtime.pipeline import ParsedSentence, Pipeline
 from . import device
 from .engines import Opened, Run
 
-#: Batches run before the clock counts, and on a GPU the seconds that every batch may take to be run twice: each shape
-#: is compiled or captured there when it is first met.
+#: Fewest batches of the warm-up, whose samples are dropped.
 WARM_UP = 10
+#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP`` batches were run. If time allows, every batch is run
+#: twice there, because each shape is compiled or captured when it first occurs.
 LONGEST_WARM_UP = 60.0
 
 
 class Watch:
-    """What the subgraphs of an instrumented call did, by the clock; a call begins with :meth:`clear`."""
+    """Record of the subgraph runs and device copies of one instrumented call.
+
+    Call ``clear`` before each call of ``pipeline``.
+
+    Attributes:
+        pipeline: Copy of the model's pipeline whose subgraphs are timed.
+        names: Names of the subgraphs, in the order they run.
+        runs: Name, start and end of each subgraph run.
+        copies: Copies to and from the device; filled by ``device.copies``.
+        encoded: Input arrays of each encoder run.
+        owner: Output tensor -> subgraph that computed it.
+    """
 
     def __init__(self, opened: Opened) -> None:
         self._wait = opened.wait
@@ -33,18 +45,29 @@ class Watch:
         self.owner: dict[str, str] = {}
         self.names = list(opened.pipeline.graphs)
         self.pipeline: Pipeline = copy.copy(opened.pipeline)
-        self.pipeline.graphs = {name: _Watched(self, name, graph) for name, graph in opened.pipeline.graphs.items()}
+        self.pipeline.graphs = {
+            name: _TimedSubgraph(self, name, graph) for name, graph in opened.pipeline.graphs.items()
+        }
 
     def clear(self) -> None:
-        """Forget the call before."""
+        """Forget the previous call."""
         self.runs.clear()
         self.copies.clear()
         self.encoded.clear()
 
     def run(self, name: str, graph: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a subgraph, wait until it is done, and remember."""
+        """Run a subgraph, wait until it has finished, and record the run.
+
+        Args:
+            name: Name of the subgraph.
+            graph: The subgraph.
+            arrays: Input arrays by name.
+
+        Returns:
+            The outputs of the subgraph.
+        """
         if "attention_mask" in graph.inputs:
-            self.encoded.append({one: arrays[one] for one in graph.inputs})
+            self.encoded.append({tensor: arrays[tensor] for tensor in graph.inputs})
         started = time.perf_counter()
         outputs: dict[str, Any] = graph.run(arrays)
         self._wait(graph)
@@ -53,7 +76,16 @@ class Watch:
         return outputs
 
     def split(self, started: float, ended: float) -> dict[str, float]:
-        """Milliseconds of each stage of the call that lasted so long; they add up to it."""
+        """Split the duration of the last call into stages.
+
+        Args:
+            started: Start of the call (``time.perf_counter``).
+            ended: End of the call.
+
+        Returns:
+            Milliseconds per stage; they add up to the duration of the call. "words" is the time before the first
+            subgraph, "decode" the time that no subgraph and no copy accounts for.
+        """
         times: dict[str, float] = defaultdict(float, dict.fromkeys(self.names, 0.0))
         for name, start, end in self.runs:
             times[name] += end - start
@@ -65,12 +97,12 @@ class Watch:
                 times[during] -= event.end - event.start
         words = (self.runs[0][1] if self.runs else ended) - started
         rest = ended - started - words - sum(times.values())
-        whole = {"words": words, **times, "decode": rest}
-        return {name: 1000 * value for name, value in whole.items()}
+        stages = {"words": words, **times, "decode": rest}
+        return {name: 1000 * value for name, value in stages.items()}
 
 
-class _Watched:
-    """A subgraph whose runs are watched."""
+class _TimedSubgraph:
+    """Wrapper of a subgraph that records its runs in a ``Watch``."""
 
     def __init__(self, watch: Watch, name: str, graph: Any) -> None:
         self._watch, self._name, self._graph = watch, name, graph
@@ -79,16 +111,22 @@ class _Watched:
         return getattr(self._graph, name)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the subgraph, watched."""
+        """Run the subgraph and record the run."""
         return self._watch.run(self._name, self._graph, arrays)
 
 
 class Loop:
-    """Runs batches and keeps a sample of every stage of each.
+    """Measurement loop that keeps one sample of every stage for each batch.
 
-    The stages of a batch come from neighbouring calls, which take turns in who is first: the whole call, the
-    instrumented call that is split into stages, the plain encoder on the same arrays; then the parse of the same words,
-    where there is a parser, and the splitting of the same text into words, where there are texts.
+    The samples of a batch come from calls in direct succession: the whole call and the instrumented call that is split
+    into stages, which alternate in going first; the plain encoder on the same arrays; the parser on the same words, if
+    there is one; and the splitting of the same texts into words, if there are texts.
+
+    Attributes:
+        samples: Stage -> milliseconds, one per batch.
+        sizes: Sentences and words of each batch.
+        real: Subwords that were encoded, without padding.
+        padded: Subwords that were encoded, with padding.
     """
 
     def __init__(
@@ -102,88 +140,112 @@ class Loop:
         *,
         split: bool = True,
     ) -> None:
-        self._opened, self._plain, self._parser = opened, plain, parser
-        self._sentences, self._texts, self._size, self._split = sentences, texts, batch_size, split
+        """Prepare the loop.
+
+        Args:
+            opened: The model to measure.
+            plain: Runs the plain encoder on the arrays of a batch.
+            sentences: Parsed sentences; batches repeat them in order.
+            batch_size: Sentences per batch.
+            parser: Parser to time on the words of each batch.
+            texts: Text of each sentence, to time its splitting into words.
+            split: Record the stages of the instrumented call.
+        """
+        self._model, self._run_plain_encoder, self._parser = opened, plain, parser
+        self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
         self._watch = Watch(opened)
         self.samples: dict[str, list[float]] = {}
         self.sizes: list[tuple[int, int]] = []
         self.real = self.padded = 0
 
     def batches(self) -> Iterator[list[int]]:
-        """Numbers of sentences, as many as a batch has, in order and over again without end."""
-        for number in count():
-            yield [(number * self._size + place) % len(self._sentences) for place in range(self._size)]
+        """Yield batches of sentence indices, in order and repeating without end."""
+        for index in count():
+            yield [(index * self._batch_size + offset) % len(self._sentences) for offset in range(self._batch_size)]
 
     def distinct(self) -> int:
-        """After so many batches they begin again."""
-        return int(np.lcm(len(self._sentences), self._size)) // self._size
+        """Return the number of batches after which ``batches`` repeats."""
+        return int(np.lcm(len(self._sentences), self._batch_size)) // self._batch_size
 
     def warm_up(self) -> float:
-        """Run what does not count; milliseconds of the first whole call (or of compiling, where that is done)."""
+        """Run batches without keeping samples.
+
+        Returns:
+            Milliseconds of the first whole call, or, for a model that compiles, until nothing was compiled any more.
+        """
         batches = self.batches()
         started = time.perf_counter()
-        self._whole(next(batches))
+        self._time_whole_call(next(batches))
         first = time.perf_counter() - started
-        if not self._opened.warm():
-            first = self._compile(started)
-        ends = time.perf_counter() + LONGEST_WARM_UP
-        turns = WARM_UP if self._opened.backend == "cpu" else max(WARM_UP, 2 * self.distinct())
+        if not self._model.warm():
+            first = self._wait_for_compiler(started)
+        deadline = time.perf_counter() + LONGEST_WARM_UP
+        turns = WARM_UP if self._model.backend == "cpu" else max(WARM_UP, 2 * self.distinct())
         for turn in range(turns):
-            self._turn(turn, next(batches))
-            if turn >= WARM_UP and time.perf_counter() > ends:
+            self._measure_batch(turn, next(batches))
+            if turn >= WARM_UP and time.perf_counter() > deadline:
                 break
         self.samples, self.sizes, self.real, self.padded = {}, [], 0, 0
         return 1000 * first
 
-    def _compile(self, started: float) -> float:
-        """Until a pass over all batches compiles nothing."""
+    def _wait_for_compiler(self, started: float) -> float:
+        """Run passes over all batches until one compiles nothing; return the seconds since ``started``."""
         while True:
             for turn, batch in zip(range(self.distinct()), self.batches(), strict=False):
-                self._turn(turn, batch)
+                self._measure_batch(turn, batch)
             ended = time.perf_counter()
-            if self._opened.warm():
+            if self._model.warm():
                 return ended - started
 
     def measure(self, seconds: float) -> float:
-        """Take samples for so long; at least of one batch. Seconds that it took."""
+        """Take samples of at least one batch.
+
+        Args:
+            seconds: Time after which no further batch is started.
+
+        Returns:
+            The seconds it took.
+        """
         started = time.perf_counter()
         for turn, batch in enumerate(self.batches()):
-            self._turn(turn, batch)
+            self._measure_batch(turn, batch)
             taken = time.perf_counter() - started
             if taken >= seconds:
                 break
         return taken
 
-    def _turn(self, turn: int, batch: list[int]) -> None:
-        steps: list[Callable[[list[int]], dict[str, float]]] = [self._whole, self._instrumented]
+    def _measure_batch(self, turn: int, batch: list[int]) -> None:
+        """Add one sample per stage; ``turn`` decides whether the whole or the instrumented call goes first."""
+        steps: list[Callable[[list[int]], dict[str, float]]] = [self._time_whole_call, self._time_stages]
         if turn % 2:
             steps.reverse()
         if self._parser:
-            steps.append(self._parse)
+            steps.append(self._time_parser)
         if self._texts:
-            steps.append(self._text)
+            steps.append(self._time_splitting)
         times: dict[str, float] = {}
         for step in steps:
             times |= step(batch)
         for stage, value in times.items():
-            # A copy that only some batches need took no time in the others.
+            # A copy that only some batches need counts as 0 ms in the others.
             self.samples.setdefault(stage, [0.0] * len(self.sizes)).append(value)
-        self.sizes.append((len(batch), sum(len(self._sentences[number].words) for number in batch)))
+        self.sizes.append((len(batch), sum(len(self._sentences[index].words) for index in batch)))
         for values in self.samples.values():
             values.extend([0.0] * (len(self.sizes) - len(values)))
 
-    def _whole(self, batch: list[int]) -> dict[str, float]:
-        given = [self._sentences[number] for number in batch]
+    def _time_whole_call(self, batch: list[int]) -> dict[str, float]:
+        sentences = [self._sentences[index] for index in batch]
         started = time.perf_counter()
-        self._opened.pipeline.run(given, self._size)
+        self._model.pipeline.run(sentences, self._batch_size)
         return {"whole": 1000 * (time.perf_counter() - started)}
 
-    def _instrumented(self, batch: list[int]) -> dict[str, float]:
-        given, watch = [self._sentences[number] for number in batch], self._watch
+    def _time_stages(self, batch: list[int]) -> dict[str, float]:
+        """Time the stages of an instrumented call, then the plain encoder on the same arrays."""
+        sentences, watch = [self._sentences[index] for index in batch], self._watch
         watch.clear()
         with device.copies(watch.copies):
             started = time.perf_counter()
-            watch.pipeline.run(given, self._size)
+            watch.pipeline.run(sentences, self._batch_size)
             ended = time.perf_counter()
         times = watch.split(started, ended) if self._split else {}
         for arrays in watch.encoded:
@@ -191,20 +253,20 @@ class Loop:
             self.real += int(arrays["attention_mask"].sum())
         started = time.perf_counter()
         for arrays in watch.encoded:
-            self._plain(arrays)
+            self._run_plain_encoder(arrays)
         return times | {"plain encoder": 1000 * (time.perf_counter() - started)}
 
-    def _parse(self, batch: list[int]) -> dict[str, float]:
+    def _time_parser(self, batch: list[int]) -> dict[str, float]:
         assert self._parser is not None
-        words = [self._sentences[number].words for number in batch]
+        words = [self._sentences[index].words for index in batch]
         started = time.perf_counter()
         self._parser.parse(words)
         return {"parse": 1000 * (time.perf_counter() - started)}
 
-    def _text(self, batch: list[int]) -> dict[str, float]:
+    def _time_splitting(self, batch: list[int]) -> dict[str, float]:
         from ..runtime.text import split
 
         started = time.perf_counter()
-        for number in batch:
-            split(self._texts[number])
+        for index in batch:
+            split(self._texts[index])
         return {"split": 1000 * (time.perf_counter() - started)}

@@ -1,6 +1,7 @@
-"""``python -m trimf.bench.child``: one job in a process of its own, read from stdin and answered on stdout as JSON.
+"""``python -m trimf.bench.child``: do one benchmark job in a separate process.
 
-Nothing heavy is imported before the clock runs: what a model needs counts as loading it.
+The job is read from stdin and the answer is written to stdout, both as JSON. Nothing heavy is imported before the clock
+runs, because the imports that a model needs are part of its load time.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
-    """Do the job; the exit status is 1 where it fails, with the reason on the last line of stderr."""
-    # What libraries print must not get between the JSON.
+    """Do the job from stdin and write its answer to stdout.
+
+    Returns:
+        The exit status: 0, or 1 if the job failed; then the last line of stderr is the reason.
+    """
+    # Send what libraries print to stderr, so that it cannot mix with the JSON.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
     try:
-        done = _JOBS[spec.kind](spec)
+        result = _JOBS[spec.kind](spec)
     except TrimfError as error:
         print(" ".join(str(error).split()), file=sys.stderr)
         return 1
@@ -37,16 +42,17 @@ def main() -> int:
         traceback.print_exc()
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    answer.write(msgspec.json.encode(done))
+    answer.write(msgspec.json.encode(result))
     answer.close()
     return 0
 
 
-def _mark(word: str) -> None:
+def _send_mark(word: str) -> None:
+    """Tell the parent process that measuring started or stopped, or how many sentences are done."""
     print(f"{MARK}{word}", file=sys.stderr, flush=True)
 
 
-def _latency(spec: Spec) -> Measured:
+def _measure_latency(spec: Spec) -> Measured:
     started = time.perf_counter()
     from .engines import open_model
 
@@ -74,14 +80,14 @@ def _latency(spec: Spec) -> Measured:
         split=spec.kind == "latency",
     )
     first = loop.warm_up()
-    _mark("start")
+    _send_mark("start")
     seconds = loop.measure(spec.seconds)
-    _mark("stop")
+    _send_mark("stop")
     padding = 1 - loop.real / loop.padded if loop.padded else 0.0
     return Measured(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
 
 
-def _stream(spec: Spec) -> Measured:
+def _measure_stream(spec: Spec) -> Measured:
     started = time.perf_counter()
     from ..runtime.extractor import load
 
@@ -92,10 +98,11 @@ def _stream(spec: Spec) -> Measured:
 
     job = stream.soak if spec.kind == "soak" else stream.throughput
     with extractor:
-        return job(spec, load_data(spec.data), extractor, taken, _mark)
+        return job(spec, load_data(spec.data), extractor, taken, _send_mark)
 
 
-def _check(spec: Spec) -> Checked:
+def _check_model(spec: Spec) -> Checked:
+    """Run a model on one sentence and describe it."""
     from .data import load
     from .engines import open_model
 
@@ -109,12 +116,14 @@ def _check(spec: Spec) -> Checked:
     if spec.engine != "compile":  # its first run takes minutes
         opened.pipeline.run(corpus.parsed()[:1], 1)
     tokenizer, limit = opened.pipeline.tokenizer, opened.pipeline.settings.max_subwords
-    encoded = tokenizer.encode([one.tokens for one in corpus.sentences])
-    median = sorted(len(one.ids) for one in encoded)[len(encoded) // 2]
+    encoded = tokenizer.encode([sentence.tokens for sentence in corpus.sentences])
+    median = sorted(len(subwords.ids) for subwords in encoded)[len(encoded) // 2]
     for length in spec.lengths:
         if not tokenizer.specials < length <= limit:
-            raise InputError(f"length {length}, but {spec.model} takes {tokenizer.specials + 1} to {limit} subwords")
-    lengths = {length: _words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
+            raise InputError(
+                f"lengths must be {tokenizer.specials + 1} to {limit} subwords for {spec.model}, got {length}"
+            )
+    lengths = {length: _collect_words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
     products: dict[str, dict[str, int]] = {}
     work: dict[int, Work] = {}
     median = min(median, limit)
@@ -139,29 +148,34 @@ def _check(spec: Spec) -> Checked:
     )
 
 
-def _words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
-    """Words of the corpus in order, over again, that have exactly so many subwords; one too long is passed over.
+def _collect_words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
+    """Return words that have exactly ``room`` subwords together.
+
+    The words of the corpus are taken in order and repeated; a word that does not fit any more is skipped.
 
     Raises:
-        InputError: no word has a single subword to end with.
+        InputError: The data has no word of a single subword, so the last position might stay empty.
     """
-    known = [
+    sizes = [
         (word, int(last - first + 1))
-        for one, subwords in zip(corpus.sentences, encoded, strict=True)
-        for word, first, last in zip(one.tokens, subwords.first, subwords.last, strict=True)
+        for sentence, subwords in zip(corpus.sentences, encoded, strict=True)
+        for word, first, last in zip(sentence.tokens, subwords.first, subwords.last, strict=True)
     ]
-    if all(size > 1 for _, size in known):
-        raise InputError("the data has no word of a single subword, so no sentence of a fixed length can be made")
+    if all(size > 1 for _, size in sizes):
+        raise InputError(
+            "sentences of a fixed length need a word of a single subword, and the data has none;"
+            ' use other data, or turn them off with --lengths ""'
+        )
     words: list[str] = []
     while room:
-        for word, size in known:
+        for word, size in sizes:
             if size <= room:
                 words.append(word)
                 room -= size
     return words
 
 
-def _evaluate(spec: Spec) -> Scores:
+def _evaluate_model(spec: Spec) -> Scores:
     from trimf_train.evaluate import evaluate
 
     from .data import load
@@ -182,7 +196,7 @@ def _evaluate(spec: Spec) -> Scores:
     return Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
 
 
-def _peaks(spec: Spec) -> Peaks:
+def _measure_peaks(spec: Spec) -> Peaks:
     from ..runtime.backend import open_backend
     from ..runtime.bundle import Bundle
     from . import peaks
@@ -191,13 +205,13 @@ def _peaks(spec: Spec) -> Peaks:
 
 
 _JOBS = {
-    "check": _check,
-    "latency": _latency,
-    "length": _latency,
-    "throughput": _stream,
-    "soak": _stream,
-    "evaluate": _evaluate,
-    "peaks": _peaks,
+    "check": _check_model,
+    "latency": _measure_latency,
+    "length": _measure_latency,
+    "throughput": _measure_stream,
+    "soak": _measure_stream,
+    "evaluate": _evaluate_model,
+    "peaks": _measure_peaks,
 }
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The sentences that are measured: annotated ones of any format, plain text, or those that come with TriMF."""
+"""Sentences to benchmark on: an annotated file of any format, plain text, or the sentences shipped with TriMF."""
 
 from __future__ import annotations
 
@@ -15,16 +15,20 @@ from ..runtime.files import read_file
 from ..runtime.parser import Parser
 from ..runtime.pipeline import ParsedSentence
 
-#: Sixty sentences of news, written for this.
+#: Sixty news sentences, written for TriMF.
 BUILT_IN = Path(__file__).with_name("sentences.txt")
 
 
 class Corpus(msgspec.Struct, frozen=True):
-    """Parsed sentences and the texts they are from.
+    """Sentences and the texts they come from.
 
-    ``texts`` are what raw-text cases read, of annotated sentences their words joined by spaces; ``own`` is the text of
-    each sentence, where the data is text. ``annotated``
-    says whether F1 can be measured.
+    Attributes:
+        name: Name of the data in the report.
+        annotated: Whether F1 can be measured.
+        sentences: Sentences, parsed if a model needs that.
+        texts: Input of the cases that start from raw text; for annotated data, the words of each sentence joined by
+            spaces.
+        own: Text of each sentence, if the data is plain text; otherwise empty.
     """
 
     name: str
@@ -35,72 +39,97 @@ class Corpus(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> int:
-        """Of all sentences."""
-        return sum(len(one.tokens) for one in self.sentences)
+        """Number of words of all sentences."""
+        return sum(len(sentence.tokens) for sentence in self.sentences)
 
     def parsed(self) -> list[ParsedSentence]:
-        """The sentences as a pipeline takes them, heads as a parser gives them (none, where no model needs them)."""
+        """Return the sentences as input of a pipeline, without heads and labels if they are not parsed."""
         return [
-            ParsedSentence(one.tokens, np.asarray(one.heads or [], np.int64), one.labels or [])
-            for one in self.sentences
+            ParsedSentence(sentence.tokens, np.asarray(sentence.heads or [], np.int64), sentence.labels or [])
+            for sentence in self.sentences
         ]
 
 
 def read(path: Path | None) -> Corpus:
-    """The sentences of a file, not yet parsed unless they were prepared.
+    """Read the sentences of a file.
 
-    A file called ``….txt`` is plain text, one or more sentences a line; any other is annotated, in a format that
-    ``trimf prepare`` reads. None is :data:`BUILT_IN`.
+    They are not parsed, except in prepared files.
+
+    Args:
+        path: A file named ``*.txt`` is plain text with one or more sentences per line; any other is annotated, in a
+            format that ``trimf prepare`` reads. None reads ``BUILT_IN``.
+
+    Returns:
+        The sentences and their texts.
 
     Raises:
-        InputError: the text cannot be read, or holds no sentence.
-        DataError: the annotated file cannot be used.
+        InputError: The text cannot be read, or contains no sentences.
+        DataError: The annotated file cannot be used.
     """
     if path is None or path.suffix == ".txt":
-        corpus = _text(path or BUILT_IN)
+        corpus = _read_text(path or BUILT_IN)
     else:
         from trimf_train.data.readers import read_sentences
 
         sentences = list(read_sentences(path))
-        annotated = any(one.entities for one in sentences)
-        corpus = Corpus(_name(path), annotated, sentences, [" ".join(one.tokens) for one in sentences], [])
+        annotated = any(sentence.entities for sentence in sentences)
+        texts = [" ".join(sentence.tokens) for sentence in sentences]
+        corpus = Corpus(_shorten_path(path), annotated, sentences, texts, [])
     if not corpus.sentences:
-        raise InputError(f"{path}: holds no sentence")
+        raise InputError(f"{path}: contains no sentences")
     return corpus
 
 
-def _text(path: Path) -> Corpus:
+def _read_text(path: Path) -> Corpus:
     from ..runtime.text import split
 
     texts = [line for line in read_file(path) if line.strip()]
-    sentences, own = [], []
+    sentences, sentence_texts = [], []
     for text in texts:
-        for one in split(text):
-            sentences.append(Sentence(one.words))
-            own.append(text[one.starts[0] : one.ends[-1]])
-    return Corpus(_name(path), False, sentences, texts, own)
+        for words in split(text):
+            sentences.append(Sentence(words.words))
+            sentence_texts.append(text[words.starts[0] : words.ends[-1]])
+    return Corpus(_shorten_path(path), False, sentences, texts, sentence_texts)
 
 
-def _name(path: Path) -> str:
-    """The last folder and the file, nothing else of the machine."""
+def _shorten_path(path: Path) -> str:
+    """Return the last folder and the file name, so that a report reveals nothing else about the machine."""
     return "sentences of TriMF" if path == BUILT_IN else "/".join(path.parts[-2:])
 
 
 def parse(corpus: Corpus, parser: Parser) -> Corpus:
-    """The corpus with a parse of every sentence; those that have one keep it."""
+    """Parse the sentences that have no parse yet.
+
+    Args:
+        corpus: Sentences, parsed or not.
+        parser: Dependency parser.
+
+    Returns:
+        The corpus with a parse of every sentence.
+    """
     return msgspec.structs.replace(corpus, sentences=parsed(corpus.sentences, parser))
 
 
 def of_words(words: list[str], name: str) -> Corpus:
-    """A corpus of one sentence."""
+    """Build a corpus of one sentence.
+
+    Args:
+        words: Words of the sentence.
+        name: Name of the corpus.
+    """
     return Corpus(name, False, [Sentence(words)], [" ".join(words)], [])
 
 
 def write(corpus: Corpus, path: Path) -> None:
-    """Put a corpus where child processes find it."""
+    """Write a corpus for child processes to ``load``.
+
+    Args:
+        corpus: Sentences and texts.
+        path: JSON file to write.
+    """
     path.write_bytes(msgspec.json.encode(corpus))
 
 
 def load(path: str) -> Corpus:
-    """What :func:`write` wrote."""
+    """Load a corpus that ``write`` wrote."""
     return msgspec.json.decode(Path(path).read_bytes(), type=Corpus)

@@ -1,4 +1,4 @@
-"""What of a call goes to and from a GPU, and waiting for it; on a CPU both are nothing."""
+"""Timing of copies to and from a GPU, and waiting for its work; on a CPU there is neither."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
-#: Where the runtime copies: module, class and method, in which direction.
-_COPIES = (
+#: Methods of the runtime that copy: module, class, method, and direction of the copy.
+_COPY_METHODS = (
     ("cuda_memory", "Workspace", "upload", "host-to-device"),
     ("cuda_memory", "DeviceArray", "__array__", "device-to-host"),
-    ("onnx_device_backend", "DeviceSubgraph", "_upload", "host-to-device"),
+    ("onnx_device_backend", "DeviceSubgraph", "_upload_input", "host-to-device"),
     ("onnx_device_backend", "DeviceArray", "__array__", "device-to-host"),
 )
 
 
 class Event(NamedTuple):
-    """A copy of the tensor ``name`` between two times (``time.perf_counter``)."""
+    """A copy of a tensor between host and device.
+
+    Attributes:
+        way: Direction, "host-to-device" or "device-to-host".
+        name: Name of the tensor.
+        start: Start of the copy (``time.perf_counter``).
+        end: End of the copy.
+    """
 
     way: str
     name: str
@@ -28,23 +35,32 @@ class Event(NamedTuple):
 
 @contextmanager
 def copies(events: list[Event]) -> Iterator[None]:
-    """Add to ``events`` every copy that the runtime makes inside; each is waited for.
+    """Record every copy that the runtime makes inside the block, waiting for each copy to finish.
 
-    Only modules that the backend loaded are looked at: on a CPU nothing is replaced.
+    Only modules that the backend has already imported are instrumented: on a CPU nothing is replaced.
+
+    Args:
+        events: List to append the copies to.
     """
     package = __package__.rpartition(".")[0]
     with ExitStack() as undo:
-        for module, holder, method, way in _COPIES:
+        for module, class_name, method, way in _COPY_METHODS:
             loaded = sys.modules.get(f"{package}.runtime.{module}")
             if loaded is not None:
-                owner = getattr(loaded, holder)
+                owner = getattr(loaded, class_name)
                 undo.callback(setattr, owner, method, getattr(owner, method))
-                setattr(owner, method, _timed(getattr(owner, method), way, events))
+                setattr(owner, method, _time_copies(getattr(owner, method), way, events))
         yield
 
 
 def wait(graph: Any) -> None:
-    """Wait until a subgraph's work is done. ONNX Runtime waits by itself; TensorRT's stream belongs to the thread."""
+    """Wait until the work of a subgraph is done.
+
+    ONNX Runtime waits by itself; the native TensorRT backend has one stream per thread.
+
+    Args:
+        graph: A subgraph that the calling thread has run.
+    """
     backend: Any = getattr(graph, "_backend", None)
     if hasattr(backend, "workspaces"):
         workspace = backend.workspaces.own()
@@ -52,19 +68,21 @@ def wait(graph: Any) -> None:
             workspace.synchronize()
 
 
-def _timed(copy: Callable[..., Any], way: str, events: list[Event]) -> Callable[..., Any]:
+def _time_copies(copy: Callable[..., Any], way: str, events: list[Event]) -> Callable[..., Any]:
+    """Wrap a copying method so that it waits for the copy and appends an event."""
+
     def timed(holder: Any, *arguments: Any, **options: Any) -> Any:
         start = time.perf_counter()
         copied = copy(holder, *arguments, **options)
         if hasattr(holder, "synchronize"):
             holder.synchronize()
-        name = holder.name if way == "device-to-host" else _name(arguments)
+        name = holder.name if way == "device-to-host" else _find_tensor_name(arguments)
         events.append(Event(way, name, start, time.perf_counter()))
         return copied
 
     return timed
 
 
-def _name(arguments: tuple[Any, ...]) -> str:
-    """The tensor's name: an upload is given it together with the array."""
-    return next((one for one in arguments if isinstance(one, str)), "")
+def _find_tensor_name(arguments: tuple[Any, ...]) -> str:
+    """Return the tensor's name, which an upload takes together with the array, in either order."""
+    return next((argument for argument in arguments if isinstance(argument, str)), "")

@@ -1,4 +1,4 @@
-"""What a round runs: a bundle in its engine or a checkpoint in PyTorch, and the plain encoder beside either."""
+"""Load the model of a job, a bundle on its backend or a checkpoint in PyTorch, together with its plain encoder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,23 @@ from ..runtime.pipeline import Pipeline
 from . import device
 from .spec import Spec
 
+#: Runs a plain encoder on the arrays of a batch and returns when it is done.
 Run = Callable[[Mapping[str, Any]], None]
 
 
 class Opened(NamedTuple):
     """A loaded model.
 
-    ``cuts`` says whether the engine runs the transformer cut out of the bundle; one that runs nothing but the bundle's
-    own engines has its whole encoder in that place. ``plain`` gives what runs it on a batch's arrays, done when it
-    returns; ``wait`` waits for what a subgraph has begun. ``warm`` says whether nothing more was compiled since it was
-    last asked.
+    Attributes:
+        pipeline: The model's pipeline.
+        backend: Name of the backend that runs it.
+        reason: Why that backend was selected.
+        device: Name of the accelerator; None on a CPU.
+        cuts: Whether the plain encoder is the transformer cut out of the bundle. A backend that runs only the bundle's
+            own engines uses the whole encoder in its place.
+        plain: Loads the plain encoder.
+        wait: Waits until the work that a subgraph has started is done.
+        warm: Returns whether nothing was compiled since its last call.
     """
 
     pipeline: Pipeline
@@ -32,20 +39,28 @@ class Opened(NamedTuple):
 
 
 def open_model(spec: Spec) -> Opened:
-    """Load the model of a job; everything that it imports counts as loading.
+    """Load the model of a job.
+
+    Nothing that the model needs is imported before, so that imports count as loading.
+
+    Args:
+        spec: The job.
+
+    Returns:
+        The loaded model.
 
     Raises:
-        BundleError: it is damaged.
-        BackendError: it cannot run here.
+        BundleError: The bundle or checkpoint is damaged.
+        BackendError: The model cannot run here.
     """
     if spec.engine == "onnx":
-        return _bundle(spec)
+        return _open_bundle(spec)
     from .torch_engine import open_checkpoint
 
     return open_checkpoint(spec)
 
 
-def _bundle(spec: Spec) -> Opened:
+def _open_bundle(spec: Spec) -> Opened:
     from ..runtime.backend import open_backend
     from ..runtime.bundle import Bundle, open_pipeline
 

@@ -1,4 +1,7 @@
-"""A report as one HTML page that opens without a network: tables and figures, light or dark, on a phone too."""
+"""Render a report as one self-contained HTML page with tables and figures.
+
+The page needs no network, follows the reader's light or dark colour scheme, and fits small screens.
+"""
 
 from __future__ import annotations
 
@@ -11,65 +14,76 @@ from .plots import Figure, figures
 from .schema import Report
 from .summary import flat
 
-# The table each figure stands above.
-_PLACES = {"length": "Latency by length", "stages": "Stages", "throughput": "Throughput", "f1": "Speed and F1"}
+#: Title of the table below each figure, by name of the figure.
+_TABLE_OF_FIGURE = {"length": "Latency by length", "stages": "Stages", "throughput": "Throughput", "f1": "Speed and F1"}
 
 
 def page(report: Report) -> str:
-    """The page; it names the raw numbers as ``report.json``, a file beside it. Write it as UTF-8.
+    """Render the page.
+
+    It links to ``report.json`` in the same folder for the raw samples.
+
+    Args:
+        report: The report.
+
+    Returns:
+        The HTML text; write it as UTF-8.
 
     Raises:
         BackendError: matplotlib is not installed.
     """
-    return "".join(_parts(report))
+    return "".join(_render_parts(report))
 
 
-def _parts(report: Report) -> Iterator[str]:
+def _render_parts(report: Report) -> Iterator[str]:
     yield HEAD.format(title="Benchmark", style=_STYLE)
     for text in warnings(report):
-        yield f'<p class="warning">{_text(text)}</p>\n'
+        yield f'<p class="warning">{_escape_text(text)}</p>\n'
     _, data = about(report)
-    yield f"<p>{_text(data)}</p>\n<pre>{_text(report.command)}</pre>\n"
-    yield '<p>Every sample: <a href="report.json">report.json</a></p>\n'
-    drawn = {_PLACES[figure.name]: figure for figure in figures(report)}
+    yield f"<p>{_escape_text(data)}</p>\n<pre>{_escape_text(report.command)}</pre>\n"
+    yield '<p>All samples: <a href="report.json">report.json</a></p>\n'
+    drawn = {_TABLE_OF_FIGURE[figure.name]: figure for figure in figures(report)}
     for section in sections(report):
-        yield _card(section.title, _figure(drawn.pop(section.title, None)) + _table(section))
+        yield _render_card(section.title, _render_figure(drawn.pop(section.title, None)) + _render_table(section))
     for figure in drawn.values():
-        yield _card(figure.title, _figure(figure))
+        yield _render_card(figure.title, _render_figure(figure))
     rows = [list(pair) for pair in flat(report.environment)]
     if rows:
-        yield _card("Environment", _table(Section("Environment", "", ("what", "value"), rows, 2)))
+        yield _render_card("Environment", _render_table(Section("Environment", "", ("name", "value"), rows, 2)))
     if report.notes:
-        yield _card("Notes", "".join(f"<p>{_text(text)}.</p>\n" for text in report.notes))
+        yield _render_card("Notes", "".join(f"<p>{_escape_text(text)}.</p>\n" for text in report.notes))
     yield TAIL
 
 
-def _card(title: str, body: str) -> str:
-    return f"<section>\n<h2>{_text(title)}</h2>\n{body}</section>\n"
+def _render_card(title: str, body: str) -> str:
+    return f"<section>\n<h2>{_escape_text(title)}</h2>\n{body}</section>\n"
 
 
-def _figure(figure: Figure | None) -> str:
+def _render_figure(figure: Figure | None) -> str:
     if figure is None:
         return ""
-    # The parser of HTML knows an svg element without its namespace, which looks like an address.
+    # HTML parsers need no namespace on an inline svg element, and the page should contain no external address.
     svg = figure.svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_text(figure.title)}" ', 1)
-    return f'<figure class="wide">\n{svg}\n<figcaption>{_text(figure.title)}</figcaption>\n</figure>\n'
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{_escape_text(figure.title)}" ', 1)
+    return f'<figure class="wide">\n{svg}\n<figcaption>{_escape_text(figure.title)}</figcaption>\n</figure>\n'
 
 
-def _table(section: Section) -> str:
-    kinds = ["" if i < section.words else ' class="number"' for i in range(len(section.head))]
-    heads = "".join(f'<th scope="col"{kind}>{_text(name)}</th>' for kind, name in zip(kinds, section.head, strict=True))
+def _render_table(section: Section) -> str:
+    classes = ["" if i < section.words else ' class="number"' for i in range(len(section.head))]
+    heads = "".join(
+        f'<th scope="col"{class_}>{_escape_text(name)}</th>' for class_, name in zip(classes, section.head, strict=True)
+    )
     rows = "".join(
-        f"<tr>{''.join(f'<td{kind}>{_text(cell)}</td>' for kind, cell in zip(kinds, row, strict=True))}</tr>\n"
+        f"<tr>{''.join(f'<td{class_}>{_escape_text(cell)}</td>' for class_, cell in zip(classes, row, strict=True))}"
+        "</tr>\n"
         for row in section.rows
     )
-    note = f"<p>{_text(section.note)}</p>\n" if section.note else ""
+    note = f"<p>{_escape_text(section.note)}</p>\n" if section.note else ""
     head = f"<thead><tr>{heads}</tr></thead>"
     return f'{note}<div class="wide"><table>\n{head}\n<tbody>\n{rows}</tbody>\n</table></div>\n'
 
 
-def _text(text: str) -> str:
+def _escape_text(text: str) -> str:
     return escape(plain(text))
 
 

@@ -1,4 +1,4 @@
-"""A report as files: JSON, Markdown and HTML in one folder."""
+"""Write a report to a folder as JSON, Markdown and HTML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from .schema import Report
 def write(report: Report, folder: Path) -> Exception | None:
     """Write ``report.json``, ``report.md`` and ``report.html``.
 
-    What went wrong is given back instead of raised, so that numbers that took an hour outlive a page that fails.
+    An error of the Markdown or HTML file is returned instead of raised, so that a failing page does not lose the
+    results of a long run.
+
+    Args:
+        report: The report.
+        folder: Existing folder to write to.
+
+    Returns:
+        The error, or None.
     """
     (folder / "report.json").write_bytes(msgspec.json.encode(report) + b"\n")
     try:

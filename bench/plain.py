@@ -1,4 +1,4 @@
-"""The transformer alone, cut out of a bundle's own encoder: the least that extraction could cost in the same engine."""
+"""Cut the transformer out of a bundle's encoder: the baseline that extraction is compared with on the same backend."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ from onnx.utils import Extractor
 
 from ..runtime.errors import BundleError
 
-#: The tensor that holds the transformer's last hidden states ``[batch, subwords, H]``, and the inputs it needs.
+#: Tensor with the transformer's last hidden states ``[batch, subwords, H]``.
 STATES = "subwords"
+#: Inputs that the transformer needs.
 INPUTS = ("input_ids", "attention_mask")
 
 
 def cut(model: bytes) -> bytes:
-    """The bytes of ``encoder.onnx`` without what follows the transformer; its one output is :data:`STATES`.
+    """Cut the transformer out of ``encoder.onnx``.
+
+    Args:
+        model: Serialized ``encoder.onnx``.
+
+    Returns:
+        The serialized transformer; its only output is ``STATES``.
 
     Raises:
-        BundleError: the graph does not show where the transformer ends.
+        BundleError: The graph does not show where the transformer ends.
     """
-    whole = onnx.load_from_string(model)
-    if not any(STATES in node.output for node in whole.graph.node):
-        raise BundleError(f"encoder.onnx has no tensor {STATES!r}, so the plain encoder is not known; export again")
-    given = [value.name for value in whole.graph.input if value.name in INPUTS]
-    part = Extractor(shape_inference.infer_shapes(whole)).extract_model(given, [STATES])
+    encoder = onnx.load_from_string(model)
+    if not any(STATES in node.output for node in encoder.graph.node):
+        raise BundleError(
+            f"encoder.onnx has no tensor {STATES!r}, which marks the end of the transformer; export the bundle again"
+        )
+    inputs = [value.name for value in encoder.graph.input if value.name in INPUTS]
+    part = Extractor(shape_inference.infer_shapes(encoder)).extract_model(inputs, [STATES])
     return bytes(part.SerializeToString())

@@ -1,4 +1,4 @@
-"""What a run will measure: options, checked, and the cases that they make."""
+"""Options of a benchmark run, and the cases that follow from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,22 @@ from .spec import Checked, Spec
 
 
 class Options(NamedTuple):
-    """What the caller asks for. ``seconds`` are those of a case over all its ``rounds``; ``soak`` counts sentences."""
+    """Options of a benchmark run; ``check`` validates them.
+
+    Attributes:
+        models: Bundle folders, or "default".
+        against: Checkpoint to benchmark in PyTorch.
+        data: File of sentences; None uses the sentences shipped with TriMF.
+        backends: Backends to run every bundle on.
+        batch_sizes: Sentences per batch.
+        threads: Intra-op threads per worker.
+        workers: Worker threads of a stream.
+        concurrency: Threads that share one extractor.
+        seconds: Seconds of measurement per case, over all its rounds.
+        rounds: Fresh processes that measure each case.
+        lengths: Lengths of synthetic sentences in subwords.
+        soak: Sentences of the long stream; 0 for none.
+    """
 
     models: Sequence[str] = ("default",)
     against: Path | None = None
@@ -28,41 +43,50 @@ class Options(NamedTuple):
     soak: int = 0
 
     def check(self) -> None:
-        """Refuse what cannot be measured.
+        """Check that every option is within its limits.
 
         Raises:
-            InputError: a number is out of range, or a list is empty.
-            BackendError: a backend is not known.
+            InputError: A number is out of range, a list is empty, or a value occurs twice.
+            BackendError: A backend is unknown.
         """
         if not self.seconds > 0:
-            raise InputError(f"seconds = {self.seconds}, but a positive number is needed")
+            raise InputError(f"seconds must be > 0, got {self.seconds}")
         if self.rounds < 1:
-            raise InputError(f"rounds = {self.rounds}, but at least 1 is needed")
+            raise InputError(f"rounds must be >= 1, got {self.rounds}")
         if self.soak < 0:
-            raise InputError(f"soak = {self.soak}, but a number of sentences from 0 up is needed")
+            raise InputError(f"soak must be >= 0, got {self.soak}")
         for name in ("batch_sizes", "threads", "workers", "concurrency", "lengths"):
             values: Sequence[int] = getattr(self, name)
             if not values and name != "lengths":
-                raise InputError(f"{name} is empty, but at least one number is needed")
+                raise InputError(f"{name} must have at least one value, got none")
             for value in values:
                 if value < 1:
-                    raise InputError(f"{name} has {value}, but every number must be at least 1")
-            _once(name, values)
-        _once("models", self.models)
-        _once("backends", self.backends)
+                    raise InputError(f"{name} must be >= 1, got {value}")
+            _reject_duplicates(name, values)
+        _reject_duplicates("models", self.models)
+        _reject_duplicates("backends", self.backends)
         for backend in self.backends:
             if backend not in BACKENDS:
-                raise BackendError(f"backend {backend!r} is not known; this TriMF has {', '.join(BACKENDS)}")
+                raise BackendError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
 
 
-def _once(name: str, values: Sequence[object]) -> None:
-    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
-    if twice is not None:
-        raise InputError(f"{name} has {twice} twice")
+def _reject_duplicates(name: str, values: Sequence[object]) -> None:
+    duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if duplicate is not None:
+        raise InputError(f"{name} must not repeat a value, got {duplicate} twice")
 
 
 class Target(NamedTuple):
-    """A model in an engine on a backend, and what is known of it; ``lengths`` are data files by number of subwords."""
+    """A model to benchmark on a backend.
+
+    Attributes:
+        model: Name of the model in the report.
+        path: Folder of the bundle or checkpoint.
+        engine: "onnx" for a bundle, "eager" or "compile" for a checkpoint in PyTorch.
+        backend: Backend that runs it.
+        checked: Properties found by the check.
+        lengths: Number of subwords -> data file of a synthetic sentence of that length.
+    """
 
     model: str
     path: str
@@ -73,20 +97,36 @@ class Target(NamedTuple):
 
 
 def names(paths: Sequence[str]) -> list[str]:
-    """What the report calls each model: its folder, with as much of the path as tells it from the others."""
+    """Name models for the report: the folder's name, with as many parent folders as make the names unique.
+
+    Args:
+        paths: Folders of bundles and checkpoints, or "default".
+
+    Returns:
+        One name per path.
+    """
     for parts in range(1, 1 + max(len(Path(path).parts) for path in paths)):
-        found = ["default" if path == "default" else "/".join(Path(path).resolve().parts[-parts:]) for path in paths]
-        if len(set(found)) == len(found):
-            return found
+        unique = ["default" if path == "default" else "/".join(Path(path).resolve().parts[-parts:]) for path in paths]
+        if len(set(unique)) == len(unique):
+            return unique
     return list(paths)
 
 
 def plan(options: Options, targets: Sequence[Target], data: str) -> list[Spec]:
-    """The cases, in the order in which each round runs them."""
-    return [case for target in targets for case in _cases(options, target, data)]
+    """Plan the cases of a run.
+
+    Args:
+        options: Checked options.
+        targets: Models on their backends.
+        data: Data file of the run (see ``data.write``).
+
+    Returns:
+        The cases, in the order in which each round runs them.
+    """
+    return [case for target in targets for case in _plan_cases(options, target, data)]
 
 
-def _cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
+def _plan_cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
     common: dict[str, object] = {
         "model": target.model,
         "path": target.path,
@@ -97,8 +137,9 @@ def _cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
     common["seconds"] = options.seconds / options.rounds
 
     def spec(kind: str, **fields: object) -> Spec:
-        made = Spec(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
-        return Spec(**{field: getattr(made, field) for field in Spec.__struct_fields__} | {"name": _name(made)})
+        unnamed = Spec(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
+        values = {field: getattr(unnamed, field) for field in Spec.__struct_fields__}
+        return Spec(**values | {"name": _name_case(unnamed)})
 
     for threads in options.threads:
         for batch in options.batch_sizes:
@@ -119,8 +160,8 @@ def _cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
         yield spec("soak", sentences=options.soak, **last)
 
 
-def _name(spec: Spec) -> str:
-    """A case's name says all that tells it from the others, so that two runs can be compared."""
+def _name_case(spec: Spec) -> str:
+    """Name a case by all its settings, so that two reports can be compared by name."""
     engine = [] if spec.engine == "onnx" else [spec.engine]
     parts = [spec.kind, spec.model, *engine, spec.backend, f"threads {spec.threads}", f"batch {spec.batch_size}"]
     if spec.workers > 1:

@@ -1,4 +1,4 @@
-"""A job in a fresh process: the threads it may use are fixed before it starts, and it is watched while it runs."""
+"""Run a job in a fresh process, with a fixed number of threads, and monitor the process from outside."""
 
 from __future__ import annotations
 
@@ -19,15 +19,21 @@ from .spec import MARK, Spec
 
 T = TypeVar("T")
 
-#: What libraries read to know how many threads they may start.
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+#: Environment variables that limit the threads of libraries.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
-#: Lines of stderr that are kept.
-_KEPT = 50
+#: Number of stderr lines that are kept.
+_MAX_STDERR_LINES = 50
 
 
 class Outcome(NamedTuple):
-    """What a job answered, and what was seen of its process."""
+    """Result of a job.
+
+    Attributes:
+        answer: Answer of the job.
+        memory: Peak memory of its process.
+        power: State of the GPU while it measured; None without a GPU.
+    """
 
     answer: Any
     memory: Memory
@@ -35,12 +41,20 @@ class Outcome(NamedTuple):
 
 
 def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
-    """Do a job in a process of its own and read its answer as the type ``answer``.
+    """Run a job in a separate process.
+
+    Args:
+        spec: The job.
+        answer: Type of its answer.
+        gpu: GPU to monitor meanwhile.
+
+    Returns:
+        The answer, and the memory and power that were observed.
 
     Raises:
-        BackendError: it failed; the message is the last line of its stderr.
+        BackendError: The job failed; the message is the last line of its stderr.
     """
-    threads = dict.fromkeys(_THREADS, str(spec.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(spec.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.child"],
         stdin=subprocess.PIPE,
@@ -51,15 +65,15 @@ def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
-    said: deque[str] = deque(maxlen=_KEPT)
+    messages: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
     try:
         with Sampler(process.pid, gpu) as sampler:
-            listener = threading.Thread(target=_listen, args=(process.stderr, sampler, said), daemon=True)
+            listener = threading.Thread(target=_read_stderr, args=(process.stderr, sampler, messages), daemon=True)
             listener.start()
             try:
                 process.stdin.write(msgspec.json.encode(spec))
                 process.stdin.close()
-            except BrokenPipeError:  # it died at once, and stderr says why
+            except BrokenPipeError:  # the process ended at once; its stderr says why
                 pass
             output = process.stdout.read()
             status = process.wait()
@@ -71,15 +85,16 @@ def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
         process.stdout.close()
         process.stderr.close()
     if status:
-        reason = said[-1] if said and status > 0 else f"its process ended with status {status}"
+        reason = messages[-1] if messages and status > 0 else f"the benchmark process exited with status {status}"
         raise BackendError(f"{spec.name}: {reason}")
     return Outcome(msgspec.json.decode(output, type=answer), sampler.memory, sampler.power)
 
 
-def _listen(stream: Any, sampler: Sampler, said: deque[str]) -> None:
+def _read_stderr(stream: Any, sampler: Sampler, messages: deque[str]) -> None:
+    """Pass marks on to the sampler and keep the other lines."""
     for raw in stream:
         line = raw.decode(errors="replace").strip()
         if line.startswith(MARK):
             sampler.mark(line.removeprefix(MARK))
         elif line:
-            said.append(line)
+            messages.append(line)

@@ -1,6 +1,6 @@
-"""The JSON that ``trimf bench`` writes: every sample, where it was taken, and the ratios drawn from them.
+"""Schema of the JSON report of ``trimf bench``: every sample, how it was taken, and the ratios computed from them.
 
-All times are milliseconds of one call on one batch, unless a name says otherwise; memory is in MB (10**6 bytes).
+Times are milliseconds per call on one batch, unless stated otherwise; memory is in MB (10**6 bytes).
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
+#: Version of the report format; ``trimf bench compare`` reads no other version.
 SCHEMA_VERSION = 1
 
+#: Kinds of cases: calls on batches, calls on sentences of a fixed length, streams from raw text, and one long stream.
 Kind = Literal["latency", "length", "throughput", "soak"]
 
 
@@ -19,7 +21,15 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Power(Section, frozen=True, kw_only=True):
-    """What NVML said of the GPU while a round ran: clocks in MHz, watts, joules, and reasons it was slowed down."""
+    """State of the GPU during a round, as reported by NVML.
+
+    Attributes:
+        clock_mhz: Mean clock of the multiprocessors.
+        lowest_clock_mhz: Lowest clock of the multiprocessors.
+        watts: Mean power draw.
+        joules: Energy.
+        throttled: Reasons for which the clock was lowered.
+    """
 
     clock_mhz: float
     lowest_clock_mhz: float
@@ -29,11 +39,13 @@ class Power(Section, frozen=True, kw_only=True):
 
 
 class Memory(Section, frozen=True, kw_only=True):
-    """Most host and device memory a separate process saw the round's process hold.
+    """Peak memory of a round's process, observed from another process.
 
-    ``host`` is resident memory; that of a latency round includes the plain encoder and the parser. ``device`` is what
-    NVML says of the process, or, where it cannot tell processes apart, what was in use more than before it. ``growth``
-    holds (sentences done, resident MB) in order, where the round counts them.
+    Attributes:
+        host: Resident memory in MB. For latency rounds it includes the plain encoder and the parser.
+        device: Device memory of the process in MB, as reported by NVML. If NVML cannot tell processes apart, it is the
+            increase of the memory in use since before the process started. None on a CPU.
+        growth: Pairs of sentences done and resident MB, in order, for rounds that count sentences.
     """
 
     host: float
@@ -42,22 +54,28 @@ class Memory(Section, frozen=True, kw_only=True):
 
 
 class Measured(Section, frozen=True, kw_only=True):
-    """What one fresh process measured of a case.
+    """Measurements of a case in one fresh process.
 
-    ``samples`` holds milliseconds by stage, in the order taken and none left out. Of a "latency" or "length" case:
+    The stages of "latency" and "length" cases are:
 
     - "whole": a call on a batch of parsed sentences, from words to decoded results;
-    - its split, from a second call on the same batch: "words" (to arrays), each subgraph by its name, "decode"; on a
-      GPU "encoder" … are what it computes, with "encoder host-to-device" and "encoder device-to-host" beside it;
+    - its split, from a second call on the same batch: "words" (words to arrays), each subgraph by its name, and
+      "decode". On a GPU, "encoder" and the other subgraphs are the computation alone; copies are separate stages, such
+      as "encoder host-to-device" and "encoder device-to-host";
     - "plain encoder": the transformer alone on the same arrays;
-    - "parse" and, where the data is text, "split" into words, of the same sentences.
+    - "parse" of the same sentences, and, if the data is text, "split" of the text into words.
 
-    The i-th sample of each is of the same batch, whose sentences and words are ``sizes[i]``. With ``concurrency`` above
-    1 "whole" is a call on one text; other "throughput" cases have no samples, and ``sizes`` is their sum.
+    The i-th sample of each stage belongs to the same batch, whose size is ``sizes[i]``. Streams have no
+    samples and one entry in ``sizes``, their sum, except with ``concurrency`` above 1: then "whole" is a call on one
+    text.
 
-    ``load`` is milliseconds until the bundle (of a throughput case: with its parser) was loaded in a started
-    interpreter, ``first`` the first call (of "compile": until nothing was compiled any more). ``seconds`` is the wall
-    time measured, ``padding`` the share of subword positions that were padding.
+    Attributes:
+        load: Milliseconds to load the model in a running interpreter; for throughput cases including its parser.
+        first: Milliseconds of the first call; for "compile", until nothing was compiled any more.
+        samples: Stage -> milliseconds, in the order taken; no sample is dropped.
+        sizes: Sentences and words of each call.
+        seconds: Wall-clock time of the measurement.
+        padding: Share of subword positions that were padding, from 0 to 1.
     """
 
     load: float
@@ -69,17 +87,32 @@ class Measured(Section, frozen=True, kw_only=True):
 
 
 class Round(Measured, frozen=True, kw_only=True):
-    """The same with what was seen of the process from outside."""
+    """Measurements of a case in one fresh process, with what was observed of the process from outside.
+
+    Attributes:
+        memory: Peak memory of the process.
+        power: State of the GPU; None without a GPU.
+    """
 
     memory: Memory
     power: Power | None = None
 
 
 class Case(Section, frozen=True, kw_only=True):
-    """One thing measured, in as many rounds as the run had.
+    """A measurement with fixed settings, repeated in several rounds.
 
-    ``model`` names one of the report's subjects. ``engine`` is "onnx" for a bundle, "eager" or "compile" for PyTorch.
-    ``subwords`` is the fixed length of a "length" case.
+    Attributes:
+        name: Unique name, which contains all settings.
+        kind: Kind of the case.
+        model: Name of one of the report's subjects.
+        engine: "onnx" for a bundle, "eager" or "compile" for a checkpoint in PyTorch.
+        backend: Backend that runs the bundle, or "cpu" or "cuda" for PyTorch.
+        threads: Intra-op threads per worker.
+        batch_size: Sentences per batch.
+        workers: Worker threads of a stream.
+        concurrency: Threads that share one extractor.
+        subwords: Length of the sentences of a "length" case.
+        rounds: Measurements, each in a fresh process.
     """
 
     name: str
@@ -98,8 +131,12 @@ class Case(Section, frozen=True, kw_only=True):
 class Subject(Section, frozen=True, kw_only=True):
     """A bundle or checkpoint that was measured.
 
-    ``sha256`` is of the manifest (which holds the hash of every file). ``precision`` is the declared one,
-    ``products`` what the graphs hold: matrix products by type. ``f1`` is strict micro F1 (per cent) on ``data``.
+    Attributes:
+        name: Name of the model.
+        sha256: Hash of a bundle's manifest, which holds the hash of every other file, or of a checkpoint's weights.
+        precision: Declared precision.
+        products: Subgraph -> element type -> number of matrix products in the graph.
+        f1: Strict micro F1 (%) on ``data``, for entities and for relations; None if it was not measured.
     """
 
     name: str
@@ -110,9 +147,19 @@ class Subject(Section, frozen=True, kw_only=True):
 
 
 class Floor(Section, frozen=True, kw_only=True):
-    """The encoder's least time from arithmetic: what it must compute and read over what the device was measured to do.
+    """Lower bound on the latency of the encoder: its operations and bytes over the measured peaks of the device.
 
-    ``operations`` and ``bytes`` are of one call at the median length, ``peak_operations`` and ``peak_bytes`` a second.
+    Attributes:
+        model: Name of the model.
+        backend: Backend.
+        threads: Intra-op threads.
+        batch_size: Sentences per batch.
+        subwords: Median length of the data, for which the bound is computed.
+        operations: Operations of one call.
+        bytes: Bytes that one call reads and writes.
+        peak_operations: Operations per second, for the mix of element types of the encoder.
+        peak_bytes: Bytes per second.
+        milliseconds: The lower bound.
     """
 
     model: str
@@ -128,9 +175,16 @@ class Floor(Section, frozen=True, kw_only=True):
 
 
 class Ratio(Section, frozen=True, kw_only=True):
-    """How two things compare: the ratio of their medians in each round, the median of those, and the least and most.
+    """Ratio of two medians of the same round, over all rounds.
 
-    ``of`` and ``to`` name cases, a stage of a case as "case: stage".
+    Attributes:
+        name: Name of the ratio.
+        of: Case of the numerator.
+        to: Case of the denominator; "case: stage" for a stage of a case.
+        value: Median over rounds.
+        low: Minimum over rounds.
+        high: Maximum over rounds.
+        rounds: Number of rounds.
     """
 
     name: str
@@ -143,11 +197,21 @@ class Ratio(Section, frozen=True, kw_only=True):
 
 
 class Report(Section, frozen=True, kw_only=True):
-    """A whole run of ``trimf bench``.
+    """Report of one run of ``trimf bench``.
 
-    ``environment`` says where: device, processor, cores, memory, operating system, Python, versions of the libraries,
-    driver. ``data`` names the sentences, ``sentences`` and ``words`` count them. ``notes`` says what was left
-    out and why, and what else a reader must know.
+    Attributes:
+        schema_version: Version of this format.
+        created: Time of the run (ISO 8601, UTC).
+        command: Command line.
+        environment: Device, processor, cores, memory, operating system, Python, library versions and driver.
+        data: Name of the data.
+        sentences: Number of sentences in the data.
+        words: Number of words in the data.
+        subjects: Models that were measured.
+        cases: Cases with all their samples.
+        floors: Lower bounds on the latency of the encoder.
+        ratios: Ratios between cases and stages.
+        notes: What was left out and why, and what else a reader must know.
     """
 
     schema_version: int

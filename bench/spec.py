@@ -1,4 +1,4 @@
-"""What a child process is told to do, and what it says back; both as JSON."""
+"""Jobs of the child processes and their answers, which are exchanged as JSON."""
 
 from __future__ import annotations
 
@@ -6,16 +6,33 @@ from typing import Literal
 
 from .schema import Section
 
-#: A line of a child's stderr that begins so is for its parent: "start" or "stop" of the measuring, or sentences done.
+#: Prefix of the stderr lines of a child process that are messages to its parent: "start" or "stop" of the measurement,
+#: or the number of sentences done.
 MARK = "trimf-bench: "
 
 
 class Spec(Section, frozen=True, kw_only=True):
-    """One job. ``kind`` is that of a case, or "check" (can it run at all, and what is it), "evaluate" or "peaks".
+    """A job of a child process.
 
-    ``path`` is a bundle or checkpoint, called ``model`` in the report; ``data`` a file written by :mod:`.data`.
-    ``seconds`` is how long to measure, ``sentences`` how many to stream ("soak"). A "check" makes words for ``lengths``
-    and counts the work of ``batches``; a "peaks" multiplies ``precisions``.
+    Attributes:
+        name: Name of the job.
+        kind: Kind of the case to measure, or "check" (run the model once and describe it), "evaluate" (measure F1) or
+            "peaks" (measure the device).
+        model: Name of the model in the report.
+        path: Folder of the bundle or checkpoint.
+        data: File written by ``data.write``.
+        engine: "onnx" for a bundle, "eager" or "compile" for a checkpoint in PyTorch.
+        backend: Backend to run on.
+        threads: Intra-op threads per worker.
+        batch_size: Sentences per batch.
+        workers: Worker threads of a stream.
+        concurrency: Threads that share one extractor.
+        subwords: Length of the sentences of a "length" case.
+        seconds: Measurement time in seconds.
+        sentences: Sentences to stream in a "soak" case.
+        lengths: Lengths in subwords for which a "check" collects words.
+        batches: Batch sizes for which a "check" counts the work of the plain encoder.
+        precisions: Element types whose peaks a "peaks" job measures.
     """
 
     name: str
@@ -38,10 +55,12 @@ class Spec(Section, frozen=True, kw_only=True):
 
 
 class Work(Section, frozen=True, kw_only=True):
-    """What a plain encoder must at least do: operations (a multiplication and an addition are two) by type, and bytes.
+    """Minimum work of a plain encoder for one call.
 
-    The bytes are those of all weights once, of tables only the rows looked up, and of inputs and outputs: not those of
-    what is passed between operators, which an engine could keep in registers and caches.
+    Attributes:
+        operations: Element type -> operations; a multiplication and an addition count as two.
+        bytes: Bytes of all weights once, of the rows that are looked up in tables, and of inputs and outputs. Values
+            passed between operators do not count, because a backend could keep them in registers and caches.
     """
 
     operations: dict[str, float]
@@ -49,11 +68,17 @@ class Work(Section, frozen=True, kw_only=True):
 
 
 class Checked(Section, frozen=True, kw_only=True):
-    """What is known of a model on a backend before anything is measured.
+    """Properties of a model on a backend, determined before anything is measured.
 
-    ``products`` are the matrix products of its graphs by type, ``median`` the median number of subwords of the data,
-    ``work`` that of the plain encoder at this length by batch size (of none where the engine does not run our graphs),
-    ``lengths`` the words of sentences of exactly so many subwords.
+    Attributes:
+        backend: Backend that was selected.
+        reason: Why it was selected.
+        device: Name of the accelerator; None on a CPU.
+        products: Subgraph -> element type -> number of matrix products.
+        median: Median number of subwords per sentence of the data, at most the model's limit.
+        work: Batch size -> work of the plain encoder at the median length; empty if the backend does not run the ONNX
+            files.
+        lengths: Number of subwords -> words of a sentence of exactly that length.
     """
 
     backend: str
@@ -66,14 +91,19 @@ class Checked(Section, frozen=True, kw_only=True):
 
 
 class Scores(Section, frozen=True, kw_only=True):
-    """Strict micro F1 in per cent."""
+    """Strict micro F1 in %."""
 
     entities: float
     relations: float
 
 
 class Peaks(Section, frozen=True, kw_only=True):
-    """What a device was measured to do: operations a second by type, and bytes a second."""
+    """Measured peaks of a device on a backend.
+
+    Attributes:
+        operations: Element type -> operations per second.
+        bytes: Bytes per second.
+    """
 
     operations: dict[str, float]
     bytes: float

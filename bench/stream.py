@@ -1,4 +1,4 @@
-"""Throughput: raw text through an extractor, as a stream or from several threads that call it."""
+"""Throughput: raw text through an extractor, as a stream or from several threads that share it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,41 @@ from .data import Corpus
 from .schema import Measured
 from .spec import Spec
 
-#: Batches that go through before the clock counts.
+#: Batches per worker, or calls per thread, before the measurement starts.
 WARM_UP = 3
-#: How often a soak says how far it is.
+#: Number of progress reports of a soak.
 STEPS = 200
 
 
 class Padding:
-    """Counts real and padded subwords of what an extractor encodes."""
+    """Counter of the real and padded subwords that an extractor encodes.
+
+    Attributes:
+        counts: Real subwords and padded subwords of each encoder run.
+    """
 
     def __init__(self, extractor: Extractor) -> None:
+        """Instrument an extractor.
+
+        Args:
+            extractor: Its pipeline is replaced by a copy whose encoder is counted.
+        """
         self.counts: list[tuple[int, int]] = []
         pipeline = extractor.pipeline = copy.copy(extractor.pipeline)
         pipeline.graphs = {
-            name: _Counted(graph, self.counts) if "attention_mask" in graph.inputs else graph
+            name: _CountingSubgraph(graph, self.counts) if "attention_mask" in graph.inputs else graph
             for name, graph in pipeline.graphs.items()
         }
 
     def share(self) -> float:
-        """Share of positions that were padding since it was last asked."""
+        """Return the share of positions that were padding since the last call, and start over."""
         real, padded = (sum(column) for column in zip((0, 0), *self.counts, strict=True))
         self.counts.clear()
         return 1 - real / padded if padded else 0.0
 
 
-class _Counted:
-    """A subgraph that counts what it is given; to append is safe from any thread."""
+class _CountingSubgraph:
+    """Wrapper of a subgraph that counts subwords; appending to the list is safe from any thread."""
 
     def __init__(self, graph: Any, counts: list[tuple[int, int]]) -> None:
         self._graph, self._counts = graph, counts
@@ -48,7 +57,7 @@ class _Counted:
         return getattr(self._graph, name)
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Count, and run the subgraph."""
+        """Count the subwords and run the subgraph."""
         mask = arrays["attention_mask"]
         self._counts.append((int(mask.sum()), mask.size))
         outputs: dict[str, Any] = self._graph.run(arrays)
@@ -56,55 +65,75 @@ class _Counted:
 
 
 def throughput(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
-    """Stream texts for ``spec.seconds``, or call the extractor from ``spec.concurrency`` threads for so long.
+    """Stream texts, or call the extractor from several threads, for ``spec.seconds``.
 
-    The time runs from the first text given to the last extraction got, so that filling and draining count.
+    The time runs from the first input to the last result, so that filling and draining the stream count.
+
+    Args:
+        spec: The job; ``spec.concurrency`` above 1 selects calls from threads.
+        corpus: Texts to repeat.
+        extractor: Extractor to measure; its pipeline is instrumented.
+        load: Milliseconds that loading the extractor took.
+        mark: Receives "start" and "stop" of the measurement.
+
+    Returns:
+        The measurements.
     """
     padding = Padding(extractor)
-    first = _timed(extractor, corpus.texts[0])
+    first = _time_call(extractor, corpus.texts[0])
     if spec.concurrency > 1:
-        return _concurrent(spec, corpus, extractor, padding, load, first, mark)
-    for _ in _stream(spec, extractor, _first(corpus, WARM_UP * spec.batch_size * spec.workers)):
+        return _measure_callers(spec, corpus, extractor, padding, load, first, mark)
+    for _ in _stream_texts(spec, extractor, _take_texts(corpus, WARM_UP * spec.batch_size * spec.workers)):
         pass
     padding.share()
-    sizes = _sizes(corpus)
+    sizes = _count_sizes(corpus)
     done = words = 0
     mark("start")
     started = time.perf_counter()
-    for number, _ in enumerate(_stream(spec, extractor, _until(started + spec.seconds, corpus))):
-        one = sizes[number % len(sizes)]
-        done, words = done + one[0], words + one[1]
+    for index, _ in enumerate(_stream_texts(spec, extractor, _repeat_until(started + spec.seconds, corpus))):
+        size = sizes[index % len(sizes)]
+        done, words = done + size[0], words + size[1]
     seconds = time.perf_counter() - started
     mark("stop")
     return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
 
 
 def soak(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
-    """Stream ``spec.sentences`` sentences at least, and say now and then how many are done.
+    """Stream at least ``spec.sentences`` sentences and report progress, to observe the growth of memory.
 
-    Every text ends in a number of its own, so that whatever remembers words meets new ones all the time.
+    Every text ends in a different number, so that anything that caches words meets new ones all the time.
+
+    Args:
+        spec: The job.
+        corpus: Texts to repeat.
+        extractor: Extractor to measure; its pipeline is instrumented.
+        load: Milliseconds that loading the extractor took.
+        mark: Receives "start", the number of sentences done about ``STEPS`` times, and "stop".
+
+    Returns:
+        The measurements.
     """
     padding = Padding(extractor)
-    first = _timed(extractor, corpus.texts[0])
-    sizes = _sizes(corpus)
+    first = _time_call(extractor, corpus.texts[0])
+    sizes = _count_sizes(corpus)
     step = max(1, spec.sentences // STEPS)
-    done = words = said = 0
+    done = words = reported = 0
     mark("start")
     started = time.perf_counter()
-    for number, _ in enumerate(_stream(spec, extractor, _numbered(spec.sentences, corpus, sizes))):
-        one = sizes[number % len(sizes)]
-        done, words = done + one[0], words + one[1] + 1
-        if done - said >= step:
-            said = done
+    for index, _ in enumerate(_stream_texts(spec, extractor, _number_texts(spec.sentences, corpus, sizes))):
+        size = sizes[index % len(sizes)]
+        done, words = done + size[0], words + size[1] + 1
+        if done - reported >= step:
+            reported = done
             mark(str(done))
     seconds = time.perf_counter() - started
     mark("stop")
-    if said < done:
+    if reported < done:
         mark(str(done))
     return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
 
 
-def _concurrent(
+def _measure_callers(
     spec: Spec,
     corpus: Corpus,
     extractor: Extractor,
@@ -113,26 +142,27 @@ def _concurrent(
     first: float,
     mark: Callable[[str], None],
 ) -> Measured:
-    sizes = _sizes(corpus)
+    """Call the extractor from ``spec.concurrency`` threads and keep a sample of every call."""
+    sizes = _count_sizes(corpus)
     calls: list[tuple[float, tuple[int, int]]] = []
     failures: list[BaseException] = []
-    together = threading.Barrier(spec.concurrency + 1)
-    ends = 0.0
+    barrier = threading.Barrier(spec.concurrency + 1)
+    deadline = 0.0
 
     def call(offset: int) -> None:
         try:
             for text in corpus.texts[:WARM_UP]:  # a thread has its own buffers on a GPU
                 extractor(text)
-            together.wait()
-            together.wait()
-            place = offset
-            while time.perf_counter() < ends or place == offset:
-                number = place % len(corpus.texts)
-                calls.append((_timed(extractor, corpus.texts[number]), sizes[number]))
-                place += 1
+            barrier.wait()
+            barrier.wait()
+            position = offset
+            while time.perf_counter() < deadline or position == offset:
+                index = position % len(corpus.texts)
+                calls.append((_time_call(extractor, corpus.texts[index]), sizes[index]))
+                position += 1
         except BaseException as error:
             failures.append(error)
-            together.abort()
+            barrier.abort()
 
     offsets = range(0, len(corpus.texts) * spec.concurrency, len(corpus.texts))
     threads = [threading.Thread(target=call, args=(offset // spec.concurrency,)) for offset in offsets]
@@ -140,12 +170,12 @@ def _concurrent(
         thread.start()
     started = 0.0
     try:
-        together.wait()
+        barrier.wait()
         padding.share()
         mark("start")
         started = time.perf_counter()
-        ends = started + spec.seconds
-        together.wait()
+        deadline = started + spec.seconds
+        barrier.wait()
     except threading.BrokenBarrierError:
         pass
     for thread in threads:
@@ -153,7 +183,7 @@ def _concurrent(
     seconds = time.perf_counter() - started
     mark("stop")
     if failures:
-        raise next((one for one in failures if not isinstance(one, threading.BrokenBarrierError)), failures[0])
+        raise next((error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0])
     return Measured(
         load=load,
         first=first,
@@ -164,41 +194,44 @@ def _concurrent(
     )
 
 
-def _timed(extractor: Extractor, text: str) -> float:
+def _time_call(extractor: Extractor, text: str) -> float:
+    """Return the milliseconds of one call."""
     started = time.perf_counter()
     extractor(text)
     return 1000 * (time.perf_counter() - started)
 
 
-def _stream(spec: Spec, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
+def _stream_texts(spec: Spec, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
     return extractor.stream(texts, spec.batch_size, spec.workers)
 
 
-def _first(corpus: Corpus, count: int) -> Iterator[str]:
+def _take_texts(corpus: Corpus, count: int) -> Iterator[str]:
+    """Yield ``count`` texts, repeating them as needed."""
     return (text for text, _ in zip(cycle(corpus.texts), repeat(None, count), strict=False))
 
 
-def _until(ends: float, corpus: Corpus) -> Iterator[str]:
-    """Texts over again until a time, and one at least."""
+def _repeat_until(deadline: float, corpus: Corpus) -> Iterator[str]:
+    """Yield at least one text, and repeat the texts until the deadline."""
     yield corpus.texts[0]
     for text in chain(corpus.texts[1:], cycle(corpus.texts)):
-        if time.perf_counter() >= ends:
+        if time.perf_counter() >= deadline:
             return
         yield text
 
 
-def _numbered(sentences: int, corpus: Corpus, sizes: list[tuple[int, int]]) -> Iterator[str]:
-    given = 0
-    for number, text in enumerate(cycle(corpus.texts)):
-        if given >= sentences:
+def _number_texts(sentences: int, corpus: Corpus, sizes: list[tuple[int, int]]) -> Iterator[str]:
+    """Repeat the texts until they have at least that many sentences, with a different number after each text."""
+    yielded = 0
+    for index, text in enumerate(cycle(corpus.texts)):
+        if yielded >= sentences:
             return
-        given += sizes[number % len(sizes)][0]
-        yield f"{text} {number}"
+        yielded += sizes[index % len(sizes)][0]
+        yield f"{text} {index}"
 
 
-def _sizes(corpus: Corpus) -> list[tuple[int, int]]:
-    """Sentences and words of each text, as it is split."""
+def _count_sizes(corpus: Corpus) -> list[tuple[int, int]]:
+    """Return the sentences and words of each text, as the runtime splits it."""
     from ..runtime.text import split
 
-    found = [split(text) for text in corpus.texts]
-    return [(len(sentences), sum(len(one.words) for one in sentences)) for sentences in found]
+    texts = [split(text) for text in corpus.texts]
+    return [(len(sentences), sum(len(sentence.words) for sentence in sentences)) for sentences in texts]

@@ -1,4 +1,4 @@
-"""Numbers drawn from a report: percentiles, ratios and rates of a case, over all its rounds."""
+"""Figures computed from a report: percentiles, ratios and rates of a case over all its rounds."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ import numpy as np
 
 from .schema import Case, Round
 
-#: Samples needed before a percentile is given: at least ten lie above it.
+#: Percentile -> samples needed to report it, so that at least ten samples lie above it.
 LEAST = {90: 100, 95: 200, 99: 1000}
-#: The stages of a sample that are no part of a call's split.
+#: Stages that are not parts of a call.
 APART = ("whole", "plain encoder")
-#: Stages that make of text what a call takes.
+#: Stages that turn text into the input of a call.
 BEFORE = ("split", "parse")
 
 
 class Summary(NamedTuple):
-    """What ``n`` samples come to, in their own unit; None where there are too few to say."""
+    """Summary of samples, in their own unit; values are None if there are too few samples.
+
+    Attributes:
+        n: Number of samples.
+        mean: Mean.
+        p50: Median.
+        p90: 90th percentile.
+        p95: 95th percentile.
+        p99: 99th percentile.
+    """
 
     n: int
     mean: float | None
@@ -29,7 +38,13 @@ class Summary(NamedTuple):
 
 
 class Spread(NamedTuple):
-    """The median over rounds, with the least and the most."""
+    """Spread of a value over rounds.
+
+    Attributes:
+        value: Median.
+        low: Minimum.
+        high: Maximum.
+    """
 
     value: float
     low: float
@@ -37,17 +52,22 @@ class Spread(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """Sentences and words a second."""
+    """Sentences and words per second."""
 
     sentences: float
     words: float
 
 
 def summary(values: Sequence[float]) -> Summary:
-    """Mean and percentiles of all values; none is dropped.
+    """Compute the mean and the percentiles of samples; none is dropped.
 
-    Percentiles are interpolated linearly between the two nearest samples (numpy's default). Above the median they are
-    given from ``LEAST`` samples on; of no value at all nothing is given.
+    Percentiles are interpolated linearly between the two nearest samples (numpy's default).
+
+    Args:
+        values: Samples.
+
+    Returns:
+        The summary; percentiles above the median need the number of samples in ``LEAST``.
     """
     n = len(values)
     if n == 0:
@@ -57,56 +77,112 @@ def summary(values: Sequence[float]) -> Summary:
 
 
 def pooled(case: Case, stage: str = "whole") -> list[float]:
-    """The samples of a stage from all rounds, in order, in milliseconds."""
-    return [sample for one in case.rounds for sample in one.samples.get(stage, ())]
+    """Return the samples of a stage from all rounds.
+
+    Args:
+        case: The case.
+        stage: Name of the stage.
+
+    Returns:
+        Milliseconds, in the order taken.
+    """
+    return [sample for round_ in case.rounds for sample in round_.samples.get(stage, ())]
 
 
 def stages(case: Case) -> list[str]:
-    """The stages a call is split into, after those that come before it, each in the order taken."""
-    found = dict.fromkeys(name for one in case.rounds for name in one.samples if name not in APART)
-    return [*(name for name in BEFORE if name in found), *(name for name in found if name not in BEFORE)]
+    """Return the stages of a case in the order they run.
+
+    Args:
+        case: The case.
+
+    Returns:
+        The stages that precede a call (``BEFORE``), then those that the call is split into.
+    """
+    names = dict.fromkeys(name for round_ in case.rounds for name in round_.samples if name not in APART)
+    return [*(name for name in BEFORE if name in names), *(name for name in names if name not in BEFORE)]
 
 
 def medians(case: Case, stage: str = "whole") -> list[float]:
-    """The median of each round that has samples of the stage, in milliseconds."""
-    return [float(np.median(samples)) for one in case.rounds if (samples := one.samples.get(stage))]
+    """Return the median of each round that has samples of a stage.
+
+    Args:
+        case: The case.
+        stage: Name of the stage.
+
+    Returns:
+        Milliseconds.
+    """
+    return [float(np.median(samples)) for round_ in case.rounds if (samples := round_.samples.get(stage))]
 
 
 def spread(values: Iterable[float]) -> Spread | None:
-    """Median, least and most of one value a round; None where there is none."""
-    found = list(values)
-    return Spread(float(np.median(found)), min(found), max(found)) if found else None
+    """Return the median, minimum and maximum of one value per round, or None without values.
+
+    Args:
+        values: A value for each round.
+    """
+    numbers = list(values)
+    return Spread(float(np.median(numbers)), min(numbers), max(numbers)) if numbers else None
 
 
 def ratio(case: Case, of: str = "whole", to: str = "plain encoder") -> Spread | None:
-    """Median over median within each round that has both stages, and over the rounds their median and range."""
-    pairs = ((one.samples.get(of), one.samples.get(to)) for one in case.rounds)
-    found = [(np.median(upper), np.median(lower)) for upper, lower in pairs if upper and lower]
-    return spread(float(upper / lower) for upper, lower in found if lower > 0)
+    """Divide the medians of two stages within each round.
+
+    Args:
+        case: The case.
+        of: Stage of the numerator.
+        to: Stage of the denominator.
+
+    Returns:
+        Spread of the ratio over the rounds that have both stages; None without such a round.
+    """
+    pairs = ((round_.samples.get(of), round_.samples.get(to)) for round_ in case.rounds)
+    values = [(np.median(upper), np.median(lower)) for upper, lower in pairs if upper and lower]
+    return spread(float(upper / lower) for upper, lower in values if lower > 0)
 
 
 def speed(case: Case, rounds: Sequence[Round] | None = None) -> Speed | None:
-    """Sentences and words a second over some rounds (all, unless given); None where no time belongs to the sizes.
+    """Compute sentences and words per second.
 
-    The time of a throughput or soak round is its wall time, that of any other the sum of its "whole" samples.
+    The time of a throughput or soak round is its wall-clock time, that of any other round the sum of its "whole"
+    samples.
+
+    Args:
+        case: The case.
+        rounds: Rounds of the case to include; default all.
+
+    Returns:
+        The rates; None if a round has no time that belongs to its sizes.
     """
-    chosen = case.rounds if rounds is None else rounds
-    seconds = [_seconds(case, one) for one in chosen]
+    included = case.rounds if rounds is None else rounds
+    seconds = [_count_seconds(case, round_) for round_ in included]
     total = sum(second for second in seconds if second is not None)
-    if not chosen or None in seconds or total <= 0:
+    if not included or None in seconds or total <= 0:
         return None
-    sentences, words = (sum(size[i] for one in chosen for size in one.sizes) for i in (0, 1))
+    sentences, words = (sum(size[i] for round_ in included for size in round_.sizes) for i in (0, 1))
     return Speed(sentences / total, words / total)
 
 
 def sentences_a_call(case: Case) -> float | None:
-    """The mean number of sentences in a call."""
-    sizes = [sentences for one in case.rounds for sentences, _ in one.sizes]
+    """Return the mean number of sentences per call, or None without calls.
+
+    Args:
+        case: The case.
+    """
+    sizes = [sentences for round_ in case.rounds for sentences, _ in round_.sizes]
     return float(np.mean(sizes)) if sizes else None
 
 
 def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values of an environment, those of a nested mapping under both names."""
+    """Flatten a nested mapping, such as the environment of a report.
+
+    Args:
+        values: Names and values.
+        before: Prefix of the names.
+
+    Yields:
+        Name and value; names of nested mappings are joined by a space, and values that are None are left out.
+    """
     for key, value in values.items():
         name = f"{before} {key}".strip()
         if isinstance(value, Mapping):
@@ -118,26 +194,34 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
 
 
 def throttled(cases: Sequence[Case]) -> Iterator[str]:
-    """A line for each reason for which the device was slowed down: in how many rounds, and of which cases."""
-    found: dict[str, list[tuple[str, float]]] = {}
+    """Describe the throttling of the device.
+
+    Args:
+        cases: Cases of a report.
+
+    Yields:
+        One line per reason: the number of rounds, the lowest clock, and the first cases.
+    """
+    occurrences: dict[str, list[tuple[str, float]]] = {}
     for case in cases:
-        for one in case.rounds:
-            if one.power:
-                for reason in one.power.throttled:
-                    found.setdefault(reason, []).append((case.name, one.power.lowest_clock_mhz))
+        for round_ in case.rounds:
+            if round_.power:
+                for reason in round_.power.throttled:
+                    occurrences.setdefault(reason, []).append((case.name, round_.power.lowest_clock_mhz))
     total = sum(len(case.rounds) for case in cases)
-    for reason, rounds in found.items():
+    for reason, rounds in occurrences.items():
         names = list(dict.fromkeys(name for name, _ in rounds))
         more = f" and {len(names) - 3} more cases" if len(names) > 3 else ""
         lowest = min(clock for _, clock in rounds)
         yield (
-            f"slowed down by {reason} in {len(rounds)} of {total} rounds, lowest clock {lowest:.0f} MHz"
+            f"throttled by {reason} in {len(rounds)} of {total} rounds, lowest clock {lowest:.0f} MHz"
             f" ({', '.join(names[:3])}{more})"
         )
 
 
-def _seconds(case: Case, one: Round) -> float | None:
+def _count_seconds(case: Case, round_: Round) -> float | None:
+    """Return the time that the sizes of a round belong to, or None if it is unknown."""
     if case.kind in ("throughput", "soak"):
-        return one.seconds
-    whole = one.samples.get("whole", ())
-    return sum(whole) / 1000 if len(whole) == len(one.sizes) else None
+        return round_.seconds
+    whole = round_.samples.get("whole", ())
+    return sum(whole) / 1000 if len(whole) == len(round_.sizes) else None

@@ -1,4 +1,4 @@
-"""A checkpoint in PyTorch, eager or compiled, behind the runtime's pipeline."""
+"""Run a checkpoint in PyTorch, eager or compiled, in the runtime's pipeline."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from ..runtime.errors import BackendError, line
 from .engines import Opened, Run
 from .spec import Spec
 
-#: The steps of the model that are compiled, its encoder among the first.
+#: Methods of the model that are compiled; "encode" includes the encoder.
 STEPS = ("encode", "fuse", "entity_logits", "relation_logits")
 
 
 def open_checkpoint(spec: Spec) -> Opened:
-    """The checkpoint's pipeline, on the device that ``spec.backend`` names ("cpu" or "cuda").
+    """Load a checkpoint.
+
+    Args:
+        spec: The job; ``spec.backend`` is the device, "cpu" or "cuda".
+
+    Returns:
+        The loaded model.
 
     Raises:
-        BundleError: it is no checkpoint.
-        BackendError: PyTorch is not installed, has no such device, or cannot compile here.
+        BundleError: The folder is not a checkpoint.
+        BackendError: PyTorch is not installed or has no such device.
     """
     try:
         import torch
@@ -31,7 +37,7 @@ def open_checkpoint(spec: Spec) -> Opened:
     torch.set_num_threads(spec.threads)
     on_gpu = spec.backend != "cpu"
     if on_gpu and not torch.cuda.is_available():
-        raise BackendError("PyTorch here has no CUDA device; measure the checkpoint with --backend cpu")
+        raise BackendError("PyTorch finds no CUDA device; benchmark the checkpoint with --backend cpu")
     checkpoint = checkpoints.load(Path(spec.path))
     model = checkpoint.model.to("cuda" if on_gpu else "cpu")
     pipeline = inference.pipeline(checkpoint)
@@ -47,27 +53,27 @@ def open_checkpoint(spec: Spec) -> Opened:
 
     def plain() -> Run:
         def run(arrays: Mapping[str, Any]) -> None:
-            place = next(model.parameters()).device
-            ids, mask = (torch.as_tensor(arrays[name]).to(place) for name in ("input_ids", "attention_mask"))
+            device = next(model.parameters()).device
+            ids, mask = (torch.as_tensor(arrays[name]).to(device) for name in ("input_ids", "attention_mask"))
             with torch.inference_mode():
                 encoder(input_ids=ids, attention_mask=mask)
             wait(None)
 
         return run
 
-    compiled = _Compiled()
+    counter = _CompilationCounter()
     name = torch.cuda.get_device_name() if on_gpu else None
-    return Opened(pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, compiled.settled)
+    return Opened(pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, counter.settled)
 
 
-class _Compiled:
-    """How many graphs PyTorch has compiled."""
+class _CompilationCounter:
+    """Counter of the graphs that PyTorch has compiled."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def settled(self) -> bool:
-        """Whether that is as many as when it was last asked."""
+        """Return whether nothing was compiled since the last call."""
         import torch._dynamo.utils
 
         before, self._count = self._count, sum(torch._dynamo.utils.counters["stats"].values())
@@ -75,7 +81,11 @@ class _Compiled:
 
 
 def missing_compiler(backend: str) -> str | None:
-    """Why ``torch.compile`` does not work for a backend's device, or None where it does."""
+    """Return why ``torch.compile`` does not work here, or None if it does.
+
+    Args:
+        backend: "cpu", or any other backend for a GPU.
+    """
     try:
         from trimf_train import compiler
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""Checkpoint to bundle: subgraphs, ONNX, precision and parity."""
+"""Export of a checkpoint as a bundle: ONNX subgraphs, reduced precision, TensorRT engines and parity checks."""

@@ -1,4 +1,4 @@
-"""Checkpoint to bundle: trace, quantise, compare with PyTorch, and write all of it or nothing."""
+"""Export of a checkpoint as a bundle: trace, convert the precision, compare with PyTorch, write atomically."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from .onnx import convert as to_onnx
 from .precision import convert
 from .samples import name_of, samples
 
-#: Sentences that the activation ranges of int8 are taken from.
+#: Maximum number of calibration sentences from which the int8 activation ranges are measured.
 CALIBRATION = 64
 
 
@@ -56,21 +56,38 @@ def export(
     show: Callable[[Mapping[str, Any]], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Manifest:
-    """Write the bundle of a checkpoint and return its manifest.
+    """Export a checkpoint as a bundle and return the bundle's manifest.
 
-    ``calibrate`` is a prepared file whose first sentences give the activation ranges of int8. ``data`` is a prepared
-    file on which whole extractions are compared with PyTorch (and scored, where it has gold annotation); without it, on
-    a few sentences that come with TriMF. For each of ``targets`` (``sm_89``) engines of TensorRT for RTX are built,
-    with the profiles ``shapes``. To ``explain`` what it finds, the bundle's graphs give more on request
-    (``trimf explain``). ``say`` hears of each step, ``progress`` of each engine's; ``show`` gets the parity
-    report, before it fails the export if it does.
+    The bundle is written to a temporary folder and renamed at the end, so a failed export leaves nothing behind.
+
+    Args:
+        checkpoint_folder: Folder of the checkpoint.
+        output: Folder of the new bundle.
+        precision: Precision of the graphs; ``int8`` runs on CPUs, ``int8-qdq`` on GPUs.
+        calibrate: Prepared file with the calibration data; required for the two int8 precisions, where its first
+            ``CALIBRATION`` sentences determine the activation ranges.
+        data: Prepared file on which whole extractions are compared with PyTorch, and scored if it has gold
+            annotations. By default, a few sentences that ship with TriMF.
+        targets: Compute capabilities, such as ``sm_89``, for which TensorRT for RTX engines are built.
+        shapes: Optimization profiles of the engines; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer of an engine may use, in MiB.
+        licence: Licence of the weights, for the model card.
+        explain: Add the outputs that ``trimf explain`` needs.
+        overwrite: Replace an existing bundle.
+        say: Called with a line of text at each step.
+        show: Called with the parity report, also when the report then fails the export.
+        progress: Called with the progress of each engine build.
+
+    Returns:
+        The manifest as written.
 
     Raises:
-        BundleError: the checkpoint is damaged, a graph holds a forbidden operator, or parity or precision fails.
-        BackendError: engines are asked for and cannot be built here.
-        ConfigError: int8 without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs; ``shapes`` or
-            ``workspace_mb`` without ``targets``; a target or profile that cannot be built.
-        DataError: a file cannot be used.
+        BundleError: The checkpoint is damaged, a graph contains a forbidden operator, or the parity or precision
+            check fails.
+        BackendError: Engines are requested but cannot be built on this machine.
+        ConfigError: An int8 precision without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs;
+            ``shapes`` or ``workspace_mb`` without ``targets``; or an unsupported target or profile.
+        DataError: A data file cannot be read or contains no sentences.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
     _check_options(precision, calibrate, targets, bool(shapes) or workspace_mb is not None)
@@ -78,13 +95,13 @@ def export(
     checkpoint = checkpoints.load(checkpoint_folder)
     planned = None
     if library is not None:
-        planned = plan(library, _sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb)
+        planned = plan(library, _model_sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb)
     labels = checkpoint.description.labels
     typical = samples(labels.dependencies)
-    compared = _sentences(data) if data is not None else typical
-    calibration = _sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
+    compared = _read_sentences(data) if data is not None else typical
+    calibration = _read_sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
-        models = _trace(checkpoint, say, explain)
+        models = _trace_subgraphs(checkpoint, say, explain)
         reference = inference.pipeline(checkpoint)
         converted = convert(
             models,
@@ -99,52 +116,53 @@ def export(
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
         say(f"comparing with PyTorch on {len(compared)} sentences")
-        report = parity.compare(reference, _opened(converted.comparable, reference), labels, compared)
+        report = parity.compare(reference, _open_cpu_pipeline(converted.comparable, reference), labels, compared)
         report["extractions"]["data"] = name_of(data)
         report["against"] = "PyTorch"
         show(report)
         parity.check(report, precision)
         manifest = msgspec.structs.replace(
-            _manifest(checkpoint, precision, licence, report),
+            _build_manifest(checkpoint, precision, licence, report),
             products={name: products(model) for name, model in converted.shipped.items()},
             quantization=converted.quantization,
-            opset=max(one.version for model in converted.shipped.values() for one in model.opset_import),
+            opset=max(opset.version for model in converted.shipped.values() for opset in model.opset_import),
         )
-        for remark in check_products(manifest.products, precision):
-            say(remark)
+        for warning in check_products(manifest.products, precision):
+            say(warning)
         if planned is not None:
-            for engine, built in engines_for(content, manifest, planned, say=say, progress=progress):
+            for engine, plan_bytes in engines_for(content, manifest, planned, say=say, progress=progress):
                 manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
-                content[engine.file] = built
+                content[engine.file] = plan_bytes
         content["MODEL_CARD.md"] = card(manifest).encode()
         manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
-        _write(folder, content, manifest)
+        _write_bundle(folder, content, manifest)
     return manifest
 
 
 def _check_options(
     precision: Precision, calibrate: str | Path | None, targets: Sequence[str], engine_options: bool
 ) -> None:
+    """Reject combinations of options that contradict each other, before any work is done."""
     quantized = precision in ("int8", "int8-qdq")
     if quantized and calibrate is None:
-        raise ConfigError(f"--{precision} needs --calibrate FILE: prepared sentences of the kind the model will read")
+        raise ConfigError(f"--{precision} needs --calibration-data FILE, a prepared file of typical sentences")
     if calibrate is not None and not quantized:
-        raise ConfigError(f"--calibrate {calibrate} is for --int8 and --int8-qdq, not for {precision}")
+        raise ConfigError(f"--calibration-data {calibrate} applies only to --int8 and --int8-qdq, not to {precision}")
     if precision == "int8" and targets:
-        raise ConfigError(f"--int8 is for CPUs and has no engines ({targets[0]}); take --int8-qdq")
+        raise ConfigError(f"--int8 is for CPUs only and excludes --target {targets[0]}; use --int8-qdq for engines")
     if engine_options and not targets:
-        raise ConfigError("--shapes and --workspace are for engines; say which, as in --engine sm_89")
+        raise ConfigError("--shapes and --workspace require --target, for example --target sm_89")
 
 
-def _opened(models: Mapping[str, onnx.ModelProto], like: Pipeline) -> Pipeline:
-    """The graphs on the CPU, with the tokenizer and the settings of another pipeline."""
+def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:
+    """Open the graphs on the CPU, with the tokenizer and the settings of the reference pipeline."""
     backend = OnnxRuntimeBackend()
     graphs = {name: backend.load(name, models[name].SerializeToString()) for name in SUBGRAPHS}
-    return Pipeline(graphs, like.tokenizer, like.settings)
+    return Pipeline(graphs, reference.tokenizer, reference.settings)
 
 
-def _write(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> None:
-    """Write the files and the manifest, and read all of it back."""
+def _write_bundle(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Write the files and the manifest, then read everything back to check sizes and hashes."""
     for name, value in content.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(value)
@@ -154,18 +172,20 @@ def _write(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> No
         written.read(name)
 
 
-def _sentences(path: str | Path) -> list[Sentence]:
+def _read_sentences(path: str | Path) -> list[Sentence]:
+    """Read a prepared file, which must contain at least one sentence."""
     sentences = list(read_prepared(str(path)))
     if not sentences:
-        raise DataError(f"{path}: holds no sentence")
+        raise DataError(f"{path}: contains no sentences; at least one is needed")
     return sentences
 
 
-def _trace(
+def _trace_subgraphs(
     checkpoint: checkpoints.Checkpoint, say: Callable[[str], None], explain: bool = False
 ) -> dict[str, onnx.ModelProto]:
+    """Export the four subgraphs of a checkpoint to fp32 ONNX models, by name."""
     model = checkpoint.model
-    # The plain attention exports to fewer operators than the fused one, which guards against rows without any key.
+    # Eager attention exports to fewer operators than fused attention, which adds a guard for rows without any key.
     model.encoder.set_attn_implementation("eager")
     examples = example_inputs(model.width, torch.Generator().manual_seed(0))
     models = {}
@@ -175,7 +195,8 @@ def _trace(
     return models
 
 
-def _sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
+def _model_sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
+    """Return the sizes of a model as the manifest records them."""
     config = checkpoint.description.model
     return Sizes(
         hidden=checkpoint.model.width,
@@ -185,16 +206,17 @@ def _sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
     )
 
 
-def _manifest(
+def _build_manifest(
     checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: dict[str, Any]
 ) -> Manifest:
+    """Build the manifest of a new bundle; its files and engines are added later."""
     description = checkpoint.description
     config = description.model
     return Manifest(
         schema_version=SCHEMA_VERSION,
         created_by=f"trimf {version('trimf')}",
         labels=description.labels,
-        sizes=_sizes(checkpoint),
+        sizes=_model_sizes(checkpoint),
         decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),
         parser=description.parser,
         encoder=config.encoder.name,

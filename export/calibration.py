@@ -1,4 +1,7 @@
-"""Ranges of a graph's tensors on real inputs: what eight bits must cover, and what half precision must hold."""
+"""Activation ranges: the smallest and largest values of a graph's tensors on calibration data.
+
+int8 quantization derives its scales from them, and half precision uses them to avoid overflow.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,24 @@ from onnx import TensorProto, helper
 from ..runtime.onnx_backend import available_cores, session_options
 from ..runtime.onnxruntime_library import onnxruntime
 
-#: Operators that multiply matrices: what precision is about.
+#: Operators that multiply matrices; the precision of a graph is that of these operators.
 PRODUCTS = frozenset({"MatMul", "Gemm"})
 
 
 class Range(NamedTuple):
-    """Least and largest value of a tensor, for each channel (place on its last axis) or over all."""
+    """Smallest and largest value of a tensor, per channel (index on the last axis) or over all channels."""
 
     low: np.ndarray
     high: np.ndarray
 
     @property
     def largest(self) -> np.ndarray:
-        """The largest magnitude."""
+        """Largest absolute value."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
     @property
     def whole(self) -> Range:
-        """Over all channels."""
+        """Range over all channels."""
         return Range(self.low.min(), self.high.max())
 
 
@@ -40,35 +43,50 @@ def ranges(
     *,
     channels: bool = False,
 ) -> dict[str, Range]:
-    """The range of each fp32 tensor that a node makes while ``model`` runs on ``inputs``; absent if it had no value.
+    """Measure the ranges of fp32 tensors while a model runs on calibration data.
 
-    An input may hold more arrays than the model takes.
+    Args:
+        model: The fp32 graph; it is not modified.
+        tensors: Names of the tensors to measure, each an output of a node.
+        inputs: Input arrays of each run, by name; arrays that the model does not take are ignored.
+        channels: Measure each channel of the last axis by itself instead of the whole tensor.
+
+    Returns:
+        The range of each tensor by name; tensors that were empty in every run are absent.
     """
     names = sorted(set(tensors))
-    if not names:  # a session without outputs does not run
+    if not names:  # ONNX Runtime cannot run a session without outputs
         return {}
     watching = onnx.ModelProto()
     watching.CopyFrom(model)
     del watching.graph.output[:]
     watching.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_session(watching)
-    given = [value.name for value in model.graph.input]
-    found: dict[str, Range] = {}
+    input_names = [value.name for value in model.graph.input]
+    measured: dict[str, Range] = {}
     for arrays in inputs:
-        for name, value in zip(names, session.run(names, {name: arrays[name] for name in given}), strict=True):
+        for name, value in zip(names, session.run(names, {key: arrays[key] for key in input_names}), strict=True):
             if not value.size:
                 continue
             rows = value.reshape(-1, value.shape[-1]) if channels else value.reshape(-1)
             low, high = rows.min(0), rows.max(0)
-            if name in found:
-                low, high = np.minimum(low, found[name].low), np.maximum(high, found[name].high)
-            found[name] = Range(low, high)
-    return found
+            if name in measured:
+                low, high = np.minimum(low, measured[name].low), np.maximum(high, measured[name].high)
+            measured[name] = Range(low, high)
+    return measured
 
 
 def matrix_products(model: onnx.ModelProto, *, by_constants: bool = False) -> Sequence[onnx.NodeProto]:
-    """The products of matrices in a graph, or only those whose right side is a constant."""
-    constants = {one.name for one in model.graph.initializer}
+    """Return the nodes of a graph that multiply matrices.
+
+    Args:
+        model: The graph to search.
+        by_constants: Return only nodes whose second operand is an initializer (a weight).
+
+    Returns:
+        The nodes, in the order of the graph.
+    """
+    constants = {initializer.name for initializer in model.graph.initializer}
     return [
         node
         for node in model.graph.node
@@ -77,6 +95,6 @@ def matrix_products(model: onnx.ModelProto, *, by_constants: bool = False) -> Se
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """The graph in ONNX Runtime on the CPU, as the runtime opens it."""
+    """Open a graph in ONNX Runtime on the CPU, with the same session options as the runtime uses."""
     options = session_options(available_cores())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Engines for a bundle: built for the GPU present or for named targets, and added to it in one step."""
+"""Compilation of a bundle: build TensorRT engines of its subgraphs and add them to it atomically."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from ..runtime.tensorrt_library import Library
 from . import engines
 from .profiles import DEFAULTS, fit, restrict
 
-#: Most that ``workspace_mb`` can be: a TiB, more than any GPU has.
+#: Upper limit of ``workspace_mb``: 1 TiB, more memory than any GPU has.
 MAX_WORKSPACE_MB = 1 << 20
 
-#: Hears of progress: which engine is being built, the phase, the steps of it that are done, and how many it has.
+#: Called with the progress of a build: name of the engine, name of the phase, completed steps, steps in total.
 Progress = Callable[[str, str, int, int], None]
 
 
@@ -39,18 +39,29 @@ def compile_bundle(
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> list[Engine]:
-    """Build engines of a bundle's four subgraphs, add them to it, and return them.
+    """Build engines of a bundle's four subgraphs and add them to the bundle.
 
-    ``targets`` are compute capabilities such as ``sm_89``; without any, that of the GPU present. ``shapes`` are the
-    profiles each engine has, by default one for latency and one for throughput. An engine of the same subgraph,
-    precision, target and library is replaced. The manifest is written last, in one step: a process that is killed
-    before leaves the bundle as it was, but perhaps files in it that the manifest does not list.
+    An existing engine with the same subgraph, precision, target and library is replaced. The manifest is written last
+    and atomically: if the process is killed before that, the bundle still works as before, but its folder may contain
+    files that the manifest does not list.
+
+    Args:
+        path: Folder of the bundle, or ``default``.
+        backend: Library that builds the engines.
+        targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
+        shapes: Optimization profiles of each engine; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+        say: Called with a line of text for each engine, and with warnings.
+        progress: Called with the progress of each build.
+
+    Returns:
+        The manifest entries of the new engines.
 
     Raises:
-        BundleError: the bundle is damaged, cannot be written, was changed meanwhile, is for CPUs, or has not the
-            precision that it says.
-        BackendError: the library is missing or cannot build an engine, or there is no GPU where one is needed.
-        ConfigError: the library does not build for a target, or a profile does not fit the model.
+        BundleError: The bundle is damaged, cannot be written, was changed during the build, is int8 for CPUs, or does
+            not have the precision that its manifest states.
+        BackendError: The library is missing or cannot build an engine, or a GPU is needed and none is present.
+        ConfigError: The library does not support a target, or a profile does not fit the model.
     """
     bundle = Bundle(path)
     before = bundle.manifest
@@ -65,15 +76,15 @@ def compile_bundle(
             write(bundle.path, engine.file, content)
             built.append(engine)
             files[engine.file] = file(content)
-        after = _with_engines(Bundle(path).manifest, before, built, files)
+        after = _add_engines(Bundle(path).manifest, before, built, files)
         write(bundle.path, "manifest.json", encode(after))
     finally:
-        _sweep(bundle.path, files.keys() | before.files.keys())
+        _remove_unlisted_files(bundle.path, files.keys() | before.files.keys())
     return built
 
 
 class Plan(NamedTuple):
-    """What :func:`engines_for` builds, and with what; the targets and the profiles are known to be possible."""
+    """Validated build request for ``engines_for``: library, targets, profiles and workspace limit."""
 
     library: Library
     targets: list[str]
@@ -89,12 +100,27 @@ def plan(
     shapes: Sequence[Profile] = (),
     workspace_mb: int | None = None,
 ) -> Plan:
-    """Check what is asked for, before any work is done for it; arguments and errors as :func:`compile_bundle` has."""
+    """Validate a build request before any work is done.
+
+    Args:
+        library: Library that builds the engines.
+        sizes: Sizes of the model, to which the profiles are fitted.
+        targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
+        shapes: Optimization profiles; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+
+    Returns:
+        The validated plan.
+
+    Raises:
+        BackendError: No target is given and no GPU is present.
+        ConfigError: A target or ``workspace_mb`` is not supported, or a profile does not fit the model.
+    """
     if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
-        limit = "at least 1 is needed" if workspace_mb < 1 else f"at most {MAX_WORKSPACE_MB} can be"
-        raise ConfigError(f"workspace of {workspace_mb} MB, but {limit}")
+        limit = ">= 1" if workspace_mb < 1 else f"<= {MAX_WORKSPACE_MB}"
+        raise ConfigError(f"workspace_mb must be {limit}, got {workspace_mb}")
     profiles = [fit(profile, sizes) for profile in shapes or DEFAULTS]
-    return Plan(library, _targets(library, targets), profiles, workspace_mb)
+    return Plan(library, _resolve_targets(library, targets), profiles, workspace_mb)
 
 
 def engines_for(
@@ -105,20 +131,32 @@ def engines_for(
     say: Callable[[str], None] = lambda _: None,
     progress: Progress = lambda *_: None,
 ) -> Iterator[tuple[Engine, bytes]]:
-    """Build an engine of every subgraph for every target, one by one, each with its entry for the manifest.
+    """Build an engine of every subgraph for every target.
 
-    ``contents`` holds the ONNX files by name; of ``manifest``, the precision is used. Other arguments and errors are
-    those of :func:`compile_bundle`. The name of an engine's file has a part of its hash, so that no other engine
-    is ever overwritten.
+    The file name of an engine contains part of its SHA-256, so a new engine never overwrites a different one.
+
+    Args:
+        contents: Contents of the ONNX files by name, such as ``encoder.onnx``.
+        manifest: Manifest of the bundle, for its precision.
+        planned: The validated build request.
+        say: Called with a line of text for each engine, and with warnings.
+        progress: Called with the progress of each build.
+
+    Yields:
+        The manifest entry and the contents of each engine, as soon as it is built.
+
+    Raises:
+        BundleError: The bundle is int8 for CPUs, or does not have the precision that its manifest states.
+        BackendError: The library cannot read a graph or build an engine.
     """
     precision = manifest.precision
     if precision == "int8":
-        raise BundleError("an int8 bundle is made for CPUs and has no engines; export it as fp16 or int8-qdq")
-    library, chosen, profiles, workspace_mb = planned
-    examined = {name: engines.examine(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
-    for remark in engines.check({name: one.products for name, one in examined.items()}, precision):
-        say(remark)
-    for target in chosen:
+        raise BundleError("an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or int8-qdq")
+    library, targets, profiles, workspace_mb = planned
+    networks = {name: engines.examine(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    for warning in engines.check({name: network.products for name, network in networks.items()}, precision):
+        say(warning)
+    for target in targets:
         for name in SUBGRAPHS:
             model = contents[f"{name}.onnx"]
             start = time.perf_counter()
@@ -142,54 +180,57 @@ def engines_for(
                     builder=library.name,
                     version=library.version,
                     target=target,
-                    profiles=[restrict(profile, examined[name].inputs) for profile in profiles],
+                    profiles=[restrict(profile, networks[name].inputs) for profile in profiles],
                     onnx_sha256=file(model).sha256,
-                    products=examined[name].products,
+                    products=networks[name].products,
                 ),
                 content,
             )
 
 
 def file(content: bytes) -> File:
-    """A file's entry in the manifest."""
+    """Return the manifest entry of a file with these contents."""
     return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _targets(library: Library, wanted: Sequence[str]) -> list[str]:
-    """What to build for: what is wanted, if the library can, else the GPU present."""
-    if library.ahead_of_time and wanted:
-        known = engines.targets(library)
-        if unknown := [target for target in wanted if target not in known]:
-            raise ConfigError(f"{library.title} builds no engines for {unknown[0]}; it knows {', '.join(known)}")
-        return list(dict.fromkeys(wanted))
+def _resolve_targets(library: Library, requested: Sequence[str]) -> list[str]:
+    """Return the requested targets if the library supports them, or by default that of the GPU in this machine."""
+    if library.ahead_of_time and requested:
+        supported = engines.targets(library)
+        if unknown := [target for target in requested if target not in supported]:
+            raise ConfigError(
+                f"{library.title} cannot build engines for {unknown[0]}; choose from {', '.join(supported)}"
+            )
+        return list(dict.fromkeys(requested))
     from ..runtime.cuda import Device
 
     try:
         device = Device()
     except BackendError as error:
         if not library.ahead_of_time:
-            raise BackendError(f"{library.title} builds on the GPU that will run the engine, but: {error}") from error
+            raise BackendError(f"{library.title} needs the GPU that will run the engine: {error}") from error
         names = ", ".join(engines.targets(library))
-        raise BackendError(f"no target was named (there are {names}), and no GPU to take it from: {error}") from error
-    if set(wanted) - {device.target}:
+        raise BackendError(f"no GPU to take the target from ({error}); choose a target from {names}") from error
+    if set(requested) - {device.target}:
         raise ConfigError(
-            f"{library.title} builds only for the GPU present, which is {device.target} ({device.name}), not for"
-            f" {', '.join(wanted)}; run it there, or use tensorrt-rtx"
+            f"{library.title} builds only for the GPU in this machine, {device.target} ({device.name}), not for"
+            f" {', '.join(requested)}; build on that GPU, or use tensorrt-rtx"
         )
     return [device.target]
 
 
-def _key(engine: Engine) -> tuple[str, str, str, str]:
+def _engine_key(engine: Engine) -> tuple[str, str, str, str]:
+    """Return the key under which a new engine replaces an old one."""
     return engine.subgraph, engine.precision, engine.target, engine.builder
 
 
-def _with_engines(current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, File]) -> Manifest:
-    """The manifest as it is now on disk, with the engines; another process may have added its own meanwhile."""
+def _add_engines(current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, File]) -> Manifest:
+    """Add new engines to the manifest that is now on disk, to which another process may have added engines, too."""
     for name in SUBGRAPHS:
         if current.files[f"{name}.onnx"] != before.files[f"{name}.onnx"]:
-            raise BundleError(f"{name}.onnx was replaced while its engine was built; compile the bundle again")
-    keys = {_key(engine) for engine in built}
-    kept = [engine for engine in current.engines if _key(engine) not in keys]
+            raise BundleError(f"{name}.onnx was replaced while its engine was being built; compile the bundle again")
+    keys = {_engine_key(engine) for engine in built}
+    kept = [engine for engine in current.engines if _engine_key(engine) not in keys]
     replaced = {engine.file for engine in current.engines} - {engine.file for engine in kept}
     listed = {name: entry for name, entry in current.files.items() if name not in replaced}
     return msgspec.structs.replace(
@@ -198,24 +239,29 @@ def _with_engines(current: Manifest, before: Manifest, built: Sequence[Engine], 
 
 
 def write(folder: Path, name: str, content: bytes) -> None:
-    """Write a file of a bundle, whole or not at all.
+    """Write a file of a bundle atomically.
+
+    Args:
+        folder: Folder of the bundle.
+        name: Name of the file, relative to ``folder``.
+        content: Contents of the file.
 
     Raises:
-        BundleError: it cannot be written, or would lie outside the bundle.
+        BundleError: The file cannot be written, or would lie outside the bundle.
     """
     path = folder / name
     try:
         path.parent.mkdir(exist_ok=True)
         if not path.parent.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{path.parent}: a link out of the bundle")
+            raise BundleError(f"{path.parent}: this link points outside the bundle")
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _sweep(folder: Path, names: Set[str]) -> None:
-    """Remove what the manifest on disk does not list: the replaced files, or after a failure the new ones."""
+def _remove_unlisted_files(folder: Path, names: Set[str]) -> None:
+    """Remove the named files that the manifest on disk does not list: replaced engines, or new ones after a failure."""
     with suppress(BundleError):
         for name in names - Bundle(folder).manifest.files.keys():
             (folder / name).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One subgraph, from the bytes of its ONNX file to the bytes of an engine; and the proof of its types."""
+"""Build a TensorRT engine from the ONNX file of a subgraph, and check the types its matrix products compute in."""
 
 from __future__ import annotations
 
@@ -17,87 +17,106 @@ from ..runtime.manifest import Precision, Products, Profile
 from ..runtime.tensorrt_library import Library
 from . import profiles as ranges
 
-#: Hears of a build's progress: the phase, the steps of it that are done, and how many it has.
+#: Called with the progress of a build: name of the phase, completed steps, steps in total.
 Progress = Callable[[str, int, int], None]
 
-#: Of the matrix products of a bundle for GPUs that is not fp32, how many must take numbers smaller than that.
+#: Minimum share of the matrix products that must be half precision or int8, in a bundle for GPUs that is not fp32.
 LEAST_SHARE = 0.9
 
-#: Layers that multiply matrices.
-_MULTIPLY = frozenset({"MATRIX_MULTIPLY", "EINSUM", "CONVOLUTION", "DECONVOLUTION", "ATTENTION_INPUT"})
+#: Types of layers that multiply matrices.
+_MATMUL_LAYERS = frozenset({"MATRIX_MULTIPLY", "EINSUM", "CONVOLUTION", "DECONVOLUTION", "ATTENTION_INPUT"})
 
-#: Layers that move numbers without changing them.
-_MOVE = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY"})
+#: Types of layers that move values without changing them.
+_MOVE_LAYERS = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY"})
 
-_TYPES = {"HALF": "half", "BF16": "half", "FLOAT": "single"}
+#: Field of ``Products`` (in the manifest) that counts a matrix product, by the type of its first input.
+_COUNTERS = {"HALF": "half", "BF16": "half", "FLOAT": "single"}
 
-#: A parser given this path looks for weights outside the model where no file can lie.
-_NOWHERE = f"{os.devnull}/model.onnx"
+#: Path of the model as told to the ONNX parser, so that it looks for external weights where no file can exist.
+_NO_SUCH_PATH = f"{os.devnull}/model.onnx"
 
 
 def targets(library: Library) -> dict[str, Any]:
-    """The compute capabilities that an ahead-of-time library builds for, by name (``sm_89``)."""
+    """Return the compute capabilities that an ahead-of-time library can build for, by name (``sm_89``)."""
     members = library.module.ComputeCapability.__members__
     return {f"sm_{match[1]}": members[name] for name in members if (match := re.fullmatch(r"SM(\d+)", name))}
 
 
 class Examined(NamedTuple):
-    """What a subgraph holds: its matrix products by the types of their inputs, and the names of its own inputs."""
+    """Summary of a parsed network: its matrix products by type, and the names of the network's inputs."""
 
     products: Products
     inputs: tuple[str, ...]
 
 
 def examine(library: Library, subgraph: str, model: bytes) -> Examined:
-    """Look at a subgraph as the library reads it.
+    """Parse a subgraph with a library and count the network's matrix products by type.
 
-    A product's input is int8 where it comes from a dequantization; products of integers (shapes) do not count.
-    Networks are strongly typed, so an engine's types are those of its network.
+    A matrix product is int8 if both inputs come from a dequantization; products of integers (shape computations) are
+    not counted. Networks are strongly typed, so an engine has the types of its network.
+
+    Args:
+        library: TensorRT or TensorRT for RTX.
+        subgraph: Name of the subgraph, for error messages.
+        model: Contents of the ONNX file.
+
+    Returns:
+        The counts, and the names of the inputs.
 
     Raises:
-        BackendError: the library cannot read the model.
+        BackendError: The library cannot read the model.
     """
-    network, _parser = _parse(library, subgraph, model, library.module.Builder(library.logger))
+    network, _parser = _parse_network(library, subgraph, model, library.module.Builder(library.logger))
     layers = [network.get_layer(index) for index in range(network.num_layers)]
-    makers = {layer.get_output(place).name: layer for layer in layers for place in range(layer.num_outputs)}
+    producers = {layer.get_output(index).name: layer for layer in layers for index in range(layer.num_outputs)}
     counts = {"half": 0, "single": 0, "int8": 0}
     for layer in layers:
-        if layer.type.name not in _MULTIPLY:
+        if layer.type.name not in _MATMUL_LAYERS:
             continue
-        inputs = [layer.get_input(place) for place in range(min(layer.num_inputs, 2))]
-        kind = _TYPES.get(inputs[0].dtype.name)
-        if kind is not None:
-            counts["int8" if all(_dequantized(tensor, makers) for tensor in inputs) else kind] += 1
-    names = tuple(network.get_input(place).name for place in range(network.num_inputs))
+        inputs = [layer.get_input(index) for index in range(min(layer.num_inputs, 2))]
+        counter = _COUNTERS.get(inputs[0].dtype.name)
+        if counter is not None:
+            counts["int8" if all(_is_dequantized(tensor, producers) for tensor in inputs) else counter] += 1
+    names = tuple(network.get_input(index).name for index in range(network.num_inputs))
     return Examined(Products(**counts), names)
 
 
 def check(products: Mapping[str, Products], precision: Precision) -> list[str]:
-    """Make sure that subgraphs compute in the precision they are said to have; returns what is still worth saying.
+    """Check that the subgraphs of a bundle compute in the bundle's precision.
 
-    The rule is for all products together: a small subgraph may stay in fp32 for good reasons, but is named.
+    The minimum share applies to all subgraphs together: a small subgraph may have good reasons to stay in fp32, but is
+    reported.
+
+    Args:
+        products: Matrix products of each subgraph, by type.
+        precision: Precision of the bundle. fp32 always passes, and so does int8 for CPUs, which keeps in fp32 whatever
+            is faster or more accurate there.
+
+    Returns:
+        A warning for each subgraph below the minimum share.
 
     Raises:
-        BundleError: too few products are half precision or int8.
+        BundleError: Too few matrix products are half precision or int8.
     """
-    if precision in ("fp32", "int8"):  # int8 for CPUs leaves in fp32 whatever is faster or better there
+    if precision in ("fp32", "int8"):
         return []
     kind = "half precision or int8" if precision == "int8-qdq" else "half precision"
-    low = {name: (_low(one), one.total) for name, one in products.items()}
-    done, total = (sum(column) for column in zip(*low.values(), strict=True))
-    least = f"at least {LEAST_SHARE:.0%} must be"
-    if done < LEAST_SHARE * total:
-        parts = ", ".join(f"{name} {part} of {whole}" for name, (part, whole) in low.items())
+    counts = {name: (_count_reduced(counted), counted.total) for name, counted in products.items()}
+    all_reduced, all_products = (sum(column) for column in zip(*counts.values(), strict=True))
+    if all_reduced < LEAST_SHARE * all_products:
+        parts = ", ".join(f"{name} {reduced} of {total}" for name, (reduced, total) in counts.items())
         raise BundleError(
-            f"only {done / total:.0%} of the matrix products are {kind} ({done} of {total}: {parts}), {least};"
-            f" export again with {precision}"
+            f"only {all_reduced / all_products:.0%} of the matrix products are {kind} ({all_reduced} of {all_products}:"
+            f" {parts}), but at least {LEAST_SHARE:.0%} must be; re-export the bundle as {precision}"
         )
-    if precision == "int8-qdq" and not any(one.int8 for one in products.values()):
-        raise BundleError(f"none of {total} matrix products is int8, though the bundle says so; export again")
+    if precision == "int8-qdq" and not any(counted.int8 for counted in products.values()):
+        raise BundleError(
+            f"none of the {all_products} matrix products is int8, but the bundle is marked {precision}; re-export it"
+        )
     return [
-        f"{name}: {part} of {whole} matrix products are {kind}"
-        for name, (part, whole) in low.items()
-        if part < LEAST_SHARE * whole
+        f"{name}: {reduced} of {total} matrix products are {kind}"
+        for name, (reduced, total) in counts.items()
+        if reduced < LEAST_SHARE * total
     ]
 
 
@@ -112,92 +131,108 @@ def build(
     timing_cache: Path | None = None,
     progress: Progress = lambda *_: None,
 ) -> bytes:
-    """Build an engine of a subgraph, whose axes ``profiles`` give the ranges of.
+    """Build an engine of a subgraph.
 
-    An ahead-of-time library builds for ``target`` (``sm_89``); another one for the GPU present. ``workspace_mb`` bounds
-    the device memory of a single layer. ``timing_cache`` is a file that a library with such a cache reads and renews.
-    While it builds, ``progress`` is called from other threads; an interrupt from the keyboard stops the build.
+    A keyboard interrupt stops the build.
+
+    Args:
+        library: TensorRT or TensorRT for RTX.
+        subgraph: Name of the subgraph, for error messages.
+        model: Contents of the ONNX file.
+        profiles: Optimization profiles: the minimum, tuned and maximum size of every dynamic axis.
+        target: Compute capability, such as ``sm_89``. Only an ahead-of-time library can build for any target; others
+            build for the GPU in this machine.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB; by default the library's.
+        timing_cache: File of kernel timings, read before and updated after the build if the library has such a cache.
+        progress: Called with the progress of the build, from other threads.
+
+    Returns:
+        The serialized engine.
 
     Raises:
-        BackendError: the library cannot read the model or build the engine.
-        ConfigError: the library cannot build for the target.
+        BackendError: The library cannot read the model or build the engine, or the timing cache cannot be used.
+        ConfigError: The library cannot build for the target.
     """
     trt = library.module
     builder = trt.Builder(library.logger)
-    network, _parser = _parse(library, subgraph, model, builder)
+    network, _parser = _parse_network(library, subgraph, model, builder)
     config = builder.create_builder_config()
-    # Single precision means it: no products in TF32, which has the mantissa of fp16.
+    # fp32 must be true single precision: TF32 has only the mantissa of fp16.
     config.clear_flag(trt.BuilderFlag.TF32)
-    # Lets the engine inspector tell of each layer's types.
+    # The engine inspector reports the types of each layer only at this verbosity.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
     if library.ahead_of_time:
-        _aim(library, config, target)
+        _set_target(library, config, target)
     for profile in profiles:
         _add_profile(library, subgraph, builder, network, config, profile)
-    cached = timing_cache if library.timing_cache else None
-    if cached is not None:
-        _read_timing_cache(config, cached)
-    monitor = _monitor(trt, progress)
+    cache_path = timing_cache if library.timing_cache else None
+    if cache_path is not None:
+        _read_timing_cache(config, cache_path)
+    monitor = _create_monitor(trt, progress)
     config.progress_monitor = monitor
     library.last_error()
-    memory = _interruptible(lambda: builder.build_serialized_network(network, config), monitor)
+    memory = _run_interruptibly(lambda: builder.build_serialized_network(network, config), monitor)
     if memory is None:
-        reason = library.last_error() or "it gives no reason"
+        reason = library.last_error() or "no reason given"
         raise BackendError(f"{library.title} cannot build {subgraph} for {target}: {reason}")
-    if cached is not None:
-        with _errors_of(cached), atomic_path(cached) as path:
+    if cache_path is not None:
+        with _translate_cache_errors(cache_path), atomic_path(cache_path) as path:
             path.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(memory)
 
 
-def _parse(library: Library, subgraph: str, model: bytes, builder: Any) -> tuple[Any, Any]:
-    """A network and its parser, which must live until the network is built."""
+def _parse_network(library: Library, subgraph: str, model: bytes, builder: Any) -> tuple[Any, Any]:
+    """Return the network of a model and its parser, which must stay alive until the network is built."""
     network = library.strongly_typed_network(builder)
     parser = library.module.OnnxParser(network, library.logger)
-    if not parser.parse(model, _NOWHERE):
-        errors = [parser.get_error(place) for place in range(parser.num_errors)]
+    if not parser.parse(model, _NO_SUCH_PATH):
+        errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = "; ".join(" ".join(f"{error.node_operator()} {error.desc()}".split()) for error in errors)
         raise BackendError(f"{library.title} cannot read {subgraph}.onnx: {reasons}")
-    for output in [network.get_output(place) for place in range(network.num_outputs)]:
+    for output in [network.get_output(index) for index in range(network.num_outputs)]:
         if output.name in EXTRA:
             network.unmark_output(output)
     return network, parser
 
 
-def _low(products: Products) -> int:
+def _count_reduced(products: Products) -> int:
+    """Count the matrix products in half precision or int8."""
     return products.half + products.int8
 
 
-def _dequantized(tensor: Any, makers: Mapping[str, Any]) -> bool:
-    layer = makers.get(tensor.name)
-    while layer is not None and layer.type.name in _MOVE:
-        layer = makers.get(layer.get_input(0).name)
+def _is_dequantized(tensor: Any, producers: Mapping[str, Any]) -> bool:
+    """Check whether a tensor comes from a dequantization of int8, possibly reshaped or transposed on the way."""
+    layer = producers.get(tensor.name)
+    while layer is not None and layer.type.name in _MOVE_LAYERS:
+        layer = producers.get(layer.get_input(0).name)
     return layer is not None and layer.type.name == "DEQUANTIZE" and layer.get_input(0).dtype.name == "INT8"
 
 
-def _aim(library: Library, config: Any, target: str) -> None:
-    known = targets(library)
-    if target not in known:
-        raise ConfigError(f"{library.title} builds no engines for {target}; it knows {', '.join(known)}")
+def _set_target(library: Library, config: Any, target: str) -> None:
+    """Set the compute capability that an ahead-of-time library builds for."""
+    supported = targets(library)
+    if target not in supported:
+        raise ConfigError(f"{library.title} cannot build engines for {target}; choose from {', '.join(supported)}")
     config.num_compute_capabilities = 1
-    if not config.set_compute_capability(known[target], 0):
-        raise BackendError(f"{library.title} refuses target {target}: {library.last_error()}")
+    if not config.set_compute_capability(supported[target], 0):
+        raise BackendError(f"{library.title} rejected target {target}: {library.last_error()}")
 
 
 def _add_profile(library: Library, subgraph: str, builder: Any, network: Any, config: Any, profile: Profile) -> None:
-    ranged = builder.create_optimization_profile()
-    for place in range(network.num_inputs):
-        tensor = network.get_input(place)
-        ranged.set_shape(tensor.name, *ranges.shapes(profile, tensor.name, tuple(tensor.shape)))
-    if config.add_optimization_profile(ranged) < 0:
-        raise BackendError(f"{library.title} refuses profile {profile.name} of {subgraph}: {library.last_error()}")
+    """Add an optimization profile with the shapes of every input of the network."""
+    optimization = builder.create_optimization_profile()
+    for index in range(network.num_inputs):
+        tensor = network.get_input(index)
+        optimization.set_shape(tensor.name, *ranges.shapes(profile, tensor.name, tuple(tensor.shape)))
+    if config.add_optimization_profile(optimization) < 0:
+        raise BackendError(f"{library.title} rejected profile {profile.name} of {subgraph}: {library.last_error()}")
 
 
 def _read_timing_cache(config: Any, path: Path) -> None:
-    """Start from the cache in the file; from an empty one where there is none, or one of another device or version."""
-    with _errors_of(path):
+    """Load the timing cache; start with an empty one if the file is missing or from another device or version."""
+    with _translate_cache_errors(path):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         content = path.read_bytes() if path.is_file() else b""
     cache = config.create_timing_cache(content)
@@ -206,15 +241,20 @@ def _read_timing_cache(config: Any, path: Path) -> None:
 
 
 @contextmanager
-def _errors_of(path: Path) -> Iterator[None]:
+def _translate_cache_errors(path: Path) -> Iterator[None]:
+    """Raise a BackendError instead of an OSError of the timing cache."""
     try:
         yield
     except OSError as error:
-        raise BackendError(f"timing cache {path}: {error.strerror}; set XDG_CACHE_HOME to another folder") from error
+        raise BackendError(f"timing cache {path}: {error.strerror}; set XDG_CACHE_HOME to a writable folder") from error
 
 
-def _monitor(trt: Any, progress: Progress) -> Any:
-    """What the builder tells its progress. An exception would end the process, so it is kept and the build stopped."""
+def _create_monitor(trt: Any, progress: Progress) -> Any:
+    """Create the progress monitor of a build.
+
+    An exception inside the builder's callbacks would end the process. The monitor therefore stores it and stops the
+    build; ``_run_interruptibly`` raises it.
+    """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -225,18 +265,18 @@ def _monitor(trt: Any, progress: Progress) -> Any:
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             self.steps[phase_name] = num_steps
-            self.tell(phase_name, 0)
+            self.report(phase_name, 0)
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            self.tell(phase_name, step + 1)
+            self.report(phase_name, step + 1)
             return not self.stopped
 
         def phase_finish(self, phase_name: str) -> None:
-            self.tell(phase_name, self.steps.get(phase_name, 0))
+            self.report(phase_name, self.steps.get(phase_name, 0))
 
-        def tell(self, phase: str, done: int) -> None:
+        def report(self, phase: str, completed: int) -> None:
             try:
-                progress(phase, done, self.steps.get(phase, done))
+                progress(phase, completed, self.steps.get(phase, completed))
             except BaseException as error:
                 self.error = error
                 self.stopped = True
@@ -244,8 +284,8 @@ def _monitor(trt: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-def _interruptible(work: Callable[[], Any], monitor: Any) -> Any:
-    """The result of the work, done in a thread of its own so that this one hears the keyboard meanwhile."""
+def _run_interruptibly(work: Callable[[], Any], monitor: Any) -> Any:
+    """Run a build in a worker thread, so that the calling thread can react to a keyboard interrupt."""
     with ThreadPoolExecutor(1, "trimf-build") as pool:
         future = pool.submit(work)
         try:

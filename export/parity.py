@@ -1,4 +1,4 @@
-"""How far one pipeline is from another: subgraph by subgraph, and in whole extractions."""
+"""Parity checks: compare an exported pipeline with a reference, per subgraph and by whole extractions."""
 
 from __future__ import annotations
 
@@ -17,20 +17,24 @@ from ..runtime.errors import BundleError
 from ..runtime.labels import Labels
 from ..runtime.pipeline import Pipeline
 
-#: Sentences whose hidden states are compared; whole extractions are compared on all.
+#: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.
 TAPPED = 64
 
-#: Outputs that are numbers of words and labels, which are the same or not.
+#: Integer outputs of the in-model parser, which are compared for equality.
 ARCS = ("heads", "labels")
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """What a precision may differ by.
+    """Largest differences that a precision may have from the reference.
 
-    ``error``: 99th percentile of the relative error of any output, ``largest`` the absolute error of any number in it
-    (None: not limited). The rest in per cent: least share of sentences with identical extractions, least F1 of the
-    entities and relations against the reference's own, least share of words with the same arc where the model parses by
-    itself, and most F1 lost on gold.
+    Attributes:
+        error: Maximum relative error of any output, at the 99th percentile.
+        identical: Minimum percentage of sentences with identical extractions.
+        entity_agreement: Minimum F1 of the entities against those of the reference, in per cent.
+        relation_agreement: Minimum F1 of the relations against those of the reference, in per cent.
+        arcs: Minimum percentage of words with the same arc, for a model with an in-model parser.
+        f1_loss: Maximum loss of F1 on gold annotations, in percentage points.
+        largest: Maximum absolute error of any value, or None for no limit.
     """
 
     error: float
@@ -42,8 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
     largest: float | None = None
 
 
-#: One row a precision; what is beyond its row fails, except that a single sentence, annotation or word may always
-#: differ where a precision may differ at all.
+#: Limits by precision. fp32 must be exact; otherwise a single differing sentence, annotation or word is tolerated.
 LIMITS = {
     "fp32": Limits(
         error=1e-3,
@@ -64,17 +67,24 @@ LIMITS = {
 
 
 class Tap:
-    """A subgraph that remembers what it was given, also what it does not take but another one may, and its outputs."""
+    """Subgraph that records the arrays of every call: all inputs passed, even unused ones, and all outputs."""
 
     def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
         self.inputs, self.outputs, self.types = graph.inputs, graph.outputs, graph.types
         self._graph, self._calls = graph, calls
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the subgraph and remember."""
+        """Run the subgraph and record the call.
+
+        Args:
+            arrays: Input arrays by name; more than the subgraph takes may be passed.
+
+        Returns:
+            The outputs by name.
+        """
         outputs = self._graph.run(arrays)
-        given = {name: np.asarray(value) for name, value in arrays.items()}
-        self._calls.append((given, {name: np.asarray(value) for name, value in outputs.items()}))
+        inputs = {name: np.asarray(value) for name, value in arrays.items()}
+        self._calls.append((inputs, {name: np.asarray(value) for name, value in outputs.items()}))
         return outputs
 
     def close(self) -> None:
@@ -82,11 +92,22 @@ class Tap:
         self._graph.close()
 
 
+#: Inputs and outputs of every call of each subgraph.
 Calls = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 
 
 def tap(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 8) -> Calls:
-    """What every subgraph is given and puts out while the pipeline reads ``sentences``."""
+    """Run a pipeline on sentences and record every call of its subgraphs.
+
+    Args:
+        pipeline: Pipeline to run.
+        labels: Labels of the model.
+        sentences: Sentences to run on.
+        batch_size: Number of sentences per call.
+
+    Returns:
+        Inputs and outputs of every call, by subgraph.
+    """
     calls: Calls = {name: [] for name in SUBGRAPHS}
     graphs = {name: Tap(graph, calls[name]) for name, graph in pipeline.graphs.items()}
     predict(Pipeline(graphs, pipeline.tokenizer, pipeline.settings), labels, sentences, batch_size)
@@ -94,210 +115,248 @@ def tap(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch
 
 
 def given(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
-    """The arrays that every subgraph gets while the pipeline reads ``sentences`` one by one."""
+    """Run a pipeline on single sentences and record the inputs of every call of its subgraphs.
+
+    Args:
+        pipeline: Pipeline to run.
+        labels: Labels of the model.
+        sentences: Sentences to run on.
+
+    Returns:
+        The input arrays of every call, by subgraph.
+    """
     return {
         name: [inputs for inputs, _ in calls] for name, calls in tap(pipeline, labels, sentences, batch_size=1).items()
     }
 
 
 def compare(
-    reference: Pipeline, other: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
+    reference: Pipeline, candidate: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> dict[str, Any]:
-    """The parity report of ``other`` against ``reference`` on prepared sentences.
+    """Compare a pipeline with a reference on prepared sentences.
 
-    ``skipped``: subgraphs that are not compared by themselves, with the reason.
-    ``subgraphs``: error of every output (``max``, ``mean``, ``p99``) when given the reference's own inputs, absolute
-    and ``relative`` to the root mean square of the reference's output; of spans, those inside of their
-    sentence alone.
-    ``arcs``, where the model parses by itself: how many ``words`` there were, and the per cent of them whose head and
-    label were ``identical``, given the reference's own inputs.
-    ``extractions``: ``sentences``, per cent of them with ``identical`` entities and relations, ``agreement`` F1, the
-    ``worst`` sentence if any differs, and, where the sentences have gold annotation, F1 of both (``reference`` and
-    ``exported``).
+    Args:
+        reference: Pipeline whose results are expected.
+        candidate: Pipeline to check, such as an exported bundle on a backend.
+        labels: Labels of both.
+        sentences: Prepared sentences, with or without gold annotations.
+        batch_size: Number of sentences per call.
+
+    Returns:
+        The parity report:
+
+        - ``skipped``: subgraphs whose outputs were not compared, with the reason;
+        - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error,
+          and under ``relative`` those of the error divided by the root mean square of the reference's output. Each
+          subgraph gets the reference's inputs, so that errors do not accumulate. Spans beyond the end of their
+          sentence are excluded;
+        - ``arcs``, only for a model with an in-model parser: the number of ``words``, and the percentage of them whose
+          head and label are ``identical``, with the reference's inputs;
+        - ``extractions``: the number of ``sentences``, the percentage with ``identical`` entities and relations, the F1
+          of the ``agreement``, the ``worst`` sentence if any differs, and with gold annotations the F1 of both
+          pipelines (``reference`` and ``exported``).
 
     Raises:
-        BundleError: an output of ``other`` is not finite.
+        BundleError: An output of ``candidate`` contains NaN or infinity.
     """
     calls = tap(reference, labels, sentences[:TAPPED])
-    skipped = {name: "no sentence gave it any input" for name in SUBGRAPHS if not calls[name]}
+    skipped = {name: "no sentence produced any input for it" for name in SUBGRAPHS if not calls[name]}
     skipped |= {
-        name: "its bfloat16 stays on the device; whole extractions tell of it"
-        for name, graph in other.graphs.items()
+        name: "its bfloat16 outputs stay on the device; only whole extractions were compared"
+        for name, graph in candidate.graphs.items()
         if None in graph.types.values()
     }
-    outputs = _outputs(calls, other, skipped)
-    report: dict[str, Any] = {"subgraphs": _errors(outputs), "skipped": skipped}
-    if arcs := _arcs(outputs):
+    outputs = _collect_outputs(calls, candidate, skipped)
+    report: dict[str, Any] = {"subgraphs": _measure_errors(outputs), "skipped": skipped}
+    if arcs := _compare_arcs(outputs):
         report["arcs"] = arcs
     expected = predict(reference, labels, sentences, batch_size)
-    actual = predict(other, labels, sentences, batch_size)
+    actual = predict(candidate, labels, sentences, batch_size)
     differences = [
-        (set(one.entities) ^ set(two.entities)) | (set(one.relations) ^ set(two.relations))
-        for one, two in zip(expected, actual, strict=True)
+        (set(left.entities) ^ set(right.entities)) | (set(left.relations) ^ set(right.relations))
+        for left, right in zip(expected, actual, strict=True)
     ]
     same = sum(not difference for difference in differences)
     report["extractions"] = {
         "sentences": len(sentences),
         "identical": round(100 * same / max(1, len(sentences)), 3),
-        "agreement": _f1(metrics.evaluate(expected, actual, labels.symmetric)),
+        "agreement": _select_f1(metrics.evaluate(expected, actual, labels.symmetric)),
     }
     if same < len(sentences):
-        place = max(range(len(differences)), key=lambda place: len(differences[place]))
-        report["extractions"]["worst"] = _difference(sentences[place], expected[place], actual[place])
+        index = max(range(len(differences)), key=lambda index: len(differences[index]))
+        report["extractions"]["worst"] = _describe_difference(sentences[index], expected[index], actual[index])
     if any(sentence.entities for sentence in sentences):
         gold = [metrics.annotation(sentence) for sentence in sentences]
         for key, annotations in (("reference", expected), ("exported", actual)):
-            report["extractions"][key] = _f1(metrics.evaluate(gold, annotations, labels.symmetric))
+            report["extractions"][key] = _select_f1(metrics.evaluate(gold, annotations, labels.symmetric))
     return report
 
 
 def check(report: Mapping[str, Any], precision: str) -> None:
-    """Hold a report against :data:`LIMITS`.
+    """Check a parity report against the limits of a precision.
+
+    Args:
+        report: Report as ``compare`` returns it.
+        precision: Precision of the bundle, a key of ``LIMITS``.
 
     Raises:
-        BundleError: something differs by more; the message names the subgraph, the value and the limit.
+        BundleError: A limit is exceeded; the message gives the output, the value and the limit.
     """
     limits = LIMITS[precision]
     for name, error in report["subgraphs"].items():
-        if not error["relative"]["p99"] <= limits.error:  # NaN too
+        if not error["relative"]["p99"] <= limits.error:  # also true for NaN
             raise BundleError(
                 f"parity: {name} has a relative error of {error['relative']['p99']:.3g} (99th percentile), "
-                f"limit {limits.error} for {precision}"
+                f"maximum {limits.error} for {precision}"
             )
         if limits.largest is not None and not error["max"] <= limits.largest:
             raise BundleError(
-                f"parity: {name} has an error of {error['max']:.3g}, limit {limits.largest} for {precision}"
+                f"parity: {name} has an absolute error of {error['max']:.3g}, maximum {limits.largest} for {precision}"
             )
     arcs = report.get("arcs")
     differ = round(arcs["words"] * (1 - arcs["identical"] / 100)) if arcs else 0
     if arcs and arcs["identical"] < limits.arcs and (limits.arcs == 100 or differ > 1):
         raise BundleError(
-            f"parity: {arcs['identical']:g} % of {arcs['words']} words have the same arc, limit {limits.arcs:g} % for "
+            f"parity: {arcs['identical']:g}% of {arcs['words']} words have the same arc, minimum {limits.arcs:g}% for "
             f"{precision}"
         )
-    found = report["extractions"]
-    differing = round(found["sentences"] * (1 - found["identical"] / 100))
-    farthest = max(report["subgraphs"], key=lambda name: report["subgraphs"][name]["relative"]["p99"], default="none")
+    extractions = report["extractions"]
+    differing = round(extractions["sentences"] * (1 - extractions["identical"] / 100))
+    least_accurate = max(
+        report["subgraphs"], key=lambda name: report["subgraphs"][name]["relative"]["p99"], default="none"
+    )
     exact = limits.identical == 100
-    hint = f"the least exact output is {farthest}"
+    hint = f"the least accurate output is {least_accurate}"
     if precision.startswith("int8"):
-        hint += "; more and more typical --calibrate sentences may help"
-    if found["identical"] < limits.identical and (exact or differing > 1):
+        hint += "; more, or more typical, sentences in --calibration-data may help"
+    if extractions["identical"] < limits.identical and (exact or differing > 1):
         raise BundleError(
-            f"parity: {found['identical']:g} % of {found['sentences']} sentences are identical, "
-            f"limit {limits.identical:g} % for {precision}; {hint}"
+            f"parity: {extractions['identical']:g}% of {extractions['sentences']} sentences are identical, "
+            f"minimum {limits.identical:g}% for {precision}; {hint}"
         )
-    for place, (kind, least) in enumerate(
+    for index, (kind, minimum) in enumerate(
         (("entities", limits.entity_agreement), ("relations", limits.relation_agreement))
     ):
-        agreed, support = found["agreement"][kind], found["agreement"]["support"][place]
-        if support and agreed < least and (exact or differing > 1):
-            raise BundleError(f"parity: {kind} agree to F1 {agreed:.2f}, limit {least:g} for {precision}; {hint}")
-        if "exported" in found:
-            lost = found["reference"][kind] - found["exported"][kind]
-            one = 0.0 if exact else 100 / max(1, found["exported"]["support"][place])
-            if lost > max(limits.f1_loss, one):
+        agreement, support = extractions["agreement"][kind], extractions["agreement"]["support"][index]
+        if support and agreement < minimum and (exact or differing > 1):
+            raise BundleError(
+                f"parity: {kind} agree with F1 {agreement:.2f}, minimum {minimum:g} for {precision}; {hint}"
+            )
+        if "exported" in extractions:
+            lost = extractions["reference"][kind] - extractions["exported"][kind]
+            single = 0.0 if exact else 100 / max(1, extractions["exported"]["support"][index])
+            if lost > max(limits.f1_loss, single):
                 raise BundleError(
-                    f"parity: F1 of {kind} is {lost:.2f} lower, limit {limits.f1_loss} for {precision}; {hint}"
+                    f"parity: F1 of {kind} drops by {lost:.2f}, maximum {limits.f1_loss} for {precision}; {hint}"
                 )
 
 
+#: Inputs, expected outputs and actual outputs of every call of each compared subgraph.
 Outputs = dict[str, list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]]
 
 
-def _outputs(calls: Calls, other: Pipeline, skipped: Collection[str]) -> Outputs:
-    """Of each subgraph that is compared, what it was given, what the reference made of it, and what ``other`` makes."""
-    found: Outputs = {}
-    for name, graph in other.graphs.items():
+def _collect_outputs(calls: Calls, candidate: Pipeline, skipped: Collection[str]) -> Outputs:
+    """Run the compared subgraphs of the candidate on the reference's inputs."""
+    collected: Outputs = {}
+    for name, graph in candidate.graphs.items():
         if name in skipped:
             continue
-        found[name] = []
+        collected[name] = []
         for inputs, expected in calls[name]:
-            given = {key: np.asarray(inputs[key], graph.types[key]) for key in graph.inputs}
-            actual = graph.run(given)
-            found[name].append((given, _real(expected, inputs), _real(actual, inputs)))
-    return found
+            arrays = {key: np.asarray(inputs[key], graph.types[key]) for key in graph.inputs}
+            actual = graph.run(arrays)
+            collected[name].append((arrays, _exclude_padding(expected, inputs), _exclude_padding(actual, inputs)))
+    return collected
 
 
-def _real(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Outputs on the host; logits of the spans inside of their sentences alone, ``[spans,n_e+1]``, for a backend that
-    pads a batch further reads other padding in the rest.
+def _exclude_padding(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy outputs to the host, with the entity logits of only those spans that lie inside their sentence.
+
+    Other spans contain padding, and a backend may pad a batch further than the reference does. The remaining logits are
+    ``[spans, n_e + 1]``.
     """
-    found = {key: np.asarray(value) for key, value in outputs.items()}
-    if (logits := found.get("entity_logits")) is not None:
+    arrays = {key: np.asarray(value) for key, value in outputs.items()}
+    if (logits := arrays.get("entity_logits")) is not None:
         length = np.asarray(inputs["word_mask"]).sum(1)
-        after = np.add.outer(np.arange(logits.shape[1]), np.arange(logits.shape[2]))
-        found["entity_logits"] = logits[after < length[:, None, None]]
-    return found
+        last = np.add.outer(np.arange(logits.shape[1]), np.arange(logits.shape[2]))
+        arrays["entity_logits"] = logits[last < length[:, None, None]]
+    return arrays
 
 
-def _errors(outputs: Outputs) -> dict[str, Any]:
+def _measure_errors(outputs: Outputs) -> dict[str, Any]:
+    """Return the ``subgraphs`` section of the report; outputs that are not finite raise an error."""
     report: dict[str, Any] = {}
     for name, calls in outputs.items():
         errors: dict[str, list[Any]] = {}
         squares: dict[str, list[float]] = {}
-        for _, expected, found in calls:
+        for _, expected, actual in calls:
             for key, value in expected.items():
                 if key in ARCS:
                     continue
-                actual = found[key].astype(np.float64)
-                if not np.isfinite(actual).all():
-                    raise BundleError(f"parity: {name}.{key} holds {_strangest(actual)}, which no limit allows")
+                array = actual[key].astype(np.float64)
+                if not np.isfinite(array).all():
+                    raise BundleError(
+                        f"parity: {name}.{key} contains {_name_nonfinite(array)}; all outputs must be finite"
+                    )
                 value = value.astype(np.float64)
-                errors.setdefault(key, []).append(np.abs(actual - value).ravel())
+                errors.setdefault(key, []).append(np.abs(array - value).ravel())
                 squares.setdefault(key, []).append(float(np.square(value).sum()))
         for key, parts in errors.items():
             error = np.concatenate(parts)
             scale = max(np.sqrt(sum(squares[key]) / max(1, error.size)), np.finfo(np.float32).tiny)
-            report[f"{name}.{key}"] = {**_summary(error), "relative": _summary(error / scale)}
+            report[f"{name}.{key}"] = {**_summarize_error(error), "relative": _summarize_error(error / scale)}
     return report
 
 
-def _arcs(outputs: Outputs) -> dict[str, Any] | None:
+def _compare_arcs(outputs: Outputs) -> dict[str, Any] | None:
+    """Return the ``arcs`` section of the report, or None for a model without an in-model parser."""
     words = same = 0
-    for given, expected, found in outputs.get("encoder", ()):
+    for inputs, expected, actual in outputs.get("encoder", ()):
         if not set(ARCS) <= expected.keys():
             return None
-        inside = given["pieces"][:, :, 0] > 0
-        agree = np.logical_and.reduce([expected[key] == found[key] for key in ARCS])
+        inside = inputs["pieces"][:, :, 0] > 0
+        agree = np.logical_and.reduce([expected[key] == actual[key] for key in ARCS])
         words, same = words + int(inside.sum()), same + int(agree[inside].sum())
     return {"words": words, "identical": round(100 * same / words, 3)} if words else None
 
 
-def _summary(error: np.ndarray) -> dict[str, float]:
+def _summarize_error(error: np.ndarray) -> dict[str, float]:
     if not error.size:
         return {"max": 0.0, "mean": 0.0, "p99": 0.0}
     return {"max": float(error.max()), "mean": float(error.mean()), "p99": float(np.percentile(error, 99))}
 
 
-def _strangest(values: np.ndarray) -> str:
+def _name_nonfinite(values: np.ndarray) -> str:
     return "NaN" if np.isnan(values).any() else "infinity"
 
 
-def _difference(sentence: Sentence, expected: metrics.Annotation, actual: metrics.Annotation) -> dict[str, Any]:
+def _describe_difference(
+    sentence: Sentence, expected: metrics.Annotation, actual: metrics.Annotation
+) -> dict[str, Any]:
     return {
         "id": sentence.id,
         "text": " ".join(sentence.tokens),
-        "missing": _named(sentence, expected, actual),
-        "added": _named(sentence, actual, expected),
+        "missing": _list_missing(sentence, expected, actual),
+        "added": _list_missing(sentence, actual, expected),
     }
 
 
-def _named(sentence: Sentence, one: metrics.Annotation, other: metrics.Annotation) -> list[str]:
-    """What ``one`` has and ``other`` lacks, in words."""
+def _list_missing(sentence: Sentence, present: metrics.Annotation, absent: metrics.Annotation) -> list[str]:
+    """Describe the entities and relations that are in ``present`` but not in ``absent``."""
 
-    def entity(item: Any) -> str:
-        start, end, label = item
+    def format_entity(entity: Any) -> str:
+        start, end, label = entity
         return f"[{' '.join(sentence.tokens[start:end])}]{label}"
 
-    entities = sorted(set(one.entities) - set(other.entities))
-    relations = sorted(set(one.relations) - set(other.relations))
-    return [entity(item) for item in entities] + [
-        f"{entity(head)} {label} {entity(tail)}" for head, tail, label in relations
+    entities = sorted(set(present.entities) - set(absent.entities))
+    relations = sorted(set(present.relations) - set(absent.relations))
+    return [format_entity(entity) for entity in entities] + [
+        f"{format_entity(head)} {label} {format_entity(tail)}" for head, tail, label in relations
     ]
 
 
-def _f1(result: metrics.Evaluation) -> dict[str, Any]:
+def _select_f1(result: metrics.Evaluation) -> dict[str, Any]:
+    """Select micro F1 and support of entities and strict relations from an evaluation."""
     relations = result["relations"]["strict"]["micro"]
     return {
         "entities": result["entities"]["micro"]["f1"],

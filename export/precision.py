@@ -1,4 +1,4 @@
-"""The four fp32 graphs in the types a bundle is to have."""
+"""Conversion of the four fp32 graphs to the precision of a bundle."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from .calibration import matrix_products, ranges
 from .half import TYPES, to_half
 from .quantize import joined, quantize, quantize_tables
 
-#: The graphs whose products an eight-bit bundle has in int8: on a CPU all that multiply every word; a GPU gains nothing
-#: from so small a graph as the fusion.
+#: Graphs whose matrix products are quantized to int8: for CPUs, all graphs that multiply every word; for GPUs not the
+#: fusion, which is too small to get faster.
 QUANTIZED: dict[Precision, tuple[str, ...]] = {"int8": ("encoder", "fusion"), "int8-qdq": ("encoder",)}
 
-#: Inputs of every subgraph, as a pipeline gives them.
+#: Input arrays of every call of each subgraph, as a pipeline passes them.
 Inputs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 
 class Converted(NamedTuple):
-    """Graphs to ship; the same ones with numbers any CPU has, rounded as the shipped types round; how int8 was made."""
+    """Graphs converted to a precision.
+
+    Attributes:
+        shipped: Graphs for the bundle.
+        comparable: Graphs that compute the same values on any CPU: fp32, rounded wherever the shipped types round.
+        quantization: Report on the int8 quantization, if any.
+    """
 
     shipped: dict[str, onnx.ModelProto]
     comparable: dict[str, onnx.ModelProto]
@@ -37,18 +43,26 @@ def convert(
     data: str,
     say: Callable[[str], None],
 ) -> Converted:
-    """Rewrite fp32 ``models`` in ``precision``.
+    """Convert fp32 graphs to a precision.
 
-    ``typical`` inputs show how large half-precision products get, ``calibration`` inputs, which come from the file
-    called ``data``, give int8 its ranges.
+    Args:
+        models: The fp32 graphs by name.
+        precision: The new precision.
+        typical: Inputs from typical sentences, to measure how large matrix products get; used for half precision.
+        calibration: Inputs from the calibration data, to measure activation ranges; required for int8.
+        data: Name of the calibration data, for the report.
+        say: Called with a line of text at each step.
+
+    Returns:
+        The converted graphs.
 
     Raises:
-        BundleError: a weight does not fit the type.
+        BundleError: A weight exceeds the range of the half type.
     """
     models = dict(models)
     quantization = None
     if calibration is not None:
-        say(f"calibrating int8 on {len(calibration['encoder'])} sentences")
+        say(f"measuring int8 activation ranges on {len(calibration['encoder'])} sentences")
         reports = {}
         for name in QUANTIZED[precision]:
             models[name], reports[name] = quantize(
@@ -63,14 +77,14 @@ def convert(
     assert half in TYPES
     shipped, comparable = {}, {}
     for name, model in models.items():
-        say(f"rewriting {name} in {half}")
-        peaks = _peaks(model, typical[name])
+        say(f"converting {name} to {half}")
+        peaks = _measure_peaks(model, typical[name])
         shipped[name] = to_half(model, half, peaks)
         comparable[name] = to_half(model, half, peaks, rounded=True)
     return Converted(shipped, comparable, quantization)
 
 
-def _peaks(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The largest magnitude of each product's output."""
-    found = ranges(model, [node.output[0] for node in matrix_products(model)], inputs)
-    return {name: float(one.largest) for name, one in found.items()}
+def _measure_peaks(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Measure the largest magnitude of each matrix product's output."""
+    measured = ranges(model, [node.output[0] for node in matrix_products(model)], inputs)
+    return {name: float(limits.largest) for name, limits in measured.items()}

@@ -1,4 +1,4 @@
-"""The sizes that engines are built for: two profiles by default, or as asked for."""
+"""Optimization profiles of TensorRT engines: the default ones, and those given by ``--shapes``."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from ..runtime.errors import BackendError, ConfigError
 from ..runtime.manifest import Profile, Sizes
 from ..runtime.ranges import most_rows
 
+#: Minimum, tuned and maximum size of an axis.
 Range = tuple[int, int, int]
+
 Shape = tuple[int, ...]
 
-#: The least and the largest size that may be asked for: the defaults' own, and windows as long as a model may have.
+#: Smallest and largest size that a profile may have: those of the defaults, and windows as long as any model supports.
 LIMITS = {axis: (least, largest) for axis, (least, _, largest) in RANGES.items()} | {
     "subwords": (3, 8192),
     "words": (1, 8192),
     "rows": (3, 1024),
 }
 
-#: Batches, tuned for 32 sentences.
+#: Profile for batches, tuned for 32 sentences.
 THROUGHPUT = Profile(name="throughput", axes=dict(RANGES))
 
-#: One sentence at a time, tuned for one of about 24 words.
+#: Profile for single sentences, tuned for about 24 words.
 LATENCY = Profile(
     name="latency",
     axes={
@@ -44,50 +46,63 @@ LATENCY = Profile(
     },
 )
 
-#: What an engine is built for unless asked otherwise; a batch runs in the first profile that it fits.
+#: Profiles of an engine by default; a batch runs in the first profile that it fits.
 DEFAULTS = (LATENCY, THROUGHPUT)
 
 _ENTRY = re.compile(r"([a-z]+)=(\d{1,9}):(\d{1,9}):(\d{1,9})", re.ASCII)
 
 
-def parse(text: str) -> Profile:
-    """The profile of a text like ``batch=1:8:16,subwords=3:32:128``: for an axis its least, tuned and largest size.
+def parse(specification: str) -> Profile:
+    """Parse a profile such as ``batch=1:8:16,subwords=3:32:128``.
 
-    Axes that are not named have the sizes of :data:`THROUGHPUT`.
+    Args:
+        specification: Comma-separated entries ``AXIS=MIN:OPT:MAX``; axes that are not named have the sizes of
+            ``THROUGHPUT``.
+
+    Returns:
+        The profile, named ``custom``.
 
     Raises:
-        ConfigError: the text has another form, names an axis twice or one that is unknown, or a size is out of range.
+        ConfigError: An entry has the wrong form, an axis is unknown or given twice, or a size is out of range.
     """
     axes: dict[str, Range] = {}
-    for entry in text.split(","):
-        match = _ENTRY.fullmatch(entry.strip())
+    for entry in map(str.strip, specification.split(",")):
+        match = _ENTRY.fullmatch(entry)
         if match is None:
-            raise ConfigError(f"shapes {text!r}: {entry.strip()!r} is not AXIS=MIN:OPT:MAX, as in batch=1:8:16")
+            raise ConfigError(f"shapes {specification!r}: expected AXIS=MIN:OPT:MAX (as batch=1:8:16), got {entry!r}")
         axis, sizes = match[1], (int(match[2]), int(match[3]), int(match[4]))
         if axis not in LIMITS:
-            raise ConfigError(f"shapes {text!r}: axis {axis!r} is not known; there are {', '.join(LIMITS)}")
+            raise ConfigError(f"shapes {specification!r}: unknown axis {axis!r}; choose from {', '.join(LIMITS)}")
         if axis in axes:
-            raise ConfigError(f"shapes {text!r}: {axis} is named twice")
+            raise ConfigError(f"shapes {specification!r}: {axis} is given twice; give each axis once")
         if list(sizes) != sorted(sizes):
-            raise ConfigError(f"shapes {text!r}: {entry.strip()} is not in order; MIN <= OPT <= MAX is needed")
+            raise ConfigError(f"shapes {specification!r}: {entry} must satisfy MIN <= OPT <= MAX")
         least, largest = LIMITS[axis]
         if sizes[0] < least or sizes[2] > largest:
-            raise ConfigError(f"shapes {text!r}: {entry.strip()} is out of range; {axis} may be {least} to {largest}")
+            raise ConfigError(f"shapes {specification!r}: {axis} must be {least} to {largest}, got {entry}")
         axes[axis] = sizes
     return Profile(name="custom", axes={**THROUGHPUT.axes, **axes})
 
 
 def fit(profile: Profile, sizes: Sizes) -> Profile:
-    """The profile with no more subwords and words than one window of the model holds, and rows for the longest range.
+    """Limit a profile to the window size of a model.
+
+    Args:
+        profile: Any profile.
+        sizes: Sizes of the model.
+
+    Returns:
+        The profile with at most as many subwords and words as a window of the model holds, and with enough rows for the
+        longest range of words.
 
     Raises:
-        ConfigError: the profile's least size is more than that already.
+        ConfigError: The minimum size of the profile already exceeds the model's window.
     """
     axes = dict(profile.axes)
     for axis, limit in (("subwords", sizes.max_subwords), ("words", sizes.max_words)):
         least, tuned, largest = axes[axis]
         if least > limit:
-            raise ConfigError(f"profile {profile.name}: at least {least} {axis}, but the model takes at most {limit}")
+            raise ConfigError(f"profile {profile.name}: {axis} must be <= {limit} for this model, got {least} as MIN")
         axes[axis] = (least, min(tuned, limit), min(largest, limit))
     least, tuned, largest = axes["rows"]
     axes["rows"] = (least, tuned, max(largest, most_rows(axes["words"][2])))
@@ -95,16 +110,32 @@ def fit(profile: Profile, sizes: Sizes) -> Profile:
 
 
 def restrict(profile: Profile, tensors: Sequence[str]) -> Profile:
-    """The profile without the axes that none of the tensors has."""
+    """Drop the axes of a profile that a subgraph does not have.
+
+    Args:
+        profile: Any profile.
+        tensors: Names of the subgraph's inputs.
+
+    Returns:
+        The profile with only the axes of these tensors.
+    """
     used = {axis for tensor in tensors for axis in AXES[tensor]}
     return Profile(name=profile.name, axes={axis: sizes for axis, sizes in profile.axes.items() if axis in used})
 
 
 def shapes(profile: Profile, tensor: str, dims: Sequence[int]) -> tuple[Shape, Shape, Shape]:
-    """The least, the tuned and the largest shape of a tensor whose dimensions in the network are ``dims`` (-1: any).
+    """Return the minimum, tuned and maximum shape of a network input.
+
+    Args:
+        profile: Profile with all dynamic axes of the tensor.
+        tensor: Name of the input.
+        dims: Dimensions of the input in the network; -1 is a dynamic dimension.
+
+    Returns:
+        The three shapes.
 
     Raises:
-        BackendError: TriMF does not know the tensor, or not by these dimensions.
+        BackendError: The input is unknown, or has other dimensions than expected.
     """
     axes = AXES.get(tensor, ())
     ranges = [
@@ -112,6 +143,6 @@ def shapes(profile: Profile, tensor: str, dims: Sequence[int]) -> tuple[Shape, S
         for axis, dim in zip(axes, dims, strict=False)
     ]
     if not axes or len(axes) != len(dims) or any(least < 0 for least, _, _ in ranges):
-        raise BackendError(f"input {tensor!r} with dimensions {list(dims)} is none that TriMF knows; export again")
+        raise BackendError(f"unknown input {tensor!r} with dimensions {list(dims)}; re-export the bundle")
     least, tuned, largest = zip(*ranges, strict=True)
     return least, tuned, largest

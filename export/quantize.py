@@ -1,9 +1,10 @@
-"""Eight-bit graphs with static ranges, so that a sentence's result does not depend on its batch.
+"""Static int8 quantization of ONNX graphs.
 
-Products with constant matrices get eight-bit activations (one range, from real sentences) and weights (a scale per
-column). Before that, outlying channels of activations are moved into the weights (SmoothQuant, Xiao et al. 2023,
-eq. 4), and the products that lose most by themselves are left as they are. Attention, softmax and normalisation stay in
-float.
+The activation ranges are fixed in advance, so the result of a sentence does not depend on its batch. Matrix products
+with weights get int8 activations (a single range, from calibration data) and int8 weights (a scale per column). Before
+that, outlier channels of the activations are moved into the weights (SmoothQuant, Xiao et al. 2023, equation 4).
+Afterwards, the matrix products whose quantization costs the most accuracy are left unquantized. Attention, softmax and
+normalisation stay in floating point.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from onnxruntime.quantization.calibrate import TensorsData
 from ..runtime.manifest import Precision, Quantization
 from .calibration import Range, matrix_products, open_session, ranges
 
-#: How far outliers move from activations (0) to weights (1). Of 0.4 to 1, on MiniLM and CoNLL04's training sentences,
-#: it is where the encoder's words came out best.
+#: How far outliers move from the activations (0) to the weights (1), the exponent alpha of SmoothQuant. Of values from
+#: 0.4 to 1, this gave the smallest error of the encoder's words, with MiniLM on CoNLL04's training sentences.
 SMOOTHING = 0.85
 
-#: Largest relative error of a graph's first output (the encoder's words) that int8 may cause, as the root of the
-#: products' summed squares. A product left in fp32 is slow on a CPU, one left in fp16 costs a GPU little: hence two
-#: budgets.
+#: Largest relative error that int8 may cause in a graph's first output (for the encoder, its words), as the root of the
+#: summed squared errors of the quantized matrix products. There are two budgets because an unquantized matrix product
+#: is slow on a CPU (fp32) but costs little on a GPU (fp16).
 BUDGETS = {"int8": 0.05, "int8-qdq": 0.025}
 
-#: Sentences on which each product's own error is measured.
+#: Number of calibration sentences on which the error of each matrix product is measured.
 MEASURED = 16
 
-#: Tables smaller than this many bytes stay in float.
+#: Size in bytes from which an embedding table is quantized; smaller tables stay in fp32.
 MIN_TABLE = 1 << 20
 
+#: Lower limit of smoothing factors and of the values they are computed from, against division by zero.
 _SMALLEST = 1e-5
 
 
@@ -49,32 +51,47 @@ def quantize(
     data: str,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[onnx.ModelProto, Quantization]:
-    """A QDQ copy of an fp32 ``model`` with ranges calibrated on ``inputs``, and how it was made.
+    """Quantize a copy of an fp32 graph to int8 with QuantizeLinear and DequantizeLinear nodes (QDQ).
 
-    ``int8-qdq`` has signed activations around zero, which GPUs need; ``int8`` unsigned ones with a zero point, which
-    CPUs multiply faster and which wastes no codes on one-sided values. ``data`` names the inputs in the report.
+    Args:
+        model: The fp32 graph; it is not modified.
+        inputs: Input arrays of each run on the calibration data.
+        precision: ``int8-qdq`` has symmetric signed activations, which GPUs require. ``int8`` has unsigned activations
+            with a zero point, which CPUs multiply faster and which waste no codes on one-sided values.
+        data: Name of the calibration data, for the report.
+        say: Called with a line of text at each step.
+
+    Returns:
+        The quantized graph, and the report on the quantization.
     """
     symmetric = precision == "int8-qdq"
     smoothed = smooth(model, inputs)
     nodes = matrix_products(smoothed, by_constants=True)
-    found = ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
-    say(f"measuring {len(nodes)} products one by one")
-    sensitivity = _sensitivity(smoothed, [node.name for node in nodes], found, inputs[:MEASURED], symmetric)
+    measured = ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
+    say(f"measuring the int8 error of {len(nodes)} matrix products")
+    sensitivity = _measure_sensitivity(smoothed, [node.name for node in nodes], measured, inputs[:MEASURED], symmetric)
     kept = choose_kept(sensitivity, BUDGETS[precision])
-    chosen = [name for name in sensitivity if name not in kept]
-    return _qdq(smoothed, chosen, found, symmetric), Quantization(
+    quantized = [name for name in sensitivity if name not in kept]
+    return _insert_qdq(smoothed, quantized, measured, symmetric), Quantization(
         data=data,
         sentences=len(inputs),
         method=f"static {'symmetric' if symmetric else 'asymmetric'} QDQ, per-channel weights, MinMax, "
         f"SmoothQuant {SMOOTHING}",
-        quantized=len(chosen),
+        quantized=len(quantized),
         kept=kept,
         sensitivity={name: round(value, 6) for name, value in sensitivity.items()},
     )
 
 
 def joined(reports: Mapping[str, Quantization]) -> Quantization:
-    """How several graphs were quantized, as one report; a product is then called by its graph and its name."""
+    """Merge the quantization reports of several graphs.
+
+    Args:
+        reports: Report of each graph, by the name of the graph.
+
+    Returns:
+        A single report, in which matrix products are named ``graph.node``.
+    """
     first = next(iter(reports.values()))
     return msgspec.structs.replace(
         first,
@@ -87,32 +104,50 @@ def joined(reports: Mapping[str, Quantization]) -> Quantization:
 
 
 def smooth(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
-    """The same function with channels of like size: ``x W = (x / s) (s W)``, s one factor for each channel of x."""
+    """Move outlier channels from activations to weights: ``x W = (x / s) (s W)``, with a factor s per channel of x.
+
+    Matrix products that read the same tensor share the factors.
+
+    Args:
+        model: The fp32 graph; it is not modified.
+        inputs: Input arrays of each run on the calibration data.
+
+    Returns:
+        A graph that computes the same function.
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in matrix_products(copy, by_constants=True):
         readers.setdefault(node.input[0], []).append(node)
-    weights = {one.name: one for one in copy.graph.initializer}
-    for name, found in ranges(model, readers, inputs, channels=True).items():
+    weights = {tensor.name: tensor for tensor in copy.graph.initializer}
+    for name, limits in ranges(model, readers, inputs, channels=True).items():
         nodes = readers[name]
         values = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
         largest = np.max([np.abs(value).max(1) for value in values], 0)
-        factor = np.maximum(found.largest, _SMALLEST) ** SMOOTHING
+        factor = np.maximum(limits.largest, _SMALLEST) ** SMOOTHING
         factor = np.maximum(factor / np.maximum(largest, _SMALLEST) ** (1 - SMOOTHING), _SMALLEST).astype(np.float32)
         copy.graph.initializer.append(numpy_helper.from_array(1 / factor, f"{name}.factor"))
-        step = helper.make_node("Mul", [name, f"{name}.factor"], [f"{name}.smooth"], f"{name}.smoothing")
-        copy.graph.node.insert(list(copy.graph.node).index(nodes[0]), step)
+        scaling = helper.make_node("Mul", [name, f"{name}.factor"], [f"{name}.smooth"], f"{name}.smoothing")
+        copy.graph.node.insert(list(copy.graph.node).index(nodes[0]), scaling)
         for node, value in zip(nodes, values, strict=True):
             scaled = f"{node.name}.smooth_weight"
             copy.graph.initializer.append(numpy_helper.from_array(value * factor[:, None], scaled))
             node.input[:] = [f"{name}.smooth", scaled]
-    _drop_unused(copy)
+    _drop_unused_initializers(copy)
     return copy
 
 
 def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
-    """The fewest products, most sensitive first, without which the others' errors stay within ``budget`` together."""
+    """Choose the matrix products that stay unquantized.
+
+    Args:
+        sensitivity: Relative error that each matrix product causes when only it is quantized.
+        budget: Largest root of the summed squared errors of the quantized matrix products.
+
+    Returns:
+        The smallest set, most sensitive first, without which the others stay within the budget.
+    """
     kept: list[str] = []
     total = sum(value**2 for value in sensitivity.values())
     for name in sorted(sensitivity, key=lambda name: (-sensitivity[name], name)):
@@ -123,22 +158,23 @@ def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
     return kept
 
 
-def _sensitivity(
+def _measure_sensitivity(
     smoothed: onnx.ModelProto,
     names: Sequence[str],
-    found: Mapping[str, Range],
+    measured: Mapping[str, Range],
     inputs: Sequence[Mapping[str, np.ndarray]],
     symmetric: bool,
 ) -> dict[str, float]:
-    model, switches = _switchable(smoothed, _qdq(smoothed, names, found, symmetric))
+    """Measure the relative error of the first output when only a single matrix product is quantized, for each."""
+    model, switches = _add_switches(smoothed, _insert_qdq(smoothed, names, measured, symmetric))
     session = open_session(model)
     output = model.graph.output[0].name
-    given = [value.name for value in smoothed.graph.input]
+    input_names = [value.name for value in smoothed.graph.input]
     off = {switch.name: np.array(False) for switch in switches.values()}
 
     def outputs(changes: Mapping[str, np.ndarray]) -> np.ndarray:
-        each = [{**{name: one[name] for name in given}, **off, **changes} for one in inputs]
-        return np.concatenate([session.run([output], arrays)[0].ravel() for arrays in each])
+        calls = [{**{name: arrays[name] for name in input_names}, **off, **changes} for arrays in inputs]
+        return np.concatenate([session.run([output], arrays)[0].ravel() for arrays in calls])
 
     expected = outputs({})
     norm = np.linalg.norm(expected)
@@ -148,54 +184,63 @@ def _sensitivity(
     }
 
 
-class _Switch(NamedTuple):
-    """A graph input that makes a product's activations int8; its weight, another; and the weight as int8 has it."""
+class _Int8Switch(NamedTuple):
+    """Graph inputs that quantize a single matrix product.
+
+    ``name`` is the boolean input that makes the activations int8, ``weight`` the input that replaces the weight, and
+    ``rounded`` the weight rounded to int8.
+    """
 
     name: str
     weight: str
     rounded: np.ndarray
 
 
-def _switchable(smoothed: onnx.ModelProto, quantized: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, _Switch]]:
-    """The fp32 graph, in which each product can be made int8 by itself from run to run: one session measures all."""
+def _add_switches(
+    smoothed: onnx.ModelProto, quantized: onnx.ModelProto
+) -> tuple[onnx.ModelProto, dict[str, _Int8Switch]]:
+    """Add inputs to the graph that quantize each matrix product at run time, so that a single session measures all."""
     model = onnx.ModelProto()
     model.CopyFrom(quantized)
     graph = model.graph
-    makers = {name: node for node in graph.node for name in node.output}
-    codes = {one.name: one for one in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    codes = {tensor.name: tensor for tensor in graph.initializer}
     exact = {node.name: node.input[1] for node in matrix_products(smoothed, by_constants=True)}
-    weights = {one.name: one for one in smoothed.graph.initializer}
-    switches: dict[str, _Switch] = {}
-    for place, node in reversed(list(enumerate(graph.node))):
+    weights = {tensor.name: tensor for tensor in smoothed.graph.initializer}
+    switches: dict[str, _Int8Switch] = {}
+    for index, node in reversed(list(enumerate(graph.node))):
         if node.name not in exact:
             continue
-        activations, weight = makers[node.input[0]], makers[node.input[1]]
+        activations, weight = producers[node.input[0]], producers[node.input[1]]
         scale = numpy_helper.to_array(codes[weight.input[1]])
         rounded = numpy_helper.to_array(codes[weight.input[0]]).astype(np.float32) * scale
-        switch = _Switch(f"{node.name}.on", exact[node.name], rounded)
+        switch = _Int8Switch(f"{node.name}.on", exact[node.name], rounded)
         switches[node.name] = switch
         graph.input.append(helper.make_tensor_value_info(switch.name, onnx.TensorProto.BOOL, []))
         graph.input.append(helper.make_tensor_value_info(switch.weight, onnx.TensorProto.FLOAT, rounded.shape))
-        graph.initializer.append(weights[switch.weight])  # an input with a default
-        chosen = f"{node.name}.chosen"
-        sources = [switch.name, activations.output[0], makers[activations.input[0]].input[0]]
-        node.input[:] = [chosen, switch.weight]
-        graph.node.insert(place, helper.make_node("Where", sources, [chosen], f"{chosen}.where"))
+        graph.initializer.append(weights[switch.weight])  # the default value of the input
+        selected = f"{node.name}.selected"
+        sources = [switch.name, activations.output[0], producers[activations.input[0]].input[0]]
+        node.input[:] = [selected, switch.weight]
+        graph.node.insert(index, helper.make_node("Where", sources, [selected], f"{selected}.where"))
     used = {name for node in graph.node for name in node.input}
     for node in [node for node in graph.node if node.op_type == "DequantizeLinear" and node.output[0] not in used]:
         graph.node.remove(node)
-    _drop_unused(model)
+    _drop_unused_initializers(model)
     return model, dict(reversed(switches.items()))
 
 
-def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range], symmetric: bool) -> onnx.ModelProto:
+def _insert_qdq(
+    model: onnx.ModelProto, names: Sequence[str], measured: Mapping[str, Range], symmetric: bool
+) -> onnx.ModelProto:
+    """Quantize the named matrix products of a copy of the graph, with the measured activation ranges."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    if not names:  # the library would take an empty list for all
+    if not names:  # the quantizer takes an empty list to mean all nodes
         return copy
-    data = {name: tuple(np.asarray(value, np.float32) for value in one.whole) for name, one in found.items()}
-    others = {node.name: node.input[0] for node in matrix_products(model) if node.name not in names}
-    with _quiet():
+    data = {name: tuple(np.asarray(value, np.float32) for value in limits.whole) for name, limits in measured.items()}
+    unquantized = {node.name: node.input[0] for node in matrix_products(model) if node.name not in names}
+    with _silence_logging():
         quantizer = QDQQuantizer(
             copy,
             per_channel=True,
@@ -215,14 +260,15 @@ def _qdq(model: onnx.ModelProto, names: Sequence[str], found: Mapping[str, Range
         )
         quantizer.quantize_model()
         for node in quantizer.model.model.graph.node:
-            if node.name in others:  # the library gives all readers of a tensor its eight bits
-                node.input[0] = others[node.name]
+            if node.name in unquantized:  # the quantizer also redirects these to the quantized tensor
+                node.input[0] = unquantized[node.name]
         quantizer.model.topological_sort()
     return quantizer.model.model
 
 
 @contextmanager
-def _quiet() -> Any:
+def _silence_logging() -> Any:
+    """Suppress the quantizer's warnings, which go to the root logger."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
@@ -232,15 +278,24 @@ def _quiet() -> Any:
         root.setLevel(level)
 
 
-def _drop_unused(model: onnx.ModelProto) -> None:
+def _drop_unused_initializers(model: onnx.ModelProto) -> None:
     used = {name for node in model.graph.node for name in node.input}
-    for one in [one for one in model.graph.initializer if one.name not in used]:
-        model.graph.initializer.remove(one)
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in used]:
+        model.graph.initializer.remove(tensor)
 
 
 def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store large tables that are only gathered from as int8 with a scale per row, in place."""
-    tables = {one.name: one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    """Quantize large embedding tables to int8 with a scale per row, in place.
+
+    A table is quantized if only Gather nodes read it and it has at least ``MIN_TABLE`` bytes.
+
+    Args:
+        model: The graph to modify.
+
+    Returns:
+        The same graph.
+    """
+    tables = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -261,9 +316,10 @@ def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _replace_gather(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> None:
-    place = list(model.graph.node).index(node)
+    """Replace a Gather from a float table by one from the int8 table, followed by its dequantization."""
+    position = list(model.graph.node).index(node)
     output = node.output[0]
-    steps = [
+    replacements = [
         helper.make_node("Gather", [f"{name}.int8", node.input[1]], [f"{output}.int8"], f"{node.name}.codes", axis=0),
         helper.make_node(
             "Cast", [f"{output}.int8"], [f"{output}.cast"], f"{node.name}.cast", to=onnx.TensorProto.FLOAT
@@ -272,5 +328,5 @@ def _replace_gather(model: onnx.ModelProto, node: onnx.NodeProto, name: str) -> 
         helper.make_node("Mul", [f"{output}.cast", f"{output}.scale"], [output], f"{node.name}.value"),
     ]
     model.graph.node.remove(node)
-    for offset, step in enumerate(steps):
-        model.graph.node.insert(place + offset, step)
+    for offset, replacement in enumerate(replacements):
+        model.graph.node.insert(position + offset, replacement)

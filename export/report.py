@@ -1,4 +1,4 @@
-"""The parity report for people."""
+"""Rendering of a parity report as tables for the terminal."""
 
 from __future__ import annotations
 
@@ -13,33 +13,43 @@ from rich.text import Text
 
 
 def tables(report: Mapping[str, Any]) -> Group:
-    """Errors of every subgraph's outputs, how whole extractions compare, and the sentence that differs most."""
+    """Render a parity report: errors of the subgraph outputs, comparison of extractions, and the worst sentence.
+
+    Args:
+        report: Report as ``parity.compare`` returns it, with the name of the reference under ``against``.
+
+    Returns:
+        The tables, to be printed by a rich console.
+    """
     against = report["against"]
-    errors = Table(title=f"error against {against}, absolute and relative", title_justify="left", box=SIMPLE, padding=0)
+    errors = Table(
+        title=f"error against {against}: absolute, then relative", title_justify="left", box=SIMPLE, padding=0
+    )
     errors.add_column("output", no_wrap=True)
     for name in ("max", "mean", "p99", "rel. max", "mean", "p99"):
         errors.add_column(name, justify="right", no_wrap=True, min_width=8)
     for name, error in report["subgraphs"].items():
-        values = [one[key] for one in (error, error["relative"]) for key in ("max", "mean", "p99")]
+        values = [statistics[key] for statistics in (error, error["relative"]) for key in ("max", "mean", "p99")]
         errors.add_row(name, *(f"{value:.1e}" for value in values))
     arcs = report.get("arcs")
-    parsed = [Text(f"{arcs['identical']:g} % of {arcs['words']} words have the same arc")] if arcs else []
-    skipped = [Text(f"{name} was not compared by itself: {why}") for name, why in report["skipped"].items()]
+    parsed = [Text(f"{arcs['identical']:g}% of {arcs['words']} words have the same arc")] if arcs else []
+    skipped = [Text(f"outputs of {name} not compared: {reason}") for name, reason in report["skipped"].items()]
     extractions = report["extractions"]
-    title = f"{extractions['sentences']} sentences ({extractions['data']}), {extractions['identical']:g} % identical"
-    whole = Table("", "entity F1", "relation strict F1", title=title, title_justify="left", box=SIMPLE)
+    title = f"{extractions['sentences']} sentences ({extractions['data']}), {extractions['identical']:g}% identical"
+    comparison = Table("", "entity F1", "strict relation F1", title=title, title_justify="left", box=SIMPLE)
     rows = (("agreement", f"against {against}"), ("reference", f"gold, {against}"), ("exported", "gold, this bundle"))
     for key, name in rows:
         if scores := extractions.get(key):
-            whole.add_row(name, f"{scores['entities']:.2f}", f"{scores['relations']:.2f}")
-    return Group(errors, *parsed, *skipped, whole, *_worst(extractions.get("worst")))
+            comparison.add_row(name, f"{scores['entities']:.2f}", f"{scores['relations']:.2f}")
+    return Group(errors, *parsed, *skipped, comparison, *_render_worst(extractions.get("worst")))
 
 
-def _worst(worst: Mapping[str, Any] | None) -> list[Table]:
+def _render_worst(worst: Mapping[str, Any] | None) -> list[Table]:
+    """Render the sentence with the most differences, if any."""
     if worst is None:
         return []
     sentence = escape(f"{worst['id']}: {worst['text']}")
-    table = Table("", sentence, title="the sentence that differs most", title_justify="left", box=SIMPLE)
+    table = Table("", sentence, title="sentence with the most differences", title_justify="left", box=SIMPLE)
     for key in ("missing", "added"):
         for item in worst[key]:
             table.add_row(key, Text(item))

@@ -1,4 +1,4 @@
-"""A few sentences to compare graphs on when the caller names no file: lengths from one word to many, any labels."""
+"""Built-in sample sentences of very different lengths, for comparisons without a data file."""
 
 from __future__ import annotations
 
@@ -21,19 +21,33 @@ _TEXTS = (
 
 
 def name_of(data: str | Path | None) -> str:
-    """What reports call a data file: its last folder and itself, nothing of the machine; None is the sentences here."""
+    """Return the name of a data file for reports: its folder and file name, without the rest of the path.
+
+    Args:
+        data: The file, or None for the built-in samples.
+
+    Returns:
+        The name, such as ``conll04/dev.jsonl``.
+    """
     return "built-in samples" if data is None else "/".join(Path(data).parts[-2:])
 
 
 def samples(labels: Sequence[str]) -> list[Sentence]:
-    """The sentences, alone and joined (to some 370 words), with arbitrary but fixed trees over the given arc labels."""
+    """Return the built-in samples: each sentence by itself, and sentences joined to a length of up to about 370 words.
+
+    Args:
+        labels: Dependency labels of the model, from which each word gets an arbitrary but fixed label.
+
+    Returns:
+        The sentences, with arbitrary but fixed dependency trees.
+    """
     generator = np.random.default_rng(0)
     texts = [text.split() for text in _TEXTS]
     texts += [[word for text in texts[:count] for word in text] for count in range(2, len(texts) + 1)]
     texts.append([word for text in 4 * texts[: len(_TEXTS)] for word in text])
     sentences = []
-    for number, words in enumerate(texts):
-        heads = [0] + [int(generator.integers(0, word)) for word in range(1, len(words))]
-        arcs = [labels[int(generator.integers(len(labels)))] if labels else "dep" for _ in words]
-        sentences.append(Sentence(tokens=words, heads=heads, labels=arcs, id=f"sample {number}"))
+    for index, words in enumerate(texts):
+        heads = [0] + [int(generator.integers(0, position)) for position in range(1, len(words))]
+        arc_labels = [labels[int(generator.integers(len(labels)))] if labels else "dep" for _ in words]
+        sentences.append(Sentence(tokens=words, heads=heads, labels=arc_labels, id=f"sample {index}"))
     return sentences

@@ -1,4 +1,4 @@
-"""``trimf verify``: how far a bundle's answers are, on a backend, from PyTorch's or a plain run of its own graphs."""
+"""Verification of a bundle on a backend, against PyTorch or an unoptimised CPU run (``trimf verify``)."""
 
 from __future__ import annotations
 
@@ -30,21 +30,31 @@ def verify(
     threads: int | None = None,
     batch_size: int = 32,
 ) -> dict[str, Any]:
-    """The parity report (:func:`trimf.export.parity.compare`) of a bundle on a backend, all its files' hashes checked.
+    """Check the hashes of all files of a bundle, and compare its results on a backend with a reference.
 
-    ``against`` is the checkpoint that it came from; without it the reference is ONNX Runtime on the CPU, running the
-    bundle's graphs as they are written, without optimisation. ``data`` is a file of any format that ``trimf prepare``
-    reads; without it, sentences that come with TriMF. The report also has ``against``, ``backend`` and ``reason``, and
-    ``failure``: what exceeds the limits of the bundle's precision, or None.
+    Args:
+        path: Folder of the bundle, or ``default``.
+        backend: Backend to verify.
+        against: Checkpoint that the bundle was exported from, as the reference. By default the reference is ONNX
+            Runtime on the CPU, which runs the bundle's graphs without optimisation.
+        data: File of sentences in any format that ``trimf prepare`` reads; by default the built-in samples.
+        threads: CPU cores to use; by default all.
+        batch_size: Number of sentences per call.
+
+    Returns:
+        The parity report of ``trimf.export.parity.compare``, with the name of the reference (``against``), the
+        ``backend`` and the ``reason`` for its choice, and ``failure``: the limit of the bundle's precision that is
+        exceeded, or None.
 
     Raises:
-        BundleError: the bundle or the checkpoint is damaged, they do not fit each other, or an output is not finite.
-        BackendError: the backend cannot run the bundle, or there is no reference that could.
-        DataError: the data cannot be used.
-        InputError: ``batch_size`` is not positive.
+        BundleError: The bundle or the checkpoint is damaged, they do not belong together, or an output contains NaN or
+            infinity.
+        BackendError: The backend cannot run the bundle, or no reference is available.
+        DataError: The data cannot be read or contains no sentences.
+        InputError: ``batch_size`` is less than 1.
     """
     if batch_size < 1:
-        raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
+        raise InputError(f"batch_size must be >= 1, got {batch_size}")
     bundle = Bundle(path)
     for name in bundle.manifest.files:
         bundle.read(name)
@@ -56,19 +66,19 @@ def verify(
         if bundle.manifest.parser.source == "spacy":
             sentences = parsed(sentences, bundle.manifest.parser.name)
         if not sentences:
-            raise DataError(f"{data}: holds no sentence")
-    engine = open_backend(backend, threads, bundle)
-    other = open_pipeline(bundle, engine)
+            raise DataError(f"{data}: contains no sentences; at least one is needed")
+    opened = open_backend(backend, threads, bundle)
+    candidate = open_pipeline(bundle, opened)
     if against is not None:
-        reference, name = _checkpoint(Path(against), bundle), "PyTorch"
+        reference, name = _open_checkpoint(Path(against), bundle), "PyTorch"
     elif precision == "bf16":
-        raise BackendError("bf16 graphs have no reference on a CPU; give the checkpoint: --against CKPT")
+        raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
     else:
         reference = open_pipeline(bundle, OnnxRuntimeBackend(threads, optimize=False))
         name = "ONNX Runtime, unoptimised"
-    report = parity.compare(reference, other, labels, sentences, batch_size)
+    report = parity.compare(reference, candidate, labels, sentences, batch_size)
     report["extractions"]["data"] = name_of(data)
-    report |= {"against": name, "backend": engine.name, "reason": engine.reason, "failure": None}
+    report |= {"against": name, "backend": opened.name, "reason": opened.reason, "failure": None}
     try:
         parity.check(report, precision)
     except BundleError as error:
@@ -77,10 +87,14 @@ def verify(
 
 
 def save(path: str | Path, report: dict[str, Any]) -> None:
-    """Keep a report in the bundle's manifest, under its backend, for ``trimf inspect``; an older one is replaced.
+    """Save a report in the bundle's manifest, for ``trimf inspect``; it replaces an older report on the same backend.
+
+    Args:
+        path: Folder of the bundle, or ``default``.
+        report: Report as ``verify`` returns it.
 
     Raises:
-        BundleError: the bundle is damaged or cannot be written.
+        BundleError: The bundle is damaged or cannot be written.
     """
     bundle = Bundle(path)
     parity = bundle.manifest.parity
@@ -91,7 +105,8 @@ def save(path: str | Path, report: dict[str, Any]) -> None:
     write(bundle.path, "manifest.json", encode(manifest))
 
 
-def _checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
+def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
+    """Open the checkpoint of a bundle in PyTorch, after checking that they belong together."""
     try:
         from trimf_train import checkpoint as checkpoints
         from trimf_train import inference
@@ -101,13 +116,13 @@ def _checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
     description, manifest = checkpoint.description, bundle.manifest
     sizes = (checkpoint.model.width, description.model.span.max_width)
     facts = {
-        "labels are": (description.labels, manifest.labels),
-        "sizes are": (sizes, (manifest.sizes.hidden, manifest.sizes.max_span)),
-        "tokenizer is": (checkpoint.tokenizer_json.encode(), bundle.read("tokenizer.json")),
+        "labels differ": (description.labels, manifest.labels),
+        "sizes differ": (sizes, (manifest.sizes.hidden, manifest.sizes.max_span)),
+        "tokenizer differs": (checkpoint.tokenizer_json.encode(), bundle.read("tokenizer.json")),
     }
-    for fact, (given, expected) in facts.items():
-        if given != expected:
+    for fact, (actual, expected) in facts.items():
+        if actual != expected:
             raise BundleError(
-                f"{folder}: its {fact} not the bundle's; give the checkpoint that {bundle.path} was exported from"
+                f"{folder}: its {fact} from the bundle's; use the checkpoint that {bundle.path} was exported from"
             )
     return inference.pipeline(checkpoint)

@@ -1,1 +1,1 @@
-"""Text to :class:`Extraction`: words, features, four subgraphs and decoding, on numpy and an inference engine."""
+"""Text to ``Extraction``: words, features, four subgraphs and decoding, on numpy and an inference engine."""

@@ -1,4 +1,4 @@
-"""What the processor has: cores, and instructions for products of bytes."""
+"""Query the CPU: the number of usable cores, and whether int8 matrix products can saturate."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def available_cores() -> int:
-    """Cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def overflows() -> bool:
-    """Whether products of unsigned and signed bytes may overflow here: on x86 processors without VNNI they do.
+    """Return True if products of unsigned and signed bytes can saturate on this CPU (x86 without VNNI).
 
-    ONNX Runtime then has an exact way, which is slow on a processor with VNNI, where nothing overflows. Where the
-    processor cannot be asked (not on Linux), it is taken for one without.
+    ONNX Runtime has an exact mode for such CPUs, which only costs time on a CPU with VNNI, where nothing saturates. An
+    x86 CPU whose features cannot be read (outside Linux) is assumed to lack VNNI.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "i386", "i686"):
         return False

@@ -1,4 +1,4 @@
-"""What a thread keeps on a CUDA device: a stream, one buffer for every tensor, and the arrays that lie in them."""
+"""Manage the device memory of each thread: its CUDA stream, one buffer per tensor name, and arrays in these buffers."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from . import buckets
 from .cuda import Device
 from .errors import BackendError
 
-#: Most things that one thread holds beside its buffers (:meth:`Workspace.held`; what was used longest ago goes first),
-#: and most uploads that it leaves unfinished.
+#: Limit per thread on the objects that ``Workspace.held`` keeps (the least recently used is closed first), and on
+#: the uploads that may be in progress.
 MAX_HELD = 128
 
 
 class Closeable(Protocol):
-    """Something to free."""
+    """Object that holds device resources."""
 
     def close(self) -> None:
-        """Free it."""
+        """Free the resources."""
 
 
 _T = TypeVar("_T", bound=Closeable)
 
 
 class Buffer:
-    """Device memory that grows; ``writes`` counts what was put there, so that an array of it knows when it is gone."""
+    """Growable device memory of one tensor; ``writes`` counts the writes, so arrays can tell if they are outdated."""
 
     __slots__ = ("address", "size", "writes")
 
@@ -40,22 +40,35 @@ class Buffer:
 
 
 class Workspace:
-    """One thread's stream and buffers. Whoever uses it holds ``lock``, so that nobody frees it meanwhile.
+    """Stream and buffers of one thread.
 
-    Work on the stream runs in order, so all subgraphs of a thread share the buffers: one for each tensor name.
+    Work on the stream runs in order, so all subgraphs that a thread runs share its buffers, one per tensor name.
+
+    Attributes:
+        device: The device that owns the memory.
+        lock: To be held while the workspace is in use, so that no other thread frees it.
+        stream: The CUDA stream.
     """
 
     def __init__(self, device: Device) -> None:
         self.device = device
         self.lock = threading.Lock()
         self._buffers: dict[str, Buffer] = {}
-        self._held: dict[Hashable, Any] = {}
-        self._uploads: list[npt.NDArray[Any]] = []
+        self._cached_objects: dict[Hashable, Any] = {}
+        self._pending_uploads: list[npt.NDArray[Any]] = []
         self._closed = False
         self.stream = device.stream()
 
     def buffer(self, name: str, size: int) -> Buffer:
-        """The tensor's buffer, of at least ``size`` bytes, to be written: arrays that lay there are gone."""
+        """Return the buffer of a tensor for writing; arrays that used it before become invalid.
+
+        Args:
+            name: Name of the tensor.
+            size: Required size in bytes; a smaller buffer is reallocated.
+
+        Raises:
+            BackendError: If CUDA reports an error, such as too little memory.
+        """
         buffer = self._buffers.setdefault(name, Buffer())
         buffer.writes += 1
         if buffer.size < size:
@@ -63,22 +76,42 @@ class Workspace:
             address, buffer.address, buffer.size = buffer.address, 0, 0
             if address:
                 self.device.free(address)
-            room = 1 << max(size - 1, 255).bit_length()
-            buffer.address, buffer.size = self.device.malloc(room), room
+            capacity = 1 << max(size - 1, 255).bit_length()
+            buffer.address, buffer.size = self.device.malloc(capacity), capacity
         return buffer
 
     def upload(self, name: str, array: npt.NDArray[Any]) -> int:
-        """Copy a host array to the tensor's buffer; its address."""
+        """Enqueue a copy of a host array to the buffer of a tensor.
+
+        Args:
+            name: Name of the tensor.
+            array: Array to copy.
+
+        Returns:
+            The address of the buffer.
+
+        Raises:
+            BackendError: If CUDA reports an error.
+        """
         array = np.ascontiguousarray(array)
-        if len(self._uploads) == MAX_HELD:
+        if len(self._pending_uploads) == MAX_HELD:
             self.synchronize()
         buffer = self.buffer(name, array.nbytes)
-        self._uploads.append(array)  # must live until the copy is done
+        self._pending_uploads.append(array)  # must stay alive until the copy is done
         self.device.upload(array, buffer.address, self.stream)
         return buffer.address
 
     def download(self, buffer: Buffer, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """The buffer's content on the host, when all work before is done."""
+        """Wait for all enqueued work and copy a buffer to the host.
+
+        Args:
+            buffer: Buffer to read.
+            shape: Shape of the array in the buffer.
+            dtype: Element type of the array in the buffer.
+
+        Raises:
+            BackendError: If CUDA reports an error.
+        """
         array = np.empty(shape, dtype)
         self.device.download(buffer.address, array, self.stream)
         self.synchronize()
@@ -87,27 +120,34 @@ class Workspace:
     def synchronize(self) -> None:
         """Wait for all work of this thread."""
         self.device.synchronize(self.stream)
-        self._uploads.clear()
+        self._pending_uploads.clear()
 
     def held(self, key: Hashable, make: Callable[[], _T]) -> _T:
-        """What is held under a key, made where it is not."""
-        found: _T = self._held.pop(key) if key in self._held else make()
-        self._held[key] = found
-        if len(self._held) > MAX_HELD:
-            oldest = next(iter(self._held))
-            self.release(lambda other: other == oldest)
-        return found
+        """Return the cached object of a key, creating it if needed.
 
-    def release(self, chosen: Callable[[Hashable], bool]) -> None:
-        """Free what is held under the keys that are chosen."""
-        keys = [key for key in self._held if chosen(key)]
+        At most ``MAX_HELD`` objects are cached; the least recently used is closed when there are more.
+
+        Args:
+            key: Cache key.
+            make: Creates the object if the key is not cached.
+        """
+        cached: _T = self._cached_objects.pop(key) if key in self._cached_objects else make()
+        self._cached_objects[key] = cached
+        if len(self._cached_objects) > MAX_HELD:
+            oldest = next(iter(self._cached_objects))
+            self.release(lambda cached_key: cached_key == oldest)
+        return cached
+
+    def release(self, matches: Callable[[Hashable], bool]) -> None:
+        """Close the cached objects whose key satisfies ``matches``."""
+        keys = [key for key in self._cached_objects if matches(key)]
         if keys:
             self.synchronize()
         for key in keys:
-            self._held.pop(key).close()
+            self._cached_objects.pop(key).close()
 
     def close(self) -> None:
-        """Free everything; a second time there is nothing left to free."""
+        """Free everything; closing again has no effect."""
         with self.lock:
             if self._closed:
                 return
@@ -122,45 +162,51 @@ class Workspace:
             self.device.destroy(self.stream)
 
     def __del__(self) -> None:
-        """A thread that ended, or a backend that nobody closed, gives its memory back; a process that ends need not."""
+        """Free the memory of a thread that ended or of a backend that was never closed, except at interpreter exit."""
         if not sys.is_finalizing() and hasattr(self, "stream"):
             self.close()
 
 
 class Workspaces:
-    """The workspaces of all threads of a backend, made when a thread first needs one."""
+    """Workspaces of all threads that use a backend, each created when its thread first needs it."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
         self._lock = threading.Lock()
-        self._all: weakref.WeakSet[Workspace] = weakref.WeakSet()
-        self._local = threading.local()
+        self._alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
+        self._thread_local = threading.local()
 
     def own(self) -> Workspace:
-        """The workspace of the thread that asks."""
-        own: Workspace | None = getattr(self._local, "own", None)
-        if own is None:
-            own = self._local.own = Workspace(self._device)
+        """Return the workspace of the calling thread."""
+        workspace: Workspace | None = getattr(self._thread_local, "workspace", None)
+        if workspace is None:
+            workspace = self._thread_local.workspace = Workspace(self._device)
             with self._lock:
-                self._all.add(own)
-        return own
+                self._alive.add(workspace)
+        return workspace
 
     def every(self) -> list[Workspace]:
-        """The workspaces of all threads that are alive."""
+        """Return the workspaces of all threads that are alive."""
         with self._lock:
-            return list(self._all)
+            return list(self._alive)
 
     def close(self) -> None:
-        """Free them all; a thread that asks again gets a new one."""
-        self._local = threading.local()
+        """Free all workspaces; a thread that needs one later gets a new one."""
+        self._thread_local = threading.local()
         for workspace in self.every():
             workspace.close()
 
 
 class DeviceArray:
-    """A tensor on the device, padded to its bucket there; ``numpy.asarray`` copies its real part to the host.
+    """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host.
 
-    It lasts until the same thread computes or uploads a tensor of that name again; to use it later is an error.
+    It is valid until its thread computes or uploads a tensor of the same name again; later use raises BackendError.
+
+    Attributes:
+        name: Name of the tensor.
+        shape: Shape without padding.
+        padded: Shape with padding.
+        kind: TensorRT's name of the element type, such as "HALF".
     """
 
     def __init__(
@@ -173,32 +219,48 @@ class DeviceArray:
         dtype: npt.DTypeLike | None,
         kind: str,
     ) -> None:
-        """``dtype`` is None where numpy has no such numbers; ``kind`` is the engine's name of them, such as "HALF"."""
+        """Describe the tensor that was just written to a buffer.
+
+        Args:
+            name: Name of the tensor, which gives its axes.
+            buffer: Buffer that holds it.
+            workspace: Workspace that owns the buffer.
+            padded: Shape in the buffer.
+            real: Axis name -> size without padding.
+            dtype: Element type in numpy; None if numpy has no such type.
+            kind: TensorRT's name of the element type, such as "HALF".
+        """
         self.name, self.padded, self.kind = name, padded, kind
         self.shape = buckets.shape(name, real, padded)
-        self._buffer, self._workspace, self._dtype, self._real = buffer, workspace, dtype, real
+        self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real
         self._writes = buffer.writes
 
     def address(self, workspace: Workspace) -> int:
-        """Where it lies, for work of the same thread.
+        """Return the device address, for work of the same thread.
+
+        Args:
+            workspace: Workspace of the calling thread.
 
         Raises:
-            BackendError: another thread made it, or it is gone.
+            BackendError: If the array belongs to another thread or is no longer valid.
         """
         if workspace is not self._workspace:
-            raise BackendError(f"{self.name} lies in the memory of another thread; copy it with numpy.asarray there")
+            raise BackendError(f"{self.name} belongs to another thread; copy it there with numpy.asarray")
         if self._writes != self._buffer.writes:
             raise BackendError(
-                f"{self.name} is gone: it was computed again or its subgraph closed; copy it with numpy.asarray before"
+                f"{self.name} is no longer valid: it was computed again or its subgraph was closed; "
+                "copy it with numpy.asarray before that"
             )
         return self._buffer.address
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
-            raise ValueError(f"{self.name} lies on a device and cannot be seen without a copy")
+            raise ValueError(f"{self.name} is on a device and cannot be read without a copy")
         if self._dtype is None:
-            raise BackendError(f"{self.name} is {self.kind}, which numpy lacks; it can only pass between subgraphs")
+            raise BackendError(
+                f"{self.name} has type {self.kind}, which numpy does not support; it can only be passed to a subgraph"
+            )
         with self._workspace.lock:
             self.address(self._workspace)
             host = self._workspace.download(self._buffer, self.padded, self._dtype)
-        return np.asarray(buckets.cut(host, self.name, self._real), dtype)
+        return np.asarray(buckets.cut(host, self.name, self._real_sizes), dtype)

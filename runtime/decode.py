@@ -1,4 +1,4 @@
-"""From logits to entities and relations of one sentence, in words (paper 3.1, 3.6)."""
+"""Decode logits into the entities and relations of a sentence, as word indices (paper, sections 3.1 and 3.6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ FloatArray = npt.NDArray[np.floating[Any]]
 
 
 class EntitySpan(NamedTuple):
-    """Words ``start`` to ``end`` (exclusive) with the number of an entity type (from 0) and its probability."""
+    """Entity as a span of words.
+
+    Attributes:
+        start: Index of the first word.
+        end: Index after the last word.
+        label: Index of the entity type in ``Labels.entities``.
+        score: Probability of the entity type.
+    """
 
     start: int
     end: int
@@ -22,10 +29,17 @@ class EntitySpan(NamedTuple):
 
 
 class RelationSpan(NamedTuple):
-    """Entities ``head`` and ``tail`` (indices) with a relation type, its probability and trigger weights.
+    """Relation between two entities of a sentence.
 
-    ``triggers`` are the weights of the words from ``first`` on, all of the sentence or those of one window of it: what
-    each adds to the relation's logit (negative where it speaks against it), ``t_ij (E_g C)`` of paper (24)-(27).
+    Attributes:
+        head: Index of the head entity.
+        tail: Index of the tail entity.
+        label: Index of the relation type in ``Labels.relations``.
+        score: Probability of the relation type.
+        triggers: Trigger weight of each word of the sentence, or of one window of it: the word's contribution to the
+            relation's logit, negative where it speaks against the relation. It is ``t_ij (E_g C)``, from equations
+            (24)-(27), where C is the part of ``W_r M_R^T`` that applies to the trigger context.
+        first: Index of the word to which ``triggers[0]`` belongs.
     """
 
     head: int
@@ -37,40 +51,59 @@ class RelationSpan(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What one sentence holds: entities in order of (start, end), relations in order of (head, tail, label)."""
+    """Entities and relations of one sentence.
+
+    Attributes:
+        entities: Entities in order of (start, end, label).
+        relations: Relations in order of (head, tail, label).
+    """
 
     entities: list[EntitySpan]
     relations: list[RelationSpan]
 
 
 def order(entities: list[EntitySpan]) -> list[EntitySpan]:
-    """Entities by where they stand."""
+    """Sort entities by position (start, end), then by entity type."""
     return sorted(entities, key=lambda entity: entity[:3])
 
 
 def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
-    """Every span whose likeliest type is not None (type 0).
+    """Decode entity logits: a span is an entity if its most probable type is not None (type 0).
 
-    ``logits`` ``[B,N,K,n_e+1]`` cover spans of words i to i+w; past a sentence's end (``lengths`` ``[B]``) none counts.
-    Without ``overlap`` the surest span wins its words.
+    Args:
+        logits: Entity logits, ``[B, N, K, n_e+1]``; entry (b, i, w) is the span of words i to i+w (inclusive) of
+            sentence b.
+        lengths: Number of words of each sentence, ``[B]``. Spans that reach beyond it are ignored.
+        overlap: Whether entities may overlap. If False, the highest-scoring of overlapping spans is kept.
+
+    Returns:
+        The entities of each sentence.
     """
     words, widths, types = logits.shape[1:]
     flat = logits.reshape(-1, types)
     best = flat.argmax(1)
-    places = best.nonzero()[0]
-    found: list[list[EntitySpan]] = [[] for _ in lengths]
-    for place, label, values in zip(places.tolist(), best[places].tolist(), flat[places].tolist(), strict=True):
-        span, width = divmod(place, widths)
+    indices = best.nonzero()[0]
+    entities: list[list[EntitySpan]] = [[] for _ in lengths]
+    for index, label, values in zip(indices.tolist(), best[indices].tolist(), flat[indices].tolist(), strict=True):
+        span, width = divmod(index, widths)
         row, start = divmod(span, words)
         end = start + width + 1
         if end <= lengths[row]:
             score = 1 / sum(math.exp(value - values[label]) for value in values)
-            found[row].append(EntitySpan(start, end, label - 1, score))
-    return found if overlap else [without_overlap(entities) for entities in found]
+            entities[row].append(EntitySpan(start, end, label - 1, score))
+    return entities if overlap else [without_overlap(spans) for spans in entities]
 
 
 def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
-    """The surest entity of all, the surest that shares no word with it, and so on."""
+    """Remove overlapping entities greedily.
+
+    Args:
+        entities: Entities of one sentence.
+
+    Returns:
+        The highest-scoring entity, then the highest-scoring entity that shares no word with it, and so on, sorted by
+        position. Ties go to the earlier and then the shorter span.
+    """
     taken: set[int] = set()
     kept = []
     for entity in sorted(entities, key=lambda entity: (-entity.score, entity.start, entity.end)):
@@ -82,19 +115,28 @@ def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
-    """The logistic function, without overflow."""
+    """Compute the logistic function without overflow, in float64."""
     return np.exp(-np.logaddexp(0, -logits.astype(np.float64)))
 
 
 def logit(probability: float) -> float:
-    """What :func:`sigmoid` makes ``probability`` of; infinite at 0 and 1."""
+    """Return the inverse of ``sigmoid``; ±inf at 0 and 1."""
     if not 0 < probability < 1:
         return math.copysign(math.inf, probability - 0.5)
     return math.log(probability) - math.log1p(-probability)
 
 
 def fold_symmetric(relations: list[RelationSpan], symmetric: frozenset[int]) -> list[RelationSpan]:
-    """A relation type without direction is reported once, from the entity that stands first; the surer score counts."""
+    """Merge the two directions of symmetric relations.
+
+    Args:
+        relations: Relations of one sentence.
+        symmetric: Indices of the relation types without direction.
+
+    Returns:
+        The relations in order of (head, tail, label). A symmetric relation appears once, with the entity that comes
+        first as its head and the higher score of the two directions.
+    """
     kept: dict[tuple[int, int, int], RelationSpan] = {}
     for relation in relations:
         head, tail = relation.head, relation.tail

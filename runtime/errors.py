@@ -1,33 +1,37 @@
-"""The errors a caller may catch: one family, each saying what was given, what was expected and what to do."""
+"""Exceptions of TriMF: one family, whose messages name the value, the limit and the remedy in one line."""
 
-_LONGEST = 500
+#: Maximum length, in characters, of a library message that is quoted in an error.
+_MAX_MESSAGE_LENGTH = 500
 
 
 class TrimfError(Exception):
-    """Anything TriMF refuses or cannot do; the message is one line."""
+    """Base class of every error that TriMF raises on purpose; the message is one line."""
 
 
 class InputError(TrimfError):
-    """A text, word list or argument given by the caller is not usable."""
+    """A text, list of words or argument from the caller is unusable."""
 
 
 class DataError(TrimfError):
-    """A data file is missing, unreadable, or holds a bad record."""
+    """A data file is missing, unreadable or contains an invalid record."""
 
 
 class ConfigError(TrimfError):
-    """A configuration value is unknown or outside its limits."""
+    """A configuration setting is unknown or outside its limits."""
 
 
 class BundleError(TrimfError):
-    """A bundle or checkpoint folder is incomplete, damaged or of another version."""
+    """A bundle or checkpoint folder is incomplete, damaged or of an unsupported version."""
 
 
 class BackendError(TrimfError):
-    """Something that must run here (an engine, a provider, a parser) is missing or refused."""
+    """A required component (a backend, an execution provider, a parser) is missing or cannot run."""
 
 
 def line(error: BaseException) -> str:
-    """What a library said, in one line that is fit to print: it may quote names out of a file."""
+    """Return an error's message as one printable line of bounded length.
+
+    Messages of libraries may quote names from a file, so control characters become spaces and a long message is cut.
+    """
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
-    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+    return words if len(words) <= _MAX_MESSAGE_LENGTH else f"{words[:_MAX_MESSAGE_LENGTH]}…"

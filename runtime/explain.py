@@ -1,4 +1,4 @@
-"""What a model's result rests on, sentence by sentence: flows, graphs, arcs, and every word's part in a relation."""
+"""Explain the extractions of a text: memory attention, graph weights, dependencies and trigger contributions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .triggers import best_words, may_trigger
 
 
 class Span(msgspec.Struct, frozen=True):
-    """An entity in words ``start`` to ``end`` (exclusive) of its sentence."""
+    """An entity in the words ``start`` to ``end`` (exclusive) of its sentence."""
 
     start: int
     end: int
@@ -27,10 +27,16 @@ class Span(msgspec.Struct, frozen=True):
 
 
 class Sensed(msgspec.Struct, frozen=True):
-    """A relation between two of the sentence's entities (their numbers).
+    """A relation between two entities of a sentence of N words, with the weight of every word.
 
-    ``weights`` ``[N]`` are what each word adds to the relation's logit through the trigger sensor (paper (24)-(27)), or
-    as the sentence's ``sensor`` says; ``triggers`` the words that are shown of them, by falling weight.
+    Attributes:
+        head: Index of the head in the sentence's entities.
+        label: Relation type.
+        tail: Index of the tail in the sentence's entities.
+        score: Probability of the relation.
+        weights: Weight of each word, ``[N]``: its contribution to the relation's logit through the trigger sensor
+            (paper, section 3.5 and equations (24) to (27)), or its attention; see ``Sentence.sensor``.
+        triggers: Indices of the trigger words, by decreasing weight.
     """
 
     head: int
@@ -42,20 +48,30 @@ class Sensed(msgspec.Struct, frozen=True):
 
 
 class Arcs(msgspec.Struct, frozen=True):
-    """The head ``[N]`` of each word (a root's is its own) and the label of the arc to it."""
+    """Dependency arcs of N words: the index of each word's head (a root has its own index) and its label, ``[N]``."""
 
     heads: list[int]
     labels: list[str]
 
 
 class Sentence(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One sentence of N words in T subwords, special ones included.
+    """Explanation of a sentence of N words in T subwords, special tokens included.
 
-    ``pieces`` ``[N,2]`` are the first and the last subword of each word. ``subword_flow`` and ``word_flow`` hold for
-    each memory the weight of every subword ``[T]`` and word ``[N]`` (paper (10)); ``syntactic_share`` ``[N]`` is the
-    weight of the syntactic against the semantic graph (paper (19)). ``sensor`` says whether a word's weight in a
-    relation is its contribution to the logit or, in bundles before schema 5, the attention t_ij alone (paper (24)).
-    What the model does not have is left out.
+    Fields of parts that the model does not have are empty.
+
+    Attributes:
+        words: Words of the sentence.
+        subwords: Subwords as the vocabulary spells them.
+        pieces: Index of the first and of the last subword of each word, ``[N, 2]``.
+        entities: Entities of the sentence.
+        relations: Relations of the sentence.
+        arcs: Dependency arcs that the model used.
+        subword_flow: For each memory, the attention to every subword, ``[T]`` (paper, section 3.3, equation (10)).
+        word_flow: For each memory, the attention to every word, ``[N]`` (equation (10)).
+        syntactic_share: Weight of the syntactic graph relative to the semantic graph at every word, ``[N]``, from 0 to
+            1 (paper, section 3.4, equation (19)).
+        sensor: Meaning of the weights of a relation: ``"contribution"`` to the logit or, in bundles of manifest schema
+            4 or older, ``"attention"`` of the trigger sensor only (equation (24)).
     """
 
     words: list[str]
@@ -77,70 +93,100 @@ def explain(
     parse: Callable[[Sequence[Sequence[str]]], Sequence[Parse]] | None = None,
     triggers: int = 3,
 ) -> list[Sentence]:
-    """Explain every sentence of a text. ``parse`` is needed where the model does not parse by itself.
+    """Explain every sentence of a text.
+
+    Args:
+        pipeline: Pipeline of the model, on the cpu backend and exported with ``--explain``.
+        labels: Label sets of the model.
+        text: Text to explain.
+        parse: Dependency parser; required without an in-model parser, ignored otherwise.
+        triggers: Maximum number of trigger words of a relation.
+
+    Returns:
+        One explanation per sentence, in order.
 
     Raises:
-        InputError: the graphs cannot explain (another backend than the CPU, or a bundle exported without
-            ``--explain``), or a sentence is longer than one window.
-        BackendError: the engine fails.
+        InputError: The subgraphs have no outputs for explanations (another backend than cpu, or a bundle exported
+            without ``--explain``), or a sentence is longer than one window.
+        BackendError: The backend fails.
     """
-    found = []
+    explanations = []
     for sentence in split(text):
         arcs = parse([sentence.words])[0] if parse is not None and not pipeline.parses else None
-        found.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
-    return found
+        explanations.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
+    return explanations
 
 
 def explain_words(
     pipeline: Pipeline, labels: Labels, words: Sequence[str], arcs: Tree | None, triggers: int = 3
 ) -> Sentence:
-    """The same of a sentence of words; ``arcs`` are not used where the model parses by itself. Raises the same."""
+    """Explain one sentence of words.
+
+    Args:
+        pipeline: Pipeline of the model, on the cpu backend and exported with ``--explain``.
+        labels: Label sets of the model.
+        words: Words of the sentence.
+        arcs: Dependency arcs; required without an in-model parser, ignored otherwise.
+        triggers: Maximum number of trigger words of a relation.
+
+    Returns:
+        The explanation.
+
+    Raises:
+        InputError: The subgraphs have no outputs for explanations, or the sentence is longer than one window.
+        BackendError: The backend fails.
+    """
     encoder, fusion = pipeline.graphs["encoder"], pipeline.graphs["fusion"]
     if not set(EXPLAINING) & {*encoder.outputs, *fusion.outputs}:
         raise InputError(
-            "this model gives no weights to explain with; export it with --explain, and run it on the backend cpu"
+            "this bundle was exported without --explain, or does not run on the cpu backend; re-export it with "
+            "--explain and use the cpu backend"
         )
-    given = None if arcs is None or pipeline.parses else arcs
-    (result,) = pipeline.run_words([words], None if given is None else lambda: [given], trees="arcs")
+    external = None if arcs is None or pipeline.parses else arcs
+    (result,) = pipeline.run_words([words], None if external is None else lambda: [external], trees="arcs")
     if result.windows > 1:
         raise InputError(
-            f"the sentence that begins {' '.join(words)[:40]!r} takes {result.windows} windows of the encoder, "
-            "and only what fits one can be explained"
+            f"the sentence starting with {' '.join(words)[:40]!r} needs {result.windows} windows of the encoder; "
+            "only a sentence that fits one window can be explained, shorten it"
         )
     tree = result.tree
     assert tree is not None
     (subwords,) = pipeline.tokenizer.encode([words])
-    arrays = pipeline.read([subwords], None if given is None else [given], explaining=True)
-    shown = may_trigger(words, result.found.entities)
+    arrays = pipeline.read([subwords], None if external is None else [external], explaining=True)
+    candidates = may_trigger(words, result.found.entities)
     return Sentence(
         words=list(words),
         subwords=pipeline.tokenizer.texts(subwords),
         pieces=list(zip(subwords.first.tolist(), subwords.last.tolist(), strict=True)),
-        entities=[Span(one.start, one.end, labels.entities[one.label], one.score) for one in result.found.entities],
+        entities=[
+            Span(entity.start, entity.end, labels.entities[entity.label], entity.score)
+            for entity in result.found.entities
+        ],
         relations=[
             Sensed(
-                one.head,
-                labels.relations[one.label],
-                one.tail,
-                one.score,
-                _floats(one.triggers),
-                [place for place, _ in best_words(one, shown, triggers)],
+                relation.head,
+                labels.relations[relation.label],
+                relation.tail,
+                relation.score,
+                _round_floats(relation.triggers),
+                [index for index, _ in best_words(relation, candidates, triggers)],
             )
-            for one in result.found.relations
+            for relation in result.found.relations
         ],
         arcs=Arcs(np.asarray(tree.heads).tolist(), list(tree.labels)),
-        subword_flow=_by_memory(arrays, "subword_flow"),
-        word_flow=_by_memory(arrays, "word_flow"),
-        syntactic_share=_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
+        subword_flow=_split_by_memory(arrays, "subword_flow"),
+        word_flow=_split_by_memory(arrays, "word_flow"),
+        syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
         sensor="contribution" if "word_logits" in pipeline.graphs["relations"].outputs else "attention",
     )
 
 
-def _by_memory(arrays: Mapping[str, Any], name: str) -> dict[str, list[float]]:
-    """The weights of the memories that flow at that level."""
-    found = arrays[name][0] if name in arrays else []
-    return {memory: _floats(row) for memory, row in zip(MEMORIES, found, strict=False) if np.any(row)}
+def _split_by_memory(arrays: Mapping[str, Any], name: str) -> dict[str, list[float]]:
+    """Return the attention of each memory that is active at a level, ``subword_flow`` or ``word_flow``."""
+    rows = arrays[name][0] if name in arrays else []
+    return {memory: _round_floats(row) for memory, row in zip(MEMORIES, rows, strict=False) if np.any(row)}
 
 
-def _floats(values: Any) -> list[float]:
+def _round_floats(values: Any) -> list[float]:
+    """Round to six digits, which keeps JSON short."""
     return [round(float(value), 6) for value in values]

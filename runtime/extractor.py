@@ -1,4 +1,4 @@
-"""The one class most callers need: text in, :class:`Extraction` out."""
+"""Extract entities and relations from text: the ``Extractor`` and ``load``."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
 from .text import Words, check_text, joined, prepare, sentences
 from .triggers import best_words, may_trigger
 
-#: Trigger words reported with a relation unless the caller says otherwise.
+#: Default maximum number of trigger words reported with a relation.
 TRIGGERS = 3
 
 
-class _Part(NamedTuple):
-    """What one sentence adds to an :class:`Extraction`; heads of ``arcs`` count its own words."""
+class _SentenceExtraction(NamedTuple):
+    """Contribution of one sentence to an ``Extraction``; heads of ``arcs`` are indices into its own words."""
 
-    place: tuple[int, int]
+    span: tuple[int, int]
     entities: list[Entity]
     relations: list[Relation]
     notices: list[str]
@@ -39,14 +39,16 @@ class _Part(NamedTuple):
 
 
 class Extractor:
-    """A loaded bundle. Make one with :func:`load` and share it: calls from several threads give the answers of one.
+    """A loaded bundle that extracts entities and relations. Create it with ``load``.
+
+    An extractor may be shared by several threads; results are the same as with one.
 
     Attributes:
-        bundle: what is loaded (``bundle.path``, ``bundle.manifest``).
-        backend: the name of the engine that runs it, such as "cpu".
-        backend_reason: why it is that one.
-        parser: the dependency parser in front of it; None where the model parses by itself.
-        parser_note: what the model was not trained for, where that is another parser's arcs; else empty.
+        bundle: The loaded bundle (``bundle.path``, ``bundle.manifest``).
+        backend: Name of the backend that runs the model, such as "cpu".
+        backend_reason: Why that backend was selected.
+        parser: The dependency parser that runs before the model; None if the in-model parser is used.
+        parser_note: A warning if ``parser`` is not the parser that the model was trained with; else empty.
     """
 
     def __init__(
@@ -59,69 +61,92 @@ class Extractor:
         triggers: int = TRIGGERS,
         syntax: Syntax | None = None,
     ) -> None:
+        """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
         if triggers < 0:
-            raise InputError(f"triggers = {triggers}, but a number of words from 0 up is needed")
+            raise InputError(f"triggers must be >= 0, got {triggers}")
         if syntax not in (None, *get_args(Syntax)):
-            raise InputError(f"syntax = {syntax!r}, but it is None, 'arcs' or 'tree'")
+            raise InputError(f"unknown syntax {syntax!r}; choose from None, 'arcs', 'tree'")
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
         with ThreadPoolExecutor(1) as loading:
-            parsing = loading.submit(_parser, bundle, parser)
-            engine = open_backend(backend, threads, bundle)
-            self.backend, self.backend_reason = engine.name, engine.reason
-            self.pipeline = open_pipeline(bundle, engine)
+            parsing = loading.submit(_open_parser, bundle, parser)
+            opened = open_backend(backend, threads, bundle)
+            self.backend, self.backend_reason = opened.name, opened.reason
+            self.pipeline = open_pipeline(bundle, opened)
         self.parser = parsing.result()
-        learnt = bundle.manifest.parser
-        foreign = parser is not None and (learnt.source == "encoder" or parser.name != learnt.name)
-        self.parser_note = f"parsed by {parser.name}, but the model's parser is {learnt}" if parser and foreign else ""
-        # Parsers that no worker of a stream uses now; one that the caller gave may be used by several.
-        self._own_parser = parser is None
-        self._spare = deque([self.parser] if self.parser else [])
-        self._beside = ThreadPoolExecutor(1, "trimf-parser")
-        self._process = os.getpid()
+        trained = bundle.manifest.parser
+        mismatch = parser is not None and (trained.source == "encoder" or parser.name != trained.name)
+        self.parser_note = (
+            f"parser mismatch: parsed by {parser.name}, expected {trained}" if parser and mismatch else ""
+        )
+        # Parsers that no worker of a stream uses at the moment. A parser that the caller passed is shared by all.
+        self._owns_parser = parser is None
+        self._idle_parsers = deque([self.parser] if self.parser else [])
+        self._parser_thread = ThreadPoolExecutor(1, "trimf-parser")
+        self._process_id = os.getpid()
 
     def __call__(self, text: str) -> Extraction:
-        """Everything found in one text of any length.
+        """Extract the entities and relations of one text.
+
+        Args:
+            text: Text of any length.
+
+        Returns:
+            The extraction; empty if the text is empty or blank.
 
         Raises:
-            InputError: ``text`` is not a string, or holds a lone surrogate.
+            InputError: ``text`` is not a string, or contains a lone surrogate.
         """
         return next(self.stream([text]))
 
     def stream(self, texts: Iterable[str], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
-        """An :class:`Extraction` for each text, in order, lazily and in memory that does not grow with their number.
+        """Extract from many texts lazily, in memory that does not grow with their number.
 
-        ``batch_size`` is how many sentences go through the model at once, fewer where they are long. Those of 16
-        batches are sorted by length, so up to 16 times ``batch_size`` sentences are read ahead of what was given out;
-        with a ``batch_size`` of 1 nothing is read before it is needed. ``workers`` threads, each with a parser of
-        its own, take whole batches, and twice as much is read ahead (with a ``batch_size`` of 1, two batches a worker).
-        They use up to ``workers`` times as many cores as one operation does (``threads``, see :func:`load`). Results
-        depend on neither number.
+        Sentences are sorted by length in windows of 16 batches, so up to ``16 * batch_size`` sentences are read ahead
+        of the results; with a ``batch_size`` of 1 nothing is read before it is needed. With several workers twice as
+        much is read ahead (with a ``batch_size`` of 1, two batches per worker). Results depend on neither number.
 
-        ``texts`` is read in the caller's thread. What it raises is raised here once all before it was given out.
+        Args:
+            texts: Texts, read in the caller's thread. An exception that the iterable raises is raised here after the
+                results of all texts before it.
+            batch_size: Maximum number of sentences that go through the model at once; batches of long sentences are
+                smaller.
+            workers: Number of threads that process whole batches, each with its own parser. Together they use up to
+                ``workers * threads`` cores (see ``load``).
+
+        Returns:
+            An iterator over one ``Extraction`` per text, in the order of ``texts``.
 
         Raises:
-            InputError: a text is not a string or holds a lone surrogate, or a number is not positive.
+            InputError: A text is not a string or contains a lone surrogate, or a number is not positive.
         """
         if isinstance(texts, str):
             raise InputError(
-                f"stream() takes an iterable of texts, but got the string {texts!r:.60}; call the extractor"
+                f"stream() takes an iterable of texts, got the string {texts!r:.60}; call the extractor on it instead"
             )
-        return self._extract((Document(text, sentences(text)) for text in texts), batch_size, workers)
+        return self._stream_documents((Document(text, sentences(text)) for text in texts), batch_size, workers)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
-        """The same for sentences that are lists of words; an extraction's text is its words joined by one space.
+        """Extract from sentences that are already split into words; otherwise like ``stream``.
+
+        Args:
+            sentences: Sentences, each a list of words.
+            batch_size: Maximum number of sentences that go through the model at once.
+            workers: Number of threads that process whole batches.
+
+        Returns:
+            An iterator over one ``Extraction`` per sentence; its text is the words joined by one space.
 
         Raises:
-            InputError: a sentence is a string, a word is not one or holds a lone surrogate, or a number is not
+            InputError: A sentence is a string, a word is not a string or contains a lone surrogate, or a number is not
                 positive.
         """
-        return self._extract((_joined(sentence) for sentence in sentences), batch_size, workers)
+        return self._stream_documents((_document_from_words(sentence) for sentence in sentences), batch_size, workers)
 
     def close(self) -> None:
-        """Free the engine's memory; the extractor cannot be used afterwards."""
-        self._beside.shutdown(cancel_futures=True)
+        """Free the memory of the backend; the extractor cannot be used afterwards."""
+        self._parser_thread.shutdown(cancel_futures=True)
         for graph in self.pipeline.graphs.values():
             graph.close()
 
@@ -131,82 +156,90 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _extract(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+    def _stream_documents(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+        """Check the numbers at once, and not when the first result is requested, as a generator would."""
         for name, value in (("batch_size", batch_size), ("workers", workers)):
             if value < 1:
-                raise InputError(f"{name} = {value}, but at least 1 is needed")
-        return self._run(documents, batch_size, workers)
+                raise InputError(f"{name} must be >= 1, got {value}")
+        return self._iterate_extractions(documents, batch_size, workers)
 
-    def _run(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
-        with self._work(batch_size, workers) as (begin, depth):
+    def _iterate_extractions(
+        self, documents: Iterable[Document], batch_size: int, workers: int
+    ) -> Iterator[Extraction]:
+        with self._batch_runner(batch_size, workers) as (begin, depth):
             for text, parts in in_order(documents, begin, Plan.of(batch_size, workers, depth, self.backend == "cpu")):
                 yield Extraction(
                     text,
                     tuple(entity for part in parts for entity in part.entities),
                     tuple(relation for part in parts for relation in part.relations),
-                    tuple(part.place for part in parts),
+                    tuple(part.span for part in parts),
                     tuple(notice for part in parts for notice in part.notices),
-                    tuple(_arcs(parts)),
+                    tuple(_merge_arcs(parts)),
                 )
 
     @contextmanager
-    def _work(self, batch_size: int, workers: int) -> Iterator[tuple[Callable[[list[Sentence]], Begun[_Part]], int]]:
-        """How a stream begins a batch, and how many to begin at a time."""
+    def _batch_runner(
+        self, batch_size: int, workers: int
+    ) -> Iterator[tuple[Callable[[list[Sentence]], Begun[_SentenceExtraction]], int]]:
+        """Yield the function that starts a batch, and how many batches to start at a time."""
         if workers == 1:
-            # On one core a second thread only costs: some 5 % of a stream's time.
-            beside = self.parser is not None and available_cores() > 1
-            yield partial(self._begin if beside else self._later, batch_size), 1 + beside
+            # On a single core a second thread only costs time, about 5 % of a stream's.
+            background = self.parser is not None and available_cores() > 1
+            start = self._parse_in_background if background else self._defer_batch
+            yield partial(start, batch_size), 1 + background
             return
         pool = ThreadPoolExecutor(workers, "trimf-worker")
         try:
-            yield lambda batch: pool.submit(self._whole, batch_size, batch), 2 * workers
+            yield lambda batch: pool.submit(self._run_in_worker, batch_size, batch), 2 * workers
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _begin(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
-        """Parse a batch in the thread beside; the rest is done in the caller's, when the result is asked for."""
+    def _parse_in_background(self, batch_size: int, batch: list[Sentence]) -> Begun[_SentenceExtraction]:
+        """Start parsing in the background thread; run the model in the caller's thread when the result is requested."""
         assert self.parser is not None
-        if self._process != os.getpid():  # threads do not live on in a forked process
-            self._process, self._beside = os.getpid(), ThreadPoolExecutor(1, "trimf-parser")
+        if self._process_id != os.getpid():  # threads do not survive a fork
+            self._process_id, self._parser_thread = os.getpid(), ThreadPoolExecutor(1, "trimf-parser")
         try:
-            parsing = self._beside.submit(self.parser.parse, [sentence.words.words for sentence in batch])
-        except RuntimeError:  # closed, which the engine will say, or the interpreter is about to end
-            return self._later(batch_size, batch)
-        return Lazy(partial(self._parts, batch, parsing.result, batch_size))
+            parsing = self._parser_thread.submit(self.parser.parse, [sentence.words.words for sentence in batch])
+        except RuntimeError:  # the extractor is closed, which the backend will report, or the interpreter is exiting
+            return self._defer_batch(batch_size, batch)
+        return Lazy(partial(self._extract_batch, batch, parsing.result, batch_size))
 
-    def _later(self, batch_size: int, batch: list[Sentence]) -> Begun[_Part]:
-        """Everything in the caller's thread."""
+    def _defer_batch(self, batch_size: int, batch: list[Sentence]) -> Begun[_SentenceExtraction]:
+        """Parse and run the model in the caller's thread when the result is requested."""
         parses = partial(self.parser.parse, [sentence.words.words for sentence in batch]) if self.parser else None
-        return Lazy(partial(self._parts, batch, parses, batch_size))
+        return Lazy(partial(self._extract_batch, batch, parses, batch_size))
 
-    def _whole(self, batch_size: int, batch: list[Sentence]) -> list[_Part]:
-        """What a worker does with a batch."""
+    def _run_in_worker(self, batch_size: int, batch: list[Sentence]) -> list[_SentenceExtraction]:
+        """Parse and extract one batch in a worker thread."""
         if self.parser is None:
-            return self._parts(batch, None, batch_size)
-        parser = self._borrow(self.parser)
+            return self._extract_batch(batch, None, batch_size)
+        parser = self._acquire_parser(self.parser)
         try:
             parses = parser.parse([sentence.words.words for sentence in batch])
         finally:
-            self._spare.append(parser)
-        return self._parts(batch, lambda: parses, batch_size)
+            if self._owns_parser:
+                self._idle_parsers.append(parser)
+        return self._extract_batch(batch, lambda: parses, batch_size)
 
-    def _borrow(self, parser: Parser) -> Parser:
-        """A parser nobody else uses now, or the caller's own ``parser``, which several may."""
-        if not self._own_parser:
+    def _acquire_parser(self, parser: Parser) -> Parser:
+        """Return a parser that no other worker uses, or the caller's own ``parser``, which workers share."""
+        if not self._owns_parser:
             return parser
         try:
-            return self._spare.pop()
+            return self._idle_parsers.pop()
         except IndexError:
             return load_parser(self.bundle.manifest.parser.name)
 
-    def _parts(
+    def _extract_batch(
         self, batch: list[Sentence], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
-    ) -> list[_Part]:
+    ) -> list[_SentenceExtraction]:
         words = [sentence.words.words for sentence in batch]
         results = self.pipeline.run_words(words, parses, batch_size, trees=self.syntax)
-        return list(map(self._part, batch, results))
+        return list(map(self._assemble_sentence, batch, results))
 
-    def _part(self, sentence: Sentence, result: Result) -> _Part:
+    def _assemble_sentence(self, sentence: Sentence, result: Result) -> _SentenceExtraction:
+        """Convert word indices to character offsets and label indices to names."""
         (words, starts, ends), labels = sentence.words, self.bundle.manifest.labels
         entities = []
         for first, stop, label, score in result.found.entities:
@@ -214,11 +247,11 @@ class Extractor:
             entities.append(Entity(start, end, sentence.text[start:end], labels.entities[label], score))
         relations = []
         if result.found.relations:
-            shown = may_trigger(words, result.found.entities)
+            candidates = may_trigger(words, result.found.entities)
             for relation in result.found.relations:
                 triggers = tuple(
-                    Trigger(starts[at], ends[at], words[at], weight)
-                    for at, weight in best_words(relation, shown, self.triggers)
+                    Trigger(starts[index], ends[index], words[index], weight)
+                    for index, weight in best_words(relation, candidates, self.triggers)
                 )
                 head, tail, name = entities[relation.head], entities[relation.tail], labels.relations[relation.label]
                 relations.append(Relation(head, name, tail, relation.score, triggers))
@@ -226,7 +259,8 @@ class Extractor:
         if result.tree is not None:
             tree = zip(starts, ends, words, map(int, result.tree.heads), result.tree.labels, strict=True)
             arcs = [Arc(*arc) for arc in tree]
-        return _Part((starts[0], ends[-1]), entities, relations, list(_notices(sentence.words, result)), arcs)
+        notices = list(_build_notices(sentence.words, result))
+        return _SentenceExtraction((starts[0], ends[-1]), entities, relations, notices, arcs)
 
 
 def load(
@@ -238,67 +272,79 @@ def load(
     triggers: int = TRIGGERS,
     syntax: Syntax | None = None,
 ) -> Extractor:
-    """Load a bundle: ``default`` is the one inside the package, anything else a folder written by ``trimf export``.
+    """Load a bundle.
 
-    ``threads`` bounds the cores one operation of the engine may use (default: all there are); with several ``workers``
-    (:meth:`Extractor.stream`) let ``threads`` times ``workers`` be the cores. Some bundles parse by themselves; others
-    name a spaCy pipeline, which uses a core of its own while the engine runs, where there is more than one. ``parser``
-    replaces either (see :func:`load_parser`) and is shared by all workers; ``parser_note`` says where the model learnt
-    from another. ``triggers`` is how many trigger words a relation reports at most. With
-    ``syntax="arcs"`` extractions hold the dependency arcs that were used, which need not be a tree where the model
-    parses by itself; with ``"tree"`` the best tree with a single root instead (on the CPU).
+    Args:
+        path: ``"default"`` for the bundle inside the package, or a folder written by ``trimf export``.
+        backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"tensorrt-ep"`` or ``"tensorrt-rtx-ep"``. With
+            ``"auto"`` the best one that can run the bundle here is selected.
+        threads: Maximum number of cores that one operation of the backend uses; the default is all. With several
+            ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores.
+        parser: Dependency parser to use instead of the bundle's own (see ``trimf.runtime.parser.load_parser``);
+            all workers share it. By default the in-model parser is used, or the spaCy parser that the manifest names.
+            A spaCy parser runs on another core while the model runs, if there is more than one. A warning about a
+            parser that the model was not trained with is in ``Extractor.parser_note``.
+        triggers: Maximum number of trigger words reported with a relation.
+        syntax: ``"arcs"`` adds the dependency arcs used by the model to the extractions; those of an in-model parser
+            need not form a tree. ``"tree"`` adds the best tree with a single root instead; with an in-model parser
+            this works on the cpu backend only.
+
+    Returns:
+        The extractor; close it, or use it as a context manager, to free its memory.
 
     Raises:
-        BundleError: the folder is no complete bundle.
-        BackendError: the engine or the parser is not installed or cannot run it.
-        InputError: a number is out of range.
+        BundleError: The folder is not a complete bundle.
+        BackendError: The backend or the parser is not installed or cannot run the bundle.
+        InputError: An argument is out of range.
     """
     return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers, syntax=syntax)
 
 
-def _joined(sentence: Sequence[str]) -> Document:
+def _document_from_words(sentence: Sequence[str]) -> Document:
+    """Build a document of one sentence whose text is its words joined by one space."""
     words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
     if words is None or not all(isinstance(word, str) for word in words):
-        raise InputError(f"words() takes lists of words, but one sentence is {sentence!r:.80}")
-    text, placed = joined(words)
+        raise InputError(f"words() takes sentences as lists of words, got {sentence!r:.80}; pass raw text to stream()")
+    text, located = joined(words)
     check_text(text)
-    return Document(text, [placed] if words else [])
+    return Document(text, [located] if words else [])
 
 
-def _parser(bundle: Bundle, given: Parser | None) -> Parser | None:
-    """The caller's parser, or else the one that a bundle needs in front; and the word rules, which need spaCy too."""
-    if given is not None:
-        return given
+def _open_parser(bundle: Bundle, requested: Parser | None) -> Parser | None:
+    """Return the requested parser, or else load the one that the bundle needs, with spaCy's tokenization rules."""
+    if requested is not None:
+        return requested
     note = bundle.manifest.parser
     parser = load_parser(note.name) if note.source == "spacy" else None
     prepare()
     return parser
 
 
-def _arcs(parts: Sequence[_Part]) -> Iterator[Arc]:
-    """The arcs of a text from those of its sentences: heads count the words of all."""
-    first = 0
+def _merge_arcs(parts: Sequence[_SentenceExtraction]) -> Iterator[Arc]:
+    """Yield the arcs of all sentences with heads shifted to indices into the words of the text."""
+    offset = 0
     for part in parts:
         for arc in part.arcs:
-            yield msgspec.structs.replace(arc, head=arc.head + first)
-        first += len(part.arcs)
+            yield msgspec.structs.replace(arc, head=arc.head + offset)
+        offset += len(part.arcs)
 
 
-def _notices(sentence: Words, result: Result) -> Iterator[str]:
-    place = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
+def _build_notices(sentence: Words, result: Result) -> Iterator[str]:
+    """Yield a message for each limitation that affected the sentence."""
+    where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
     if result.unknown:
-        first = result.unknown[0]
+        first, count = result.unknown[0], len(result.unknown)
         yield (
-            f"{len(result.unknown)} of the words at {place} were read as the unknown token, having no subword or too "
-            f"many; the first is {sentence.words[first]!r:.40} at {sentence.starts[first]}"
+            f"{count} word{'s' * (count > 1)} at {where} became the unknown token (no subwords, or too many); first: "
+            f"{sentence.words[first]!r:.40} at character {sentence.starts[first]}"
         )
     if result.windows > 1:
         yield (
-            f"the sentence at {place} was read in {result.windows} overlapping windows; relations between entities "
+            f"the sentence at {where} was split into {result.windows} overlapping windows; relations between entities "
             "that share no window are not found"
         )
     if result.unpaired:
         yield (
-            f"the sentence at {place} has so many entities that relations were sought only between the surest; "
-            f"{result.unpaired} were left out"
+            f"the sentence at {where} has too many entities to score every pair; relations were scored only between "
+            f"the most confident entities, {result.unpaired} left out"
         )

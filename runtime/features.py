@@ -1,4 +1,4 @@
-"""The arrays of a batch: everything the model sees, padded, in one place for training and for inference.
+"""Build the padded arrays of a batch; training and inference share this code, so that they cannot diverge.
 
 Axes: B sentences, T subwords, N words, S subwords of the longest word.
 """
@@ -16,15 +16,17 @@ from .subwords import IntArray, Subwords
 
 BoolArray = npt.NDArray[np.bool_]
 
-#: The number of "no message": a root, an arc that leaves the window, a label the model was not trained on.
+#: Dependency-label id for "no message": a root, an arc that leaves the window, or a label unknown to the model.
 NO_ARC = 0
 
 
 class Item(NamedTuple):
-    """One sentence (or one window of a long one) as numbers: its subwords and its arcs.
+    """Subwords and dependency arcs of one sentence, or of one window of a long sentence.
 
-    ``heads`` ``[N]`` holds each word's head (its own index where there is none), ``labels`` ``[N]`` the number of the
-    arc's label, :data:`NO_ARC` where no message goes along it.
+    Attributes:
+        subwords: The subwords of the N words.
+        heads: Index of each word's head, ``[N]``; the word's own index if it has none.
+        labels: Dependency-label id of each word's arc, ``[N]``; ``NO_ARC`` if no message passes along it.
     """
 
     subwords: Subwords
@@ -38,7 +40,17 @@ class Item(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Padded arrays of B sentences; a padded word's pieces are all 0, the position of the first special token."""
+    """Padded arrays of B sentences.
+
+    Attributes:
+        input_ids: Subword ids, ``[B, T]``.
+        attention_mask: 1 for a subword, 0 for padding, ``[B, T]``.
+        pieces: Positions of each word's subwords, the last position repeated, ``[B, N, S]``. For a padded word all are
+            0, the position of the first special token.
+        word_mask: True for a word, False for padding, ``[B, N]``.
+        heads: Index of each word's head, ``[B, N]``.
+        labels: Dependency-label id of each word's arc, ``[B, N]``.
+    """
 
     input_ids: IntArray
     attention_mask: IntArray
@@ -51,68 +63,99 @@ class Batch(NamedTuple):
 def arcs(
     heads: Sequence[int] | IntArray,
     labels: Sequence[str],
-    numbers: Mapping[str, int],
+    label_ids: Mapping[str, int],
     start: int = 0,
     end: int | None = None,
 ) -> tuple[IntArray, IntArray]:
-    """The arcs of words ``start`` to ``end`` as (heads ``[N]``, labels ``[N]``), relative to ``start``.
+    """Convert the dependency arcs of a window of a sentence to arrays.
 
-    ``numbers`` maps the trained labels to 1, 2, …; other labels, roots and arcs from outside carry no message.
+    Args:
+        heads: Index of each word's head in the sentence; a root has its own index.
+        labels: Dependency label of each word's arc.
+        label_ids: Ids 1, 2, … of the labels that the model was trained on. Other labels, roots and arcs whose head is
+            outside the window get ``NO_ARC``.
+        start: Index of the first word of the window.
+        end: Index after the last word of the window; None for the end of the sentence.
+
+    Returns:
+        The heads, relative to ``start``, and the label ids of the N words of the window, both ``[N]``.
     """
     stop = len(heads) if end is None else end
     head = np.array(heads[start:stop], np.int64)
-    number = np.fromiter(map(numbers.get, labels[start:stop], repeat(NO_ARC)), np.int64, stop - start)
-    own = np.arange(start, stop)
-    silent = head == own
+    label_id = np.fromiter(map(label_ids.get, labels[start:stop], repeat(NO_ARC)), np.int64, stop - start)
+    indices = np.arange(start, stop)
+    silent = head == indices
     if stop - start < len(heads):
         silent |= (head < start) | (head >= stop)
-        head = np.where(silent, own, head) - start
-    number[silent] = NO_ARC
-    return head, number
+        head = np.where(silent, indices, head) - start
+    label_id[silent] = NO_ARC
+    return head, label_id
 
 
 def pad(items: Sequence[Item]) -> Batch:
-    """Pad items to one batch. ``items`` must not be empty and every item has at least one word."""
+    """Pad sentences to one batch.
+
+    Args:
+        items: At least one sentence, each with at least one word.
+
+    Returns:
+        The batch.
+    """
     return Batch(
         *pad_subwords([item.subwords for item in items]), *pad_arcs([(item.heads, item.labels) for item in items])
     )
 
 
 def pad_subwords(sentences: Sequence[Subwords]) -> tuple[IntArray, IntArray, IntArray, BoolArray]:
-    """``input_ids``, ``attention_mask``, ``pieces`` and ``word_mask`` of a :class:`Batch`."""
-    ids = _joined([one.ids for one in sentences])
-    first, last = _joined([one.first for one in sentences]), _joined([one.last for one in sentences])
+    """Pad the subwords of sentences to the first four arrays of a ``Batch``.
+
+    Args:
+        sentences: At least one sentence, each with at least one word.
+
+    Returns:
+        ``input_ids``, ``attention_mask``, ``pieces`` and ``word_mask``.
+    """
+    ids = _concatenate_parts([sentence.ids for sentence in sentences])
+    first = _concatenate_parts([sentence.first for sentence in sentences])
+    last = _concatenate_parts([sentence.last for sentence in sentences])
     widest = int((last - first).max()) + 1
     pieces = first[:, None] if widest == 1 else np.minimum(first[:, None] + np.arange(widest), last[:, None])
     if len(sentences) == 1:
         return ids[None], np.ones((1, len(ids)), np.int64), pieces[None], np.ones((1, len(first)), np.bool_)
-    inside = _inside([len(one.ids) for one in sentences])
-    word_mask = _inside([len(one.first) for one in sentences])
-    return _spread(ids, inside), inside.astype(np.int64), _spread(pieces, word_mask), word_mask
+    subword_mask = _build_mask([len(sentence.ids) for sentence in sentences])
+    word_mask = _build_mask([len(sentence.first) for sentence in sentences])
+    return _pad_rows(ids, subword_mask), subword_mask.astype(np.int64), _pad_rows(pieces, word_mask), word_mask
 
 
 def pad_arcs(sentences: Sequence[tuple[IntArray, IntArray]]) -> tuple[IntArray, IntArray]:
-    """``heads`` and ``labels`` of a :class:`Batch`, from those of each sentence."""
+    """Pad the dependency arcs of sentences to ``heads`` and ``labels`` of a ``Batch``.
+
+    Args:
+        sentences: Heads and label ids of each sentence, as returned by ``arcs``; at least one sentence.
+
+    Returns:
+        The padded heads and label ids, both ``[B, N]``.
+    """
     if len(sentences) == 1:
         return sentences[0][0][None], sentences[0][1][None]
-    inside = _inside([len(heads) for heads, _ in sentences])
-    heads, labels = (_spread(_joined([one[place] for one in sentences]), inside) for place in (0, 1))
+    mask = _build_mask([len(heads) for heads, _ in sentences])
+    heads, labels = (_pad_rows(_concatenate_parts([arrays[index] for arrays in sentences]), mask) for index in (0, 1))
     return heads, labels
 
 
-def _joined(parts: Sequence[IntArray]) -> IntArray:
+def _concatenate_parts(parts: Sequence[IntArray]) -> IntArray:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _inside(lengths: Sequence[int]) -> BoolArray:
-    """Which places of rows padded to one length are real, ``[B, longest]``."""
+def _build_mask(lengths: Sequence[int]) -> BoolArray:
+    """Return True for the real entries of rows that are padded to the longest row, ``[B, longest]``."""
     count = np.asarray(lengths)
-    inside: BoolArray = np.arange(count.max()) < count[:, None]
-    return inside
+    mask: BoolArray = np.arange(count.max()) < count[:, None]
+    return mask
 
 
-def _spread(values: IntArray, inside: BoolArray) -> IntArray:
-    """The values, in order, at the real places of padded rows; zeros (which is NO_ARC, too) at the others."""
-    padded = np.zeros((*inside.shape, *values.shape[1:]), np.int64)
-    padded[inside] = values
+def _pad_rows(values: IntArray, mask: BoolArray) -> IntArray:
+    """Distribute values, in order, over the True entries of ``mask``; the others get 0, which is also NO_ARC."""
+    padded = np.zeros((*mask.shape, *values.shape[1:]), np.int64)
+    padded[mask] = values
     return padded

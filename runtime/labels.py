@@ -1,4 +1,4 @@
-"""The label sets of a model: what its numbers mean."""
+"""Label sets of a model and the numbering of their labels."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import msgspec
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Entity types (number 0 is None, so they count from 1), relation types, and dependency labels (from 1).
+    """Labels of a model.
 
-    ``symmetric`` is the set of relation types without direction. ``signatures`` are the only (head type, relation type,
-    tail type) that are found, where there are some; a symmetric type's hold in both directions.
+    Attributes:
+        entities: Entity types. Class 0 is None, so the classes of these types count from 1.
+        relations: Relation types, whose columns count from 0.
+        dependencies: Dependency labels, whose ids count from 1.
+        symmetric: Relation types without direction.
+        signatures: The only allowed triples (head type, relation type, tail type); if empty, all are allowed. For a
+            symmetric relation type, a triple holds in both directions.
     """
 
     entities: tuple[str, ...]
@@ -20,15 +25,15 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def entity_numbers(self) -> dict[str, int]:
-        """Entity type to class number; None is 0."""
-        return {name: number for number, name in enumerate(self.entities, 1)}
+        """Class index of each entity type; class 0 is None."""
+        return {name: index for index, name in enumerate(self.entities, 1)}
 
     @property
     def relation_numbers(self) -> dict[str, int]:
-        """Relation type to column."""
-        return {name: number for number, name in enumerate(self.relations)}
+        """Column index of each relation type."""
+        return {name: index for index, name in enumerate(self.relations)}
 
     @property
     def dependency_numbers(self) -> dict[str, int]:
-        """Dependency label to number; 0 is no message."""
-        return {name: number for number, name in enumerate(self.dependencies, 1)}
+        """Id of each dependency label; id 0 is "no message"."""
+        return {name: index for index, name in enumerate(self.dependencies, 1)}

@@ -1,7 +1,7 @@
-"""spaCy without the large libraries that its small models never use.
+"""Import spaCy without the large libraries that its small models do not use.
 
-thinc, spaCy's own library of networks, imports torch and cupy wherever they are installed: a second and 150 MB, for
-nothing where the parser is ``en_core_web_sm``.
+thinc, the neural network library of spaCy, imports torch and cupy if they are installed. That takes a second and
+150 MB, without any use for ``en_core_web_sm``.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from types import ModuleType
 
+#: Modules that ``light_spacy`` hides from thinc.
 HIDDEN = ("cupy", "mxnet", "tensorflow", "torch")
 
-_IMPORTER = "thinc.compat"
+_THINC_MODULE = "thinc.compat"
 
 
-class _Blind(MetaPathFinder):
-    """Finds nothing, but ends thinc's search for what is hidden; imports by anybody else pass."""
+class _ImportBlocker(MetaPathFinder):
+    """Import finder that makes thinc's imports of hidden modules fail and does not affect any other import."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
-        """Raise where thinc asks for a hidden module; else leave it to the other finders."""
-        if fullname in HIDDEN and _importer() == _IMPORTER:
-            raise ModuleNotFoundError(f"{fullname} is hidden from {_IMPORTER}", name=fullname)
+        """Raise ModuleNotFoundError if thinc imports a hidden module; otherwise leave it to the other finders."""
+        if fullname in HIDDEN and _find_importer() == _THINC_MODULE:
+            raise ModuleNotFoundError(f"{fullname} is hidden from {_THINC_MODULE}", name=fullname)
 
 
 @contextmanager
 def light_spacy() -> Iterator[None]:
-    """While the block runs, thinc does not find torch and its like; a library imported already it still gets.
+    """Hide torch and similar libraries from thinc during the block.
 
-    Only what is imported here for the first time is affected, and that for good: thinc asks once. Other imports of
-    torch, in any thread, work as ever.
+    thinc looks for them only once, when it is first imported. So this has an effect only if the block imports thinc for
+    the first time, and that effect lasts until the process ends. thinc still finds libraries that are already imported,
+    and other code can import torch as usual, in any thread.
     """
-    finder = _Blind()
+    finder = _ImportBlocker()
     sys.meta_path.insert(0, finder)
     try:
         yield
@@ -43,13 +45,13 @@ def light_spacy() -> Iterator[None]:
 
 
 def lacks_torch() -> bool:
-    """Whether thinc was imported without torch although torch is installed."""
-    compat = sys.modules.get(_IMPORTER)
+    """Return True if thinc was imported without torch although torch is installed."""
+    compat = sys.modules.get(_THINC_MODULE)
     return compat is not None and not compat.has_torch and find_spec("torch") is not None
 
 
-def _importer() -> str:
-    """The module whose import statement the caller, a finder, serves."""
+def _find_importer() -> str:
+    """Return the name of the module whose import statement the calling finder serves."""
     frame = sys._getframe(2)
     while frame.f_back and frame.f_globals.get("__name__", "").startswith("importlib."):
         frame = frame.f_back

@@ -1,9 +1,10 @@
-"""What ``manifest.json`` says of a bundle: the schema, which with these docstrings is all that a reader needs.
+"""Schema of a bundle's ``manifest.json``; together with these docstrings it is all that a reader needs.
 
-The file is one JSON object (UTF-8 without a byte order mark, at most 4 MiB, nested at most 64 deep, no key twice in an
-object, no NaN or Infinity), a :class:`Manifest`. Fields without a default are required, unknown ones refused. Beside it
-lie ``tokenizer.json`` and ``<subgraph>.onnx`` for each of :data:`~.backend.SUBGRAPHS`, in ``engines/`` perhaps compiled
-subgraphs. What the types cannot say (limits, names, what must agree) is checked by :mod:`.bundle`.
+The file is one JSON object, a ``Manifest``: UTF-8 without a byte order mark, at most 4 MiB, nested at most 64
+levels deep, without duplicate keys, NaN or Infinity. Fields without a default are required, unknown fields are refused.
+The same folder contains ``tokenizer.json``, ``<subgraph>.onnx`` for each of ``backend.SUBGRAPHS``, and optionally
+compiled subgraphs in ``engines/``. Rules that the types cannot express (limits, names, consistency) are checked by
+``bundle``.
 """
 
 from __future__ import annotations
@@ -14,27 +15,31 @@ import msgspec
 
 from .labels import Labels
 
-#: What this TriMF writes. The policy: any change of the manifest raises it by one, a TriMF reads every version up to
-#: its own (fields that came later have defaults), and refuses a newer one by its number, before it looks at anything
-#: else.
+#: Schema version that this TriMF writes. Every change of the manifest increases it by one. A TriMF reads every version
+#: up to its own (fields added later have defaults) and refuses a newer one by its number before decoding the rest.
 SCHEMA_VERSION = 5
 
+#: Constrained field types of the manifest.
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
-#: Types of a bundle's numbers: ``int8`` is for CPUs, ``int8-qdq`` for GPUs (symmetric, the rest in fp16).
+#: Precision of a bundle's graphs: ``int8`` is for CPUs, ``int8-qdq`` for GPUs (symmetric, the rest in fp16).
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-qdq"]
 
-#: Libraries that build and run engines.
+#: Library that builds and runs an engine.
 Builder = Literal["tensorrt", "tensorrt-rtx"]
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Width H of the hidden states, longest span K in words, and the limits of one window of a sentence.
+    """Sizes of the model and limits of one window of a sentence.
 
-    ``max_subwords`` counts the special tokens around the window.
+    Attributes:
+        hidden: Width H of the hidden states.
+        max_span: Longest entity K in words.
+        max_subwords: Maximum number of subwords in a window, special tokens included.
+        max_words: Maximum number of words in a window.
     """
 
     hidden: Size
@@ -44,18 +49,25 @@ class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Score that a relation must exceed, and whether entities of one sentence may overlap."""
+    """Decoding options.
+
+    Attributes:
+        relation_threshold: Probability that a relation must exceed.
+        overlap: Whether entities of a sentence may overlap.
+    """
 
     relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     overlap: bool
 
 
 class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the dependency arcs come from that the model was trained on.
+    """Dependency parser of the model.
 
-    ``source``: ``spacy`` is the pipeline ``name``, in front of the model; ``encoder`` the encoder subgraph itself,
-    which has outputs ``heads`` and ``labels`` and learnt from that pipeline's parses. ``name`` as spaCy loads it, and
-    its ``version``.
+    Attributes:
+        name: Name of the spaCy pipeline that the model was trained with, as spaCy loads it.
+        version: Version of that pipeline.
+        source: ``"spacy"`` if that pipeline runs before the model; ``"encoder"`` if the model has an in-model parser,
+            trained on the pipeline's parses: the encoder subgraph then has the outputs ``heads`` and ``labels``.
     """
 
     name: str
@@ -63,9 +75,9 @@ class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     source: Literal["spacy", "encoder"] = "spacy"
 
     def __str__(self) -> str:
-        """For people."""
+        """Return a short description for messages and tables."""
         name = f"{self.name} {self.version}".strip()
-        return name if self.source == "spacy" else f"in the encoder, which learnt from {name}"
+        return name if self.source == "spacy" else f"in-model parser (trained on {name})"
 
 
 class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -76,7 +88,13 @@ class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How many matrix products of a graph take numbers of each type: fp16 or bf16 (half), fp32 (single), int8."""
+    """Number of matrix products of a graph by the type of their inputs.
+
+    Attributes:
+        half: Matrix products in fp16 or bf16.
+        single: Matrix products in fp32.
+        int8: Matrix products in int8.
+    """
 
     half: Count = 0
     single: Count = 0
@@ -84,14 +102,17 @@ class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of matrix products of all types."""
         return self.half + self.single + self.int8
 
 
 class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Sizes that an engine takes: for every dynamic axis the least, the one it is tuned for, and the largest.
+    """Optimization profile of an engine: the shapes that it accepts.
 
-    The axes are those of :data:`~.backend.AXES`; ``[1, 8, 32]`` for ``batch`` is 1 to 32 sentences, tuned for 8.
+    Attributes:
+        name: Name of the profile.
+        axes: Smallest, tuned and largest size of every dynamic axis of ``backend.AXES``; ``[1, 8, 32]`` for
+            ``batch`` accepts 1 to 32 sentences and is tuned for 8.
     """
 
     name: str
@@ -99,11 +120,19 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One compiled subgraph: what it was built from, by what, for which device (``sm_89``: compute capability 8.9).
+    """Compiled subgraph.
 
-    ``file`` is its name in ``files``, below ``engines/``; ``version`` the builder's. ``onnx_sha256`` is the SHA-256 of
-    the ONNX file that it was built from: an engine whose ONNX file has another one by now is stale and must not run.
-    ``products`` counts the types in the engine, which need not be those of the graph.
+    Attributes:
+        file: Name of the engine's file in ``files``, below ``engines/``.
+        subgraph: Name of the subgraph that it was built from.
+        precision: Precision of that subgraph.
+        builder: Library that built it.
+        version: Version of that library.
+        target: Compute capability of the GPU that it was built for; ``sm_89`` is 8.9.
+        profiles: Shapes that it accepts.
+        onnx_sha256: SHA-256 of the ONNX file that it was built from. If that file has a different hash now, the engine
+            is stale and must not run.
+        products: Number of matrix products by type in the engine, which may differ from those of the graph.
     """
 
     file: str
@@ -118,10 +147,16 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How int8 was made: calibration data, how many products are int8, and which were left as they were.
+    """Record of an int8 quantization.
 
-    ``kept`` names those products. ``sensitivity``: for every product of the encoder, the relative error of the
-    encoder's words when it alone is int8.
+    Attributes:
+        data: Name of the calibration data.
+        sentences: Number of sentences of the calibration data that were used.
+        method: Method that determined the activation ranges.
+        quantized: Number of matrix products in int8.
+        kept: Names of the matrix products that were not quantized.
+        sensitivity: For every matrix product of the encoder, the relative error of the encoder's word vectors when only
+            that matrix product is quantized.
     """
 
     data: str
@@ -133,33 +168,47 @@ class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The whole of ``manifest.json``.
+    """Content of ``manifest.json``.
 
-    ``created_by`` is the program and its version, ``encoder`` the name of the pretrained one, ``opset`` that of the
-    ONNX files, ``licence`` a line for people. ``casing``: the numbers of subwords have letter case above them
-    (:data:`~.subwords.CASE`). ``triggers``: whether a trigger word has the weight that the sensor gives it, or what it
-    adds to the relation's logit, for which the relations subgraph has an output ``word_logits``. ``files`` names every
-    file but ``manifest.json``: letters, digits, ``.``, ``_`` and ``-``, with no folder but ``engines/``; every file
-    there is one of ``engines``.
+    Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
+    ``labels.signatures``; schema 5 ``casing`` and ``triggers``.
 
-    ``precision`` is what the graphs hold, ``products`` the proof of it, counted in each subgraph. ``provenance`` is
-    what the model was trained on and how it scored, free in form. ``parity`` is how far the graphs are from ``against``
-    (PyTorch, where it is not said), and all of it is for people; any part may be absent:
+    ``parity`` records how far the graphs are from a reference, for information only. Any part may be absent:
 
+    - ``against``: the reference; PyTorch if it is not stated.
     - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error, and
-      under ``relative`` those of the error in proportion to the root mean square of the values;
-    - ``arcs``: of how many ``words`` how many per cent had ``identical`` heads and labels, where the encoder parses;
-    - ``extractions``: on how many ``sentences`` of which ``data`` whole extractions were compared, how many per cent
-      were ``identical``; ``agreement``, ``reference`` (schema 1: ``pytorch``) and ``exported`` are F1 in per cent of
-      ``entities`` and ``relations`` (of the graphs against PyTorch, of PyTorch and of the graphs against the
-      annotation), with the ``support`` of both; ``worst`` is the sentence that differs most: ``id``, ``text``,
-      ``missing``, ``added``;
-    - ``skipped``: subgraphs whose outputs were not compared by themselves, with the reason;
-    - ``verified``: by backend, what `trimf verify --save` found: the same report, with ``backend``, ``reason`` and
-      ``failure`` (None, or what exceeds the limits).
+      below ``relative`` those of the error relative to the root mean square of the values.
+    - ``arcs``: how many per cent of how many ``words`` had ``identical`` heads and labels, with an in-model parser.
+    - ``extractions``: comparison of the extractions from ``sentences`` sentences of ``data``. ``identical`` is the
+      percentage of identical sentences. ``agreement``, ``reference`` (schema 1: ``pytorch``) and ``exported`` are F1
+      scores of ``entities`` and ``relations`` in per cent, with the ``support`` of both: of the graphs against the
+      reference, of the reference against the annotation, and of the graphs against the annotation. ``worst`` is the
+      sentence with the largest difference: ``id``, ``text``, ``missing``, ``added``.
+    - ``skipped``: subgraphs whose outputs were not compared separately, with the reason.
+    - ``verified``: results of ``trimf verify --save`` by backend: the same report, with ``backend``, ``reason`` and
+      ``failure`` (None, or the limits that were exceeded).
 
-    Since schema 2: ``products``, ``quantization``, ``engines``. Since schema 3: ``parser.source``. Since schema 4:
-    ``labels.signatures``. Since schema 5: ``casing``, ``triggers``.
+    Attributes:
+        schema_version: Version of the schema, see ``SCHEMA_VERSION``.
+        created_by: Program that wrote the bundle, with its version.
+        labels: Label sets of the model.
+        sizes: Sizes of the model and limits of one window.
+        decoding: Decoding options.
+        parser: Dependency parser of the model.
+        encoder: Name of the pretrained encoder.
+        casing: Whether subword ids include the letter case of their word (``subwords.CASE``).
+        triggers: Score of a trigger word: the trigger sensor's ``"attention"``, or the word's ``"contribution"`` to the
+            relation's logit, for which the relations subgraph has the output ``word_logits``.
+        precision: Precision of the graphs.
+        opset: Opset version of the ONNX files.
+        licence: Licence of the weights in one line.
+        provenance: Training data and scores of the model; free form.
+        parity: Differences between the graphs and a reference, see above.
+        files: Size and hash of every file but ``manifest.json``. Names consist of letters, digits, ``.``, ``_`` and
+            ``-``, in no folder but ``engines/``; every file there is described in ``engines``.
+        products: Number of matrix products by type in each subgraph, which proves ``precision``.
+        quantization: Record of the quantization; None if the bundle is not int8.
+        engines: Compiled subgraphs.
     """
 
     schema_version: int
@@ -183,5 +232,12 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def encode(manifest: Manifest) -> bytes:
-    """The bytes of ``manifest.json``: indented, keys in order, so that equal manifests are equal files."""
+    """Encode a manifest as JSON, indented and with sorted keys, so that equal manifests give equal files.
+
+    Args:
+        manifest: Manifest to encode.
+
+    Returns:
+        Content of ``manifest.json``.
+    """
     return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"

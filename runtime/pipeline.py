@@ -1,4 +1,4 @@
-"""Sentences of words, with their arcs, to entities and relations in words: everything between text and engine."""
+"""Run sentences of words through the subgraphs and decode entities, relations and dependency arcs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,31 @@ from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
 from .trees import joined, single_root
 from .windows import join, merge, windows
 
-#: Most padded subwords of one call of the encoder.
+#: Maximum number of subwords, padding included, in one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
 
-#: Subwords of padding that cost a CPU about as much as another call of the subgraphs; and where eight-bit products have
-#: instructions of their own, so that a subword costs little.
+#: Number of padding subwords that cost a CPU about as much as another call of the subgraphs.
 CPU_CALL = 8
+
+#: Like ``CPU_CALL``, for int8 models on a CPU with int8 dot-product instructions, where a subword costs less.
 CPU_CALL_INT8 = 24
 
-#: Most ordered pairs of entities that are scored in a sentence, or a window of it, unless the caller says otherwise.
+#: Default maximum number of ordered entity pairs that are scored in a sentence, or in one window of a long sentence.
 SENTENCE_PAIRS = 100_000
 
 
 class Settings(NamedTuple):
-    """What decoding needs to know of a model: label numbers, thresholds and the limits of one window.
+    """Label ids, thresholds and window limits that decoding needs.
 
-    ``allowed`` ``[n_e,n_e,n_r]`` says which relation types are found between a head and a tail of which types; None is
-    all.
+    Attributes:
+        dependencies: Id of each dependency label, from 1.
+        symmetric: Indices of the relation types without direction.
+        relation_threshold: Probability that a relation must exceed.
+        overlap: Whether entities of a sentence may overlap.
+        max_subwords: Maximum number of subwords in a window, special tokens included.
+        max_words: Maximum number of words in a window.
+        relations: Number of relation types, n_r.
+        allowed: Relation types that may hold between a head type and a tail type, ``[n_e, n_e, n_r]``; None allows all.
     """
 
     dependencies: Mapping[str, int]
@@ -50,7 +58,18 @@ class Settings(NamedTuple):
 
     @classmethod
     def of(cls, labels: Labels, relation_threshold: float, overlap: bool, max_subwords: int, max_words: int) -> Self:
-        """Settings with the numbers that ``labels`` give its names."""
+        """Build the settings of a model from its labels and decoding options.
+
+        Args:
+            labels: Label sets of the model; their signatures, if any, restrict the relation types.
+            relation_threshold: Probability that a relation must exceed.
+            overlap: Whether entities of a sentence may overlap.
+            max_subwords: Maximum number of subwords in a window, special tokens included.
+            max_words: Maximum number of words in a window.
+
+        Returns:
+            The settings.
+        """
         symmetric = frozenset(labels.relation_numbers[name] for name in labels.symmetric)
         allowed = None
         if labels.signatures:
@@ -58,8 +77,8 @@ class Settings(NamedTuple):
             types, columns = labels.entity_numbers, labels.relation_numbers
             for head, name, tail in labels.signatures:
                 ends, label = (types[head] - 1, types[tail] - 1), columns[name]
-                for one, other in (ends, ends[::-1]) if label in symmetric else (ends,):
-                    allowed[one, other, label] = True
+                for head_type, tail_type in (ends, ends[::-1]) if label in symmetric else (ends,):
+                    allowed[head_type, tail_type, label] = True
         return cls(
             labels.dependency_numbers,
             symmetric,
@@ -72,31 +91,39 @@ class Settings(NamedTuple):
         )
 
 
-#: What is asked for of the parse: the arcs that were used, or a tree.
+#: Dependency output of a run: the arcs that the model used, or a tree with a single root.
 Syntax = Literal["arcs", "tree"]
 
 
 class ScoringSubgraph(Protocol):
-    """A subgraph that gives :data:`~.backend.EXTRA` outputs, too."""
+    """A subgraph that can also return the ``backend.EXTRA`` outputs."""
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
-        """As a :class:`~.backend.Subgraph`, with ``extra`` those as well."""
+        """Run the subgraph.
+
+        Args:
+            arrays: Input arrays by name; further ones are ignored.
+            extra: Return the ``backend.EXTRA`` outputs too.
+
+        Returns:
+            Output arrays by name.
+        """
 
 
 class Tree(Protocol):
-    """The head of each of N words (a root is its own) and the label of the arc from it."""
+    """Dependency arcs of a sentence of N words."""
 
     @property
     def heads(self) -> Sequence[int] | IntArray:
-        """``[N]``."""
+        """Index of each word's head, ``[N]``; a root has its own index."""
 
     @property
     def labels(self) -> Sequence[str]:
-        """``[N]``."""
+        """Dependency label of each word, ``[N]``."""
 
 
 class ParsedSentence(NamedTuple):
-    """N words with the head and the arc label of each (a root is its own head)."""
+    """A sentence of N words with the index of each word's head (a root has its own index) and its dependency label."""
 
     words: Sequence[str]
     heads: Sequence[int] | IntArray
@@ -104,10 +131,14 @@ class ParsedSentence(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Found entities and relations, the words the tokenizer could not read, and how many windows it took.
+    """Decoded sentence.
 
-    ``unpaired`` counts the entities that were left out when relations were sought, because the sentence had too many.
-    ``tree`` holds the arcs of the sentence, where they were asked for.
+    Attributes:
+        found: Entities and relations.
+        unknown: Indices of the words that became the unknown token.
+        windows: Number of windows that the sentence was split into; 0 for a sentence without words.
+        unpaired: Number of entities left out of the relation scoring because the sentence has too many.
+        tree: Dependency arcs of the sentence, if they were requested.
     """
 
     found: decode.Found
@@ -117,8 +148,8 @@ class Result(NamedTuple):
     tree: Tree | None = None
 
 
-class _Part(NamedTuple):
-    """The same of a window."""
+class _WindowResult(NamedTuple):
+    """Decoded window: a ``Result`` whose indices count from the window's first word."""
 
     found: decode.Found
     unpaired: int
@@ -126,7 +157,7 @@ class _Part(NamedTuple):
 
 
 class _Window(NamedTuple):
-    """Words ``start`` to ``end`` of a sentence, as the encoder reads them."""
+    """Words ``start`` to ``end`` (exclusive) of the sentence with index ``sentence``, with their subwords."""
 
     sentence: int
     start: int
@@ -135,10 +166,20 @@ class _Window(NamedTuple):
 
 
 class Pipeline:
-    """Runs sentences through the subgraphs. Stateless, so as many threads may share it as the engine allows.
+    """Runs sentences through the subgraphs and decodes the outputs.
 
-    At most ``max_pairs`` ordered pairs are scored in a sentence (:data:`SENTENCE_PAIRS`). ``call`` is what a call costs
-    in subwords of padding: a batch is split where it saves more; None never splits one.
+    A pipeline holds no state of a run, so threads may share it as far as the backend allows.
+
+    Args:
+        graphs: The subgraphs by name.
+        tokenizer: Subword tokenizer of the encoder.
+        settings: Label ids, thresholds and window limits.
+        max_pairs: Maximum number of ordered entity pairs that are scored in a sentence or window.
+        call: Cost of another call of the subgraphs, in subwords of padding: a batch is split where that saves more
+            padding than this. None never splits a batch.
+
+    Attributes:
+        parses: Whether the encoder contains an in-model parser, so that no dependency parser is needed.
     """
 
     def __init__(
@@ -151,38 +192,48 @@ class Pipeline:
     ) -> None:
         self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
         self.call = call
-        #: Whether the encoder gives arcs, so that no parser is needed.
         self.parses = "heads" in graphs["encoder"].outputs
-        self._names = [ROOT, *settings.dependencies]
-        self._limit = decode.logit(settings.relation_threshold)
+        self._label_names = [ROOT, *settings.dependencies]
+        self._logit_threshold = decode.logit(settings.relation_threshold)
 
     @property
-    def _room(self) -> int:
-        """Subwords of words that one window holds."""
+    def _window_capacity(self) -> int:
+        """Number of subwords of words in one window."""
         return self.settings.max_subwords - self.tokenizer.specials
 
     def read(
         self, sentences: Sequence[Subwords], trees: Sequence[Tree] | None = None, *, explaining: bool = False
     ) -> dict[str, Any]:
-        """The arrays of one padded batch up to its nodes, without decoding: what the first two subgraphs take and give.
+        """Run a batch through the encoder and the fusion without decoding.
 
-        Every sentence must fit one window. ``trees`` are needed where the model does not parse by itself;
-        ``explaining`` asks for the outputs of :data:`~.backend.EXPLAINING` too.
+        Args:
+            sentences: Sentences, each short enough for one window.
+            trees: Dependency arcs of each sentence; required without an in-model parser.
+            explaining: Return the outputs of ``backend.EXPLAINING`` too.
+
+        Returns:
+            The padded inputs and all outputs of both subgraphs by name.
         """
-        arrays = self._embed(sentences, explaining)
+        arrays = self._run_encoder(sentences, explaining)
         if trees is not None:
-            self._place(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
-        return arrays | self._run("fusion", arrays, explaining)
+            self._set_arcs(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
+        return arrays | self._run_subgraph("fusion", arrays, explaining)
 
     def run(
         self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
     ) -> list[Result]:
-        """Results in the order of ``sentences``, as :meth:`run_words` gives them.
+        """Extract from parsed sentences; see ``run_words``.
 
-        Where the model parses by itself, the given arcs are not used.
+        Args:
+            sentences: Words with their dependency arcs, which are ignored if the model has an in-model parser.
+            batch_size: Maximum number of windows in a batch.
+            trees: Dependency output to return, if any.
+
+        Returns:
+            One result per sentence, in order.
         """
-        given = None if self.parses else lambda: sentences
-        return self.run_words([sentence.words for sentence in sentences], given, batch_size, trees=trees)
+        parses = None if self.parses else lambda: sentences
+        return self.run_words([sentence.words for sentence in sentences], parses, batch_size, trees=trees)
 
     def run_words(
         self,
@@ -192,178 +243,214 @@ class Pipeline:
         *,
         trees: Syntax | None = None,
     ) -> list[Result]:
-        """Results in the order of ``sentences``; a sentence's result does not depend on the others.
+        """Extract from sentences of words; the result of a sentence does not depend on the others.
 
-        Sentences are sorted by length and cut into batches of at most ``batch_size`` windows. ``parses`` is called
-        once, after the encoder has read the first of them, so that a parser may work meanwhile; it may be left out
-        where the model parses by itself (:attr:`parses`). ``trees`` asks for the arcs that were used, or, where they
-        are the model's own, for the best tree with one root (:mod:`.trees`).
+        Sentences are split into windows where needed, sorted by length and cut into batches.
+
+        Args:
+            sentences: Sentences as lists of words.
+            parses: Returns the dependency arcs of all sentences. It is called once, after the encoder has processed the
+                first batch, so that a parser can work meanwhile. Optional with an in-model parser (``parses``).
+            batch_size: Maximum number of windows in a batch.
+            trees: Dependency output to return: the arcs that were used, or, with an in-model parser, the best tree with
+                a single root (``trees``).
+
+        Returns:
+            One result per sentence, in order.
 
         Raises:
-            InputError: ``batch_size`` is not positive, there are no arcs, or trees are asked of an engine that gives
-                none.
-            BackendError: the engine fails, or gives logits that are not finite.
+            InputError: ``batch_size`` is not positive, ``parses`` is missing, or trees are requested from a backend
+                that returns no arc scores.
+            BackendError: The backend fails, or returns logits that are not finite.
         """
         if batch_size < 1:
-            raise InputError(f"batch_size = {batch_size}, but at least 1 is needed")
+            raise InputError(f"batch_size must be >= 1, got {batch_size}")
         if parses is None and not self.parses:
-            raise InputError("this model does not parse by itself, and no arcs were given")
-        encoded = self.tokenizer.encode(sentences, min(MAX_PIECES, self._room))
-        items = [item for number, subwords in enumerate(encoded) for item in self._windows(number, subwords)]
-        found = [_Part(decode.Found([], []), 0, None)] * len(items)
-        given: Sequence[Tree] | None = None
-        for chosen in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
-            batch = [items[place] for place in chosen]
-            arrays = self._encode(batch, trees == "tree" and parses is None)
-            if parses is not None and given is None:
-                given = parses()
-            own = trees if given is None else None
-            for place, result in zip(chosen, self._decode(batch, arrays, given, own), strict=True):
-                found[place] = result
+            raise InputError("this model has no in-model parser; pass parses, for example from load_parser()")
+        encoded = self.tokenizer.encode(sentences, min(MAX_PIECES, self._window_capacity))
+        items = [window for index, subwords in enumerate(encoded) for window in self._split_windows(index, subwords)]
+        decoded = [_WindowResult(decode.Found([], []), 0, None)] * len(items)
+        external: Sequence[Tree] | None = None
+        for indices in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
+            batch = [items[index] for index in indices]
+            arrays = self._encode_windows(batch, trees == "tree" and parses is None)
+            if parses is not None and external is None:
+                external = parses()
+            model_arcs = trees if external is None else None
+            for index, result in zip(indices, self._decode_windows(batch, arrays, external, model_arcs), strict=True):
+                decoded[index] = result
         results = [Result(decode.Found([], []), subwords.unknown, 0) for subwords in encoded]
-        for number, group in groupby(range(len(items)), key=lambda place: items[place].sentence):
-            places = list(group)
-            ranges = [(items[place].start, items[place].end) for place in places]
-            whole = merge(ranges, [found[place].found for place in places], self.settings.overlap)
-            unpaired = sum(found[place].unpaired for place in places)
+        for sentence, group in groupby(range(len(items)), key=lambda index: items[index].sentence):
+            indices = list(group)
+            ranges = [(items[index].start, items[index].end) for index in indices]
+            merged = merge(ranges, [decoded[index].found for index in indices], self.settings.overlap)
+            unpaired = sum(decoded[index].unpaired for index in indices)
             tree: Tree | None = None
             if trees:
-                tree = given[number] if given is not None else join([found[place].tree for place in places], ranges)
-            if trees == "tree" and len(places) > 1 and given is None and tree is not None:
+                if external is not None:
+                    tree = external[sentence]
+                else:
+                    tree = join([decoded[index].tree for index in indices], ranges)
+            if trees == "tree" and len(indices) > 1 and external is None and tree is not None:
                 tree = Parse(*joined(np.asarray(tree.heads), tree.labels, ROOT, CONTINUED))
-            results[number] = Result(whole, encoded[number].unknown, len(places), unpaired, tree)
+            results[sentence] = Result(merged, encoded[sentence].unknown, len(indices), unpaired, tree)
         return results
 
-    def _windows(self, number: int, subwords: Subwords) -> Iterator[_Window]:
+    def _split_windows(self, sentence: int, subwords: Subwords) -> Iterator[_Window]:
+        """Yield the windows of a sentence: one if it fits, none if it has no words."""
         count = len(subwords.first)
         if not count:
             return
         if count <= self.settings.max_words and len(subwords.ids) <= self.settings.max_subwords:
-            yield _Window(number, 0, count, subwords)
+            yield _Window(sentence, 0, count, subwords)
             return
-        for start, end in windows(subwords.last - subwords.first + 1, self._room, self.settings.max_words):
-            yield _Window(number, start, end, self.tokenizer.cut(subwords, start, end))
+        for start, end in windows(subwords.last - subwords.first + 1, self._window_capacity, self.settings.max_words):
+            yield _Window(sentence, start, end, self.tokenizer.cut(subwords, start, end))
 
-    def _encode(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
+    def _encode_windows(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
+        """Run the encoder on a batch, with ``scores`` for the arc scores too."""
         if scores and "arc_scores" not in self.graphs["encoder"].outputs:
             raise InputError(
-                "trees need the scores of arcs, which the backend cpu alone gives; ask for arcs, or take it"
+                'syntax="tree" needs arc scores, which only the cpu backend returns; use syntax="arcs" or backend="cpu"'
             )
-        return self._embed([item.subwords for item in batch], scores)
+        return self._run_encoder([item.subwords for item in batch], scores)
 
-    def _embed(self, sentences: Sequence[Subwords], extra: bool) -> dict[str, Any]:
-        """The padded arrays of a batch, and what the encoder makes of them."""
+    def _run_encoder(self, sentences: Sequence[Subwords], extra: bool) -> dict[str, Any]:
+        """Return the padded arrays of a batch together with the encoder's outputs."""
         arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords(sentences), strict=False))
-        return arrays | self._run("encoder", arrays, extra)
+        return arrays | self._run_subgraph("encoder", arrays, extra)
 
-    def _run(self, name: str, arrays: Mapping[str, Any], extra: bool) -> dict[str, Any]:
-        """A subgraph's outputs, with ``extra`` those of :data:`~.backend.EXTRA` too."""
+    def _run_subgraph(self, name: str, arrays: Mapping[str, Any], extra: bool) -> dict[str, Any]:
+        """Return the outputs of a subgraph, with ``extra`` those of ``backend.EXTRA`` too."""
         graph = self.graphs[name]
         return cast(ScoringSubgraph, graph).run(arrays, extra=True) if extra else graph.run(arrays)
 
-    def _decode(
-        self, batch: Sequence[_Window], arrays: dict[str, Any], trees: Sequence[Tree] | None, own: Syntax | None
-    ) -> Iterator[_Part]:
+    def _decode_windows(
+        self,
+        batch: Sequence[_Window],
+        arrays: dict[str, Any],
+        trees: Sequence[Tree] | None,
+        model_arcs: Syntax | None,
+    ) -> Iterator[_WindowResult]:
+        """Run the other subgraphs on an encoded batch and decode each window.
+
+        ``trees`` are the arcs of all sentences from an external parser; ``model_arcs`` requests those of the in-model
+        parser in the results.
+        """
         if trees is not None:
-            self._place(arrays, [(trees[item.sentence], item.start, item.end) for item in batch])
+            self._set_arcs(arrays, [(trees[item.sentence], item.start, item.end) for item in batch])
         for name in ("fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
         lengths = [item.end - item.start for item in batch]
-        entities = decode.entity_spans(_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
-        relations, unpaired = self._relations(arrays, entities, lengths)
-        parses = self._trees(arrays, lengths) if own else [None] * len(batch)
-        return map(_Part, map(decode.Found, entities, relations), unpaired, parses)
+        entities = decode.entity_spans(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
+        relations, unpaired = self._find_relations(arrays, entities, lengths)
+        parses = self._read_model_arcs(arrays, lengths) if model_arcs else [None] * len(batch)
+        return map(_WindowResult, map(decode.Found, entities, relations), unpaired, parses)
 
-    def _place(self, arrays: dict[str, Any], parts: Sequence[tuple[Tree, int, int]]) -> None:
-        """Set the arcs of a batch: of each tree those of the words from a first to a last (exclusive)."""
-        known = self.settings.dependencies
+    def _set_arcs(self, arrays: dict[str, Any], parts: Sequence[tuple[Tree, int, int]]) -> None:
+        """Set the arcs of a batch from a (tree, first word, last word (exclusive)) for each row."""
+        label_ids = self.settings.dependencies
         arrays["heads"], arrays["labels"] = features.pad_arcs(
-            [features.arcs(tree.heads, tree.labels, known, start, end) for tree, start, end in parts]
+            [features.arcs(tree.heads, tree.labels, label_ids, start, end) for tree, start, end in parts]
         )
 
-    def _trees(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
-        """The encoder's own arcs with names for labels, or trees, where it gave scores.
+    def _read_model_arcs(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
+        """Return the arcs of the in-model parser with label names, or trees if the encoder returned arc scores.
 
-        A word whose head in the tree is not its best keeps the label of the arc from that.
+        A word whose head in the tree is not its best head keeps the label of the arc from its best head.
         """
         heads, labels = np.asarray(arrays["heads"]), np.asarray(arrays["labels"])
-        found: list[Parse | None] = []
+        parses: list[Parse | None] = []
         for row, length in enumerate(lengths):
             best = heads[row, :length].astype(np.int64)
-            names = [self._names[number] for number in labels[row, :length].tolist()]
+            names = [self._label_names[label] for label in labels[row, :length].tolist()]
             if "arc_scores" in arrays:
                 best = single_root(arrays["arc_scores"][row, :length, :length])
-                own = best == np.arange(length)
-                for place in np.flatnonzero(own != (labels[row, :length] == 0)).tolist():
-                    names[place] = ROOT if own[place] else CONTINUED
-            found.append(Parse(best, names))
-        return found
+                is_root = best == np.arange(length)
+                for index in np.flatnonzero(is_root != (labels[row, :length] == 0)).tolist():
+                    names[index] = ROOT if is_root[index] else CONTINUED
+            parses.append(Parse(best, names))
+        return parses
 
-    def _relations(
+    def _find_relations(
         self, arrays: dict[str, Any], entities: list[list[decode.EntitySpan]], lengths: list[int]
     ) -> tuple[list[list[decode.RelationSpan]], list[int]]:
-        found: list[list[decode.RelationSpan]] = [[] for _ in entities]
+        """Score the entity pairs of a batch; return each row's relations and its number of unpaired entities."""
+        relations: list[list[decode.RelationSpan]] = [[] for _ in entities]
         kept = pairs.surest(entities, self.max_pairs)
-        counts = [len(numbers) for numbers in kept]
+        counts = [len(indices) for indices in kept]
         unpaired = [len(spans) - count for spans, count in zip(entities, counts, strict=True)]
         if max(counts) < 2:
-            return found, unpaired
-        # Every entity with pairs: its sentence, first and last word; and its number in the sentence.
-        flat = [(row, *entities[row][number][:2]) for row, numbers in enumerate(kept) for number in numbers]
-        numbers = [number for numbers in kept for number in numbers]
+            return relations, unpaired
+        # Every entity that is paired: its row, first and last word; and its index within the row.
+        flat = [(row, *entities[row][index][:2]) for row, indices in enumerate(kept) for index in indices]
+        entity_indices = [index for indices in kept for index in indices]
         spans = np.array(flat, np.int64)
         spans[:, 2] -= 1
-        graph, limit, allowed = self.graphs["relations"], self._limit, self.settings.allowed
-        kinds = np.zeros(0, np.int64)
+        graph, threshold, allowed = self.graphs["relations"], self._logit_threshold, self.settings.allowed
+        types = np.zeros(0, np.int64)
         if allowed is not None:
-            kinds = np.array([entities[row][number].label for row, chosen in enumerate(kept) for number in chosen])
+            types = np.array([entities[row][index].label for row, indices in enumerate(kept) for index in indices])
         words, width = arrays["nodes"].shape[1:]
         for block in pairs.blocks(counts, spans, words, width, self.settings.relations):
             outputs = graph.run({**arrays, **block._asdict()})
-            logits = _finite(outputs, "relation_logits")
-            found_here = logits > limit
+            logits = _require_finite(outputs, "relation_logits")
+            above = logits > threshold
             if allowed is not None:
-                heads, tails = kinds[block.pairs + block.first].T
-                found_here &= allowed[heads, tails]
-            places, labels = found_here.nonzero()
-            if not len(places):
+                heads, tails = types[block.pairs + block.first].T
+                above &= allowed[heads, tails]
+            pair_indices, labels = above.nonzero()
+            if not len(pair_indices):
                 continue
             triggers = np.asarray(outputs["triggers"])
-            added = np.asarray(outputs["word_logits"]) if "word_logits" in outputs else None
-            ends = (block.pairs[places] + block.first).tolist()
-            scores = decode.sigmoid(logits[places, labels]).tolist()
-            for place, (head, tail), label, score in zip(places.tolist(), ends, labels.tolist(), scores, strict=True):
+            word_logits = np.asarray(outputs["word_logits"]) if "word_logits" in outputs else None
+            ends = (block.pairs[pair_indices] + block.first).tolist()
+            scores = decode.sigmoid(logits[pair_indices, labels]).tolist()
+            for pair, (head, tail), label, score in zip(
+                pair_indices.tolist(), ends, labels.tolist(), scores, strict=True
+            ):
                 row = flat[head][0]
-                weights = triggers[place, : lengths[row]]
-                weights = weights.copy() if added is None else weights * added[row, : lengths[row], label]
-                found[row].append(decode.RelationSpan(numbers[head], numbers[tail], label, score, weights))
-        return [decode.fold_symmetric(relations, self.settings.symmetric) for relations in found], unpaired
+                weights = triggers[pair, : lengths[row]]
+                # The copy keeps a view of the block's whole array from staying in memory.
+                weights = weights.copy() if word_logits is None else weights * word_logits[row, : lengths[row], label]
+                relations[row].append(
+                    decode.RelationSpan(entity_indices[head], entity_indices[tail], label, score, weights)
+                )
+        return [decode.fold_symmetric(found, self.settings.symmetric) for found in relations], unpaired
 
 
-def _finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
-    """Logits on the host.
+def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
+    """Copy logits to the host and check them.
 
     Raises:
-        BackendError: one is NaN or infinite: a half-precision graph has overflowed, which would read as nothing found.
+        BackendError: A logit is NaN or infinite: a half-precision graph has overflowed, which would otherwise look like
+            a sentence without entities or relations.
     """
     logits = np.asarray(arrays[name])
     if not (math.isfinite(logits.sum()) or np.isfinite(logits).all()):
-        raise BackendError(f"{name} holds a number that is not finite; export the model as fp32 or bf16")
+        raise BackendError(f"{name} contains NaN/inf (fp16 overflow); re-export as fp32 or bf16")
     return logits
 
 
 def batches(lengths: Sequence[int], batch_size: int, call: int | None = None) -> Iterator[list[int]]:
-    """Indices in groups of like length, each of at most ``batch_size`` rows and MAX_BATCH_SUBWORDS padded subwords.
+    """Group sentences of similar length into batches of at most MAX_BATCH_SUBWORDS padded subwords.
 
-    A longer row begins a group of its own where it would pad those before it by more than ``call`` subwords.
+    Args:
+        lengths: Number of subwords of each sentence.
+        batch_size: Maximum number of sentences in a batch.
+        call: Start a new batch where a longer sentence would add more than this many subwords of padding to those
+            before it; None never does.
+
+    Yields:
+        Indices into ``lengths``, shortest sentences first.
     """
-    chosen: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if chosen:
-            full = len(chosen) == batch_size or (len(chosen) + 1) * lengths[place] > MAX_BATCH_SUBWORDS
-            if full or (call is not None and (lengths[place] - lengths[chosen[-1]]) * len(chosen) > call):
-                yield chosen
-                chosen = []
-        chosen.append(place)
-    if chosen:
-        yield chosen
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch:
+            full = len(batch) == batch_size or (len(batch) + 1) * lengths[index] > MAX_BATCH_SUBWORDS
+            if full or (call is not None and (lengths[index] - lengths[batch[-1]]) * len(batch) > call):
+                yield batch
+                batch = []
+        batch.append(index)
+    if batch:
+        yield batch

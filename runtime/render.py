@@ -1,6 +1,6 @@
-"""Extractions for people to read: marked text and tables on a console, or one HTML page.
+"""Render extractions as marked text and tables on a console, or as one HTML page.
 
-Text and labels come from outside: nothing in them is taken for console markup, terminal codes or HTML.
+Text and labels are untrusted: nothing in them is interpreted as console markup, terminal codes or HTML.
 """
 
 from __future__ import annotations
@@ -20,13 +20,20 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+#: Console colours of entity types.
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+
+#: Columns of the table of relations.
 _COLUMNS = ("Head", "Relation", "Tail", "Score", "Triggers")
+
+#: Note on an extraction without entities.
 _NOTHING = "No entities found."
+
+#: Label and CSS class of trigger words.
 _TRIGGER = "trigger"
 
-# One character for one, so that offsets stay true: control pictures for controls, U+FFFD for what has no picture and
-# for the marks that reorder the text around them.
+#: Replacements of unsafe characters: control pictures for control characters, U+FFFD for those without a picture and
+#: for the marks that reorder the text around them. Each maps to one character, so that offsets stay valid.
 _VISIBLE = (
     {code: 0x2400 + code for code in range(0x20)}
     | {0x7F: 0x2421}
@@ -36,48 +43,59 @@ _VISIBLE = (
 
 
 class _Mark(NamedTuple):
-    """A stretch of a sentence to mark; a trigger has no label."""
+    """A character range of a sentence to mark; the label of a trigger is empty."""
 
     start: int
     end: int
     label: str
 
 
-class _Arc(NamedTuple):
-    """A word, the number of its head in the sentence (a root's is its own), and what the arc is called."""
+class _WordArc(NamedTuple):
+    """A word with the index of its head in the sentence (a root has its own index) and its dependency label."""
 
     word: str
     head: int
     label: str
 
 
-class _Sentence(NamedTuple):
-    """A sentence ready to show; marks are in order and count characters of ``text``."""
+class _DisplaySentence(NamedTuple):
+    """A sentence prepared for display; marks are in order and count characters of ``text``."""
 
     text: str
     entities: list[_Mark]
     triggers: list[_Mark]
     relations: list[Relation]
-    arcs: list[_Arc]
+    arcs: list[_WordArc]
 
 
 def to_text(extraction: Extraction, console: Console) -> None:
-    """Print an extraction: each sentence with its entities and triggers marked, and a table of its relations.
+    """Print each sentence of an extraction with its entities and triggers marked, and a table of its relations.
 
-    Entities read ``[Jack Ruby]Peop`` and triggers ``*shot*``, in colour where the console has any.
+    Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it.
+
+    Args:
+        extraction: Extraction to print.
+        console: Console to print to.
     """
-    for sentence in _sentences(extraction):
-        console.print(_marked(sentence), soft_wrap=True)
+    for sentence in _split_sentences(extraction):
+        console.print(_mark_sentence(sentence), soft_wrap=True)
         if sentence.relations:
-            console.print(_table(sentence.relations))
-    for note in _notes(extraction):
+            console.print(_build_table(sentence.relations))
+    for note in _list_notes(extraction):
         console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def to_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
-    """Yield one self-contained HTML page in pieces: its head, each extraction as it comes, its end.
+    """Render extractions as one self-contained HTML page.
 
-    The page needs no network and no script and follows the reader's light or dark setting. Write it as UTF-8.
+    The page needs no network and no script, and follows the reader's light or dark setting.
+
+    Args:
+        extractions: Extractions, each consumed when its part of the page is requested.
+        title: Title of the page.
+
+    Yields:
+        Parts of the page: its head, each extraction, its end. Write them as UTF-8.
     """
     yield head(title)
     names = count()
@@ -87,77 +105,96 @@ def to_html(extractions: Iterable[Extraction], title: str = "Entities and relati
 
 
 def head(title: str, style: str = "") -> str:
-    """The beginning of a page, with more style after that of all pages."""
+    """Return the beginning of a page.
+
+    Args:
+        title: Title of the page, as plain text.
+        style: CSS rules to append to those of every page.
+
+    Returns:
+        HTML up to the page's content.
+    """
     return HEAD.format(title=escape(visible(title)), style=_STYLE + style)
 
 
 def sections(extraction: Extraction, names: Iterator[int]) -> str:
-    """An extraction's sentences and notes; ``names`` number the pictures of the page."""
-    body = "".join(_html_sentence(sentence, f"arcs-{next(names)}") for sentence in _sentences(extraction))
-    return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _notes(extraction))
+    """Render the sentences and the notes of an extraction.
+
+    Args:
+        extraction: Extraction to render.
+        names: Numbers for the ids of the dependency graphs, unique within the page.
+
+    Returns:
+        HTML.
+    """
+    body = "".join(_render_sentence(sentence, f"arcs-{next(names)}") for sentence in _split_sentences(extraction))
+    return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _list_notes(extraction))
 
 
 def visible(text: str) -> str:
-    """``text`` with one visible or blank character for each control character."""
+    """Replace each control character by one visible or blank character, so that offsets stay valid."""
     return text.translate(_VISIBLE)
 
 
-def _notes(extraction: Extraction) -> list[str]:
+def _list_notes(extraction: Extraction) -> list[str]:
+    """Return the notices of an extraction, and a note if it has no entities."""
     nothing = [] if extraction.entities else [_NOTHING]
     return nothing + [f"Note: {visible(notice)}" for notice in extraction.notices]
 
 
-def _sentences(extraction: Extraction) -> Iterator[_Sentence]:
-    """The sentences of an extraction, each with what begins in it."""
+def _split_sentences(extraction: Extraction) -> Iterator[_DisplaySentence]:
+    """Yield the sentences of an extraction, each with the entities, relations and words that begin in it."""
     ranges = (extraction.sentences or ((0, len(extraction.text)),)) if extraction.text else ()
     starts = [start for start, _ in ranges]
     entities: list[list[Entity]] = [[] for _ in ranges]
     relations: list[list[Relation]] = [[] for _ in ranges]
-    arcs: list[list[_Arc]] = [[] for _ in ranges]
-    first: list[int] = [0] * len(ranges)
-    for place, arc in enumerate(extraction.arcs):
-        row = _index(starts, arc.start)
+    arcs: list[list[_WordArc]] = [[] for _ in ranges]
+    offsets: list[int] = [0] * len(ranges)
+    for index, arc in enumerate(extraction.arcs):
+        row = _find_sentence(starts, arc.start)
         if not arcs[row]:
-            first[row] = place
-        arcs[row].append(_Arc(visible(arc.text), arc.head - first[row], visible(arc.label)))
+            offsets[row] = index
+        arcs[row].append(_WordArc(visible(arc.text), arc.head - offsets[row], visible(arc.label)))
     for entity in extraction.entities:
-        entities[_index(starts, entity.start)].append(entity)
+        entities[_find_sentence(starts, entity.start)].append(entity)
     for relation in extraction.relations:
-        relations[_index(starts, relation.head.start)].append(relation)
-    for (start, end), found, related, words in zip(ranges, entities, relations, arcs, strict=True):
-        triggers = {(trigger.start, trigger.end) for relation in related for trigger in relation.triggers}
-        yield _Sentence(
+        relations[_find_sentence(starts, relation.head.start)].append(relation)
+    for (start, end), sentence_entities, sentence_relations, words in zip(
+        ranges, entities, relations, arcs, strict=True
+    ):
+        triggers = {(trigger.start, trigger.end) for relation in sentence_relations for trigger in relation.triggers}
+        yield _DisplaySentence(
             visible(extraction.text[start:end]),
-            [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in found],
+            [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in sentence_entities],
             [
                 _Mark(first - start, last - start, "")
                 for first, last in sorted(triggers)
                 if start <= first < last <= end
             ],
-            related,
+            sentence_relations,
             words,
         )
 
 
-def _index(starts: list[int], position: int) -> int:
-    """Which sentence a character belongs to."""
+def _find_sentence(starts: list[int], position: int) -> int:
+    """Return the index of the sentence that a character belongs to."""
     return max(bisect_right(starts, position) - 1, 0)
 
 
-def _colour(label: str) -> int:
-    """A colour number for an entity type, the same on every page."""
+def _choose_colour(label: str) -> int:
+    """Return the colour index of an entity type, the same on every page."""
     return sum(label.encode()) % len(_COLOURS)
 
 
-def _score(score: float) -> str:
+def _format_score(score: float) -> str:
     return f"{score:.2f}"
 
 
 # --- console ---
 
 
-def _marked(sentence: _Sentence) -> Text:
-    """The sentence with markers set into it; of two that open together the longer opens first and closes last."""
+def _mark_sentence(sentence: _DisplaySentence) -> Text:
+    """Insert markers into a sentence; of two marks that start together the longer one encloses the other."""
     from rich.text import Text
 
     marks = sorted(sentence.entities + sentence.triggers, key=lambda mark: (mark.start, -mark.end))
@@ -168,18 +205,20 @@ def _marked(sentence: _Sentence) -> Text:
         closing.setdefault(mark.end, []).insert(0, mark)
     result = Text()
     opened: dict[_Mark, int] = {}
-    for cut, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
-        for mark in closing.get(cut, ()):
+    for position, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
+        for mark in closing.get(position, ()):
             result.append(f"]{visible(mark.label)}" if mark.label else "*")
-            result.stylize(f"bold {_COLOURS[_colour(mark.label)]}" if mark.label else "bold underline", opened[mark])
-        for mark in opening.get(cut, ()):
+            result.stylize(
+                f"bold {_COLOURS[_choose_colour(mark.label)]}" if mark.label else "bold underline", opened[mark]
+            )
+        for mark in opening.get(position, ()):
             opened[mark] = len(result)
             result.append("[" if mark.label else "*")
-        result.append(sentence.text[cut:following])
+        result.append(sentence.text[position:following])
     return result
 
 
-def _table(relations: list[Relation]) -> Table:
+def _build_table(relations: list[Relation]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -189,130 +228,134 @@ def _table(relations: list[Relation]) -> Table:
         table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
     for relation in relations:
         table.add_row(
-            _named(relation.head),
+            _format_entity(relation.head),
             Text(visible(relation.label)),
-            _named(relation.tail),
-            _score(relation.score),
+            _format_entity(relation.tail),
+            _format_score(relation.score),
             Text(", ".join(visible(trigger.text) for trigger in relation.triggers)),
         )
     return table
 
 
-def _named(entity: Entity) -> Text:
+def _format_entity(entity: Entity) -> Text:
     from rich.text import Text
 
-    return Text.assemble(visible(entity.text), " ", (f"({visible(entity.label)})", _COLOURS[_colour(entity.label)]))
+    return Text.assemble(
+        visible(entity.text), " ", (f"({visible(entity.label)})", _COLOURS[_choose_colour(entity.label)])
+    )
 
 
 # --- HTML ---
 
 
-def _html_sentence(sentence: _Sentence, name: str) -> str:
+def _render_sentence(sentence: _DisplaySentence, name: str) -> str:
+    """Render the text, the relations and the dependency graph of a sentence; ``name`` is the id of the graph."""
     overlapping = any(left.end > right.start for left, right in pairwise(sentence.entities))
-    picture = _stacked(sentence) if overlapping else _inline(sentence)
-    rows = "".join(map(_row, sentence.relations))
+    marked = _render_stacked(sentence) if overlapping else _render_inline(sentence)
+    rows = "".join(map(_render_relation, sentence.relations))
     heads = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
     table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n" if rows else ""
-    return f"<section>\n{picture}\n{table}{_tree(sentence, name)}</section>\n"
+    return f"<section>\n{marked}\n{table}{_render_dependencies(sentence, name)}</section>\n"
 
 
-def _inline(sentence: _Sentence) -> str:
-    """Entities as labelled boxes in the text, by displaCy's "ent" style, which cannot nest; triggers between them."""
+def _render_inline(sentence: _DisplaySentence) -> str:
+    """Render entities as labelled boxes, with displaCy's "ent" style, which cannot nest, and triggers between them."""
     from spacy.displacy.render import EntityRenderer
 
     taken = {position for mark in sentence.entities for position in range(mark.start, mark.end)}
     free = [mark for mark in sentence.triggers if taken.isdisjoint(range(mark.start, mark.end))]
     marks = [
-        {"start": start, "end": end, "label": label, "params": _box(label) if label else _UNDERLINE}
+        {"start": start, "end": end, "label": label, "params": _style_entity(label) if label else _UNDERLINE}
         for start, end, label in sorted(sentence.entities + free)
     ]
-    return _drawn(EntityRenderer({"template": _ENT}), sentence.text, ents=marks)
+    return _run_displacy(EntityRenderer({"template": _ENT}), sentence.text, ents=marks)
 
 
-def _box(label: str) -> dict[str, str]:
-    """How an entity of this type fills ``_ENT``."""
-    return {"kind": "entity", "bg": _tint(label), "tag": f" <small>{escape(visible(label))}</small>"}
+def _style_entity(label: str) -> dict[str, str]:
+    """Return the fields that an entity of this type fills in ``_ENT``."""
+    return {"kind": "entity", "bg": _get_tint(label), "tag": f" <small>{escape(visible(label))}</small>"}
 
 
-def _stacked(sentence: _Sentence) -> str:
-    """Overlapping entities as bars below the words, by displaCy's "span" style."""
+def _render_stacked(sentence: _DisplaySentence) -> str:
+    """Render overlapping entities as bars below the words, with displaCy's "span" style."""
     from spacy.displacy.render import SpanRenderer
 
     text = sentence.text
     marks = [*sentence.entities, *(mark._replace(label=_TRIGGER) for mark in sentence.triggers)]
-    # A bar reaches to the next word, so that it has no gap where another one ends.
+    # A bar extends to the next word, so that it has no gap where another bar ends.
     ends = [len(text) - len(text[mark.end :].lstrip()) for mark in marks]
     words = (match.start() for match in re.finditer(r"\S+", text))
     cuts = sorted({0, len(text), *words, *ends, *(mark.start for mark in marks)})
-    number = {cut: i for i, cut in enumerate(cuts)}
+    token_index = {cut: index for index, cut in enumerate(cuts)}
     spans = [
-        {"start_token": number[mark.start], "end_token": number[end], "label": escape(visible(mark.label))}
+        {"start_token": token_index[mark.start], "end_token": token_index[end], "label": escape(visible(mark.label))}
         for mark, end in zip(marks, ends, strict=True)
     ]
-    colours = {escape(visible(mark.label)): _tint(mark.label) for mark in sentence.entities}
+    colours = {escape(visible(mark.label)): _get_tint(mark.label) for mark in sentence.entities}
     options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
     tokens = [text[start:end] for start, end in pairwise(cuts)]
-    return _drawn(SpanRenderer(options), text, tokens=tokens, spans=spans)
+    return _run_displacy(SpanRenderer(options), text, tokens=tokens, spans=spans)
 
 
-def _tree(sentence: _Sentence, name: str) -> str:
-    """The arcs over the words, by displaCy's "dep" style, as the picture ``name``; nothing where there are none."""
+def _render_dependencies(sentence: _DisplaySentence, name: str) -> str:
+    """Render the dependency graph with displaCy's "dep" style, with the id ``name``; empty without arcs."""
     from spacy.displacy.render import DependencyRenderer
 
     if not sentence.arcs:
         return ""
     words = [
-        {"text": arc.word, "tag": "" if arc.head != place else arc.label} for place, arc in enumerate(sentence.arcs)
+        {"text": arc.word, "tag": "" if arc.head != index else arc.label} for index, arc in enumerate(sentence.arcs)
     ]
     arcs = [
         {
-            "start": min(place, arc.head),
-            "end": max(place, arc.head),
+            "start": min(index, arc.head),
+            "end": max(index, arc.head),
             "label": escape(arc.label),
-            "dir": "left" if place < arc.head else "right",
+            "dir": "left" if index < arc.head else "right",
         }
-        for place, arc in enumerate(sentence.arcs)
-        if arc.head != place
+        for index, arc in enumerate(sentence.arcs)
+        if arc.head != index
     ]
     renderer = DependencyRenderer({"distance": 140, "color": "currentColor", "bg": "none", "font": "inherit"})
     markup: str = renderer.render_svg(name, words, arcs)
-    # Within HTML an svg needs no namespace, which looks like an address.
+    # Within HTML an svg needs no namespace declarations, whose URLs look like network addresses.
     markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
     return f'<figure class="arcs">{markup.strip()}</figure>\n'
 
 
-def _drawn(renderer: Any, text: str, **content: object) -> str:
-    """What a displaCy renderer makes of a sentence, in the direction its first letter reads."""
+def _run_displacy(renderer: Any, text: str, **content: object) -> str:
+    """Run a displaCy renderer on a sentence, in the writing direction of its first strongly directional letter."""
     strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
     direction = "ltr" if strong == "L" else "rtl"
     markup: str = renderer.render([{"text": text, "settings": {"direction": direction, "lang": ""}, **content}])
     return markup.strip()
 
 
-def _tint(label: str) -> str:
-    return f"var(--tint-{_colour(label)})"
+def _get_tint(label: str) -> str:
+    return f"var(--tint-{_choose_colour(label)})"
 
 
-def _row(relation: Relation) -> str:
+def _render_relation(relation: Relation) -> str:
+    """Render a row of the table of relations."""
     triggers = ", ".join(
-        f'<span class="{_TRIGGER}">{escape(visible(trigger.text))}</span> <small>{_score(trigger.score)}</small>'
+        f'<span class="{_TRIGGER}">{escape(visible(trigger.text))}</span> <small>{_format_score(trigger.score)}</small>'
         for trigger in relation.triggers
     )
     cells = (
-        _chip(relation.head),
+        _render_entity(relation.head),
         escape(visible(relation.label)),
-        _chip(relation.tail),
-        f'<span class="score">{_score(relation.score)}</span>',
+        _render_entity(relation.tail),
+        f'<span class="score">{_format_score(relation.score)}</span>',
         triggers,
     )
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
 
 
-def _chip(entity: Entity) -> str:
-    return _ENT.format(text=escape(visible(entity.text)), **_box(entity.label))
+def _render_entity(entity: Entity) -> str:
+    return _ENT.format(text=escape(visible(entity.text)), **_style_entity(entity.label))
 
 
-# Templates in displaCy's terms.
+# Templates with the fields that displaCy fills.
 _ENT = '<mark class="{kind}" style="background:{bg}"><bdi>{text}</bdi>{tag}</mark>'
 _UNDERLINE = {"kind": _TRIGGER, "bg": "none", "tag": ""}
 _SPANS = {

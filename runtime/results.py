@@ -1,4 +1,4 @@
-"""What an extraction returns: entities, relations and trigger words as immutable values."""
+"""Results of an extraction: entities, relations and trigger words as immutable values."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import msgspec
 
 
 class Entity(msgspec.Struct, frozen=True):
-    """One typed span of the text.
+    """A typed span of the text.
 
-    ``start`` and ``end`` (exclusive) count characters of the caller's string: ``text == source[start:end]``.
-    ``score`` is the softmax probability of ``label`` (paper (26)).
+    Attributes:
+        start: Index of the first character in the caller's string.
+        end: Index after the last character (exclusive): ``text == source[start:end]``.
+        text: The characters of the span.
+        label: The entity type.
+        score: Softmax probability of ``label`` (paper, section 3.6, equation (26)).
     """
 
     start: int
@@ -22,10 +26,15 @@ class Entity(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A word that made the model believe a relation, with what it adds to the relation's logit.
+    """A word that supports a relation.
 
-    That is the trigger sensor's weight of the word (paper (24)) times what the word as context says for the relation
-    (27). A bundle of an older schema than 5 gives the sensor's weight alone.
+    Attributes:
+        start: Index of the first character in the caller's string.
+        end: Index after the last character (exclusive).
+        text: The word.
+        score: Contribution of the word to the relation's logit: the trigger sensor's attention to the word (paper,
+            section 3.5, equation (24)) times the word's own logit for the relation as context (equation (27)). In a
+            bundle of manifest schema 4 or older it is the attention only.
     """
 
     start: int
@@ -37,7 +46,12 @@ class Trigger(msgspec.Struct, frozen=True):
 class Relation(msgspec.Struct, frozen=True):
     """A directed, typed relation between two entities of the same extraction.
 
-    ``score`` is the sigmoid probability of ``label`` (paper (27)); ``triggers`` are ordered by falling weight.
+    Attributes:
+        head: The entity that the relation starts from.
+        label: The relation type.
+        tail: The entity that the relation points to.
+        score: Sigmoid probability of ``label`` (paper, section 3.6, equation (27)).
+        triggers: Trigger words in order of decreasing score.
     """
 
     head: Entity
@@ -48,10 +62,14 @@ class Relation(msgspec.Struct, frozen=True):
 
 
 class Arc(msgspec.Struct, frozen=True):
-    """A word and the arc to it in its sentence's dependency parse.
+    """A word with its head in the dependency parse of its sentence.
 
-    ``head`` is the index of the word that it depends on in the extraction's ``arcs``, of a root its own; ``label`` is
-    the parser's name for the arc, such as "nsubj", of a root "ROOT".
+    Attributes:
+        start: Index of the word's first character in the caller's string.
+        end: Index after its last character (exclusive).
+        text: The word.
+        head: Index of the word's head in ``Extraction.arcs``; a root has its own index.
+        label: Dependency label as the parser names it, such as "nsubj"; "ROOT" for a root.
     """
 
     start: int
@@ -62,12 +80,16 @@ class Arc(msgspec.Struct, frozen=True):
 
 
 class Extraction(msgspec.Struct, frozen=True):
-    """Everything found in one text.
+    """All entities and relations of one text.
 
-    ``entities`` are in order of (start, end), ``relations`` in order of head, tail and label. ``sentences`` holds the
-    character range of each sentence. ``notices`` says in words what was not treated like the rest (a word too long
-    for the tokenizer, a cap that took effect); it is empty for ordinary text. ``arcs`` holds every word of the text
-    with its dependency arc, where that was asked for.
+    Attributes:
+        text: The caller's string.
+        entities: Entities in order of (start, end).
+        relations: Relations in order of head, tail and label.
+        sentences: Character range ``(start, end)`` of each sentence.
+        notices: Messages about parts of the text with limited results, such as a word too long for the tokenizer or
+            too many entities in a sentence; empty for ordinary text.
+        arcs: Every word of the text with its dependency arc; empty unless the extractor was loaded with ``syntax``.
     """
 
     text: str
@@ -78,18 +100,20 @@ class Extraction(msgspec.Struct, frozen=True):
     arcs: tuple[Arc, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The documented JSON object: ``head`` and ``tail`` of a relation are indices into ``entities``.
+        """Return the documented JSON object as a dictionary.
 
-        ``notices`` and ``arcs`` are keys only where there are any.
+        Returns:
+            A dictionary with the keys ``text``, ``entities`` and ``relations``; ``notices`` and ``arcs`` are present
+            only if they are not empty. ``head`` and ``tail`` of a relation are indices into ``entities``.
         """
-        index = {entity: number for number, entity in enumerate(self.entities)}
+        entity_index = {entity: index for index, entity in enumerate(self.entities)}
         result: dict[str, Any] = {
             "text": self.text,
             "entities": [msgspec.to_builtins(entity) for entity in self.entities],
             "relations": [
                 {
-                    "head": index[relation.head],
-                    "tail": index[relation.tail],
+                    "head": entity_index[relation.head],
+                    "tail": entity_index[relation.tail],
                     "label": relation.label,
                     "score": relation.score,
                     "triggers": [msgspec.to_builtins(trigger) for trigger in relation.triggers],
@@ -104,5 +128,5 @@ class Extraction(msgspec.Struct, frozen=True):
         return result
 
     def to_json(self) -> str:
-        """:meth:`to_dict` as one line of JSON."""
+        """Return ``to_dict`` as one line of JSON."""
         return msgspec.json.encode(self.to_dict()).decode()

@@ -1,8 +1,8 @@
-"""Many documents through few batches of like length: results in order, in bounded memory.
+"""Schedule sentences of many documents in batches of similar length, with ordered results and bounded memory.
 
-Sentences of neighbouring documents are sorted by length and cut into batches, so that a batch holds little padding. All
-of it happens in the caller's thread, whenever a result is asked for; only what :class:`Begun` batches do may happen
-elsewhere. So a source that is read is never read by two threads, and a stream that nobody reads does nothing.
+Sentences of neighbouring documents are sorted by length and cut into batches, so that a batch contains little padding.
+Everything runs in the caller's thread, when a result is requested; only the work of ``Begun`` batches may run
+elsewhere. The source is therefore never read by two threads, and a stream that nobody consumes does no work.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from .pipeline import MAX_BATCH_SUBWORDS
 from .text import Words
 
-#: Batches of sentences that are sorted together: fewer leave more padding, more make the first result wait longer.
+#: Number of batches whose sentences are sorted together. Fewer leave more padding, more delay the first result.
 SORTED_BATCHES = 16
 
-#: Words of a batch on a CPU, padding counted, for each sentence it may have, and at least: long sentences go in smaller
-#: batches. That bounds memory, and is faster than batches that outgrow the cache.
+#: Limit on the words of a batch on a CPU, padding included: this many for each sentence of ``batch_size``, so that long
+#: sentences go in smaller batches. The limit bounds memory, and is faster than batches that outgrow the cache.
 SENTENCE_WORDS = 12
+
+#: Lower bound of that limit, for small batch sizes.
 BATCH_WORDS = 256
 
-#: Words for which a sentence counts once more where sentences are counted to bound memory.
+#: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
 COUNTED_WORDS = 64
 
 P = TypeVar("P")
@@ -30,46 +32,54 @@ P_co = TypeVar("P_co", covariant=True)
 
 
 class Document(NamedTuple):
-    """A text and its sentences, which need not be at hand all at once."""
+    """A text with its sentences, which may be produced lazily."""
 
     text: str
     sentences: Iterable[Words]
 
 
 class Sentence(NamedTuple):
-    """One sentence of a text."""
+    """A sentence with the text it belongs to."""
 
     text: str
     words: Words
 
 
 class Begun(Protocol[P_co]):
-    """A batch on its way, such as a :class:`concurrent.futures.Future`."""
+    """A batch whose work has been started, such as a ``concurrent.futures.Future``."""
 
     def done(self) -> bool:
-        """Whether :meth:`result` returns at once."""
+        """Return True if ``result`` returns without waiting."""
 
     def result(self) -> Sequence[P_co]:
-        """One part for each sentence of the batch; raises what its work raised."""
+        """Return one part for each sentence of the batch, or raise the exception of its work."""
 
 
 class Lazy(Generic[P]):
-    """A batch whose work is done when its result is asked for."""
+    """A batch whose work runs in the caller's thread when its result is requested.
+
+    Args:
+        work: Function that computes one part for each sentence of the batch.
+    """
 
     def __init__(self, work: Callable[[], Sequence[P]]) -> None:
         self.result = work
 
     def done(self) -> bool:
-        """Never before it is asked for."""
+        """Return False: the work never starts before the result is requested."""
         return False
 
 
 class Plan(NamedTuple):
-    """How far a stream looks ahead, in sentences.
+    """Limits on how far a stream reads and works ahead.
 
-    ``window`` sentences are sorted together and cut into batches of at most ``batch_size`` of them and ``words`` with
-    padding, of which ``depth`` are begun at a time. No document is begun while those begun and not yet given out have
-    ``ahead`` sentences. A document without any counts as one.
+    Attributes:
+        batch_size: Maximum number of sentences in a batch.
+        words: Maximum number of words in a batch, padding included.
+        window: Number of sentences that are sorted together and cut into batches.
+        ahead: No further document is started while the started documents whose results have not been returned contain
+            this many sentences. A document without sentences counts as one.
+        depth: Maximum number of batches started at a time.
     """
 
     batch_size: int
@@ -80,205 +90,261 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, batch_size: int, workers: int, depth: int, cpu: bool = True) -> Plan:
-        """A window read while another is worked on where there are several workers; no sorting of single sentences."""
+        """Build the plan of a stream.
+
+        With several workers one window is read while another is processed. A ``batch_size`` of 1 disables sorting.
+
+        Args:
+            batch_size: Maximum number of sentences in a batch.
+            workers: Number of threads that process batches.
+            depth: Maximum number of batches started at a time.
+            cpu: Use the limit on words that suits a CPU; otherwise the encoder's limit on subwords applies.
+
+        Returns:
+            The plan.
+        """
         words = max(SENTENCE_WORDS * batch_size, BATCH_WORDS) if cpu else MAX_BATCH_SUBWORDS
         window = batch_size * SORTED_BATCHES if batch_size > 1 else 1
         return cls(batch_size, words, window, window if workers == 1 else max(2 * window, depth), depth)
 
 
-class _Read(Generic[P]):
-    """A document that was begun, and its parts as far as they are known."""
+class _OpenDocument(Generic[P]):
+    """A document that was started, with the parts computed so far.
 
-    def __init__(self, number: int, text: str = "") -> None:
-        self.number = number
+    Attributes:
+        index: Index of the document in the source.
+        parts: One part for each sentence read so far; None until it is computed.
+        weight: Number of sentences that the document counts for.
+        missing: Number of sentences read whose parts are still outstanding.
+        complete: True once all its sentences have been read.
+        failed_index: Index of the first sentence that failed, -1 if none did.
+        error: Exception of that sentence.
+    """
+
+    def __init__(self, index: int, text: str = "") -> None:
+        self.index = index
         self.text = text
         self.parts: list[P | None] = []
         self.weight = 0
         self.missing = 0
-        self.whole = False
-        self.failed = -1
+        self.complete = False
+        self.failed_index = -1
         self.error: Exception | None = None
 
-    def fail(self, place: int, error: Exception) -> None:
-        """Its sentence ``place`` cannot be had; the first one that cannot is what the caller is told of."""
-        if self.error is None or place < self.failed:
-            self.failed, self.error = place, error
+    def fail(self, index: int, error: Exception) -> None:
+        """Record a failure for sentence ``index``; only the earliest failure is reported."""
+        if self.error is None or index < self.failed_index:
+            self.failed_index, self.error = index, error
 
 
-class _Placed(NamedTuple, Generic[P]):
-    """A sentence and where its part goes."""
+class _QueuedSentence(NamedTuple, Generic[P]):
+    """A sentence waiting for its part, with its document and its index there."""
 
     sentence: Sentence
-    owner: _Read[P]
-    place: int
+    document: _OpenDocument[P]
+    sentence_index: int
 
     @property
     def length(self) -> int:
-        """Its words."""
+        """Number of words."""
         return len(self.sentence.words.words)
 
     @property
     def weight(self) -> int:
-        """How many sentences it counts for."""
+        """Number of sentences that it counts for."""
         return 1 + self.length // COUNTED_WORDS
 
 
-class _Reader(Generic[P]):
-    """Documents as they are read: a sentence at a time, until there are no more or one cannot be read."""
+class _DocumentReader(Generic[P]):
+    """Reader of the source, one sentence at a time, until it ends or fails.
+
+    Attributes:
+        documents: Documents that were started and not yet returned, in order.
+        buffered: Number of sentences that these documents count for.
+        unprocessed: Number of sentences read whose parts are still outstanding, by weight.
+        has_more: False once the source has ended or a failure was recorded.
+    """
 
     def __init__(self, documents: Iterable[Document]) -> None:
-        self.open: deque[_Read[P]] = deque()
-        self.held = 0
-        self.pending = 0
-        self.more = True
-        self._documents = iter(documents)
+        self.documents: deque[_OpenDocument[P]] = deque()
+        self.buffered = 0
+        self.unprocessed = 0
+        self.has_more = True
+        self._source = iter(documents)
         self._sentences: Iterator[Words] | None = None
         self._count = 0
 
-    def may(self, ahead: int) -> bool:
-        """Whether there is more to read and room for it."""
-        return self.more and (self.held if self._sentences is None else self.pending) < ahead
+    def can_read(self, ahead: int) -> bool:
+        """Return True if the source has more and the limit ``ahead`` leaves room for it."""
+        return self.has_more and (self.buffered if self._sentences is None else self.unprocessed) < ahead
 
-    def step(self) -> _Placed[P] | None:
-        """Read one sentence, or begin or end a document; what the source raises fails the document it raised at."""
+    def read_next(self) -> _QueuedSentence[P] | None:
+        """Read one sentence, or start or finish a document; an exception of the source fails the current document."""
         try:
             if self._sentences is None:
-                self._begin()
+                self._start_document()
                 return None
             words = next(self._sentences, None)
         except Exception as error:
             if self._sentences is None:
-                self._add(_Read(self._count))
-            self.open[-1].fail(len(self.open[-1].parts), error)
-            self.more = False
+                self._add_document(_OpenDocument(self._count))
+            self.documents[-1].fail(len(self.documents[-1].parts), error)
+            self.has_more = False
             return None
-        owner = self.open[-1]
+        document = self.documents[-1]
         if words is None:
-            owner.whole = True
+            document.complete = True
             self._sentences = None
             return None
-        placed = _Placed(Sentence(owner.text, words), owner, len(owner.parts))
-        owner.parts.append(None)
-        owner.missing += 1
-        # A document was counted when it was begun; its first sentence is that one.
-        self._count_in(owner, placed.weight - (placed.place == 0))
-        self.pending += placed.weight
-        return placed
+        queued = _QueuedSentence(Sentence(document.text, words), document, len(document.parts))
+        document.parts.append(None)
+        document.missing += 1
+        # Starting a document already counted one sentence, which is its first.
+        self._add_weight(document, queued.weight - (queued.sentence_index == 0))
+        self.unprocessed += queued.weight
+        return queued
 
-    def _begin(self) -> None:
-        document = next(self._documents, None)
+    def _start_document(self) -> None:
+        document = next(self._source, None)
         if document is None:
-            self.more = False
+            self.has_more = False
             return
         self._sentences = iter(document.sentences)
-        self._add(_Read(self._count, document.text))
+        self._add_document(_OpenDocument(self._count, document.text))
 
-    def _add(self, read: _Read[P]) -> None:
+    def _add_document(self, document: _OpenDocument[P]) -> None:
         self._count += 1
-        self.open.append(read)
-        self._count_in(read, 1)
+        self.documents.append(document)
+        self._add_weight(document, 1)
 
-    def _count_in(self, read: _Read[P], weight: int) -> None:
-        read.weight += weight
-        self.held += weight
+    def _add_weight(self, document: _OpenDocument[P], weight: int) -> None:
+        document.weight += weight
+        self.buffered += weight
 
-    def finished(self) -> bool:
-        """Whether the first document that was not given out is known in whole.
+    def has_result(self) -> bool:
+        """Return True if every part of the first document is available.
 
         Raises:
-            Exception: what its sentences or the source raised.
+            Exception: The exception of the source, of the document's sentences or of their work.
         """
-        if not self.open:
+        if not self.documents:
             return False
-        first = self.open[0]
+        first = self.documents[0]
         if first.error is not None:
             raise first.error
-        return first.whole and not first.missing
+        return first.complete and not first.missing
 
-    def take(self) -> tuple[str, list[P]]:
-        """That document."""
-        read = self.open.popleft()
-        self.held -= read.weight
-        return read.text, [part for part in read.parts if part is not None]
+    def take_result(self) -> tuple[str, list[P]]:
+        """Remove the first document and return its text and its parts."""
+        document = self.documents.popleft()
+        self.buffered -= document.weight
+        return document.text, [part for part in document.parts if part is not None]
 
 
 def in_order(
     documents: Iterable[Document], begin: Callable[[list[Sentence]], Begun[P]], plan: Plan
 ) -> Iterator[tuple[str, list[P]]]:
-    """Each document's text with one part for each of its sentences, in the order of ``documents``.
+    """Process documents in batches and yield their results in the order of the source.
 
-    ``begin`` starts the work on a batch. What the source, a document's sentences or the work on one raise is raised in
-    that document's place, after all documents before it were given out. When a batch fails, its sentences are tried
-    one by one to find out which are to blame; if none is, the first one is taken for it.
+    When a batch fails, its sentences are tried one by one to find those that cause the failure; if each succeeds alone,
+    the first one is taken as the cause.
+
+    Args:
+        documents: Source, read lazily.
+        begin: Starts the work on a batch of sentences.
+        plan: Limits on reading and working ahead.
+
+    Yields:
+        Text of each document with one part for each of its sentences.
+
+    Raises:
+        Exception: An exception of the source, of a document's sentences or of their work is raised in that document's
+            position, after the results of all documents before it.
     """
-    reader = _Reader[P](documents)
-    unsorted: list[_Placed[P]] = []
+    reader = _DocumentReader[P](documents)
+    unsorted: list[_QueuedSentence[P]] = []
     weight, window = 0, min(2 * plan.batch_size, plan.window)
-    ready: deque[list[_Placed[P]]] = deque()
-    begun: deque[tuple[list[_Placed[P]], Begun[P]]] = deque()
+    ready: deque[list[_QueuedSentence[P]]] = deque()
+    begun: deque[tuple[list[_QueuedSentence[P]], Begun[P]]] = deque()
     while True:
         while begun and begun[0][1].done():
-            _finish(reader, *begun.popleft(), begin)
-        reading = reader.may(plan.ahead)
-        if reading and (placed := reader.step()):
-            unsorted.append(placed)
-            weight += placed.weight
+            _collect_batch(reader, *begun.popleft(), begin)
+        reading = reader.can_read(plan.ahead)
+        if reading and (queued := reader.read_next()):
+            unsorted.append(queued)
+            weight += queued.weight
         if weight >= window or (unsorted and not (reading or ready or begun)):
             ready.extend(batches(unsorted, plan.batch_size, plan.words))
             unsorted, weight = [], 0
-            window = min(2 * window, plan.window)  # the first results come soon
+            window = min(2 * window, plan.window)  # small windows first, so that the first results come soon
         while ready and len(begun) < plan.depth:
             batch = ready.popleft()
-            begun.append((batch, begin([placed.sentence for placed in batch])))
-        if reader.finished():
-            yield reader.take()
+            begun.append((batch, begin([queued.sentence for queued in batch])))
+        if reader.has_result():
+            yield reader.take_result()
         elif reading:
             continue
         elif begun:
-            _finish(reader, *begun.popleft(), begin)
+            _collect_batch(reader, *begun.popleft(), begin)
         elif not unsorted:
             return
 
 
-def batches(placed: Sequence[_Placed[P]], batch_size: int, words: int) -> Iterator[list[_Placed[P]]]:
-    """Sentences of like length together, the longest first; no batch but of one sentence is over its limits."""
-    batch: list[_Placed[P]] = []
-    for one in sorted(placed, key=lambda one: -one.length):
+def batches(queued: Sequence[_QueuedSentence[P]], batch_size: int, words: int) -> Iterator[list[_QueuedSentence[P]]]:
+    """Group sentences of similar length into batches, the longest first.
+
+    Args:
+        queued: Sentences in any order.
+        batch_size: Maximum number of sentences in a batch.
+        words: Maximum number of words in a batch, padding included; a longer sentence forms a batch by itself.
+
+    Yields:
+        The batches.
+    """
+    batch: list[_QueuedSentence[P]] = []
+    for sentence in sorted(queued, key=lambda sentence: -sentence.length):
         if batch and (len(batch) == batch_size or (len(batch) + 1) * batch[0].length > words):
             yield batch
             batch = []
-        batch.append(one)
+        batch.append(sentence)
     if batch:
         yield batch
 
 
-def _finish(
-    reader: _Reader[P], batch: list[_Placed[P]], work: Begun[P], begin: Callable[[list[Sentence]], Begun[P]]
+def _collect_batch(
+    reader: _DocumentReader[P],
+    batch: list[_QueuedSentence[P]],
+    work: Begun[P],
+    begin: Callable[[list[Sentence]], Begun[P]],
 ) -> None:
-    """Give a batch's parts to its documents, or its error to those it came from; then nothing more is read."""
+    """Store the parts of a batch in its documents; on failure record the error there and stop reading the source."""
     try:
-        _give(batch, work.result())
+        _store_results(batch, work.result())
     except Exception as error:
-        reader.more = False
-        _blame(batch, begin, error)
-    for placed in batch:
-        placed.owner.missing -= 1
-        reader.pending -= placed.weight
+        reader.has_more = False
+        _isolate_failing_sentence(batch, begin, error)
+    for queued in batch:
+        queued.document.missing -= 1
+        reader.unprocessed -= queued.weight
 
 
-def _give(batch: Iterable[_Placed[P]], parts: Iterable[P]) -> None:
-    for placed, part in zip(batch, parts, strict=True):
-        placed.owner.parts[placed.place] = part
+def _store_results(batch: Iterable[_QueuedSentence[P]], parts: Iterable[P]) -> None:
+    """Store each part in the document of its sentence."""
+    for queued, part in zip(batch, parts, strict=True):
+        queued.document.parts[queued.sentence_index] = part
 
 
-def _blame(batch: list[_Placed[P]], begin: Callable[[list[Sentence]], Begun[P]], error: Exception) -> None:
-    blamed = False
-    for placed in batch if len(batch) > 1 else ():
+def _isolate_failing_sentence(
+    batch: list[_QueuedSentence[P]], begin: Callable[[list[Sentence]], Begun[P]], error: Exception
+) -> None:
+    """Retry the sentences of a failed batch one by one and record which of them fail; if none does, the first."""
+    isolated = False
+    for queued in batch if len(batch) > 1 else ():
         try:
-            _give([placed], begin([placed.sentence]).result())
-        except Exception as own:
-            blamed = True
-            placed.owner.fail(placed.place, own)
-    if not blamed:
-        first = min(batch, key=lambda placed: (placed.owner.number, placed.place))
-        first.owner.fail(first.place, error)
+            _store_results([queued], begin([queued.sentence]).result())
+        except Exception as sentence_error:
+            isolated = True
+            queued.document.fail(queued.sentence_index, sentence_error)
+    if not isolated:
+        first = min(batch, key=lambda queued: (queued.document.index, queued.sentence_index))
+        first.document.fail(first.sentence_index, error)

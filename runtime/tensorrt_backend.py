@@ -1,4 +1,4 @@
-"""A bundle's own engines on NVIDIA's TensorRT or TensorRT for RTX: tensors stay on the device between subgraphs."""
+"""Run the engines of a bundle with TensorRT or TensorRT for RTX; tensors stay on the device between subgraphs."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .tensorrt_library import Library, cache_folder, find
 
 _LOG = logging.getLogger("trimf.tensorrt")
 
-#: Libraries in the order they are tried: an engine tuned on the device itself first.
+#: Libraries in the order they are tried; TensorRT comes first, because its engines are tuned on the device itself.
 _BUILDERS: tuple[Builder, ...] = ("tensorrt", "tensorrt-rtx")
 
-#: Types of an engine's tensors as numpy has them.
+#: TensorRT's name of an element type -> numpy type; None for bfloat16, which numpy lacks.
 _DTYPES: dict[str, type[np.generic] | None] = {
     "FLOAT": np.float32,
     "HALF": np.float16,
@@ -37,22 +37,27 @@ _DTYPES: dict[str, type[np.generic] | None] = {
     "BOOL": np.bool_,
 }
 
-_BYTES = {kind: 2 if dtype is None else np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()}
+#: TensorRT's name of an element type -> size of an element in bytes.
+_ITEM_SIZES = {kind: 2 if dtype is None else np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()}
 
 
 def open_native(files: Files, reason: str | None = None) -> TensorRtBackend:
-    """The backend of the library for which the bundle has all four engines; ``reason`` is why it was taken.
+    """Open the backend of the library for which the bundle has engines of all subgraphs.
+
+    Args:
+        files: The bundle.
+        reason: Why the backend was selected, for display; by default that the engines match the device.
 
     Raises:
-        BackendError: there is no device, no library, or no engines that fit both.
+        BackendError: If there is no device, no library, or no set of engines that fits both.
     """
-    built = {engine.builder for engine in files.manifest.engines}
-    if not built:
-        raise BackendError(f"{files.path} has no engines; run `trimf compile {files.path}` or use backend cuda")
+    builders = {engine.builder for engine in files.manifest.engines}
+    if not builders:
+        raise BackendError(f"{files.path} has no engines; run `trimf compile {files.path}` or use the cuda backend")
     device = Device()
     problems = []
     for builder in _BUILDERS:
-        if builder not in built:
+        if builder not in builders:
             continue
         try:
             library = find(builder)
@@ -61,64 +66,96 @@ def open_native(files: Files, reason: str | None = None) -> TensorRtBackend:
         except BackendError as error:
             problems.append(str(error))
             continue
-        return TensorRtBackend(device, library, reason or f"engines for {device.target} fit this {device.name}")
+        return TensorRtBackend(device, library, reason or f"the bundle has {device.target} engines for {device.name}")
     raise BackendError("; ".join(problems))
 
 
 class TensorRtBackend:
-    """Runs engines of one library on one device; any number of threads may run its subgraphs at once."""
+    """Backend for the engines of one library on one device; any number of threads may run its subgraphs at once.
+
+    Args:
+        device: The CUDA device.
+        library: The library.
+        reason: Why this backend was selected, for display.
+
+    Attributes:
+        workspaces: Streams and buffers of the threads that run subgraphs.
+    """
 
     name = "tensorrt"
 
-    def __init__(self, device: Device, library: Library, reason: str = "asked for") -> None:
+    def __init__(self, device: Device, library: Library, reason: str = "requested") -> None:
         self.device, self.library, self.reason = device, library, reason
         self.workspaces = Workspaces(device)
-        self._open: set[int] = set()
+        self._open_subgraphs: set[int] = set()
         self._lock = threading.Lock()
 
     def open(self, name: str, files: Files) -> TensorRtSubgraph:
         """Load the engine of a subgraph.
 
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
         Raises:
-            BackendError: no engine fits this device and library, or the library refuses the one that should.
-            BundleError: the engine's file is damaged.
+            BackendError: If no engine fits this device and library, or the library rejects the engine.
+            BundleError: If the engine's file is damaged.
         """
         entry = engines.choose(files, name, self.device.target, self.library.name, self.library.version)
         subgraph = TensorRtSubgraph(self, entry, files.read(entry.file))
         with self._lock:
-            self._open.add(id(subgraph))
+            self._open_subgraphs.add(id(subgraph))
         return subgraph
 
     def closed(self, subgraph: TensorRtSubgraph) -> None:
-        """A subgraph was closed; with the last one goes the memory that they shared."""
+        """Record that a subgraph was closed; closing the last one frees the memory that all of them share."""
         with self._lock:
-            self._open.discard(id(subgraph))
-            if not self._open:
+            self._open_subgraphs.discard(id(subgraph))
+            if not self._open_subgraphs:
                 self.workspaces.close()
 
 
 class TensorRtSubgraph:
-    """One engine. Batches are padded to buckets within a profile; outputs are :class:`DeviceArray` objects.
+    """Engine of one subgraph. Batches are padded to buckets within a profile; outputs are ``DeviceArray`` objects.
 
     Attributes:
-        graphs: whether runs are captured as CUDA graphs; False once the library could not do it, which is logged.
+        entry: The engine's entry in the manifest.
+        library: Library that runs the engine.
+        device: Device that runs the engine.
+        graphs: True if runs are captured as CUDA graphs; set to False, with a warning, when a capture fails.
+        engine: The engine as an object of the library.
+        inputs: Names of the inputs.
+        kinds: Name of an input or output -> TensorRT's name of its element type.
+        types: Name of an input or output -> numpy type; None for bfloat16.
+        outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
+        cache: Cache of compiled kernels; None if the library has no such cache.
     """
 
     def __init__(self, backend: TensorRtBackend, entry: Engine, content: bytes) -> None:
+        """Load an engine.
+
+        Args:
+            backend: Backend that opens the subgraph.
+            entry: The engine's entry in the manifest.
+            content: Content of the engine file.
+
+        Raises:
+            BackendError: If the library rejects the engine, or it differs from its entry.
+        """
         self._backend, self.entry = backend, entry
         self.library, self.device = backend.library, backend.device
         self.graphs = True
         self._closed = False
-        self._closing, self._making = threading.Lock(), threading.Lock()
-        # The library asks that an engine's runtime outlive it.
+        self._close_lock, self._runner_lock = threading.Lock(), threading.Lock()
+        # The library requires that the runtime of an engine outlives the engine.
         self._runtime: Any = self.library.module.Runtime(self.library.logger)
-        self.engine: Any = self._deserialize(content)
-        names = [self.engine.get_tensor_name(place) for place in range(self.engine.num_io_tensors)]
+        self.engine: Any = self._deserialize_engine(content)
+        names = [self.engine.get_tensor_name(index) for index in range(self.engine.num_io_tensors)]
         modes = {name: self.engine.get_tensor_mode(name).name for name in names}
         self.inputs = tuple(name for name in names if modes[name] == "INPUT")
         self._shapes = {name: tuple(self.engine.get_tensor_shape(name)) for name in names}
         self.kinds = {name: self.engine.get_tensor_dtype(name).name for name in names}
-        self._verify()
+        self._verify_engine()
         self.types = {name: _DTYPES[kind] for name, kind in self.kinds.items()}
         self.outputs = {
             name: tuple(None if size < 0 else size for size in self._shapes[name])
@@ -128,26 +165,35 @@ class TensorRtSubgraph:
         self.cache = _RuntimeCache(self, content) if self.library.runtime_cache else None
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Compute every output from arrays on the host, or on the device as a subgraph of this backend gave them.
+        """Compute all outputs of the subgraph.
+
+        Args:
+            arrays: Input name -> array on the host, or ``DeviceArray`` from a subgraph of the same backend; arrays
+                that are not inputs are ignored.
+
+        Returns:
+            Output name -> ``DeviceArray``.
 
         Raises:
-            BackendError: the subgraph is closed, an input has the wrong type or shape or is too large for the engine,
-                or the library or the device reports an error.
+            BackendError: If the subgraph is closed, an input has the wrong type or shape or is too large for the
+                engine, or the library or the device reports an error.
         """
         workspace = self._backend.workspaces.own()
         with workspace.lock:
             if self._closed:
                 raise BackendError(f"{self.entry.file} is closed; load the bundle again")
             real = buckets.sizes(arrays, self.inputs)
-            profile, padded = self._bucket(arrays, real)
+            profile, padded = self._choose_profile(arrays, real)
             shapes = {name: buckets.shape(name, padded, self._shapes[name]) for name in self._shapes}
-            addresses = {name: self._place(workspace, name, arrays[name], shapes[name], padded) for name in self.inputs}
+            addresses = {
+                name: self._put_on_device(workspace, name, arrays[name], shapes[name], padded) for name in self.inputs
+            }
             outputs = {
-                name: workspace.buffer(name, math.prod(shapes[name]) * _BYTES[self.kinds[name]])
+                name: workspace.buffer(name, math.prod(shapes[name]) * _ITEM_SIZES[self.kinds[name]])
                 for name in self.outputs
             }
             addresses.update((name, buffer.address) for name, buffer in outputs.items())
-            self._runner(workspace, profile, padded).run(workspace, shapes, addresses)
+            self._get_runner(workspace, profile, padded).run(workspace, shapes, addresses)
             return {
                 name: DeviceArray(
                     name, buffer, workspace, shapes[name], real, _DTYPES[self.kinds[name]], self.kinds[name]
@@ -156,11 +202,11 @@ class TensorRtSubgraph:
             }
 
     def close(self) -> None:
-        """Free the engine and what threads hold for it; a second time there is nothing left to free."""
-        with self._closing:
+        """Free the engine and the resources that threads hold for it; closing again has no effect."""
+        with self._close_lock:
             if self._closed:
                 return
-            self._closed = True  # before the locks: a run that did not see it is waited for
+            self._closed = True  # before taking the workspace locks, which wait for runs that did not see it
             for workspace in self._backend.workspaces.every():
                 with workspace.lock:
                     workspace.release(lambda key: isinstance(key, tuple) and key[0] == id(self))
@@ -169,63 +215,75 @@ class TensorRtSubgraph:
             self.cache = self.engine = self._runtime = None
         self._backend.closed(self)
 
-    def check(self, done: bool, call: str, tensor: str = "") -> None:
-        """Refuse to go on after a call of the library that failed.
+    def check(self, succeeded: bool, call: str, tensor: str = "") -> None:
+        """Raise an error if a call of the library failed.
+
+        Args:
+            succeeded: True if the call succeeded.
+            call: Name of the called function.
+            tensor: Tensor that the call was about, if any.
 
         Raises:
-            BackendError: it did.
+            BackendError: If the call failed; the message contains the reason that the library logged.
         """
-        if not done:
-            of = f" of {tensor}" if tensor else ""
-            raise BackendError(f"{self.library.title}: {call}{of} failed for {self.entry.file}: {self._said()}")
+        if not succeeded:
+            of_tensor = f" of {tensor}" if tensor else ""
+            reason = self._last_error()
+            raise BackendError(f"{self.library.title}: {call}{of_tensor} failed for {self.entry.file}: {reason}")
 
-    def _said(self) -> str:
-        return self.library.last_error() or "it gave no reason"
+    def _last_error(self) -> str:
+        return self.library.last_error() or "no reason given"
 
-    def _bucket(self, arrays: Mapping[str, Any], real: Mapping[str, int]) -> tuple[int, dict[str, int]]:
-        """The profile for a batch, and the sizes to pad it to; what lies on the device is padded already."""
-        kept: dict[str, int] = {}
+    def _choose_profile(self, arrays: Mapping[str, Any], real: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+        """Return the profile for a batch and the sizes to pad it to; arrays on the device keep their padding."""
+        fixed: dict[str, int] = {}
         for name in self.inputs:
             if isinstance(arrays[name], DeviceArray):
                 for axis, size in zip(AXES[name], arrays[name].padded, strict=True):
-                    if axis and kept.setdefault(axis, size) != size:
-                        raise BackendError(f"{name} is padded to {size} {axis}, another input to {kept[axis]}")
-        profile = engines.profile_for(self.entry, real, kept)
+                    if axis and fixed.setdefault(axis, size) != size:
+                        raise BackendError(
+                            f"inputs disagree on the padding of axis {axis!r}: {name} is padded to {size}, "
+                            f"another input to {fixed[axis]}"
+                        )
+        profile = engines.profile_for(self.entry, real, fixed)
         axes = self.entry.profiles[profile].axes
         limits = {axis: axes[axis][2] for axis in real}
         return profile, {
-            axis: kept.get(axis, max(size, axes[axis][0])) for axis, size in buckets.buckets(real, limits).items()
+            axis: fixed.get(axis, max(size, axes[axis][0])) for axis, size in buckets.buckets(real, limits).items()
         }
 
-    def _place(
+    def _put_on_device(
         self, workspace: Workspace, name: str, array: Any, shape: tuple[int, ...], padded: Mapping[str, int]
     ) -> int:
-        """The address of an input on the device."""
+        """Check an input, upload it unless it is on the device already, and return its device address."""
         on_device = isinstance(array, DeviceArray)
         array = array if on_device else np.asarray(array)
-        same = array.kind == self.kinds[name] if on_device else array.dtype == _DTYPES[self.kinds[name]]
-        if not same:
-            given = array.kind if on_device else array.dtype
-            raise BackendError(f"{name} is {given}, but {self.entry.file} takes {self.kinds[name]}")
-        found = array.padded if on_device else buckets.shape(name, padded, array.shape)
-        if found != shape:
-            raise BackendError(f"{name} has shape {list(found)}, but {self.entry.file} takes {list(shape)}")
+        actual_type = array.kind if on_device else array.dtype
+        if actual_type != (self.kinds[name] if on_device else _DTYPES[self.kinds[name]]):
+            raise BackendError(f"{name} has type {actual_type}, but {self.entry.file} expects {self.kinds[name]}")
+        actual_shape = array.padded if on_device else buckets.shape(name, padded, array.shape)
+        if actual_shape != shape:
+            raise BackendError(
+                f"{name} has the padded shape {list(actual_shape)}, but {self.entry.file} expects {list(shape)}"
+            )
         if on_device:
             return int(array.address(workspace))
         return workspace.upload(name, buckets.pad(array, name, padded))
 
-    def _runner(self, workspace: Workspace, profile: int, padded: Mapping[str, int]) -> _Runner:
-        own = self.library.own_cuda_graphs
-        # A captured graph is bound to the state of its execution context, so each bucket has its own.
-        key = (id(self), profile, *(() if own else sorted(padded.items())))
+    def _get_runner(self, workspace: Workspace, profile: int, padded: Mapping[str, int]) -> _Runner:
+        """Return this thread's execution context for a profile and, if TriMF captures the graphs, for a bucket."""
+        library_captures = self.library.own_cuda_graphs
+        # A captured graph depends on the state of its execution context, so each bucket has its own context.
+        key = (id(self), profile, *(() if library_captures else sorted(padded.items())))
 
-        def make() -> _Runner:
-            with self._making:
-                return (_Runner if own else _CapturingRunner)(self, workspace, profile)
+        def make_runner() -> _Runner:
+            with self._runner_lock:
+                return (_Runner if library_captures else _CapturingRunner)(self, workspace, profile)
 
-        return workspace.held(key, make)
+        return workspace.held(key, make_runner)
 
-    def _deserialize(self, content: bytes) -> Any:
+    def _deserialize_engine(self, content: bytes) -> Any:
+        """Create the engine from its file's content, asking the library first whether this device can run it."""
         if self.library.engine_validity:
             validity, diagnostics = self._runtime.get_engine_validity(content)
             causes = [
@@ -234,57 +292,72 @@ class TensorRtSubgraph:
                 if int(diagnostics) & int(cause.value)
             ]
             if validity.name == "INVALID":
-                refusal = f"{self.library.title} refuses {self.entry.file}: {', '.join(causes) or self._said()}"
-                raise BackendError(f"{refusal}; run `trimf compile` here or use backend cuda")
+                reason = ", ".join(causes) or self._last_error()
+                raise BackendError(
+                    f"{self.library.title} rejects {self.entry.file}: {reason}; "
+                    "run `trimf compile` on this machine or use the cuda backend"
+                )
             if validity.name == "SUBOPTIMAL":
-                _LOG.warning("%s runs slower than it could here: %s", self.entry.file, ", ".join(causes))
+                _LOG.warning(
+                    "%s is not optimal for this device and may run slowly: %s", self.entry.file, ", ".join(causes)
+                )
         engine = self._runtime.deserialize_cuda_engine(content)
         self.check(engine is not None, "deserialize_cuda_engine")
         return engine
 
-    def _verify(self) -> None:
-        """Refuse an engine whose tensors or profiles are not what the runtime and the manifest say."""
+    def _verify_engine(self) -> None:
+        """Check that the tensors and profiles of the engine are those that the runtime and the manifest expect."""
         engine, profiles = self.engine, self.entry.profiles
-        self._expect("number of profiles", engine.num_optimization_profiles, len(profiles))
+        self._expect_equal("number of profiles", engine.num_optimization_profiles, len(profiles))
         for name, shape in self._shapes.items():
             if name not in AXES or self.kinds[name] not in _DTYPES:
-                raise BackendError(f"{self.entry.file}: tensor {name} of {self.kinds[name]} is not known")
-            self._expect(f"{name}'s location", engine.get_tensor_location(name).name, "DEVICE")
+                raise BackendError(
+                    f"{self.entry.file}: unknown tensor {name} of type {self.kinds[name]}; run `trimf compile` again"
+                )
+            self._expect_equal(f"location of {name}", engine.get_tensor_location(name).name, "DEVICE")
             named = tuple(axis is not None for axis in AXES[name])
-            self._expect(f"{name}'s dynamic axes", tuple(size < 0 for size in shape), named)
-            for place, profile in enumerate(profiles if name in self.inputs else ()):
-                found = zip(*engine.get_tensor_profile_shape(name, place), strict=True)
-                for axis, limits in zip(AXES[name], found, strict=True):
+            self._expect_equal(f"dynamic axes of {name}", tuple(size < 0 for size in shape), named)
+            for index, profile in enumerate(profiles if name in self.inputs else ()):
+                actual = zip(*engine.get_tensor_profile_shape(name, index), strict=True)
+                for axis, limits in zip(AXES[name], actual, strict=True):
                     if axis is not None:
-                        self._expect(f"{name}'s {axis} in profile {profile.name}", limits, profile.axes.get(axis))
+                        self._expect_equal(
+                            f"{axis} of {name} in profile {profile.name}", limits, profile.axes.get(axis)
+                        )
 
-    def _expect(self, what: str, found: Any, stated: Any) -> None:
-        if found != stated:
+    def _expect_equal(self, subject: str, actual: Any, expected: Any) -> None:
+        if actual != expected:
             raise BackendError(
-                f"{self.entry.file}: {what} is {found}, but should be {stated}; run `trimf compile` again"
+                f"{self.entry.file}: {subject} is {actual}, expected {expected}; run `trimf compile` again"
             )
 
 
 class _Runner:
-    """An execution context of one thread and one profile; the library captures its CUDA graphs by itself."""
+    """Execution context of one thread and one profile, for a library that captures CUDA graphs itself."""
 
     def __init__(self, subgraph: TensorRtSubgraph, workspace: Workspace, profile: int) -> None:
         self.subgraph = subgraph
-        self.context: Any = self._create()
+        self.context: Any = self._create_context()
         subgraph.check(self.context is not None, "create_execution_context")
-        chosen = self.context.set_optimization_profile_async(profile, workspace.stream)
-        subgraph.check(chosen, "set_optimization_profile_async")
+        succeeded = self.context.set_optimization_profile_async(profile, workspace.stream)
+        subgraph.check(succeeded, "set_optimization_profile_async")
 
     def run(self, workspace: Workspace, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
-        """Put one batch on the thread's stream; inputs and outputs have those padded shapes and lie there."""
-        self._bind(shapes, addresses)
-        self._execute(workspace)
+        """Enqueue one batch on the thread's stream.
+
+        Args:
+            workspace: Workspace of the calling thread.
+            shapes: Name of an input or output -> padded shape.
+            addresses: Name of an input or output -> device address.
+        """
+        self._bind_tensors(shapes, addresses)
+        self._enqueue_batch(workspace)
 
     def close(self) -> None:
         """Free the context."""
         self.context = None
 
-    def _create(self) -> Any:
+    def _create_context(self) -> Any:
         subgraph = self.subgraph
         config = subgraph.engine.create_runtime_config()
         subgraph.check(config is not None, "create_runtime_config")
@@ -293,61 +366,61 @@ class _Runner:
             subgraph.check(config.set_runtime_cache(subgraph.cache.cache), "set_runtime_cache")
         return subgraph.engine.create_execution_context(config)
 
-    def _bind(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
+    def _bind_tensors(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
         context, check = self.context, self.subgraph.check
         for name in self.subgraph.inputs:
             check(context.set_input_shape(name, shapes[name]), "set_input_shape", name)
         for name, address in addresses.items():
             check(context.set_tensor_address(name, address), "set_tensor_address", name)
         for name in self.subgraph.outputs:  # the library would write past the end of a buffer that is too small
-            found = tuple(context.get_tensor_shape(name))
-            check(found == shapes[name], f"get_tensor_shape (it says {found}, not {shapes[name]})", name)
+            actual = tuple(context.get_tensor_shape(name))
+            check(actual == shapes[name], f"get_tensor_shape (got {actual}, expected {shapes[name]})", name)
 
-    def _execute(self, workspace: Workspace) -> None:
+    def _enqueue_batch(self, workspace: Workspace) -> None:
         self.subgraph.check(self.context.execute_async_v3(workspace.stream), "execute_async_v3")
 
 
 class _CapturingRunner(_Runner):
-    """An execution context of one thread and one bucket, and from its second run on the CUDA graph of the first."""
+    """Execution context of one thread and one bucket; the first run is captured as a CUDA graph, which is replayed."""
 
     def __init__(self, subgraph: TensorRtSubgraph, workspace: Workspace, profile: int) -> None:
         super().__init__(subgraph, workspace, profile)
-        self._scratch = int(subgraph.engine.get_device_memory_size_for_profile_v2(profile))
+        self._scratch_size = int(subgraph.engine.get_device_memory_size_for_profile_v2(profile))
         self._graph: int | None = None
-        self._captured: dict[str, int] = {}
+        self._captured_addresses: dict[str, int] = {}
 
     def run(self, workspace: Workspace, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
-        """See :meth:`_Runner.run`."""
+        """Enqueue one batch as ``_Runner.run`` does, by launching the captured graph if its addresses match."""
         device, stream = workspace.device, workspace.stream
-        scratch = workspace.buffer("scratch", self._scratch).address
-        used = {"scratch": scratch, **addresses}
-        if self._graph is not None and self._captured == used:
+        scratch = workspace.buffer("scratch", self._scratch_size).address
+        used_addresses = {"scratch": scratch, **addresses}
+        if self._graph is not None and self._captured_addresses == used_addresses:
             device.launch(self._graph, stream)
             return
-        self._drop()  # a buffer has grown since, and lies elsewhere
-        self.context.set_device_memory(scratch, self._scratch)
-        self._bind(shapes, addresses)
-        self._execute(workspace)  # warm: new shapes make the library prepare what cannot be captured
+        self._free_graph()  # a buffer has grown and moved since the capture
+        self.context.set_device_memory(scratch, self._scratch_size)
+        self._bind_tensors(shapes, addresses)
+        self._enqueue_batch(workspace)  # warm-up: for new shapes, the library does work that cannot be captured
         if self.subgraph.graphs:
-            self._capture(workspace)
-            self._captured = used
+            self._capture_graph(workspace)
+            self._captured_addresses = used_addresses
 
     def close(self) -> None:
         """Free the context and its graph."""
-        self._drop()
+        self._free_graph()
         super().close()
 
-    def _create(self) -> Any:
-        # Contexts of a thread never run at once, so they share the memory for what they compute on the way.
+    def _create_context(self) -> Any:
+        # The contexts of a thread never run at the same time, so they share the memory for intermediate results.
         strategy = self.subgraph.library.module.ExecutionContextAllocationStrategy.USER_MANAGED
         return self.subgraph.engine.create_execution_context(strategy)
 
-    def _capture(self, workspace: Workspace) -> None:
+    def _capture_graph(self, workspace: Workspace) -> None:
         device, stream = workspace.device, workspace.stream
         try:
             device.begin_capture(stream)
             try:
-                self._execute(workspace)
+                self._enqueue_batch(workspace)
             finally:
                 graph = device.end_capture(stream)
         except BackendError as error:
@@ -356,37 +429,37 @@ class _CapturingRunner(_Runner):
         else:
             self._graph = graph
 
-    def _drop(self) -> None:
+    def _free_graph(self) -> None:
         graph, self._graph = self._graph, None
         if graph is not None:
             self.subgraph.device.free_graph(graph)
 
 
 class _RuntimeCache:
-    """Kernels that TensorRT for RTX compiled for this device, kept between processes in the user's cache folder."""
+    """Kernels that TensorRT for RTX compiled for this device, stored in the user's cache folder between processes."""
 
     def __init__(self, subgraph: TensorRtSubgraph, content: bytes) -> None:
         library = subgraph.library
         self._config = subgraph.engine.create_runtime_config()
         self.cache: Any = self._config.create_runtime_cache()
         subgraph.check(self.cache is not None, "create_runtime_cache")
-        engine = hashlib.sha256(content).hexdigest()
-        path = cache_folder() / library.name / f"{engine}.{subgraph.device.target}.{library.version}"
-        known = path.read_bytes() if path.is_file() else b""
-        if known and not self.cache.deserialize(known):
-            _LOG.info("%s is of another driver or device; its kernels are compiled anew", path)
-        # Also when nobody closes the extractor: at the end of the process at the latest.
-        self.save = weakref.finalize(self, _save, self.cache, path, known)
+        engine_sha256 = hashlib.sha256(content).hexdigest()
+        path = cache_folder() / library.name / f"{engine_sha256}.{subgraph.device.target}.{library.version}"
+        saved = path.read_bytes() if path.is_file() else b""
+        if saved and not self.cache.deserialize(saved):
+            _LOG.info("%s was saved with another driver or device; the kernels are compiled again", path)
+        # Also saves if nobody closes the extractor: at the end of the process at the latest.
+        self.save = weakref.finalize(self, _save_cache, self.cache, path, saved)
 
 
-def _save(cache: Any, path: Path, known: bytes) -> None:
-    """Keep a cache that has become another; a folder that cannot be written costs only the next start's time."""
+def _save_cache(cache: Any, path: Path, saved: bytes) -> None:
+    """Save a cache that has changed; failure to write it only makes the next start slower."""
     content = bytes(cache.serialize() or b"")
-    if content in (b"", known):
+    if content in (b"", saved):
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        _LOG.warning("%s: compiled kernels cannot be kept: %s", path, error)
+        _LOG.warning("%s: cannot save compiled kernels: %s", path, error)

@@ -1,4 +1,4 @@
-"""Which words of a sentence to show as the triggers of a relation (paper 3.5, 4.7)."""
+"""Select the words of a sentence to show as triggers of a relation (paper, sections 3.5 and 4.7)."""
 
 from __future__ import annotations
 
@@ -13,29 +13,43 @@ from .features import BoolArray
 
 @cache
 def stop_words() -> frozenset[str]:
-    """English stop words, lower case."""
+    """Return spaCy's English stop words in lower case."""
     from spacy.lang.en.stop_words import STOP_WORDS
 
     return frozenset(STOP_WORDS)
 
 
 def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
-    """Which words of a sentence may be shown: no entity's, no stop words and not punctuation, ``[N]``."""
+    """Find the words of a sentence that may be shown as triggers.
+
+    Args:
+        words: The N words of the sentence.
+        entities: The predicted entities of the sentence.
+
+    Returns:
+        False for words of entities, stop words and punctuation, True for all others, ``[N]``.
+    """
     stops = stop_words()
-    shown = np.array(
+    candidates = np.array(
         [word.lower() not in stops and (word.isalnum() or any(map(str.isalnum, word))) for word in words], np.bool_
     )
     for entity in entities:
-        shown[entity.start : entity.end] = False
-    return shown
+        candidates[entity.start : entity.end] = False
+    return candidates
 
 
-def best_words(relation: RelationSpan, shown: BoolArray, count: int) -> list[tuple[int, float]]:
-    """The ``count`` words of most weight and their weights, by falling weight, of those that may be ``shown`` ``[N]``.
+def best_words(relation: RelationSpan, candidates: BoolArray, count: int) -> list[tuple[int, float]]:
+    """Select the candidate words with the highest trigger weights for a relation.
 
-    A word without weight is never among them.
+    Args:
+        relation: The relation.
+        candidates: The words of the sentence that may be shown, ``[N]``, as returned by ``may_trigger``.
+        count: Maximum number of words.
+
+    Returns:
+        Index and weight of each selected word, highest weight first; only words with a positive weight.
     """
     weights = relation.triggers
-    allowed = shown[relation.first : relation.first + len(weights)] & (weights > 0)
+    allowed = candidates[relation.first : relation.first + len(weights)] & (weights > 0)
     ranked = np.argsort(np.where(allowed, -weights, 0), kind="stable")[:count]
-    return [(relation.first + place, float(weights[place])) for place in ranked.tolist() if allowed[place]]
+    return [(relation.first + index, float(weights[index])) for index in ranked.tolist() if allowed[index]]

@@ -1,4 +1,4 @@
-"""Extractions to a file or the terminal, as they come."""
+"""Write extractions to a file or to stdout while they are computed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from .results import Extraction
 
 
 def write(extractions: Iterable[Extraction], format_: str, output: Path | None) -> None:
-    """Write in ``format_`` (text, json, jsonl, html) to ``output``, all or nothing, or to stdout as they come.
+    """Write extractions to a file or to stdout.
+
+    Args:
+        extractions: Extractions to write; each is consumed once.
+        format_: ``"text"``, ``"json"`` (one array), ``"jsonl"`` (one object per line) or ``"html"``.
+        output: File to write, which appears only when it is complete; None writes to stdout as results arrive.
 
     Raises:
-        InputError: the file cannot be written.
+        InputError: The file cannot be written.
     """
     with to_stream(output) as stream:
         _FORMATS[format_](extractions, stream)
@@ -26,7 +31,18 @@ def write(extractions: Iterable[Extraction], format_: str, output: Path | None) 
 
 @contextmanager
 def to_stream(output: Path | None) -> Iterator[TextIO]:
-    """``output``, written all or nothing, or stdout; raises :class:`InputError` where it cannot be written."""
+    """Open a text stream to a file or to stdout.
+
+    Args:
+        output: File to write, which is replaced when the block succeeds and left as it was when it raises; None is
+            stdout.
+
+    Yields:
+        The stream; a file is written as UTF-8.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
     if output is None:
         yield sys.stdout
         return
@@ -37,7 +53,8 @@ def to_stream(output: Path | None) -> Iterator[TextIO]:
         raise InputError(f"{output}: cannot be written: {error.strerror}") from error
 
 
-def _text(extractions: Iterable[Extraction], stream: TextIO) -> None:
+def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write marked sentences and tables; notices go to stderr too."""
     from rich.console import Console
 
     from .render import to_text
@@ -49,7 +66,8 @@ def _text(extractions: Iterable[Extraction], stream: TextIO) -> None:
             print(f"trimf: {notice}", file=sys.stderr)
 
 
-def _json(extractions: Iterable[Extraction], stream: TextIO) -> None:
+def _write_json(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one JSON array."""
     separator = "[\n"
     for extraction in extractions:
         stream.write(separator + extraction.to_json())
@@ -57,22 +75,25 @@ def _json(extractions: Iterable[Extraction], stream: TextIO) -> None:
     stream.write("[]\n" if separator == "[\n" else "\n]\n")
 
 
-def _jsonl(extractions: Iterable[Extraction], stream: TextIO) -> None:
+def _write_jsonl(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one JSON object per line, flushed at once for readers of a pipe."""
     for extraction in extractions:
         stream.write(extraction.to_json() + "\n")
         stream.flush()
 
 
-def _html(extractions: Iterable[Extraction], stream: TextIO) -> None:
+def _write_html(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one self-contained HTML page."""
     from .render import to_html
 
     for piece in to_html(extractions):
         stream.write(piece)
 
 
+#: Writer of each output format.
 _FORMATS: dict[str, Callable[[Iterable[Extraction], TextIO], None]] = {
-    "text": _text,
-    "json": _json,
-    "jsonl": _jsonl,
-    "html": _html,
+    "text": _write_text,
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "html": _write_html,
 }

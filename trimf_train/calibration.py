@@ -1,5 +1,6 @@
-"""Scores that say how often they are right: temperatures of both classifiers, fitted on sentences that were not learnt
-(Guo et al. 2017).
+"""Calibrate the scores of a checkpoint by temperature scaling on held-out sentences (Guo et al. 2017).
+
+Each of the two classifiers, for entities and for relations, gets its own temperature.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from trimf_train.reading import read
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Temperatures that are tried.
+#: Candidate temperatures; the most likely of them is used.
 TEMPERATURES = np.geomspace(0.25, 16, 193)
 
-#: A logit whose probability is 1 in float64.
-_SURE = 40.0
+#: Upper limit of a logit; its probability is 1 in float64.
+_MAX_LOGIT = 40.0
 
 
 class Fitted(msgspec.Struct, frozen=True):
-    """A temperature, the number of scores that it was fitted on, and their expected calibration errors before and
-    after (:func:`trimf_train.metrics.calibration`).
+    """A temperature, the number of scores it was fitted on, and the expected calibration error before and after.
+
+    The errors are those of ``trimf_train.metrics.calibration``.
     """
 
     temperature: float
@@ -45,101 +47,130 @@ class Fitted(msgspec.Struct, frozen=True):
 
 
 class Calibration(msgspec.Struct, frozen=True):
-    """What was fitted for the entities and the relations that a model finds."""
+    """Temperatures of a model's entity and relation scores."""
 
     entities: Fitted
     relations: Fitted
 
 
-class _Found(NamedTuple):
-    """Of everything found its logits ``[c]``, of which the first class is meant, and whether it is right."""
+class _PredictionLogits(NamedTuple):
+    """Logits ``[c]`` of each prediction, with the predicted class first, and whether the prediction is correct."""
 
     logits: list[FloatArray]
-    right: list[bool]
+    correct: list[bool]
 
 
 def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, Calibration]:
-    """The checkpoint with the temperatures inside its classifiers' weights, in place, and what they are.
+    """Fit both temperatures and fold them into the weights of the classifiers, in place.
 
-    The threshold of relations moves with them, so the same entities and relations are found, but for entities that
-    overlap, of which the surest is taken. An entity is right if its span and type are, a relation if its type and both
+    The relation threshold moves with the temperature, so the model still predicts the same entities and relations.
+    Entities that overlap are an exception: only the highest-scoring entity is kept, and a temperature can change the
+    order of the scores. An entity is correct if its span and type are; a relation is correct if its type and both of
     its entities are.
 
+    Args:
+        checkpoint: The model to calibrate; its weights change.
+        sentences: Annotated sentences that the model was not trained on, with a parse where the model needs one.
+
+    Returns:
+        The checkpoint with its new description, and the fitted temperatures.
+
     Raises:
-        DataError: the sentences have too little in them to fit on.
+        DataError: The predictions are all correct or all wrong, so that no temperature can be fitted.
     """
-    entities, relations = _found(checkpoint, sentences)
-    for name, found in (("entities", entities), ("relations", relations)):
-        if not 0 < sum(found.right) < len(found.right):
+    entities, relations = _collect_predictions(checkpoint, sentences)
+    for name, predictions in (("entities", entities), ("relations", relations)):
+        if not 0 < sum(predictions.correct) < len(predictions.correct):
             raise DataError(
-                f"{len(found.right)} {name} were found in the {len(sentences)} sentences, {sum(found.right)} of them "
-                "right; a temperature needs some that are right and some that are not"
+                f"{len(predictions.correct)} {name} predicted in {len(sentences)} sentences, "
+                f"{sum(predictions.correct)} of them correct; calibration needs correct and wrong predictions: "
+                "use more held-out sentences"
             )
-    fitted = Calibration(_fit(entities), _fit(relations))
-    of_entities, of_relations = fitted.entities.temperature, fitted.relations.temperature
+    fitted = Calibration(_fit_temperature(entities), _fit_temperature(relations))
+    entity_temperature, relation_temperature = fitted.entities.temperature, fitted.relations.temperature
     description = checkpoint.description
-    threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / of_relations))
+    threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / relation_temperature))
     provenance = {**description.provenance, "calibration": msgspec.to_builtins(fitted)}
     decoding = msgspec.structs.replace(description.decode, relation_threshold=float(threshold))
     with torch.no_grad():
-        checkpoint.model.entity_weight /= of_entities
-        checkpoint.model.relation_weight /= of_relations
-    new = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
-    return Checkpoint(checkpoint.model, new, checkpoint.tokenizer_json), fitted
+        checkpoint.model.entity_weight /= entity_temperature
+        checkpoint.model.relation_weight /= relation_temperature
+    calibrated = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
+    return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json), fitted
 
 
 def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> Calibration:
-    """The same from folder to folder; sentences without a parse are parsed, where the model needs one.
+    """Calibrate a checkpoint folder and write the result to another folder.
+
+    Sentences without a dependency parse are parsed first, unless the model has an in-model parser.
+
+    Args:
+        checkpoint: Checkpoint folder to read.
+        data: Annotated sentences that the model was not trained on, in any format of the data readers.
+        output: Checkpoint folder to write.
+        overwrite: Replace ``output`` if it exists.
+
+    Returns:
+        The fitted temperatures.
 
     Raises:
-        BundleError: there is no checkpoint.
-        DataError: the data cannot be used, or has too little in it.
-        BackendError: the parser is needed and not installed.
+        BundleError: ``checkpoint`` is not a complete checkpoint.
+        DataError: The data cannot be used, or no temperature can be fitted on it.
+        BackendError: The spaCy parser is needed and not installed.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
     loaded = checkpoints.load(checkpoint)
     sentences = list(read_sentences(data))
-    given = sentences if loaded.model.parser is not None else parsed(sentences, loaded.description.parser.name)
-    calibrated, fitted = calibrate(loaded, given)
+    if loaded.model.parser is None:
+        sentences = parsed(sentences, loaded.description.parser.name)
+    calibrated, fitted = calibrate(loaded, sentences)
     calibrated.save(output, overwrite=overwrite)
     return fitted
 
 
-def _fit(found: _Found) -> Fitted:
-    """The temperature under which what was found is likeliest right where it is."""
-    logits, right = np.array(found.logits, np.float64), np.array(found.right)
-    every = np.stack([_scores(logits, one) for one in TEMPERATURES])
-    likely = np.where(right, every, 1 - every)
-    best = int(np.log(np.maximum(likely, 1e-12)).sum(1).argmax())
+def _fit_temperature(predictions: _PredictionLogits) -> Fitted:
+    """Find the temperature with the highest likelihood of which predictions are correct and which are not."""
+    logits, correct = np.array(predictions.logits, np.float64), np.array(predictions.correct)
+    scores = np.stack([_first_class_probabilities(logits, temperature) for temperature in TEMPERATURES])
+    likelihoods = np.where(correct, scores, 1 - scores)
+    best = int(np.log(np.maximum(likelihoods, 1e-12)).sum(1).argmax())
     before, after = (
-        metrics.calibration(scores.tolist(), found.right)["error"] for scores in (_scores(logits, 1.0), every[best])
+        metrics.calibration(probabilities.tolist(), predictions.correct)["error"]
+        for probabilities in (_first_class_probabilities(logits, 1.0), scores[best])
     )
-    return Fitted(float(TEMPERATURES[best]), len(right), before, after)
+    return Fitted(float(TEMPERATURES[best]), len(correct), before, after)
 
 
-def _scores(logits: FloatArray, temperature: float) -> FloatArray:
-    """The probability of the first class ``[m]``."""
+def _first_class_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+    """Return the softmax probability ``[m]`` of the first class of logits ``[m,c]``."""
     scaled = logits / temperature
     powers: FloatArray = np.exp(scaled - scaled.max(1, keepdims=True))
-    shares: FloatArray = powers[:, 0] / powers.sum(1)
-    return shares
+    probabilities: FloatArray = powers[:, 0] / powers.sum(1)
+    return probabilities
 
 
-def _found(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[_Found, _Found]:
-    """Entities and relations that the model finds, of sentences that fit one window."""
+def _collect_predictions(
+    checkpoint: Checkpoint, sentences: Sequence[Sentence]
+) -> tuple[_PredictionLogits, _PredictionLogits]:
+    """Predict entities and relations in the sentences that fit one window, and compare them with gold."""
     description = checkpoint.description
     classes = 1 + len(description.labels.entities)
-    pairs = [(one, item) for one, item in zip(sentences, read_items(sentences, checkpoint), strict=True) if item]
-    given, items = [one for one, _ in pairs], [item for _, item in pairs]
-    results = run(inference.pipeline(checkpoint), given)
-    judged = judge(results, given, description.labels)
-    of_sentence: list[list[FloatArray]] = [[] for _ in given]
-    for places, arrays in read(checkpoint.model, description.stage, items):
-        for row, place in enumerate(places):
-            for entity in results[place].found.entities:
+    fitting = [
+        (sentence, item)
+        for sentence, item in zip(sentences, read_items(sentences, checkpoint), strict=True)
+        if item is not None
+    ]
+    kept, items = [sentence for sentence, _ in fitting], [item for _, item in fitting]
+    results = run(inference.pipeline(checkpoint), kept)
+    judged = judge(results, kept, description.labels)
+    logits_by_sentence: list[list[FloatArray]] = [[] for _ in kept]
+    for indices, arrays in read(checkpoint.model, description.stage, items):
+        for row, index in enumerate(indices):
+            for entity in results[index].found.entities:
                 logits = arrays["entity_logits"][row, entity.start, entity.end - entity.start - 1]
-                meant = entity.label + 1
-                of_sentence[place].append(logits[[meant, *range(meant), *range(meant + 1, classes)]])
-    entities = [logits for of_one in of_sentence for logits in of_one]
-    relations = [np.array([min(decode.logit(score), _SURE), 0.0]) for score in judged.relations[0]]
-    return _Found(entities, judged.entities[1]), _Found(relations, judged.relations[1])
+                predicted = entity.label + 1
+                order = [predicted, *range(predicted), *range(predicted + 1, classes)]
+                logits_by_sentence[index].append(logits[order])
+    entities = [logits for of_sentence in logits_by_sentence for logits in of_sentence]
+    relations = [np.array([min(decode.logit(score), _MAX_LOGIT), 0.0]) for score in judged.relations[0]]
+    return _PredictionLogits(entities, judged.entities[1]), _PredictionLogits(relations, judged.relations[1])

@@ -1,4 +1,7 @@
-"""A trained model as a folder: ``trimf.json``, ``model.safetensors``, ``tokenizer.json``, ``encoder/config.json``."""
+"""Save and load trained models as folders.
+
+A checkpoint folder has ``trimf.json``, ``model.safetensors``, ``tokenizer.json`` and ``encoder/config.json``.
+"""
 
 from __future__ import annotations
 
@@ -19,13 +22,14 @@ from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_positions
 from trimf_train.model.trimf import TriMF
 
+#: Schema version of ``trimf.json`` that this code writes and reads.
 SCHEMA_VERSION = 1
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What ``trimf.json`` says: all that the weights do not.
+    """Content of ``trimf.json``: everything about a model except its weights, tokenizer and encoder configuration.
 
-    ``stage`` is the last training stage the weights went through; ``provenance`` records data, seed and dev scores.
+    ``stage`` is the last training stage of the weights; ``provenance`` records data, seed and dev scores.
     """
 
     schema_version: int
@@ -38,7 +42,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     @property
     def settings(self) -> Settings:
-        """The same for the runtime's pipeline."""
+        """Settings of the runtime's pipeline for this model."""
         encoder = self.model.encoder
         return Settings.of(
             self.labels,
@@ -56,10 +60,14 @@ class Checkpoint:
         self.model, self.description, self.tokenizer_json = model, description, tokenizer_json
 
     def save(self, folder: Path, *, overwrite: bool = True) -> None:
-        """Write the folder, all or nothing; with ``overwrite`` in the place of one that is there.
+        """Write the checkpoint folder atomically.
+
+        Args:
+            folder: Folder to write.
+            overwrite: Replace the folder if it exists.
 
         Raises:
-            InputError: the folder cannot be written, or is there and is not to be replaced.
+            InputError: The folder cannot be written, or exists and ``overwrite`` is false.
         """
         with atomic_folder(folder, overwrite=overwrite) as new:
             (new / "trimf.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.description), indent=2))
@@ -72,15 +80,27 @@ class Checkpoint:
 def create(
     labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: ParserNote, provenance: dict[str, Any]
 ) -> Checkpoint:
-    """A fresh TriMF on its pretrained encoder. Limits of one window are lowered to what the encoder can place.
+    """Create an untrained model on its pretrained encoder.
+
+    Args:
+        labels: Entity types, relation types and dependency labels.
+        config: The architecture. Its ``encoder.max_subwords`` is lowered to the number of positions of the encoder.
+        decode: The rules for turning scores into results.
+        parser: The parser that made the dependency parses of the data.
+        provenance: Record of data, seed and configuration.
+
+    Returns:
+        The new checkpoint.
 
     Raises:
-        ConfigError: the encoder cannot be loaded, or has no layer of that number for its parser to read.
+        ConfigError: The encoder cannot be loaded, or does not have the layer that the in-model parser is to read.
     """
     encoder = load_encoder(config.encoder.name, config.encoder.dropout, config.encoder.casing)
     layer, layers = config.syntax.layer, encoder.config.num_hidden_layers
     if config.syntax.source == "encoder" and layer is not None and layer > layers:
-        raise ConfigError(f"model.syntax.layer = {layer}, but {config.encoder.name} has {layers} layers")
+        raise ConfigError(
+            f"model.syntax.layer must be <= {layers}, the number of layers of {config.encoder.name}, got {layer}"
+        )
     tokenizer = load_tokenizer(config.encoder.name)
     limit = min(config.encoder.max_subwords, max_positions(encoder))
     config = msgspec.structs.replace(config, encoder=msgspec.structs.replace(config.encoder, max_subwords=limit))
@@ -98,17 +118,26 @@ def create(
 
 
 def load(folder: str | Path) -> Checkpoint:
-    """Read a checkpoint folder; nothing in it is executed.
+    """Load a checkpoint folder; nothing in it is executed.
+
+    Args:
+        folder: The checkpoint folder.
+
+    Returns:
+        The checkpoint, its model on the CPU and in eval mode.
 
     Raises:
-        BundleError: a file is missing, damaged, of another schema version, or the weights do not fit the description.
+        BundleError: A file is missing or damaged, the schema version differs, or the weights do not fit the
+            description.
     """
     folder = Path(folder)
     try:
         content = (folder / "trimf.json").read_bytes()
-        version = msgspec.json.decode(content, type=_Version).schema_version
+        version = msgspec.json.decode(content, type=_SchemaVersion).schema_version
         if version != SCHEMA_VERSION:
-            raise BundleError(f"{folder}: checkpoint schema {version}, but this TriMF reads {SCHEMA_VERSION}")
+            raise BundleError(
+                f"{folder}: unsupported checkpoint schema_version {version}; this TriMF reads {SCHEMA_VERSION}"
+            )
         description = msgspec.json.decode(content, type=Description)
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
         weights = load_file(str(folder / "model.safetensors"))
@@ -117,7 +146,7 @@ def load(folder: str | Path) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         try:
             encoder = build_encoder(folder / "encoder", description.model.encoder.casing)
-        except Exception as error:  # a wrong value fails wherever transformers first uses it
+        except Exception as error:  # a wrong value fails wherever transformers first uses it, with any type of error
             raise BundleError(f"{folder}: encoder/config.json: {_one_line(error)}") from error
         model = TriMF(encoder, encoder.config.hidden_size, description.labels, description.model)
     try:
@@ -127,11 +156,12 @@ def load(folder: str | Path) -> Checkpoint:
     return Checkpoint(model.eval(), description, tokenizer_json)
 
 
-class _Version(msgspec.Struct):
-    """The one field that every schema has."""
+class _SchemaVersion(msgspec.Struct):
+    """The only field that all schema versions share."""
 
     schema_version: int
 
 
 def _one_line(error: Exception) -> str:
+    """Return the first 300 characters of an error message on one line."""
     return " ".join(str(error).split())[:300]

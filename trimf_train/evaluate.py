@@ -1,4 +1,4 @@
-"""Predictions of a pipeline on annotated sentences, counted (paper 4.3)."""
+"""Evaluate a pipeline, checkpoint or bundle on annotated sentences (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,17 @@ from trimf_train.metrics import Annotation, Evaluation
 def predict(
     pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> list[Annotation]:
-    """What the pipeline finds in prepared sentences, in their order."""
+    """Predict the entities and relations of prepared sentences.
+
+    Args:
+        pipeline: The model to run.
+        labels: The label names of the model.
+        sentences: Prepared sentences; their gold annotation is ignored.
+        batch_size: Maximum number of sentences per batch.
+
+    Returns:
+        One annotation per sentence, in the order of ``sentences``.
+    """
     return [annotated(result, labels) for result in run(pipeline, sentences, batch_size)]
 
 
@@ -33,18 +43,32 @@ def evaluate(
     *,
     calibration: bool = False,
 ) -> Evaluation:
-    """Precision, recall and F1 of the pipeline on prepared sentences, as ``trimf_train.metrics`` counts them.
+    """Compute precision, recall and F1 of a pipeline on prepared sentences.
 
-    Where the pipeline parses by itself, its arcs are compared with those of the sentences that have some. With
-    ``calibration`` also its scores with how often they are right.
+    Args:
+        pipeline: The model to run.
+        labels: The label names of the model.
+        sentences: Prepared sentences with gold annotation.
+        batch_size: Maximum number of sentences per batch.
+        calibration: Also measure how well the scores match the share of correct predictions.
+
+    Returns:
+        The scores of ``trimf_train.metrics.evaluate``. ``syntax`` is added if the model has an in-model parser
+        and some sentences have a gold parse; ``calibration`` is added on request.
     """
     results = run(pipeline, sentences, batch_size)
     predicted = [annotated(result, labels) for result in results]
-    scores = metrics.evaluate([metrics.annotation(one) for one in sentences], predicted, labels.symmetric)
-    parsed = [(one, result.tree) for one, result in zip(sentences, results, strict=True) if one.heads and result.tree]
-    if pipeline.parses and parsed:
-        gold = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one, _ in parsed]
-        scores["syntax"] = metrics.attachment(gold, [tree for _, tree in parsed])
+    scores = metrics.evaluate([metrics.annotation(sentence) for sentence in sentences], predicted, labels.symmetric)
+    with_trees = [
+        (sentence, result.tree)
+        for sentence, result in zip(sentences, results, strict=True)
+        if sentence.heads and result.tree
+    ]
+    if pipeline.parses and with_trees:
+        gold = [
+            ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence, _ in with_trees
+        ]
+        scores["syntax"] = metrics.attachment(gold, [tree for _, tree in with_trees])
     if calibration:
         judged = judge(results, sentences, labels)
         scores["calibration"] = {
@@ -55,34 +79,63 @@ def evaluate(
 
 
 class Judged(NamedTuple):
-    """Scores of everything found, in order, and whether it is right: of entities and of relations."""
+    """Scores of all predictions and whether each prediction is correct, as parallel lists per kind."""
 
     entities: tuple[list[float], list[bool]]
     relations: tuple[list[float], list[bool]]
 
 
 def judge(results: Sequence[Result], sentences: Sequence[Sentence], labels: Labels) -> Judged:
-    """Compare what was found with gold, item by item, relations strictly."""
+    """Compare every predicted entity and relation with the gold annotation.
+
+    Args:
+        results: The pipeline's result for each sentence.
+        sentences: The same sentences with gold annotation, in the same order.
+        labels: The label names of the model.
+
+    Returns:
+        The score of each prediction and whether it is correct; relations are compared strictly.
+    """
     judged = Judged(([], []), ([], []))
     for result, sentence in zip(results, sentences, strict=True):
-        said, gold = annotated(result, labels), metrics.annotation(sentence)
+        predicted, gold = annotated(result, labels), metrics.annotation(sentence)
         entities = set(gold.entities)
-        relations = {metrics.strict(one, labels.symmetric) for one in gold.relations}
+        relations = {metrics.strict(relation, labels.symmetric) for relation in gold.relations}
         judged.entities[0].extend(entity.score for entity in result.found.entities)
-        judged.entities[1].extend(entity in entities for entity in said.entities)
+        judged.entities[1].extend(entity in entities for entity in predicted.entities)
         judged.relations[0].extend(relation.score for relation in result.found.relations)
-        judged.relations[1].extend(metrics.strict(one, labels.symmetric) in relations for one in said.relations)
+        judged.relations[1].extend(
+            metrics.strict(relation, labels.symmetric) in relations for relation in predicted.relations
+        )
     return judged
 
 
 def run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int = 32) -> list[Result]:
-    """The pipeline's results on prepared sentences, in their order; with its arcs, where it parses by itself."""
-    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    return pipeline.run(given, batch_size, trees="arcs" if pipeline.parses else None)
+    """Run a pipeline on prepared sentences.
+
+    Args:
+        pipeline: The model to run.
+        sentences: Prepared sentences; their parses are used unless the model has an in-model parser.
+        batch_size: Maximum number of sentences per batch.
+
+    Returns:
+        One result per sentence, in order; with the predicted dependency arcs if the model has an in-model parser.
+    """
+    inputs = [ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence in sentences]
+    return pipeline.run(inputs, batch_size, trees="arcs" if pipeline.parses else None)
 
 
 def annotated(result: Result, labels: Labels, threshold: float = 0.0) -> Annotation:
-    """What was found, by names; of the relations those with a score above ``threshold``."""
+    """Convert a pipeline result to an annotation with label names.
+
+    Args:
+        result: The pipeline's result for one sentence.
+        labels: The label names of the model.
+        threshold: Only relations with a score above this value are kept.
+
+    Returns:
+        The predicted entities and relations of the sentence.
+    """
     entities = [(entity.start, entity.end, labels.entities[entity.label]) for entity in result.found.entities]
     relations = [
         (entities[relation.head], entities[relation.tail], labels.relations[relation.label])
@@ -101,24 +154,35 @@ def evaluate_file(
     *,
     calibration: bool = False,
 ) -> Evaluation:
-    """Evaluate a checkpoint, a bundle or ``default`` on a data file of any format.
+    """Evaluate a checkpoint, a bundle or the default bundle on an annotated data file.
 
-    Sentences without a dependency parse are parsed first, by the parser the model was trained on, unless it parses by
-    itself. ``backend`` runs a bundle; a checkpoint runs in PyTorch. With ``calibration`` as :func:`evaluate`.
+    Unless the model has an in-model parser, sentences without a dependency parse are first parsed with the parser
+    the model was trained on.
+
+    Args:
+        model: A checkpoint folder, a bundle folder, or ``"default"`` for the bundle shipped with the package.
+        data: A data file in any format of ``trimf_train.data.readers``.
+        batch_size: Maximum number of sentences per batch.
+        threads: CPU threads for inference; None uses the default of the library.
+        backend: The backend that runs a bundle; a checkpoint always runs in PyTorch.
+        calibration: Also measure how well the scores match the share of correct predictions.
+
+    Returns:
+        The scores, see ``evaluate``.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
-        DataError: the data cannot be used.
-        BackendError: the parser is needed and not installed.
+        DataError: The data cannot be used.
+        BackendError: PyTorch, the backend or a required parser is not available.
     """
     sentences = list(read_sentences(data))
-    opened = open_model(model, threads, backend)
-    given = sentences if opened.pipeline.parses else parsed(sentences, opened.parser)
-    return evaluate(opened.pipeline, opened.labels, given, batch_size, calibration=calibration)
+    loaded = open_model(model, threads, backend)
+    inputs = sentences if loaded.pipeline.parses else parsed(sentences, loaded.parser)
+    return evaluate(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
 
 
 class Opened(NamedTuple):
-    """A model ready to run, its labels, and the parser it learnt from."""
+    """Model that is ready to run, with its labels and the name of the parser it was trained on."""
 
     pipeline: Pipeline
     labels: Labels
@@ -126,11 +190,19 @@ class Opened(NamedTuple):
 
 
 def open_model(model: str | Path, threads: int | None = None, backend: str = "auto") -> Opened:
-    """A checkpoint in PyTorch, or a bundle (``default`` is the one inside the package) on a backend.
+    """Open a checkpoint in PyTorch, or a bundle on a backend.
+
+    Args:
+        model: A checkpoint folder, a bundle folder, or ``"default"`` for the bundle shipped with the package.
+        threads: CPU threads for inference; None uses the default of the library.
+        backend: The backend that runs a bundle; ignored for a checkpoint.
+
+    Returns:
+        The pipeline with its labels and the name of its parser.
 
     Raises:
-        BundleError: ``model`` is neither, or is damaged.
-        BackendError: PyTorch, or the backend, cannot run it.
+        BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
+        BackendError: PyTorch or the backend is not available, or cannot run the model.
     """
     folder = Path(model)
     if str(model) != "default" and (folder / "trimf.json").is_file():
@@ -140,7 +212,9 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
             from trimf_train import checkpoint as checkpoints
             from trimf_train import inference
         except ModuleNotFoundError as error:
-            raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
+            raise BackendError(
+                f'running a checkpoint needs {error.name}, which is not installed; pip install "trimf[train]"'
+            ) from error
         if threads:
             torch.set_num_threads(threads)
         checkpoint = checkpoints.load(folder)
@@ -149,14 +223,27 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
         bundle = Bundle(model)
         pipeline = open_pipeline(bundle, open_backend(backend, threads, bundle))
         return Opened(pipeline, bundle.manifest.labels, bundle.manifest.parser.name)
-    raise BundleError(f"{model}: neither a checkpoint (trimf.json) nor a bundle (manifest.json)")
+    raise BundleError(
+        f"model not found: {model} is neither a checkpoint (no trimf.json) nor a bundle (no manifest.json)"
+    )
 
 
 def parsed(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:
-    """The sentences, those without a dependency parse now with one by a parser, or by one of that name."""
-    bare = [one for one in sentences if one.heads is None]
-    if not bare:
+    """Parse the sentences that have no dependency parse yet; keep existing parses.
+
+    Args:
+        sentences: Sentences with or without a parse.
+        parser: A parser, or the name of a parser, which is loaded only if it is needed.
+
+    Returns:
+        All sentences with a parse, in the same order.
+
+    Raises:
+        BackendError: The parser is needed and not installed.
+    """
+    unparsed = [sentence for sentence in sentences if sentence.heads is None]
+    if not unparsed:
         return list(sentences)
     loaded = load_parser(parser) if isinstance(parser, str) else parser
-    parses = iter(loaded.parse([one.tokens for one in bare]))
-    return [with_parse(one, next(parses)) if one.heads is None else one for one in sentences]
+    parses = iter(loaded.parse([sentence.tokens for sentence in unparsed]))
+    return [with_parse(sentence, next(parses)) if sentence.heads is None else sentence for sentence in sentences]

@@ -1,4 +1,4 @@
-"""A checkpoint behind the runtime's pipeline: the PyTorch model as four subgraphs."""
+"""Run a PyTorch checkpoint in the runtime's pipeline, as the four subgraphs of a bundle."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from trimf_train.checkpoint import Checkpoint
 from trimf_train.model.pooling import pool_words
 from trimf_train.model.trimf import TriMF
 
+#: Names of the inputs of each subgraph, in order.
 _INPUTS = {
     "encoder": ("input_ids", "attention_mask", "pieces"),
     "fusion": ("words", "cls", "word_mask", "heads", "labels"),
@@ -25,9 +26,15 @@ _INPUTS = {
 
 
 class TorchSubgraph:
-    """One step of the literal PyTorch model as the runtime's :class:`~trimf.runtime.backend.Subgraph`.
+    """One step of the PyTorch model as a ``trimf.runtime.backend.Subgraph`` of the runtime.
 
-    Hidden states stay tensors on the model's device between steps; logits and arcs come back as numpy arrays.
+    It computes the equations of the paper as they are, without the rewrites of the exported graphs. Hidden states stay
+    tensors on the model's device between steps; logits and arcs are returned as numpy arrays.
+
+    Args:
+        model: The model, in eval mode.
+        name: Name of the subgraph: ``encoder``, ``fusion``, ``entities`` or ``relations``.
+        stage: Training stage that the model has gone through; before stage 2 it has no flows and no trigger sensor.
     """
 
     def __init__(self, model: TriMF, name: str, stage: int) -> None:
@@ -45,39 +52,47 @@ class TorchSubgraph:
         self._model, self._name, self._stage = model, name, stage
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
-        """Compute the step's outputs, with ``extra`` those of EXPLAINING too."""
+        """Compute the outputs of this step.
+
+        Args:
+            arrays: The inputs, named as in ``inputs``; other arrays are ignored.
+            extra: Also compute the outputs of ``trimf.runtime.backend.EXPLAINING`` that the model has.
+
+        Returns:
+            The outputs by name.
+        """
         device = next(self._model.parameters()).device
         values = [torch.as_tensor(arrays[name]).to(device) for name in self.inputs]
         model = self._model
         with torch.inference_mode():
             if self._name == "encoder":
                 input_ids, mask, pieces = values
-                states, of_layer = model.states(input_ids, mask)
+                states, parser_states = model.states(input_ids, mask)
                 words, cls = model.flow(states, mask, pieces, self._stage)
-                found: dict[str, Any] = {"words": words.float(), "cls": cls.float()}
+                outputs: dict[str, Any] = {"words": words.float(), "cls": cls.float()}
                 if extra:
-                    found |= self._flows(states, mask.bool(), pieces)
+                    outputs |= self._compute_flow_weights(states, mask.bool(), pieces)
                 if model.parser is not None:
-                    heads, labels = model.parse(of_layer, pieces)
-                    found |= {"heads": heads.cpu().numpy(), "labels": labels.cpu().numpy()}
-                return found
+                    heads, labels = model.parse(parser_states, pieces)
+                    outputs |= {"heads": heads.cpu().numpy(), "labels": labels.cpu().numpy()}
+                return outputs
             if self._name == "fusion":
-                found = {"nodes": model.fuse(*values)}
+                outputs = {"nodes": model.fuse(*values)}
                 if extra and "syntactic_share" in self.outputs:
-                    found["syntactic_share"] = model.fusion.syntactic_share(*values).cpu().numpy()
-                return found
+                    outputs["syntactic_share"] = model.fusion.syntactic_share(*values).cpu().numpy()
+                return outputs
             if self._name == "entities":
                 return {"entity_logits": model.entity_logits(values[0], values[1]).float().cpu().numpy()}
             logits, triggers = model.relation_logits(*values, stage=self._stage)
-            found = {
+            outputs = {
                 "relation_logits": logits,
                 "triggers": triggers,
                 "word_logits": model.word_logits(values[0], self._stage),
             }
-            return {name: value.float().cpu().numpy() for name, value in found.items()}
+            return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
-    def _flows(self, states: Tensor, mask: Tensor, pieces: Tensor) -> dict[str, Any]:
-        """The weights of what flows at each level; those of the words come after the flow of the subwords."""
+    def _compute_flow_weights(self, states: Tensor, mask: Tensor, pieces: Tensor) -> dict[str, Any]:
+        """Compute the flow weights of subwords ``[B,2,T]`` and of words ``[B,2,N]``, which follow the subword flow."""
         model = self._model
         levels = {
             "subword_flow": (model.subword_flow, states, mask),
@@ -87,31 +102,47 @@ class TorchSubgraph:
                 pieces[:, :, 0] > 0,
             ),
         }
-        found = {}
-        for name, (flow, of_level, of_tokens) in levels.items():
+        outputs = {}
+        for name, (flow, level_states, level_mask) in levels.items():
             if name in self.outputs:
-                weights = flow.attention(of_level, of_tokens, model.memory)
-                none = torch.zeros(of_tokens.shape, device=states.device)
-                found[name] = torch.stack([weights.get(memory, none) for memory in MEMORIES], 1).cpu().numpy()
-        return found
+                weights = flow.attention(level_states, level_mask, model.memory)
+                zeros = torch.zeros(level_mask.shape, device=states.device)
+                outputs[name] = torch.stack([weights.get(memory, zeros) for memory in MEMORIES], 1).cpu().numpy()
+        return outputs
 
     def close(self) -> None:
-        """Nothing to free: the model belongs to the caller."""
+        """Do nothing: the model belongs to the caller."""
 
 
 def open_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
-    """The word tokenizer of a checkpoint."""
+    """Return the subword tokenizer of a checkpoint."""
     casing = checkpoint.description.model.encoder.casing
     return SubwordTokenizer.from_bytes(checkpoint.tokenizer_json.encode(), "tokenizer.json", casing)
 
 
 def subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
-    """The four steps of a model (set to eval mode), as trained up to ``stage``."""
+    """Wrap a model as the four subgraphs of the runtime.
+
+    Args:
+        model: The model; it is set to eval mode.
+        stage: Training stage that the model has gone through.
+
+    Returns:
+        The subgraphs by name.
+    """
     model.eval()
     return {name: TorchSubgraph(model, name, stage) for name in SUBGRAPHS}
 
 
 def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
-    """The runtime's pipeline over the checkpoint's model (set to eval mode), as trained up to ``stage``."""
+    """Build the runtime's pipeline on the model of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint; its model is set to eval mode.
+        stage: Training stage that the model has gone through; default: the one recorded in the checkpoint.
+
+    Returns:
+        The pipeline, which runs on the model's device.
+    """
     graphs = subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
     return Pipeline(graphs, open_tokenizer(checkpoint), checkpoint.description.settings)

@@ -1,4 +1,4 @@
-"""The label sets of a data set, gathered from its training sentences."""
+"""Collect the entity types, relation types and dependency labels of a data set from its training sentences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,20 @@ def collect(
     parsed: Iterable[Sentence] = (),
     constrain: bool = False,
 ) -> Labels:
-    """The labels that occur in prepared training sentences, each set sorted; of ``parsed`` the dependency labels alone.
+    """Collect the labels that occur in prepared training sentences.
 
-    To ``constrain`` what is found, with the types of head and tail that each relation type was seen between.
+    Args:
+        sentences: Annotated sentences with a parse.
+        symmetric: Relation types without direction.
+        parsed: Sentences of which only the dependency labels are collected.
+        constrain: Also collect the (head type, relation type, tail type) triples of the relations, to which
+            predictions are then limited.
+
+    Returns:
+        The labels, each kind sorted.
 
     Raises:
-        DataError: a sentence was not prepared, there is no entity or relation at all, or a symmetric type is unknown.
+        DataError: A sentence has no parse, there are no entities or no relations, or a symmetric type does not occur.
     """
     entities: set[str] = set()
     relations: set[str] = set()
@@ -32,17 +40,22 @@ def collect(
         entities.update(entity.type for entity in sentence.entities)
         relations.update(relation.type for relation in sentence.relations)
         signatures.update(
-            (sentence.entities[one.head].type, one.type, sentence.entities[one.tail].type) for one in sentence.relations
+            (sentence.entities[relation.head].type, relation.type, sentence.entities[relation.tail].type)
+            for relation in sentence.relations
         )
-        dependencies |= _dependencies(sentence)
+        dependencies |= _collect_dependency_labels(sentence)
     for sentence in parsed:
-        dependencies |= _dependencies(sentence)
+        dependencies |= _collect_dependency_labels(sentence)
     if not entities or not relations:
         raise DataError(
-            f"the training data has {len(entities)} entity and {len(relations)} relation types; both need one"
+            f"the training data has {len(entities)} entity types and {len(relations)} relation types; "
+            "at least one of each is needed"
         )
     if unknown := set(symmetric) - relations:
-        raise DataError(f"data.symmetric names {sorted(unknown)}, but the relation types are {sorted(relations)}")
+        raise DataError(
+            f"unknown relation types in data.symmetric: {', '.join(sorted(unknown))}; "
+            f"choose from {', '.join(sorted(relations))}"
+        )
     return Labels(
         *(tuple(sorted(names)) for names in (entities, relations, dependencies)),
         tuple(sorted(symmetric)),
@@ -50,6 +63,7 @@ def collect(
     )
 
 
-def _dependencies(sentence: Sentence) -> set[str]:
+def _collect_dependency_labels(sentence: Sentence) -> set[str]:
+    """Return the dependency labels of a sentence; a root is its own head and has no label."""
     arcs = enumerate(zip(sentence.heads or [], sentence.labels or [], strict=True))
-    return {label for word, (head, label) in arcs if head != word}
+    return {label for index, (head, label) in arcs if head != index}

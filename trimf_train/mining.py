@@ -1,4 +1,4 @@
-"""Where a model errs on what it learns: spans that it takes for entities, and that are none."""
+"""Mine hard negatives: spans of the training sentences that the model wrongly predicts as entities."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ from trimf_train.reading import read
 
 
 def mined(model: TriMF, stage: int, mixture: Mixture, overlap: bool) -> Mixture:
-    """The same examples with the places of such spans among their negatives, as the model is after ``stage``.
+    """Predict the entities of the annotated examples and record which negative spans are among them.
 
-    Without ``overlap`` they are what the model would give as entities, none of which overlap.
+    Args:
+        model: The model; it is set to eval mode.
+        stage: Training stage that the model has gone through.
+        mixture: The training examples; only the annotated ones are mined.
+        overlap: Let the predicted entities of a sentence overlap, as at inference.
+
+    Returns:
+        The examples with their ``mined`` negatives replaced.
     """
-    found = list(mixture.examples)
-    annotated = found[: mixture.annotated]
-    for places, arrays in read(model, stage, [one.item for one in annotated]):
-        lengths = [annotated[place].item.length for place in places]
+    examples = list(mixture.examples)
+    annotated = examples[: mixture.annotated]
+    for indices, arrays in read(model, stage, [example.item for example in annotated]):
+        lengths = [annotated[index].item.length for index in indices]
         spans = decode.entity_spans(arrays["entity_logits"], lengths, overlap)
-        for place, entities in zip(places, spans, strict=True):
-            one = annotated[place]
-            numbers = {(first, last): number for number, (first, last) in enumerate(one.negatives.tolist())}
-            wrong = {(entity.start, entity.end - 1) for entity in entities} & numbers.keys()
-            found[place] = one._replace(mined=np.array(sorted(numbers[span] for span in wrong), np.int64))
-    return Mixture(found, mixture.annotated)
+        for index, entities in zip(indices, spans, strict=True):
+            example = annotated[index]
+            negatives = {(first, last): position for position, (first, last) in enumerate(example.negatives.tolist())}
+            wrong = {(entity.start, entity.end - 1) for entity in entities} & negatives.keys()
+            examples[index] = example._replace(mined=np.array(sorted(negatives[span] for span in wrong), np.int64))
+    return Mixture(examples, mixture.annotated)

@@ -1,4 +1,4 @@
-"""Optimisers and the learning-rate schedule (paper 3.2 memory write, 4.4)."""
+"""Build the optimisers and the learning-rate schedules (paper, section 4.4; memory write: section 3.2)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from torch import nn
 from trimf_train.config import Config
 from trimf_train.model.trimf import TriMF
 
-#: Where a weight's name says in which layer of an encoder it lies.
+#: Index of the encoder layer in the name of a weight.
 _LAYER = re.compile(r"^encoder\..*\blayers?\.(\d+)\.")
 
 
 def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
-    """AdamW over the model, and plain gradient descent over the memory where ``memory.write`` is ``sgd`` (5)(6).
+    """Build AdamW for the model and, with ``memory.write = "sgd"``, plain gradient descent for the memory.
 
-    Biases and normalisation weights do not decay; neither does memory. The encoder's last layer learns at ``train.lr``,
-    every other at ``train.layer_decay`` times the rate of the one above it, and so do the embeddings, below the first.
+    Gradient descent on the memory is equations (5) and (6). Biases, normalisation weights and memory have no weight
+    decay. The last encoder layer has the learning rate ``train.lr``, each layer below it and the embeddings
+    ``train.layer_decay`` times the rate of the layer above; all other parameters have ``train.head_lr``.
+
+    Args:
+        model: The model to train.
+        config: The run's configuration.
+
+    Returns:
+        AdamW first, then the optimiser of the memory if it is separate.
     """
     train = config.train
     by_sgd = config.model.memory.write == "sgd"
@@ -47,39 +55,55 @@ def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
 
 
 def _layer(name: str) -> int:
-    """The number of the encoder's layer that a weight lies in, -1 below the first."""
-    found = _LAYER.match(name)
-    return int(found[1]) if found else -1
+    """Return the index of the encoder layer of a weight, -1 for weights that are in no layer."""
+    match = _LAYER.match(name)
+    return int(match[1]) if match else -1
 
 
 def schedules(
     optimizers: Iterable[torch.optim.Optimizer], parts: Sequence[int], warmup: float
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """Linear warm-up over a share of the steps, then linear decay to zero, in each part of so many steps anew."""
+    """Build schedules with linear warm-up and linear decay to zero, restarted in each part of the training.
 
-    def factor(step: int) -> float:
+    Args:
+        optimizers: The optimisers.
+        parts: Number of steps of each part.
+        warmup: Share of a part's steps in which the rate rises.
+
+    Returns:
+        One schedule per optimiser.
+    """
+
+    def rate_factor(step: int) -> float:
         for steps in parts[:-1]:
             if step < steps:
-                return _factor(step, steps, warmup)
+                return _warmup_decay_factor(step, steps, warmup)
             step -= steps
-        return _factor(step, parts[-1], warmup)
+        return _warmup_decay_factor(step, parts[-1], warmup)
 
-    return [torch.optim.lr_scheduler.LambdaLR(optimizer, factor) for optimizer in optimizers]
+    return [torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor) for optimizer in optimizers]
 
 
-def _factor(step: int, steps: int, warmup: float) -> float:
+def _warmup_decay_factor(step: int, steps: int, warmup: float) -> float:
+    """Return the learning rate of a step as a share of the peak rate."""
     rising = max(1, round(steps * warmup))
     return (step + 1) / rising if step < rising else max(0.0, (steps - step) / max(1, steps - rising))
 
 
 def freeze(model: TriMF, stage: int, freeze_encoder: bool) -> None:
-    """Parameters that a stage does not learn get no gradient.
+    """Disable the gradients of parameters that a stage does not train, and enable all others.
 
-    In stage 1 these are the flows and the trigger sensor (3.7), in stage 0 all but the encoder and its parser.
+    Stage 0 trains the encoder and the in-model parser only; stage 1 trains all but the memory flows and the trigger
+    sensor (paper, section 3.7); stage 2 trains everything.
+
+    Args:
+        model: The model; its ``requires_grad`` flags change, and gradients of frozen parameters are dropped.
+        stage: Training stage, 0 to 2.
+        freeze_encoder: Keep the encoder frozen in this stage.
     """
     for name, parameter in model.named_parameters():
-        later = name.startswith(("subword_flow.", "word_flow.", "trigger."))
-        learns = name.startswith(("encoder.", "parser.")) if stage == 0 else stage == 2 or not later
-        parameter.requires_grad_(learns and not (freeze_encoder and name.startswith("encoder.")))
+        second_stage = name.startswith(("subword_flow.", "word_flow.", "trigger."))
+        trained = name.startswith(("encoder.", "parser.")) if stage == 0 else stage == 2 or not second_stage
+        parameter.requires_grad_(trained and not (freeze_encoder and name.startswith("encoder.")))
         if not parameter.requires_grad:
             parameter.grad = None

@@ -1,4 +1,4 @@
-"""What a training run begins with: its data as numbers, and a model to learn them."""
+"""Set up a training run: read and encode its data, and build its model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from trimf_train.loading import Mixture, read_prepared, training_set
 from trimf_train.sampling import Soft
 from trimf_train.warm_start import adopt
 
-#: The weights that know types of entities.
-_ENTITIES = {"memory.entity", "entity_weight", "span_width.weight"}
+#: Weights that predict entity types; a model with all of them from ``train.init`` can predict entities at once.
+_ENTITY_WEIGHTS = {"memory.entity", "entity_weight", "span_width.weight"}
 
 
 class Beginning(NamedTuple):
-    """The model as it is before training, what it learns from, what it is chosen by, and what there is to say of it.
+    """Untrained model, training data and development data of a run, and lines to log about them.
 
-    ``knows`` is the stage after which ``train.init`` finds these types of entities; 0 where nothing finds them yet.
+    ``knows`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise 0.
     """
 
     checkpoint: Checkpoint
@@ -41,12 +41,20 @@ class Beginning(NamedTuple):
 
 
 def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
-    """Read the data and build the model; ``command`` is recorded as what started the run, teachers run on ``device``.
+    """Read the data, build the model and compute teacher probabilities.
+
+    Args:
+        config: The run's configuration.
+        device: Device that runs the teachers.
+        command: Command line that started the run, recorded in the checkpoint.
+
+    Returns:
+        The model and the data, ready to train.
 
     Raises:
-        ConfigError: a value does not fit the data or the encoder.
-        DataError: the data cannot be used.
-        BundleError: there is no checkpoint where one is named.
+        ConfigError: A value does not fit the data or the encoder.
+        DataError: The data cannot be used.
+        BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
     """
     train = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
@@ -55,7 +63,7 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
     provenance: dict[str, Any] = {
         "command": command,
         "seed": config.seed,
-        "train": _fingerprints([*config.data.train, *config.train.extra_syntax]),
+        "train": _hash_files([*config.data.train, *config.train.extra_syntax]),
         "config": msgspec.to_builtins(config),
     }
     trained = checkpoints.load(config.train.init) if config.train.init is not None else None
@@ -64,48 +72,60 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
     teachers = [checkpoints.load(folder) for folder in config.train.teachers]
     if teachers:
         provenance["teachers"] = [teacher.description.provenance for teacher in teachers]
-    checkpoint = checkpoints.create(names, config.model, config.decode, _parser(config), provenance)
+    checkpoint = checkpoints.create(names, config.model, config.decode, _parser_note(config), provenance)
     fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
-    soft = _taught(teachers, config, names, train, device) if teachers else None
+    soft = _compute_soft_targets(teachers, config, names, train, device) if teachers else None
     annotated = training_set(train, checkpoint, soft=soft)
     examples, skipped, unknown = annotated
     about = [
         f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
-        f"{len(names.relations)} relation types, {sum(p.numel() for p in checkpoint.model.parameters()):,} parameters"
+        f"{len(names.relations)} relation types, "
+        f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
     ]
     if extra:
-        more = training_set(extra, checkpoint, annotated=False)
-        examples, skipped, unknown = examples + more.examples, skipped + more.skipped, unknown + more.unknown
-        about.append(f"{len(more.examples)} sentences more with a parse alone")
+        parse_only = training_set(extra, checkpoint, annotated=False)
+        examples = [*examples, *parse_only.examples]
+        skipped += parse_only.skipped
+        unknown += parse_only.unknown
+        about.append(f"{len(parse_only.examples)} parse-only sentences")
     if fresh is not None:
-        about.append(f"begun from {config.train.init}; not from there: {', '.join(fresh) or 'nothing'}")
-    if soft and (untaught := sum(one is None for one in soft)):
-        about.append(f"{untaught} training sentences are longer than one window of a teacher, and are learnt from gold")
+        about.append(
+            f"weights initialised from {config.train.init}, except {', '.join(fresh)}"
+            if fresh
+            else f"all weights initialised from {config.train.init}"
+        )
+    if soft and (without_teacher := sum(targets is None for targets in soft)):
+        about.append(f"{without_teacher} training sentences exceed one window of a teacher and use gold targets only")
     if skipped:
-        about.append(f"{skipped} training sentences are longer than one window of the encoder and are left out")
+        about.append(f"{skipped} training sentences exceed one window of the encoder and are left out")
     if unknown:
-        about.append(f"{unknown} training words have no subword, or too many, and are read as the unknown token")
-    knows = trained.description.stage if trained is not None and not _ENTITIES & set(fresh or ()) else 0
+        about.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
+    knows = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
     return Beginning(checkpoint, Mixture(examples, len(annotated.examples)), dev, about, knows)
 
 
-def _taught(
+def _compute_soft_targets(
     teachers: Sequence[Checkpoint], config: Config, names: Labels, train: Sequence[Sentence], device: torch.device
 ) -> list[Soft | None]:
+    """Check all teachers, then compute their probabilities for the training sentences."""
     width = config.model.span.max_width
     for teacher, folder in zip(teachers, config.train.teachers, strict=True):
         distillation.check(teacher, folder, names, width)
     return distillation.soft_targets(teachers, train, width, device)
 
 
-def _parser(config: Config) -> ParserNote:
+def _parser_note(config: Config) -> ParserNote:
+    """Return the parser of the training data, from ``data.parser`` or from the record of ``trimf prepare``."""
     noted = source_of(config.data.train[0])
     if config.data.parser is None and noted is None:
-        raise ConfigError(f"{config.data.train[0]}: nothing beside it says which parser made it; set data.parser")
+        raise ConfigError(
+            f"{config.data.train[0]}: the parser of this file is not recorded; set data.parser to its spaCy pipeline"
+        )
     name = config.data.parser or (noted.parser if noted else "")
     version = noted.parser_version if noted and noted.parser == name else ""
     return ParserNote(name=name, version=version, source=config.model.syntax.source)
 
 
-def _fingerprints(paths: Sequence[str]) -> dict[str, str]:
+def _hash_files(paths: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 hash of each file."""
     return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}

@@ -1,4 +1,4 @@
-"""What a person sees while training: a bar on a terminal, a line an epoch everywhere."""
+"""Show training progress on stderr: one line per epoch and, on a terminal, a progress bar."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from rich.progress import Progress as Bar
 
 
 class Progress:
-    """Loss, learning rate, last dev scores and time left, on stderr; silent unless ``shown``."""
+    """Progress display with loss, learning rate, latest dev scores and remaining time; a context manager.
+
+    Args:
+        shown: Print anything at all; false on all processes except the main one.
+        total: Number of batches of the run.
+    """
 
     def __init__(self, shown: bool, total: int) -> None:
         self._console = Console(stderr=True, quiet=not shown)
@@ -31,19 +36,23 @@ class Progress:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """One line."""
+        """Print one line above the bar."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def skip(self, batches: int) -> None:
-        """So many were learnt before."""
+        """Advance the bar by the batches that a resumed run has already trained on."""
         self._bar.reset(self._task, completed=batches)
 
     def step(self, loss: float, rate: float) -> None:
-        """One batch was learnt."""
+        """Advance the bar by one batch and show its loss and learning rate."""
         self._bar.update(self._task, advance=1, description=f"loss {loss:.4f} lr {rate:.1e}{self._dev}")
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """One epoch is done and evaluated."""
+        """Print the line of a finished epoch.
+
+        Args:
+            record: The epoch's record in ``metrics.jsonl``, with the scores in ``dev`` if there is a development set.
+        """
         losses = [
             f"{name.removesuffix('_loss')} loss {value:.4f}" for name, value in record.items() if name.endswith("_loss")
         ]

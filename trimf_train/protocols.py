@@ -1,4 +1,4 @@
-"""How each data set is scored (model.md §8), and what the paper reports on it (Table 1)."""
+"""Evaluation protocols of the data sets (paper, section 4.3) and the paper's results on them (Table 1)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ from typing import Literal, NamedTuple
 
 from trimf_train.metrics import Evaluation, Leaf
 
+#: Precision, recall and F1 in per cent.
 Triple = tuple[float, float, float]
-"""Precision, recall and F1 in per cent."""
 
 
 class Protocol(NamedTuple):
-    """One recorded way of scoring: which relations count as right, over what is averaged, and on what parts.
+    """Settings for evaluation on one data set, and the paper's results on it.
 
-    ``paper`` holds the entity and the relation row of the paper, with its encoder; ``recipe`` the packaged
-    configuration; ``folds`` is above 1 where the data set has no test part and is cross-validated.
+    Attributes:
+        name: Name of the data set.
+        types: Entity types of the data set, by which it is recognised.
+        relations: Evaluation of relations: ``strict`` requires correct entity types, ``boundary`` ignores them.
+        average: Average that is reported, over all items (``micro``) or over types (``macro``).
+        paper: Precision, recall and F1 of the paper for entities and for relations; None if it reports none.
+        paper_encoder: Encoder behind the paper's results.
+        recipe: File name of the packaged configuration; None if there is none.
+        folds: Number of cross-validation folds; above 1 only for data sets without a test set.
     """
 
     name: str
@@ -28,15 +35,15 @@ class Protocol(NamedTuple):
     folds: int = 1
 
     def entity(self, scores: Evaluation) -> Leaf:
-        """The headline of the entities."""
+        """Return the reported entity scores."""
         return scores["entities"][self.average]
 
     def relation(self, scores: Evaluation) -> Leaf:
-        """The headline of the relations."""
+        """Return the reported relation scores."""
         return scores["relations"][self.relations][self.average]
 
     def headline(self, scores: Evaluation) -> str:
-        """The protocol and its figures, a line."""
+        """Format the protocol and its two F1 values as one line."""
         entity, relation = self.entity(scores)["f1"], self.relation(scores)["f1"]
         return f"{self}: entity F1 {entity:.2f}, relation F1 {relation:.2f}"
 
@@ -45,6 +52,7 @@ class Protocol(NamedTuple):
         return f"{self.name}: entities exact, relations {self.relations}, {self.average} average{folds}"
 
 
+#: Protocols of the data sets in the paper.
 _ALL = (
     Protocol(
         "CoNLL04",
@@ -80,9 +88,17 @@ _ALL = (
 
 
 def of(entity_types: Iterable[str]) -> Protocol:
-    """The protocol of the data set that has these entity types; of others strict, micro, with no paper beside it."""
-    found = frozenset(entity_types)
+    """Return the protocol of the data set that has the given entity types.
+
+    Args:
+        entity_types: Entity types that occur in the data or in the model's labels.
+
+    Returns:
+        The first known protocol whose types include all of them; otherwise a protocol named ``custom labels`` with
+        strict evaluation, micro average and no results of the paper.
+    """
+    types = frozenset(entity_types)
     for protocol in _ALL:
-        if found and found <= protocol.types:
+        if types and types <= protocol.types:
             return protocol
-    return Protocol("own labels")
+    return Protocol("custom labels")

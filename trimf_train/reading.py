@@ -1,4 +1,4 @@
-"""Training sentences read by a model as it would read any text, without being learnt."""
+"""Run a model on batches of training sentences without training it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from trimf.runtime.pipeline import batches
 from trimf_train import inference
 from trimf_train.model.trimf import TriMF
 
-#: Sentences that are read at once.
+#: Maximum number of sentences per batch.
 BATCH = 32
 
 
 class Read(NamedTuple):
-    """What a model makes of the sentences at ``places``: the inputs and outputs of its first three subgraphs.
+    """Inputs and outputs of a model's first three subgraphs for one batch.
 
-    Among them are ``nodes`` ``[B,N,H]``, a tensor on the model's device, and ``entity_logits`` ``[B,N,K,n_e+1]``.
+    ``places`` are the indices of the batch's sentences. ``arrays`` has ``nodes`` ``[B,N,H]``, a tensor on the model's
+    device, and ``entity_logits`` ``[B,N,K,n_e+1]``, among others.
     """
 
     places: list[int]
@@ -25,13 +26,20 @@ class Read(NamedTuple):
 
 
 def read(model: TriMF, stage: int, items: Sequence[features.Item]) -> Iterator[Read]:
-    """Every item once, in batches of like length; a parser of the model's own gives the arcs.
+    """Run a model on encoded sentences, in batches of similar length.
 
-    The model is set to eval mode.
+    Args:
+        model: The model; it is set to eval mode. If it has an in-model parser, that parser's arcs replace those of the
+            sentences.
+        stage: Training stage that the model has gone through.
+        items: Encoded sentences.
+
+    Yields:
+        The inputs and outputs of each batch; every sentence is in one batch.
     """
     graphs = inference.subgraphs(model, stage)
-    for places in batches([len(item.subwords.ids) for item in items], BATCH):
-        arrays: dict[str, Any] = features.pad([items[place] for place in places])._asdict()
+    for indices in batches([len(item.subwords.ids) for item in items], BATCH):
+        arrays: dict[str, Any] = features.pad([items[index] for index in indices])._asdict()
         for name in ("encoder", "fusion", "entities"):
             arrays.update(graphs[name].run(arrays))
-        yield Read(places, arrays)
+        yield Read(indices, arrays)

@@ -1,4 +1,7 @@
-"""What to classify in a training sentence: gold spans and pairs, and negatives drawn anew each epoch (paper 3.6)."""
+"""Sample what is classified in each training sentence (paper, section 3.6).
+
+These are all gold spans and pairs, and negatives that are resampled each epoch.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ from trimf.runtime.subwords import IntArray
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.trimf import Inputs
 
-_NONE: IntArray = np.zeros(0, np.int64)
+#: An empty array of indices.
+_NO_INDICES: IntArray = np.zeros(0, np.int64)
 
 
 class Soft(NamedTuple):
-    """Probabilities that teachers give a sentence: the classes of every span of up to K words ``[N,K,n_e+1]`` and the
-    relation types of its gold entities' ordered pairs ``[p,n_r]``.
+    """Teacher probabilities of one sentence.
+
+    ``types`` ``[N,K,n_e+1]`` are the probabilities of the classes of each span of up to K words; ``relations``
+    ``[p,n_r]`` are those of the relation types of the ordered pairs of gold entities.
     """
 
     types: Tensor
@@ -29,14 +35,14 @@ class Soft(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A training sentence as numbers.
+    """An encoded training sentence.
 
-    ``spans`` ``[s,2]`` (first, last) and ``types`` ``[s]`` are the gold entities of up to K words, ``negatives``
-    ``[n,2]`` every other span. ``entities`` ``[m,2]`` are all gold entities, ``pairs`` ``[p,2]`` their ordered pairs
-    and ``targets`` ``[p,n_r]`` the types of each, several where a pair has several.
+    ``spans`` ``[s,2]`` (first, last) and ``types`` ``[s]`` are the gold entities of up to K words; ``negatives``
+    ``[n,2]`` are all other spans of up to K words. ``entities`` ``[m,2]`` are all gold entities, ``pairs`` ``[p,2]``
+    their ordered pairs, and ``targets`` ``[p,n_r]`` is 1 for each relation type of a pair, which may have several.
 
-    ``mined`` ``[w]`` are the places among the negatives of spans that the model takes for entities. ``soft`` is what
-    teachers say of the sentence.
+    ``mined`` ``[w]`` are the indices of the negatives that the model predicts as entities. ``soft`` are the teachers'
+    probabilities, if there are any.
     """
 
     item: features.Item
@@ -46,15 +52,15 @@ class Example(NamedTuple):
     entities: IntArray
     pairs: IntArray
     targets: torch.Tensor
-    mined: IntArray = _NONE
+    mined: IntArray = _NO_INDICES
     soft: Soft | None = None
 
 
 class Targets(NamedTuple):
-    """Gold of a batch: entity class of every span ``[S]`` and relation types of every pair ``[P,n_r]``.
+    """Targets of a batch: the entity class of each span ``[S]`` and the relation types of each pair ``[P,n_r]``.
 
-    ``soft_types`` ``[S,n_e+1]`` and ``soft_relations`` ``[P,n_r]`` are the teachers' probabilities, gold where they
-    have none; without teachers the classes are left out, ``[S,0]`` and ``[P,0]``.
+    ``soft_types`` ``[S,n_e+1]`` and ``soft_relations`` ``[P,n_r]`` are the teachers' probabilities, or gold where the
+    teachers have none. Without teachers they are empty, ``[S,0]`` and ``[P,0]``.
     """
 
     types: Tensor
@@ -64,65 +70,97 @@ class Targets(NamedTuple):
 
 
 def example(sentence: Sentence, item: features.Item, labels: Labels, max_width: int) -> Example:
-    """Turn a prepared sentence into an :class:`Example`. A symmetric relation holds in both directions."""
-    numbers, columns = labels.entity_numbers, labels.relation_numbers
+    """Build the training example of an annotated sentence.
+
+    Args:
+        sentence: The sentence; a relation of a symmetric type counts in both directions.
+        item: The encoded sentence.
+        labels: Entity and relation types of the model.
+        max_width: Longest span that is classified, in words.
+
+    Returns:
+        The example, without teacher probabilities.
+    """
+    classes, columns = labels.entity_numbers, labels.relation_numbers
     short = [entity for entity in sentence.entities if entity.end - entity.start <= max_width]
     gold = {(entity.start, entity.end - 1) for entity in sentence.entities}
     words = item.length
-    every = ((first, last) for first in range(words) for last in range(first, min(first + max_width, words)))
+    spans = ((first, last) for first in range(words) for last in range(first, min(first + max_width, words)))
     count = len(sentence.entities)
     pairs = [(head, tail) for head in range(count) for tail in range(count) if head != tail]
-    places = {pair: place for place, pair in enumerate(pairs)}
+    rows = {pair: row for row, pair in enumerate(pairs)}
     targets = torch.zeros(len(pairs), len(columns))
     for relation in sentence.relations:
-        targets[places[relation.head, relation.tail], columns[relation.type]] = 1
+        targets[rows[relation.head, relation.tail], columns[relation.type]] = 1
         if relation.type in labels.symmetric:
-            targets[places[relation.tail, relation.head], columns[relation.type]] = 1
+            targets[rows[relation.tail, relation.head], columns[relation.type]] = 1
     return Example(
         item=item,
-        spans=_rows([(entity.start, entity.end - 1) for entity in short], 2),
-        types=np.asarray([numbers[entity.type] for entity in short], np.int64),
-        negatives=_rows([span for span in every if span not in gold], 2),
-        entities=_rows([(entity.start, entity.end - 1) for entity in sentence.entities], 2),
-        pairs=_rows(pairs, 2),
+        spans=_to_array([(entity.start, entity.end - 1) for entity in short], 2),
+        types=np.asarray([classes[entity.type] for entity in short], np.int64),
+        negatives=_to_array([span for span in spans if span not in gold], 2),
+        entities=_to_array([(entity.start, entity.end - 1) for entity in sentence.entities], 2),
+        pairs=_to_array(pairs, 2),
         targets=targets,
     )
 
 
 def unannotated(item: features.Item, relations: int) -> Example:
-    """A sentence in which nothing is to be classified, among ``relations`` types."""
-    none = _rows([], 2)
-    return Example(item, none, np.zeros(0, np.int64), none, none, none, torch.zeros(0, relations))
+    """Build the example of a parse-only sentence, in which nothing is classified.
+
+    Args:
+        item: The encoded sentence.
+        relations: Number of relation types of the model.
+
+    Returns:
+        The example, without spans and pairs.
+    """
+    empty = _to_array([], 2)
+    return Example(item, empty, np.zeros(0, np.int64), empty, empty, empty, torch.zeros(0, relations))
 
 
 def collate(
     examples: Sequence[Example], generators: Sequence[np.random.Generator], negative_spans: int, negative_pairs: int
 ) -> tuple[Inputs, Targets]:
-    """One padded training batch; each sentence draws its negatives with a generator of its own.
+    """Draw negatives and build a padded training batch.
 
-    What was mined comes first among negative spans, and its pairs with entities and with one another are drawn among
+    Mined spans come first among the negative spans. Their pairs with entities and with each other are candidates for
     the negative pairs.
+
+    Args:
+        examples: The sentences of the batch.
+        generators: A random generator for each sentence.
+        negative_spans: Maximum negative spans per sentence.
+        negative_pairs: Maximum negative pairs per sentence.
+
+    Returns:
+        Inputs and targets of the batch.
     """
     batch = features.pad([example.item for example in examples])
-    kinds = next((one.soft.types.shape[-1] for one in examples if one.soft is not None), 0)
-    drawn = [
-        _drawn(one, generator, negative_spans, negative_pairs, kinds)
-        for one, generator in zip(examples, generators, strict=True)
+    classes = next((example.soft.types.shape[-1] for example in examples if example.soft is not None), 0)
+    samples = [
+        _sample_sentence(example, generator, negative_spans, negative_pairs, classes)
+        for example, generator in zip(examples, generators, strict=True)
     ]
-    offsets = np.cumsum([0, *(len(one.ends) for one in drawn)]).tolist()
-    spans = np.concatenate([with_row(row, one.spans) for row, one in enumerate(drawn)])
-    ends = np.concatenate([with_row(row, one.ends) for row, one in enumerate(drawn)])
-    pairs = np.concatenate([one.pairs + offset for one, offset in zip(drawn, offsets, strict=False)])
-    inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, spans, ends, pairs)))
-    truths = zip(*((one.types, one.relations, one.soft_types, one.soft_relations) for one in drawn), strict=True)
-    return inputs, Targets(*map(torch.cat, truths))
+    offsets = np.cumsum([0, *(len(sample.entities) for sample in samples)]).tolist()
+    spans = np.concatenate([with_row(row, sample.spans) for row, sample in enumerate(samples)])
+    entities = np.concatenate([with_row(row, sample.entities) for row, sample in enumerate(samples)])
+    pairs = np.concatenate([sample.pairs + offset for sample, offset in zip(samples, offsets, strict=False)])
+    inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, spans, entities, pairs)))
+    targets = zip(
+        *((sample.types, sample.relations, sample.soft_types, sample.soft_relations) for sample in samples), strict=True
+    )
+    return inputs, Targets(*map(torch.cat, targets))
 
 
-class _Drawn(NamedTuple):
-    """What one sentence asks: spans with their classes, and pairs of ends with their types; see :class:`Targets`."""
+class _SampledSentence(NamedTuple):
+    """Spans and pairs of a sentence that a batch classifies, with their targets (see ``Targets``).
+
+    ``pairs`` are indices into ``entities``: the gold entities, then the mined spans.
+    """
 
     spans: IntArray
-    ends: IntArray
+    entities: IntArray
     pairs: IntArray
     types: Tensor
     relations: Tensor
@@ -130,31 +168,32 @@ class _Drawn(NamedTuple):
     soft_relations: Tensor
 
 
-def _drawn(
-    one: Example, generator: np.random.Generator, negative_spans: int, negative_pairs: int, kinds: int
-) -> _Drawn:
-    """Everything positive and as many negatives; ``kinds`` is the number of classes teachers know, 0 without any."""
-    mined = one.mined[_draw(generator, len(one.mined), negative_spans)]
-    others = np.delete(np.arange(len(one.negatives)), one.mined)
-    others = others[_draw(generator, len(others), negative_spans - len(mined))]
-    spans = np.concatenate([one.spans, one.negatives[mined], one.negatives[others]])
-    types = torch.from_numpy(np.concatenate([one.types, np.zeros(len(mined) + len(others), np.int64)]))
-    ends = np.concatenate([one.entities, one.negatives[mined]])
-    pairs, relations = _pairs(one, len(ends))
+def _sample_sentence(
+    example: Example, generator: np.random.Generator, negative_spans: int, negative_pairs: int, classes: int
+) -> _SampledSentence:
+    """Take all positives and draw the negatives; ``classes`` is the number of the teachers' classes, 0 without any."""
+    mined = example.mined[_draw_indices(generator, len(example.mined), negative_spans)]
+    others = np.delete(np.arange(len(example.negatives)), example.mined)
+    others = others[_draw_indices(generator, len(others), negative_spans - len(mined))]
+    spans = np.concatenate([example.spans, example.negatives[mined], example.negatives[others]])
+    types = torch.from_numpy(np.concatenate([example.types, np.zeros(len(mined) + len(others), np.int64)]))
+    entities = np.concatenate([example.entities, example.negatives[mined]])
+    pairs, relations = _list_pairs(example, len(entities))
     positive = relations.any(1).numpy() if len(pairs) else np.zeros(0, bool)
-    absent = np.flatnonzero(~positive)
-    chosen = np.concatenate([np.flatnonzero(positive), absent[_draw(generator, len(absent), negative_pairs)]])
-    places = torch.from_numpy(chosen)
-    if kinds:
-        soft_types, soft_relations = _taught(one, spans, types, relations, kinds)
-        soft_relations = soft_relations[places]
+    unrelated = np.flatnonzero(~positive)
+    drawn = unrelated[_draw_indices(generator, len(unrelated), negative_pairs)]
+    selected = np.concatenate([np.flatnonzero(positive), drawn])
+    rows = torch.from_numpy(selected)
+    if classes:
+        soft_types, soft_relations = _select_soft_targets(example, spans, types, relations, classes)
+        soft_relations = soft_relations[rows]
     else:
-        soft_types, soft_relations = torch.zeros(len(types), 0), torch.zeros(len(places), 0)
-    return _Drawn(spans, ends, pairs[chosen], types, relations[places], soft_types, soft_relations)
+        soft_types, soft_relations = torch.zeros(len(types), 0), torch.zeros(len(rows), 0)
+    return _SampledSentence(spans, entities, pairs[selected], types, relations[rows], soft_types, soft_relations)
 
 
 def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
-    """The batch after itself: two readings of each sentence, which differ by dropout alone."""
+    """Repeat a batch, so that each sentence is in it twice and the two copies differ by dropout only."""
     shifts = {"spans": (len(inputs.input_ids), 0, 0), "entities": (len(inputs.input_ids), 0, 0)}
     shifts["pairs"] = (len(inputs.entities), len(inputs.entities))
     doubled = (
@@ -164,39 +203,52 @@ def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
     return Inputs(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
 
 
-def _pairs(one: Example, ends: int) -> tuple[IntArray, Tensor]:
-    """The ordered pairs of the gold entities, then those that have a mined span among the first ``ends`` spans; and
-    their types.
+def _list_pairs(example: Example, count: int) -> tuple[IntArray, Tensor]:
+    """Return the ordered pairs of the first ``count`` entities and their targets.
+
+    Pairs of gold entities come first, then those with a mined span, which have no relation.
     """
-    gold = len(one.entities)
-    if ends == gold:
-        return one.pairs, one.targets
-    more = [(head, tail) for head in range(ends) for tail in range(ends) if head != tail and max(head, tail) >= gold]
-    return np.concatenate([one.pairs, _rows(more, 2)]), torch.cat(
-        [one.targets, one.targets.new_zeros(len(more), one.targets.shape[1])]
+    gold = len(example.entities)
+    if count == gold:
+        return example.pairs, example.targets
+    mined = [(head, tail) for head in range(count) for tail in range(count) if head != tail and max(head, tail) >= gold]
+    return np.concatenate([example.pairs, _to_array(mined, 2)]), torch.cat(
+        [example.targets, example.targets.new_zeros(len(mined), example.targets.shape[1])]
     )
 
 
-def _taught(one: Example, spans: IntArray, types: Tensor, truth: Tensor, kinds: int) -> tuple[Tensor, Tensor]:
-    """What teachers say of these spans, among ``kinds`` classes, and pairs; gold where they have said nothing."""
-    relations = truth.clone()
-    if one.soft is None:
-        return functional.one_hot(types, kinds).float(), relations
-    relations[: len(one.soft.relations)] = one.soft.relations.float()
+def _select_soft_targets(
+    example: Example, spans: IntArray, types: Tensor, gold_relations: Tensor, classes: int
+) -> tuple[Tensor, Tensor]:
+    """Return the teachers' probabilities of spans and pairs, and gold where the teachers have none."""
+    relations = gold_relations.clone()
+    if example.soft is None:
+        return functional.one_hot(types, classes).float(), relations
+    relations[: len(example.soft.relations)] = example.soft.relations.float()
     first, last = torch.from_numpy(spans).unbind(-1)
-    return one.soft.types[first, last - first].float(), relations
+    return example.soft.types[first, last - first].float(), relations
 
 
-def _draw(generator: np.random.Generator, available: int, wanted: int) -> IntArray:
-    if available <= wanted:
+def _draw_indices(generator: np.random.Generator, available: int, limit: int) -> IntArray:
+    """Draw up to ``limit`` of ``available`` indices without replacement."""
+    if available <= limit:
         return np.arange(available)
-    return generator.choice(available, wanted, replace=False)
+    return generator.choice(available, limit, replace=False)
 
 
 def with_row(row: int, spans: IntArray) -> IntArray:
-    """Spans ``[n,2]`` as (sentence, first, last) ``[n,3]``."""
+    """Prepend the index of the sentence to spans ``[n,2]``: (sentence, first, last) ``[n,3]``.
+
+    Args:
+        row: Index of the sentence in its batch.
+        spans: First and last word of each span.
+
+    Returns:
+        The spans with their sentence.
+    """
     return np.concatenate([np.full((len(spans), 1), row, np.int64), spans], 1)
 
 
-def _rows(values: Sequence[tuple[int, ...]], width: int) -> IntArray:
+def _to_array(values: Sequence[tuple[int, ...]], width: int) -> IntArray:
+    """Convert tuples of ``width`` integers to an array ``[n,width]``, also if there are none."""
     return np.asarray(values, np.int64).reshape(-1, width)

@@ -89,7 +89,7 @@ def test_a_page_has_every_table_figure_and_word(whole):
         for row in (section.head, *section.rows):
             assert {cell for cell in row if cell} <= words
     text = "".join(reader.words)
-    for value in ("AMD EPYC 9V74", "1.23.0", report.command, report.data, "Throttled: ", "6,874 words"):
+    for value in ("AMD EPYC 9V74", "1.23.0", report.command, report.data, "The GPU was throttled by ", "6,874 words"):
         assert value in text
 
 

@@ -67,8 +67,8 @@ def test_stages_add_up():
 
 def test_throttling_is_said_aloud():
     told = markdown(full(power=True))
-    assert re.search(r"\*\*Throttled: slowed down by sw_power_cap in (\d+) of \1 rounds, lowest clock 900 MHz \(", told)
-    assert "Clocks were not watched in every round" in markdown(full())
+    assert re.search(r"\*\*The GPU was throttled by sw_power_cap in (\d+) of \1 rounds, lowest clock 900 MHz \(", told)
+    assert "Clocks were not recorded in every round" in markdown(full())
     quiet = full(power=True)
     for one in quiet.cases:
         for number, held in enumerate(one.rounds):

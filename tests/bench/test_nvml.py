@@ -76,7 +76,7 @@ def test_what_it_says(gpu):
     found, _ = gpu()
     assert (found.name, found.driver, found.used()) == ("Fake 1", "999.1", 7.0)
     assert (found.clock(), found.watts(), found.joules()) == (1500, 50.0, 10.0)
-    assert found.slowed() == {"heat (hardware)"}
+    assert found.slowed() == {"temperature limit (hardware)"}
     assert (found.used_by(1), found.used_by(2), found.used_by(3)) == (3.0, None, None)
 
 
@@ -142,7 +142,7 @@ def test_the_gpu_is_asked_while_it_measures(gpu):
     assert sampler.memory.device == 0.0  # nothing more than before
     power = sampler.power
     assert (power.clock_mhz, power.watts, power.joules) == (1500, 50, 10)
-    assert power.throttled == ("heat (hardware)",)
+    assert power.throttled == ("temperature limit (hardware)",)
 
 
 def test_energy_from_power_where_it_is_not_counted(gpu):

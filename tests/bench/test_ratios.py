@@ -53,7 +53,7 @@ def test_backends_threads_and_batches():
     all_ = found(*cases)
     assert all_["a: cuda / cpu (a, threads 1, batch 1)"].value == 0.2
     assert all_["2 threads / 1 (a, cpu, batch 1)"].value == 0.6
-    assert all_["a word in a batch of 8 / of 1 (a, cpu, threads 1)"].value == 0.5  # 1 ms and 2 ms
+    assert all_["time per word, batch 8 / batch 1 (a, cpu, threads 1)"].value == 0.5  # 1 ms and 2 ms
     assert len(all_) == 3
 
 
@@ -79,8 +79,8 @@ def test_workers_and_callers_are_compared_by_speed():
         case("c", one([5], sizes=[(150, 900)]), concurrency=4, **stream),
     ]
     all_ = found(*cases)
-    assert all_["speed of 2 workers / 1 (a, cpu, threads 1, batch 1)"].value == 1.8
-    assert all_["speed of 4 callers / 1 (a, cpu, threads 1, batch 1)"].value == 1.5
+    assert all_["sentences/s, 2 workers / 1 (a, cpu, threads 1, batch 1)"].value == 1.8
+    assert all_["sentences/s, 4 callers / 1 (a, cpu, threads 1, batch 1)"].value == 1.5
     assert len(all_) == 2
 
 

@@ -129,7 +129,7 @@ def test_what_was_measured_outlives_a_failure(monkeypatch, error):
 
 def test_a_child_that_fails_says_why():
     spec = Spec(name="latency x", kind="latency", model="x", path="no/such/bundle", data="")
-    with pytest.raises(BackendError, match="latency x: no/such/bundle: no such bundle folder"):
+    with pytest.raises(BackendError, match="latency x: bundle not found: no/such/bundle"):
         process.run(spec, Measured)
 
 
@@ -158,7 +158,7 @@ def test_a_missing_module():
     ],
 )
 def test_what_cannot_be_measured_is_said_before_anything_is(change, error, monkeypatch):
-    monkeypatch.setattr(run._Run, "_measure", lambda _: pytest.fail("it measured"))
+    monkeypatch.setattr(run._BenchmarkRun, "_measure_cases", lambda _: pytest.fail("it measured"))
     with pytest.raises(error):
         run.run(QUICK._replace(**change), "trimf bench")
 
@@ -166,11 +166,11 @@ def test_what_cannot_be_measured_is_said_before_anything_is(change, error, monke
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--threads", "0"], 2, "threads has 0"),
-        (["--batch-sizes", "0"], 2, "batch_sizes has 0"),
+        (["--threads", "0"], 2, "threads must be >= 1, got 0"),
+        (["--batch-sizes", "0"], 2, "batch_sizes must be >= 1, got 0"),
         (["--batch-sizes", "one"], 2, "1,8,32"),
-        (["--seconds", "0"], 2, "seconds = 0"),
-        (["--rounds", "0"], 2, "rounds = 0"),
+        (["--seconds", "0"], 2, "seconds must be > 0, got 0"),
+        (["--rounds", "0"], 2, "rounds must be >= 1, got 0"),
         (["--backend", "quantum"], 1, "quantum"),
         (["--data", "no/such.txt"], 2, "no/such.txt"),
         (["--model", "no/such/folder"], 1, "no/such/folder"),

@@ -60,14 +60,14 @@ def test_callers_keep_a_sample_of_every_call(extractor):
 def test_a_caller_that_fails_is_an_error(extractor):
     broken = Corpus("texts", False, [], [TEXTS[0], "lone \ud800"], [])
     with pytest.raises(InputError, match="surrogate"):
-        stream._concurrent(spec(concurrency=2), broken, extractor, stream.Padding(extractor), 0, 0, lambda _: None)
+        stream._measure_callers(spec(concurrency=2), broken, extractor, stream.Padding(extractor), 0, 0, lambda _: None)
 
 
 def test_a_soak_says_how_far_it_is_and_repeats_no_text(extractor, monkeypatch):
     marks, texts = [], []
-    real = stream._numbered
+    real = stream._number_texts
     monkeypatch.setattr(stream, "STEPS", 4)
-    monkeypatch.setattr(stream, "_numbered", lambda *given: (texts.append(one) or one for one in real(*given)))
+    monkeypatch.setattr(stream, "_number_texts", lambda *given: (texts.append(one) or one for one in real(*given)))
     found = stream.soak(spec(batch_size=2, sentences=20), CORPUS, extractor, 0.0, marks.append)
     assert len(set(texts)) == len(texts)
     done = [int(mark) for mark in marks if mark.isdigit()]

@@ -107,6 +107,6 @@ def test_throttling_is_one_line_for_each_reason():
 
     cases = [a_case(slowed("heat"), slowed(), a_round()), a_case(slowed("heat", "cap"))]
     assert list(throttled(cases)) == [
-        "slowed down by heat in 2 of 4 rounds, lowest clock 900 MHz (c)",
-        "slowed down by cap in 1 of 4 rounds, lowest clock 900 MHz (c)",
+        "throttled by heat in 2 of 4 rounds, lowest clock 900 MHz (c)",
+        "throttled by cap in 1 of 4 rounds, lowest clock 900 MHz (c)",
     ]

@@ -217,7 +217,7 @@ def test_a_bundle_that_changed_meanwhile(compiled: Path, monkeypatch: pytest.Mon
     shutil.copytree(compiled, compiled.parent / "twin")
     monkeypatch.setattr(engines, "build", changes)
     with pytest.raises(
-        BundleError, match=r"fusion.onnx was replaced while its engine was built; compile the bundle again"
+        BundleError, match=r"fusion.onnx was replaced while its engine was being built; compile the bundle again"
     ):
         compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"])
     assert listing(compiled) == before
@@ -237,7 +237,7 @@ def test_engines_of_another_process_stay(compiled: Path, monkeypatch: pytest.Mon
 def test_a_link_out_of_the_bundle(bundle: Path, tmp_path: Path, rtx: Library) -> None:
     (tmp_path / "elsewhere").mkdir()
     (bundle / "engines").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(BundleError, match="a link out of the bundle"):
+    with pytest.raises(BundleError, match="this link points outside the bundle"):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"])
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -254,7 +254,7 @@ def test_a_folder_that_cannot_be_written(bundle: Path, rtx: Library) -> None:
 def test_an_unknown_target(bundle: Path, rtx: Library) -> None:
     with pytest.raises(ConfigError) as error:
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89", "sm_90"])
-    assert f"{rtx.title} builds no engines for sm_90; it knows sm_75, " in str(error.value)
+    assert f"{rtx.title} cannot build engines for sm_90; choose from sm_75, " in str(error.value)
     assert not (bundle / "engines").exists()
 
 
@@ -264,7 +264,7 @@ def test_no_target_and_no_gpu(bundle: Path, rtx: Library, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(trimf.runtime.cuda, "Device", none)
     with pytest.raises(
-        BackendError, match=r"no target was named \(there are sm_75, .*\), and no GPU .*: no NVIDIA driver"
+        BackendError, match=r"no GPU to take the target from \(no NVIDIA driver\); choose a target from sm_75, .*"
     ):
         compile_bundle(bundle, "tensorrt-rtx")
 
@@ -292,7 +292,9 @@ def test_graphs_that_are_not_what_the_manifest_says(bundle: Path, rtx: Library) 
     ):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"])
     edit(bundle, precision="int8")
-    with pytest.raises(BundleError, match="an int8 bundle is made for CPUs and has no engines; export it as fp16 or"):
+    with pytest.raises(
+        BundleError, match="an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or"
+    ):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"])
 
 
@@ -305,13 +307,13 @@ def test_the_share_is_of_all_products() -> None:
         engines.check(products, "bf16")
     assert str(error.value) == (
         "only 89% of the matrix products are half precision (91 of 102: encoder 90 of 92, fusion 1 of 8, relations 0"
-        " of 2), at least 90% must be; export again with bf16"
+        " of 2), but at least 90% must be; re-export the bundle as bf16"
     )
 
 
 def test_int8_must_be_there() -> None:
     assert engines.check({"encoder": Products(half=10, int8=40)}, "int8-qdq") == []
-    with pytest.raises(BundleError, match="none of 10 matrix products is int8, though the bundle says so"):
+    with pytest.raises(BundleError, match="none of the 10 matrix products is int8, but the bundle is marked int8-qdq"):
         engines.check({"encoder": Products(half=10)}, "int8-qdq")
 
 
@@ -401,12 +403,12 @@ def test_the_keyboard_stops_a_build(rtx: Library, exported: Path, request: pytes
 
 def test_a_profile_that_the_library_refuses(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.ranges, "shapes", lambda *_: ((2, 2, 8), (1, 1, 8), (4, 4, 8)))
-    with pytest.raises(BackendError, match="refuses profile latency of entities"):
+    with pytest.raises(BackendError, match="rejected profile latency of entities"):
         engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89")
 
 
 def test_workspace(bundle: Path, rtx: Library) -> None:
-    with pytest.raises(ConfigError, match="workspace of 0 MB, but at least 1 is needed"):
+    with pytest.raises(ConfigError, match="workspace_mb must be >= 1, got 0"):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"], workspace_mb=0)
     assert engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89", workspace_mb=64)
 
@@ -588,7 +590,9 @@ def test_the_timing_cache(tensorrt: Library, configs: list[Config], tmp_path: Pa
 
 def test_a_timing_cache_that_cannot_be_there(tensorrt: Library, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BackendError, match=r"timing cache .*timing: File exists; set XDG_CACHE_HOME to another folder"):
+    with pytest.raises(
+        BackendError, match=r"timing cache .*timing: File exists; set XDG_CACHE_HOME to a writable folder"
+    ):
         engines.build(tensorrt, "entities", b"", DEFAULTS, target="sm_87", timing_cache=tmp_path / "file" / "timing")
 
 
@@ -615,7 +619,7 @@ def test_tensorrt_compiles_for_the_gpu_present(
 
 def test_tensorrt_compiles_for_no_other_gpu(on_a_jetson: Callable[..., Any], bundle: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"only for the GPU present, which is sm_87 \(Orin\), not for sm_89; run it there"
+        ConfigError, match=r"only for the GPU in this machine, sm_87 \(Orin\), not for sm_89; build on that GPU"
     ):
         on_a_jetson(bundle, targets=["sm_89"])
 
@@ -625,7 +629,7 @@ def test_tensorrt_needs_a_gpu(on_a_jetson: Callable[..., Any], bundle: Path, mon
         raise BackendError("no NVIDIA driver")
 
     monkeypatch.setattr(trimf.runtime.cuda, "Device", none)
-    with pytest.raises(BackendError, match="builds on the GPU that will run the engine, but: no NVIDIA driver"):
+    with pytest.raises(BackendError, match="needs the GPU that will run the engine: no NVIDIA driver"):
         on_a_jetson(bundle)
 
 

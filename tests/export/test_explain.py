@@ -14,7 +14,7 @@ import pytest
 from trimf.cli import main
 from trimf.export import bundle as bundles
 from trimf.export import parity
-from trimf.export.bundle import _trace, export
+from trimf.export.bundle import _trace_subgraphs, export
 from trimf.runtime import explain as explaining
 from trimf.runtime.errors import InputError
 from trimf.runtime.explain import Arcs, Sensed, Sentence, Span, explain
@@ -76,11 +76,11 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def trace(checkpoint: Any, say: Any, explain: bool) -> Any:
         if not TRACED:
-            TRACED.update(_trace(checkpoint, say, explain))
+            TRACED.update(_trace_subgraphs(checkpoint, say, explain))
         checkpoint.model.encoder.set_attn_implementation("eager")  # as tracing leaves it
         return TRACED
 
-    monkeypatch.setattr(bundles, "_trace", trace)
+    monkeypatch.setattr(bundles, "_trace_subgraphs", trace)
 
 
 def same(one: list[Sentence], other: list[Sentence], tolerance: float) -> None:
@@ -165,13 +165,13 @@ def test_what_a_model_does_not_have_is_left_out(create: Any) -> None:
     made = create(flow={"subword": {"entity": False, "relation": False}, "word": {"entity": False}}, fusion="max")
     (sentence, _) = explain(pipeline(made, 2), made.description.labels, TEXT, parse)
     assert (sentence.subword_flow, list(sentence.word_flow), sentence.syntactic_share) == ({}, ["relation"], [])
-    assert "Syntax and meaning" not in "".join(to_html([sentence]))
+    assert "Graph weights" not in "".join(to_html([sentence]))
 
 
 def test_a_sentence_of_several_windows_is_refused(create: Any) -> None:
     made = create(encoder={"max_subwords": 12})
     text = " ".join(["Alice knows Bob"] * 6)
-    with pytest.raises(InputError, match=r"begins 'Alice knows Bob .* windows of the encoder"):
+    with pytest.raises(InputError, match=r"starting with 'Alice knows Bob .* windows of the encoder"):
         explain(pipeline(made, 2), made.description.labels, text, parse)
 
 
@@ -225,9 +225,9 @@ def test_what_a_weight_is_is_said(checkpoint_folder: Path) -> None:
     (older, _) = explain(opened.pipeline, opened.labels, TEXT, parse)
     assert older.sensor == "attention"
     now, before = ("".join(to_html([msgspec.structs.replace(HOSTILE, sensor=one.sensor)])) for one in (sentence, older))
-    assert "What every word adds" in now
-    assert "attends to every word for each relation" in before
-    assert "What every word adds" not in before
+    assert "Contribution of each word to each relation" in now
+    assert "Attention of the trigger sensor to each word for each relation" in before
+    assert "Contribution of each word" not in before
 
 
 def test_a_row_is_over_its_largest_and_a_masked_one_over_the_rest() -> None:

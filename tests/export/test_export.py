@@ -63,8 +63,8 @@ def test_the_card_says_what_scores_were_calibrated_on(bundle):
     fitted = {"temperature": 2.5, "scores": 881, "before": 0.11, "after": 0.034}
     provenance = {**manifest.provenance, "calibration": {"entities": fitted, "relations": fitted}}
     assert (
-        "- scores of relations: at temperature 2.50, fitted on 881 of them; their expected calibration error there "
-        "0.110 before and 0.034 after"
+        "- relation scores: temperature 2.50, fitted on 881 scores; expected calibration error 0.110 before and 0.034 "
+        "after"
     ) in card(msgspec.structs.replace(manifest, provenance=provenance))
 
 
@@ -142,12 +142,12 @@ def test_a_precision_is_written_scored_and_the_same_every_time(
 
 def test_int8_needs_calibration_and_nothing_else_does(checkpoint_folder, tiny_data, tmp_path):
     for precision in ("int8", "int8-qdq"):
-        with pytest.raises(ConfigError, match=f"--{precision} needs --calibrate FILE"):
+        with pytest.raises(ConfigError, match=f"--{precision} needs --calibration-data FILE"):
             export(checkpoint_folder, tmp_path / "b", precision=precision)
     for precision in ("fp32", "fp16", "bf16"):
-        with pytest.raises(ConfigError, match=f"is for --int8 and --int8-qdq, not for {precision}"):
+        with pytest.raises(ConfigError, match=f"applies only to --int8 and --int8-qdq, not to {precision}"):
             export(checkpoint_folder, tmp_path / "b", precision=precision, calibrate=tiny_data)
-    with pytest.raises(ConfigError, match="--int8 is for CPUs and has no engines"):
+    with pytest.raises(ConfigError, match="--int8 is for CPUs only and excludes --target sm_89"):
         export(checkpoint_folder, tmp_path / "b", precision="int8", calibrate=tiny_data, targets=["sm_89"])
     assert not list(tmp_path.iterdir())
 
@@ -157,9 +157,9 @@ def test_failing_parity_fails_the_export_and_leaves_nothing(checkpoint_folder, t
     wrong.CopyFrom(traced("bert")["entities"])
     weight = next(one for one in wrong.graph.initializer if len(one.dims) == 2 and 16 in one.dims)
     weight.CopyFrom(numpy_helper.from_array(1.01 * numpy_helper.to_array(weight), weight.name))
-    monkeypatch.setattr(bundles, "_trace", lambda *_: {**traced("bert"), "entities": wrong})
+    monkeypatch.setattr(bundles, "_trace_subgraphs", lambda *_: {**traced("bert"), "entities": wrong})
     with pytest.raises(
-        BundleError, match=r"parity: entities\.entity_logits has a relative error .*limit 0\.001 for fp32"
+        BundleError, match=r"parity: entities\.entity_logits has a relative error .*maximum 0\.001 for fp32"
     ):
         export(checkpoint_folder, tmp_path / "b")
     assert not list(tmp_path.iterdir())

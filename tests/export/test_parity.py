@@ -149,9 +149,9 @@ def test_the_worst_sentence_is_named_with_what_is_missing(
 @pytest.mark.parametrize(
     ("name", "output", "value", "said"),
     [
-        ("encoder", "cls", np.nan, r"parity: encoder\.cls holds NaN, which no limit allows"),
-        ("fusion", "nodes", -np.inf, r"parity: fusion\.nodes holds infinity"),
-        ("relations", "triggers", np.nan, r"parity: relations\.triggers holds NaN"),
+        ("encoder", "cls", np.nan, r"parity: encoder\.cls contains NaN; all outputs must be finite"),
+        ("fusion", "nodes", -np.inf, r"parity: fusion\.nodes contains infinity"),
+        ("relations", "triggers", np.nan, r"parity: relations\.triggers contains NaN"),
     ],
 )
 def test_what_is_not_finite_is_refused_by_name(
@@ -194,7 +194,7 @@ def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3,
 
 @pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
 def test_a_single_number_may_not_be_far_off_in_fp32(largest: float) -> None:
-    with pytest.raises(BundleError, match=r"encoder\.words has an error of .*, limit 0\.001 for fp32"):
+    with pytest.raises(BundleError, match=r"encoder\.words has an absolute error of .*, maximum 0\.001 for fp32"):
         parity.check(report(largest=largest), "fp32")
     parity.check(report(largest=1.1e-3), "fp16")
 
@@ -208,18 +208,18 @@ def test_every_limit(precision: str) -> None:
     limits = parity.LIMITS[precision]
     parity.check(report(), precision)
     parity.check(report(relative=limits.error), precision)
-    with pytest.raises(BundleError, match=rf"encoder\.words has a relative error of .*limit {limits.error} for"):
+    with pytest.raises(BundleError, match=rf"encoder\.words has a relative error of .*maximum {limits.error} for"):
         parity.check(report(relative=limits.error * 1.01), precision)
     with pytest.raises(BundleError, match=r"encoder\.words has a relative error of nan"):
         parity.check(report(relative=float("nan")), precision)
     parity.check(report(identical=limits.identical), precision)
-    with pytest.raises(BundleError, match=rf"of 1000 sentences .*limit .* for {precision}; .*is encoder\.words"):
+    with pytest.raises(BundleError, match=rf"of 1000 sentences .*minimum .* for {precision}; .*is encoder\.words"):
         parity.check(report(identical=limits.identical - 0.1), precision)
     differing = min(99.5, limits.identical) if limits.identical < 100 else 100.0  # more than one, but allowed
     for kind, least in (("entities", limits.entity_agreement), ("relations", limits.relation_agreement)):
         just, below = ({"entities": 100.0, "relations": 100.0, kind: least - less} for less in (0, 0.01))
         parity.check(report(identical=differing, agreement=scores(**just)), precision)
-        said = rf"{kind} agree to F1 .*limit {least:g} for {precision}; .*is encoder\.words"
+        said = rf"{kind} agree with F1 .*minimum {least:g} for {precision}; .*is encoder\.words"
         with pytest.raises(BundleError, match=said):
             parity.check(report(identical=differing, agreement=scores(**below)), precision)
 
@@ -237,7 +237,7 @@ def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
                 if not refused:
                     parity.check(given, precision)
                     continue
-                with pytest.raises(BundleError, match=rf"F1 of {kind} is .* lower, limit {limit} for {precision}"):
+                with pytest.raises(BundleError, match=rf"F1 of {kind} drops by .*, maximum {limit} for {precision}"):
                     parity.check(given, precision)
     parity.check(report(exported=scores(90.0, 90.0)), precision)
 
@@ -246,9 +246,9 @@ def test_one_sentence_may_differ_but_not_in_fp32() -> None:
     one = {"sentences": 10, "identical": 90.0, "agreement": scores(95.0, 80.0, (20, 5))}
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
         parity.check(report(**one), precision)
-    with pytest.raises(BundleError, match="90 % of 10 sentences are identical, limit 100 % for fp32"):
+    with pytest.raises(BundleError, match="90% of 10 sentences are identical, minimum 100% for fp32"):
         parity.check(report(**one), "fp32")
-    with pytest.raises(BundleError, match="80 % of 10 sentences are identical, limit 99 % for fp16"):
+    with pytest.raises(BundleError, match="80% of 10 sentences are identical, minimum 99% for fp16"):
         parity.check(report(**one | {"identical": 80.0}), "fp16")
 
 
@@ -258,7 +258,7 @@ def test_nothing_found_at_all(precision: str) -> None:
     parity.check(report(agreement=nothing, reference=nothing, exported=nothing), precision)
     unfound = scores(0.0, 0.0)
     parity.check(report(agreement=nothing, reference=unfound, exported=unfound), precision)
-    with pytest.raises(BundleError, match="entities agree to F1 0"):
+    with pytest.raises(BundleError, match="entities agree with F1 0"):
         parity.check(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
 
 
@@ -304,7 +304,7 @@ def test_arcs_are_compared_word_by_word(
     report = parity.compare(reference, altered(exported, "encoder", change), labels, sentences)
     calls = -(-len(sentences) // 8)
     assert report["arcs"]["identical"] == round(100 * (words - 2 * calls) / words, 3)
-    with pytest.raises(BundleError, match=f"of {words} words have the same arc, limit 99.9 % for fp16"):
+    with pytest.raises(BundleError, match=f"of {words} words have the same arc, minimum 99.9% for fp16"):
         parity.check({**report, "subgraphs": {}}, "fp16")
     parity.check({**same, "arcs": {"words": 60, "identical": round(100 * 59 / 60, 3)}}, "fp16")
 

@@ -40,21 +40,21 @@ def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "'' is not AXIS=MIN:OPT:MAX, as in batch=1:8:16"),
-        ("batch=1:8", "'batch=1:8' is not AXIS"),
-        ("batch=1:8:-16", "is not AXIS"),
-        ("batch=1:8:١٦", "is not AXIS"),
-        ("batch=1:8:16,", "'' is not AXIS"),
+        ("", "expected AXIS=MIN:OPT:MAX (as batch=1:8:16), got ''"),
+        ("batch=1:8", "expected AXIS=MIN:OPT:MAX (as batch=1:8:16), got 'batch=1:8'"),
+        ("batch=1:8:-16", "expected AXIS"),
+        ("batch=1:8:١٦", "expected AXIS"),
+        ("batch=1:8:16,", "expected AXIS=MIN:OPT:MAX (as batch=1:8:16), got ''"),
         (
             "width=1:8:16",
-            "axis 'width' is not known; there are batch, subwords, words, pieces, spans, pairs, ranges, rows",
+            "unknown axis 'width'; choose from batch, subwords, words, pieces, spans, pairs, ranges, rows",
         ),
-        ("batch=1:8:16,batch=1:1:1", "batch is named twice"),
-        ("batch=1:16:8", "batch=1:16:8 is not in order"),
-        ("batch=0:8:16", "batch=0:8:16 is out of range; batch may be 1 to 64"),
-        ("batch=1:8:65", "batch may be 1 to 64"),
-        ("subwords=2:8:65", "subwords may be 3 to 8192"),
-        ("pairs=1:8:999999999", "pairs may be 1 to 4096"),
+        ("batch=1:8:16,batch=1:1:1", "batch is given twice"),
+        ("batch=1:16:8", "batch=1:16:8 must satisfy MIN <= OPT <= MAX"),
+        ("batch=0:8:16", "batch must be 1 to 64, got batch=0:8:16"),
+        ("batch=1:8:65", "batch must be 1 to 64"),
+        ("subwords=2:8:65", "subwords must be 3 to 8192"),
+        ("pairs=1:8:999999999", "pairs must be 1 to 4096"),
     ],
 )
 def test_what_is_refused(text: str, reason: str) -> None:
@@ -71,7 +71,7 @@ def test_no_more_than_the_model_takes() -> None:
     assert axes["rows"] == THROUGHPUT.axes["rows"]
     assert fit(THROUGHPUT, sizes(subwords=8192, words=8192)) == THROUGHPUT
     assert fit(parse("words=1:32:8192"), sizes(subwords=8192, words=8192)).axes["rows"] == (3, 24, 544)
-    with pytest.raises(ConfigError, match="profile custom: at least 64 subwords, but the model takes at most 40"):
+    with pytest.raises(ConfigError, match="profile custom: subwords must be <= 40 for this model, got 64 as MIN"):
         fit(parse("subwords=64:64:64"), sizes(subwords=40, words=20))
 
 
@@ -95,5 +95,5 @@ def test_shapes(tensor: str) -> None:
 
 @pytest.mark.parametrize(("tensor", "dims"), [("other", [-1]), ("cls", [-1, -1]), ("cls", [-1, 8, 8]), ("other", [])])
 def test_tensors_that_are_not_known(tensor: str, dims: list[int]) -> None:
-    with pytest.raises(BackendError, match=f"input '{tensor}' with dimensions .* is none that TriMF knows"):
+    with pytest.raises(BackendError, match=f"unknown input '{tensor}' with dimensions .*; re-export the bundle"):
         shapes(LATENCY, tensor, dims)

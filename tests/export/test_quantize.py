@@ -206,7 +206,7 @@ def test_a_product_is_measured_as_if_it_alone_were_quantised(
     report, expected = converted[precision].quantization, words(smoothed)
     assert report is not None
     for node in nodes:
-        alone = quantizing._qdq(smoothed, [node.name], found, precision == "int8-qdq")
+        alone = quantizing._insert_qdq(smoothed, [node.name], found, precision == "int8-qdq")
         error = np.linalg.norm(words(alone) - expected) / np.linalg.norm(expected)
         assert report.sensitivity[f"encoder.{node.name}"] == pytest.approx(error, rel=0.1, abs=1e-5), node.name
 
@@ -227,7 +227,7 @@ def test_products_beyond_the_budget_stay_as_they_were(
     for node in matrix_products(model):
         both = node.name not in report.kept and node.name in names
         assert all((makers.get(name) == "DequantizeLinear") == both for name in node.input)
-    assert heard == [f"measuring {len(names)} products one by one"]
+    assert heard == [f"measuring the int8 error of {len(names)} matrix products"]
     monkeypatch.setitem(quantizing.BUDGETS, precision, 0.0)
     model, report = quantize(encoder, given, precision=precision, data="x")
     assert report.quantized == 0

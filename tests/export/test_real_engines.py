@@ -52,7 +52,7 @@ def checkpoint(configure_in, tmp_path_factory) -> Path:
 def built(checkpoint, tiny_data, tmp_path_factory) -> Path:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
     folder = tmp_path_factory.mktemp("real") / "bundle"
-    engines = [part for target in TARGETS for part in ("--engine", target)]
+    engines = [part for target in TARGETS for part in ("--target", target)]
     assert main(["export", str(checkpoint), "--output", str(folder), "--fp16", "--data", str(tiny_data), *engines]) == 0
     return folder
 
@@ -135,7 +135,7 @@ def test_engines_need_a_gpu(built, capsys):
     assert main(["extract", "--model", str(built), "--backend", "tensorrt", "Anna lives in Rome."]) == 1
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "install NVIDIA's driver, or use backend cpu" in captured.err
+    assert "install the NVIDIA driver, or use the cpu backend" in captured.err
     assert captured.err.count("\n") == 1
 
 

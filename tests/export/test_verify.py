@@ -31,7 +31,7 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
     report = verify(bundles / precision, backend="cpu", against=against, data=tiny_data, threads=1)
     assert report["failure"] is None
     assert report["against"] == ("PyTorch" if with_checkpoint else "ONNX Runtime, unoptimised")
-    assert (report["backend"], report["reason"][:9]) == ("cpu", "asked for")
+    assert (report["backend"], report["reason"][:9]) == ("cpu", "requested")
     assert report["extractions"]["identical"] == 100.0
     assert report["extractions"]["reference"] == report["extractions"]["exported"]
     assert set(report["subgraphs"]) == {
@@ -69,7 +69,7 @@ def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bund
 
 
 def test_bf16_says_where_it_runs(bundles):
-    with pytest.raises(BackendError, match="bf16, which runs on a GPU alone"):
+    with pytest.raises(BackendError, match="bf16, which runs only on a GPU"):
         verify(bundles / "bf16", backend="cpu")
 
 
@@ -113,7 +113,7 @@ def test_another_checkpoint_is_refused(bundles, checkpoint_folder, tiny_checkpoi
     description = tmp_path / "other" / "trimf.json"
     first = tiny_checkpoint.description.labels.entities[0]
     description.write_text(description.read_text().replace(f'"{first}"', '"Another"'))
-    with pytest.raises(BundleError, match="its labels are not the bundle's"):
+    with pytest.raises(BundleError, match="its labels differ from the bundle's"):
         verify(bundles / "fp32", against=tmp_path / "other")
 
 

@@ -222,7 +222,7 @@ def subgraphs() -> dict[str, bytes]:
 
 
 def parsing_encoder() -> bytes:
-    """The tiny encoder with the arcs of :class:`ChainParser` among its outputs."""
+    """The tiny encoder with the arcs of ``ChainParser`` among its outputs."""
     model = onnx.load_from_string(subgraphs()["encoder"])
     graph = model.graph
     for name in ARCS:
@@ -284,7 +284,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def parsing_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model, which parses by itself as :class:`ChainParser` does."""
+    """The same model, which parses by itself as ``ChainParser`` does."""
     return write_bundle(tmp_path_factory.mktemp("bundles") / "parsing", parsing=True)
 
 
@@ -296,7 +296,7 @@ def own_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def edit_manifest(own_bundle: Path) -> Callable[[Callable[[Any], object]], None]:
-    """Change the manifest of :func:`own_bundle`, given as JSON values."""
+    """Change the manifest of ``own_bundle``, given as JSON values."""
 
     def edit(change: Callable[[Any], object]) -> None:
         path = own_bundle / "manifest.json"

@@ -77,7 +77,7 @@ def test_what_fits_is_not_copied() -> None:
 
 @given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=9), min_size=1, max_size=5), st.data())
 def test_padding_goes_on_as_features_began(widths: list[list[int]], data: st.DataObject) -> None:
-    """A batch padded to buckets is what :func:`features.pad` makes of it beside a sentence of that many words."""
+    """A batch padded to buckets is what ``features.pad`` makes of it beside a sentence of that many words."""
 
     def item(pieces: list[int]) -> features.Item:
         last = np.cumsum(pieces)
@@ -102,9 +102,13 @@ def test_sizes_of_a_batch() -> None:
 @pytest.mark.parametrize(
     ("arrays", "names", "message"),
     [
-        ({"heads": (2, 5), "labels": (2, 4)}, ["heads", "labels"], "labels has 4 words, but another input .* has 5"),
-        ({"heads": (2, 5, 1)}, ["heads"], r"heads has shape \[2, 5, 1\], but its axes are \[batch, words\]"),
-        ({"heads": (2, 5)}, ["heads", "labels"], "labels is not given; this subgraph needs heads, labels"),
+        (
+            {"heads": (2, 5), "labels": (2, 4)},
+            ["heads", "labels"],
+            "axis 'words': labels has size 4, another input has 5",
+        ),
+        ({"heads": (2, 5, 1)}, ["heads"], r"heads must have the axes \[batch, words\], got shape \[2, 5, 1\]"),
+        ({"heads": (2, 5)}, ["heads", "labels"], "missing input 'labels'; this subgraph needs heads, labels"),
     ],
 )
 def test_arrays_that_do_not_fit(arrays: dict[str, Any], names: list[str], message: str) -> None:
@@ -113,9 +117,11 @@ def test_arrays_that_do_not_fit(arrays: dict[str, Any], names: list[str], messag
 
 
 def test_a_shape_without_a_size() -> None:
-    with pytest.raises(BackendError, match=r"nodes: axis 2 has no size; its axes are \[batch, words, fixed\]"):
+    with pytest.raises(
+        BackendError, match=r"nodes: the size of axis 2 is unknown; the axes are \[batch, words, fixed\]"
+    ):
         buckets.shape("nodes", {"batch": 1, "words": 1}, (None, None, None))
-    with pytest.raises(BackendError, match="nodes: axis words has no size"):
+    with pytest.raises(BackendError, match="nodes: the size of axis words is unknown"):
         buckets.shape("nodes", {"batch": 1}, (None, None, 4))
 
 

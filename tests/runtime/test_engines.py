@@ -46,24 +46,29 @@ def test_the_engine_that_fits_is_taken() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"target": "sm_120"}, r"engines/encoder\.tensorrt-rtx\.sm_120\.engine is for sm_120, this GPU is sm_89"),
-        ({"builder": "tensorrt"}, "was built by tensorrt, not by tensorrt-rtx"),
-        ({"version": "1.6.0.1"}, r"was built by tensorrt-rtx 1\.6\.0\.1, here is 1\.7\.1\.116"),
-        ({"precision": "fp32"}, "computes in fp32, the bundle in fp16"),
+        (
+            {"target": "sm_120"},
+            r"engines/encoder\.tensorrt-rtx\.sm_120\.engine was built for sm_120, but this GPU is sm_89",
+        ),
+        ({"builder": "tensorrt"}, "was built with tensorrt, not tensorrt-rtx"),
+        ({"version": "1.6.0.1"}, r"was built with tensorrt-rtx 1\.6\.0\.1, but 1\.7\.1\.116 is installed"),
+        ({"precision": "fp32"}, "has precision fp32, but the bundle has fp16"),
         (
             {"onnx_sha256": "c" * 64},
-            "was built from an encoder.onnx with SHA-256 c{12}…, the bundle's has a{12}…",
+            "was built from an encoder.onnx with SHA-256 c{12}…, but the bundle's has a{12}…",
         ),
     ],
 )
 def test_an_engine_that_does_not_fit(changes: dict[str, Any], message: str) -> None:
     far = engine(target="sm_75", version="1.0", precision="bf16")
-    with pytest.raises(BackendError, match=f"{message}; run `trimf compile model` here or use backend cuda$"):
+    with pytest.raises(
+        BackendError, match=f"{message}; run `trimf compile model` on this machine or use the cuda backend$"
+    ):
         choose(files(far, engine(**changes)), "encoder", "sm_89", "tensorrt-rtx", "1.7.1.116")
 
 
 def test_no_engine_of_the_subgraph() -> None:
-    with pytest.raises(BackendError, match="model has no engine of fusion; run `trimf compile model` here"):
+    with pytest.raises(BackendError, match="model has no engine for fusion; run `trimf compile model` on this machine"):
         choose(files(engine()), "fusion", "sm_89", "tensorrt-rtx", "1.7.1.116")
 
 
@@ -80,7 +85,9 @@ def test_the_first_profile_that_holds_a_batch(batch: int, words: int) -> None:
         most = engine().profiles[holds[0]].axes
         assert all(size <= bucket(axis, size, most[axis][2]) <= most[axis][2] for axis, size in sizes.items())
     else:
-        with pytest.raises(BackendError, match=r"^(batch|words) = \d+, but engines/encoder\S+ takes 1 to "):
+        with pytest.raises(
+            BackendError, match=r"^(batch|words) must be 1 to \d+ for engines/encoder\S+ \(profile \w+\), got \d+"
+        ):
             profile_for(engine(), sizes, {})
 
 
@@ -89,17 +96,17 @@ def test_the_first_profile_that_holds_a_batch(batch: int, words: int) -> None:
     [
         (
             {"batch": 65, "words": 9},
-            "batch = 65, but engines/encoder.tensorrt-rtx.sm_89.engine takes 1 to 64 (profile throughput);"
+            "batch must be 1 to 64 for engines/encoder.tensorrt-rtx.sm_89.engine (profile throughput), got 65;"
             " use a smaller batch_size, or run `trimf compile` with larger --shapes",
         ),
         (
             {"batch": 1, "words": 401},
-            "words = 401, but engines/encoder.tensorrt-rtx.sm_89.engine takes 1 to 400 (profile latency);"
+            "words must be 1 to 400 for engines/encoder.tensorrt-rtx.sm_89.engine (profile latency), got 401;"
             " run `trimf compile` with larger --shapes",
         ),
         (
             {"batch": 2, "words": 201},
-            "words = 201, but engines/encoder.tensorrt-rtx.sm_89.engine takes 1 to 200 (profile throughput);"
+            "words must be 1 to 200 for engines/encoder.tensorrt-rtx.sm_89.engine (profile throughput), got 201;"
             " run `trimf compile` with larger --shapes",
         ),
     ],
@@ -114,7 +121,7 @@ def test_a_size_below_the_least_is_padded_but_not_one_that_is_padded_already() -
     only = engine(profiles=[Profile(name="large", axes={"batch": (4, 8, 16)})])
     assert profile_for(only, {"batch": 1}, {}) == 0
     assert profile_for(only, {"batch": 1}, {"batch": 4}) == 0
-    with pytest.raises(BackendError, match=r"batch = 2, but .* takes 4 to 16"):
+    with pytest.raises(BackendError, match=r"batch must be 4 to 16 for .*, got 2;"):
         profile_for(only, {"batch": 1}, {"batch": 2})
-    with pytest.raises(BackendError, match=r"batch = 32, but .* takes 4 to 16"):
+    with pytest.raises(BackendError, match=r"batch must be 4 to 16 for .*, got 32;"):
         profile_for(only, {"batch": 16}, {"batch": 32})

@@ -16,7 +16,7 @@ from trimf.runtime.explain import explain
 def test_a_plain_bundle_says_how_it_could_explain(tiny_bundle: Path) -> None:
     bundle = Bundle(tiny_bundle)
     pipeline = open_pipeline(bundle, open_backend("cpu", 1, bundle))
-    with pytest.raises(InputError, match="export it with --explain"):
+    with pytest.raises(InputError, match="exported without --explain"):
         explain(pipeline, bundle.manifest.labels, "Abc knows Def.")
 
 

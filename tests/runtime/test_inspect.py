@@ -74,7 +74,7 @@ def test_the_default_bundle() -> None:
     identical = Bundle(DEFAULT).manifest.parity["extractions"]["identical"]
     assert ["identical", f"{identical:g} %"] in rows(text)
     assert ["compared on", "231 sentences (conll04/dev.jsonl)"] in rows(text)
-    assert ["trigger words", "by what they add to the relation"] in rows(text)
+    assert ["trigger words", "ranked by contribution to the relation's logit"] in rows(text)
 
 
 def test_parity_in_full(own_bundle: Path, edit_manifest: Edit) -> None:
@@ -83,12 +83,12 @@ def test_parity_in_full(own_bundle: Path, edit_manifest: Edit) -> None:
     for row in (
         ["compared on", "288 sentences (conll04/test.jsonl)"],
         ["identical", "83.681 %"],
-        ["F1 against PyTorch 2", "entities 97.9, relations 94.6 (of 1053 and 368)"],
-        ["F1 of PyTorch 2", "entities 85.7, relations 65.6 (of 1079 and 422)"],
-        ["F1 of the bundle", "entities 86.2, relations 66.5 (of 1079 and 422)"],
-        ["differs most", "t-7: Anna lives in Rome."],
-        ["is missing", "Anna lives_in Rome"],
-        ["has more", '[0,1,"A"]'],
+        ["F1 against PyTorch 2", "entities 97.9, relations 94.6 (support 1053 and 368)"],
+        ["F1 of PyTorch 2", "entities 85.7, relations 65.6 (support 1079 and 422)"],
+        ["F1 of the bundle", "entities 86.2, relations 66.5 (support 1079 and 422)"],
+        ["largest difference", "t-7: Anna lives in Rome."],
+        ["missing", "Anna lives_in Rome"],
+        ["added", '[0,1,"A"]'],
         ["encoder.words", "absolute", "0.5", "0.25", "0.125"],
         ["encoder.words", "relative", "0.01", "0.002", "0.003"],
         ["encoder.cls", "absolute", "0.5", "0.25", "0.125"],
@@ -136,11 +136,11 @@ def test_quantization(own_bundle: Path, edit_manifest: Edit) -> None:
     quantization = {"data": "train.jsonl", "sentences": 64, "method": "entropy", "quantized": 34, "sensitivity": {}}
     edit_manifest(lambda content: content.update(quantization={**quantization, "kept": ["layer.0: 0.3", "layer.5"]}))
     table = rows(shown(own_bundle))
-    at = table.index(["calibrated on", "64 sentences (train.jsonl)"])
+    at = table.index(["calibration data", "64 sentences (train.jsonl)"])
     assert table[at + 1 : at + 5] == [
         ["method", "entropy"],
-        ["products in int8", "34"],
-        ["kept as they were", "layer.0: 0.3"],
+        ["matrix products in int8", "34"],
+        ["not quantized", "layer.0: 0.3"],
         ["", "layer.5"],
     ]
 

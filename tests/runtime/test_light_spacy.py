@@ -60,4 +60,4 @@ def test_a_pipeline_that_comes_too_late_says_so(tmp_path: object) -> None:
         f"try: load_parser({str(tmp_path)!r})\nexcept BackendError as error: print(error)"
     )
     (message,) = fresh(code)
-    assert "if it needs torch, import that before TriMF loads en_core_web_sm" in message
+    assert "if the pipeline needs torch, import torch before TriMF loads en_core_web_sm" in message

@@ -115,9 +115,9 @@ def test_odd_words_are_parsed(parser: SpacyParser, words: list[str]) -> None:
 
 
 def test_words_that_are_no_text_are_refused(parser: SpacyParser) -> None:
-    with pytest.raises(InputError, match="word 1 of sentence 1 must be a str, not int"):
+    with pytest.raises(InputError, match="word 1 of sentence 1 must be a str, got int"):
         parser.parse([SENTENCE, ["a", 3]])  # type: ignore[list-item]
-    with pytest.raises(InputError, match=r"word 0 of sentence 0 holds the lone surrogate U\+D800"):
+    with pytest.raises(InputError, match=r"word 0 of sentence 0 contains the lone surrogate U\+D800"):
         parser.parse([["\ud800"]])
 
 
@@ -131,7 +131,7 @@ def test_a_tree_does_not_depend_on_the_batch(parser: SpacyParser) -> None:
 
 def test_what_spacy_itself_gives(parser: SpacyParser) -> None:
     sentences = some_sentences(40, seed=5)
-    docs = parser._nlp.pipe([parser._document(words) for words in sentences])
+    docs = parser._nlp.pipe([parser._build_document(words) for words in sentences])
     slow = [([token.head.i for token in doc], [token.dep_ for token in doc]) for doc in docs]
     assert plain(parser.parse(sentences)) == slow
 
@@ -139,7 +139,7 @@ def test_what_spacy_itself_gives(parser: SpacyParser) -> None:
 def test_the_trees_are_the_same_with_either_blas(parser: SpacyParser, monkeypatch: pytest.MonkeyPatch) -> None:
     sentences = some_sentences(96, seed=6)
     for one_thread in (False, True):
-        monkeypatch.setattr(parser_module, "_one_thread", lambda answer=one_thread: answer)
+        monkeypatch.setattr(parser_module, "_blas_is_single_threaded", lambda answer=one_thread: answer)
         other = load_parser()
         assert other._nlp.get_pipe("parser").model.ops.use_blis is not one_thread
         assert plain(other.parse(sentences)) == plain(parser.parse(sentences))

@@ -20,8 +20,8 @@ from trimf.runtime.stream import (
     Lazy,
     Plan,
     Sentence,
-    _Placed,
-    _Read,
+    _OpenDocument,
+    _QueuedSentence,
     batches,
     in_order,
 )
@@ -190,7 +190,7 @@ def test_a_forked_process_can_go_on(extract: trimf.Extractor) -> None:
 
 @pytest.mark.parametrize("workers", [0, -2])
 def test_no_workers(extract: trimf.Extractor, workers: int) -> None:
-    with pytest.raises(trimf.InputError, match=f"workers = {workers}, but at least 1 is needed"):
+    with pytest.raises(trimf.InputError, match=f"workers must be >= 1, got {workers}"):
         extract.stream([], workers=workers)
 
 
@@ -237,13 +237,14 @@ def test_a_long_document_is_not_held_in_whole() -> None:
 
 @given(st.lists(st.integers(1, 300), max_size=40), st.integers(1, 30))
 def test_batches_are_of_like_length_and_bounded(lengths: list[int], batch_size: int) -> None:
-    owner = _Read[int](0)
-    placed = [
-        _Placed(Sentence("", Words(["a"] * length, [0], [0])), owner, place) for place, length in enumerate(lengths)
+    document = _OpenDocument[int](0)
+    queued = [
+        _QueuedSentence(Sentence("", Words(["a"] * length, [0], [0])), document, index)
+        for index, length in enumerate(lengths)
     ]
     most = Plan.of(batch_size, 1, 2).words
-    made = list(batches(placed, batch_size, most))
-    assert sorted(one.place for batch in made for one in batch) == list(range(len(lengths)))
+    made = list(batches(queued, batch_size, most))
+    assert sorted(sentence.sentence_index for batch in made for sentence in batch) == list(range(len(lengths)))
     flat = [one.length for batch in made for one in batch]
     assert flat == sorted(flat, reverse=True)
     for batch in made:
@@ -254,4 +255,4 @@ def test_batches_are_of_like_length_and_bounded(lengths: list[int], batch_size: 
 def test_the_callers_parser_is_the_only_one(tiny_bundle: Path, chain_parser: Parser) -> None:
     with trimf.load(tiny_bundle, threads=1, parser=chain_parser) as extract:
         list(extract.stream(["Ann."] * 20, 1, 4))
-        assert set(extract._spare) == {chain_parser}
+        assert list(extract._idle_parsers) == [chain_parser]

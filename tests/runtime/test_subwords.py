@@ -210,8 +210,8 @@ def test_words_seen_before_are_looked_up_and_in_the_end_forgotten(
     for start in range(len(words)):
         check_equal(tokenizer.encode([words[start:]])[0], one_by_one(kind, words[start:]))
         check_equal(tokenizer.encode([words[: start + 1]])[0], one_by_one(kind, words[: start + 1]))
-        assert len(tokenizer._known) <= max(3, len(words))
-        assert "e" * 50 not in tokenizer._known
+        assert len(tokenizer._cached_ids) <= max(3, len(words))
+        assert "e" * 50 not in tokenizer._cached_ids
 
 
 def test_nothing(tokenizer: SubwordTokenizer, kind: str) -> None:
@@ -237,7 +237,7 @@ def test_the_files_own_padding_and_truncation_do_not_count() -> None:
 
 
 def test_a_tokenizer_without_a_token_before_the_sentence_is_refused() -> None:
-    with pytest.raises(BundleError, match=r"^my file: the tokenizer puts no special token before a sentence"):
+    with pytest.raises(BundleError, match=r"^my file: the tokenizer adds no special token before a sentence"):
         SubwordTokenizer(byte_level(prefix=False), "my file")
 
 

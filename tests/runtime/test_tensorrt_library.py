@@ -68,9 +68,7 @@ def test_a_library_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_
     ("builder", "version", "oldest"), [("tensorrt", "10.0.1", "10.1"), ("tensorrt-rtx", "1.1.1.26", "1.2")]
 )
 def test_old_releases_are_refused(builder: Any, version: str, oldest: str) -> None:
-    with pytest.raises(
-        BackendError, match=rf"{version} is too old, {oldest} or later is needed; pip install --upgrade"
-    ):
+    with pytest.raises(BackendError, match=rf"{version} is too old \(need {oldest} or later\); pip install --upgrade"):
         tensorrt_library.describe(builder, fake(version))
 
 

@@ -125,21 +125,21 @@ def test_a_repeated_line_is_a_repeated_relation_and_is_merged(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("bad", "expected"),
     [
-        ("1|a|b", ": got 3 fields, expected 8: PubMed id|sentence|effect|begin|end|drug|begin|end"),
-        ("1|gold rash|rash|x|9|gold|0|4", ", field effect begin: got 'x', expected a number of characters"),
-        ("1|gold rash|rash|5|9|gold|-1|3", ", field drug begin: got '-1', expected a number of characters"),
-        ("1|gold rash|rash|5|8|gold|0|4", ", field effect end: got 8, expected begin + length of 'rash' = 9"),
-        ("1|gold rash|itch|5|9|gold|0|4", ", field effect: got 'itch', expected a text that occurs in the sentence"),
-        ("1|gold rash|rash|5|9||0|0", ", field drug: got '', expected a text that occurs in the sentence"),
+        ("1|a|b", ": a line must have 8 fields (PubMed id|sentence|effect|begin|end|drug|begin|end), got 3"),
+        ("1|gold rash|rash|x|9|gold|0|4", ": effect begin must be a character offset (digits only), got 'x'"),
+        ("1|gold rash|rash|5|9|gold|-1|3", ": drug begin must be a character offset (digits only), got '-1'"),
+        ("1|gold rash|rash|5|8|gold|0|4", ": effect end must be 9 (begin + length of 'rash'), got 8"),
+        ("1|gold rash|itch|5|9|gold|0|4", ": effect must be a text that occurs in the sentence, got 'itch'"),
+        ("1|gold rash|rash|5|9||0|0", ": drug must be a text that occurs in the sentence, got ''"),
         (
             "1|gold rash|rash|6|10|gold|0|4",
-            ", field begin of effect and drug: got [6, 0], expected offsets that put 'rash' and 'gold' where they"
-            " stand in the sentence",
+            ": begin of effect and drug must be offsets that match the positions of 'rash' and 'gold' in the"
+            " sentence, got [6, 0]",
         ),
         (
             "1|gold rash|rash|3|7|gold|0|4",
-            ", field begin of effect and drug: got [3, 0], expected offsets that put 'rash' and 'gold' where they"
-            " stand in the sentence",
+            ": begin of effect and drug must be offsets that match the positions of 'rash' and 'gold' in the"
+            " sentence, got [3, 0]",
         ),
     ],
 )
@@ -187,7 +187,7 @@ def test_folds_are_fixed_by_their_seed() -> None:
 
 @pytest.mark.parametrize("k", [1, 0, 4])
 def test_impossible_number_of_folds(k: int) -> None:
-    with pytest.raises(InputError, match=f"k: got {k}, expected 2 to 3"):
+    with pytest.raises(InputError, match=rf"k must be from 2 to 3 \(the number of sentences\), got {k}"):
         ade.folds(sentences(3), k=k)
 
 

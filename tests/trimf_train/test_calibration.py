@@ -75,7 +75,7 @@ def test_a_temperature_is_found_again(temperature: float, classes: int, seed: in
     logits[:, 0] = logits.max(1)
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     right = generator.random(4000) < shares[:, 0]
-    fitted = calibration._fit(calibration._Found(list(logits * temperature), right.tolist()))
+    fitted = calibration._fit_temperature(calibration._PredictionLogits(list(logits * temperature), right.tolist()))
     assert fitted.temperature == pytest.approx(temperature, rel=0.25)
     assert fitted.after < 0.05
     assert fitted.after <= fitted.before + 0.02
@@ -83,7 +83,7 @@ def test_a_temperature_is_found_again(temperature: float, classes: int, seed: in
 
 def test_what_teaches_nothing_is_refused(trained: Any, sentences: list[Sentence]) -> None:
     bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
-    with pytest.raises(DataError, match=r"entities were found in the 12 sentences, 0 of them right"):
+    with pytest.raises(DataError, match=r"entities predicted in 12 sentences, 0 of them correct"):
         calibration.calibrate(trained, bare)
 
 

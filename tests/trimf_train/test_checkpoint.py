@@ -177,7 +177,7 @@ def test_an_encoder_inside_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="holds no folder 'model'"):
+    with pytest.raises(ConfigError, match="has no folder 'model'"):
         locate("some_encoder_package:model")
     (package / "model" / "config.json").write_text("{}")
     assert locate("some_encoder_package:model") == str(package / "model")
@@ -248,12 +248,12 @@ def test_a_file_of_noise(folder: Path, name: str) -> None:
 
 def test_another_schema(folder: Path) -> None:
     change(folder, schema_version=checkpoints.SCHEMA_VERSION + 1)
-    assert f"schema {checkpoints.SCHEMA_VERSION + 1}" in refusal(folder)
+    assert f"schema_version {checkpoints.SCHEMA_VERSION + 1}" in refusal(folder)
 
 
 def test_another_schema_with_fields_of_its_own(folder: Path) -> None:
     change(folder, schema_version=checkpoints.SCHEMA_VERSION + 1, invented=True)
-    assert f"schema {checkpoints.SCHEMA_VERSION + 1}" in refusal(folder)
+    assert f"schema_version {checkpoints.SCHEMA_VERSION + 1}" in refusal(folder)
 
 
 def test_a_description_with_an_unknown_field(folder: Path) -> None:
@@ -333,5 +333,5 @@ def test_predictions_survive_the_way_to_disk(folder: Path, create: Callable[...,
 
 def test_a_layer_that_the_encoder_has_not(create: Callable[..., Checkpoint]) -> None:
     create(syntax={"source": "encoder", "layer": 2})
-    with pytest.raises(ConfigError, match=r"model\.syntax\.layer = 3, but .*bert has 2 layers"):
+    with pytest.raises(ConfigError, match=r"model\.syntax\.layer must be <= 2, the number of layers of .*bert, got 3"):
         create(syntax={"source": "encoder", "layer": 3})

@@ -160,5 +160,5 @@ def test_files_that_are_no_configuration(tmp_path: Path) -> None:
 def test_a_parser_to_train_is_needed_for_its_options(file: Path, override: str) -> None:
     key = override.partition("=")[0]
     assert f"{key} = " in refusal(file, override)
-    assert "only model.syntax.source = 'encoder' has a parser to train" in refusal(file, override)
+    assert "trains the in-model parser; set model.syntax.source = 'encoder'" in refusal(file, override)
     load(file, [override, "model.syntax.source=encoder"])

@@ -110,5 +110,5 @@ def test_processes_that_do_not_know_each_other_are_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("trimf_train.train.Accelerator", lambda **_: SimpleNamespace(num_processes=1))
-    with pytest.raises(ConfigError, match="launched as 2 processes, but 1 joined"):
+    with pytest.raises(ConfigError, match="launched with 2 processes, but only 1 joined"):
         train(configure())

@@ -124,8 +124,8 @@ def test_an_override_that_is_none_names_itself() -> None:
         ({"Task", "Method"}, "SciERC", "boundary", "micro"),
         ({"Drug", "Adverse-Effect"}, "ADE", "strict", "macro"),
         ({"GPE"}, "ACE05", "strict", "micro"),
-        ({"Peop", "Song"}, "own labels", "strict", "micro"),
-        (set(), "own labels", "strict", "micro"),
+        ({"Peop", "Song"}, "custom labels", "strict", "micro"),
+        (set(), "custom labels", "strict", "micro"),
     ],
 )
 def test_protocols(types: set[str], name: str, relations: str, average: str) -> None:
@@ -149,7 +149,7 @@ def test_dev_is_reported_on_where_there_is_no_test_part_and_then_chooses_no_epoc
     (data / "test.jsonl").unlink()
     found = parts.find(data, tmp_path / "out")
     assert found.of(0).held == "dev"
-    made = run._cell(run._Row(FULL, found, ()), 0, configs.load(recipe), Plan("main", data, tmp_path))
+    made = run._build_cell(run._Row(FULL, found, ()), 0, configs.load(recipe), Plan("main", data, tmp_path))
     assert (made.test, made.config.data.dev) == (str(data / "dev.jsonl"), None)
 
 
@@ -184,7 +184,7 @@ def test_data_that_is_none_is_said(tmp_path: Path, sentences: list[Sentence]) ->
     with pytest.raises(DataError, match="found none"):
         parts.find(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "train.jsonl").write_bytes(encode(sentences[0]))
-    with pytest.raises(DataError, match="neither a dev"):
+    with pytest.raises(DataError, match=r"neither dev\.jsonl nor test\.jsonl"):
         parts.find(tmp_path, tmp_path / "out")
 
 
@@ -245,7 +245,7 @@ def test_rows_of_a_quick_run_begin_from_one_first_stage(
     assert main(["experiment", "interaction", *options]) == 0
     printed = capsys.readouterr()
     assert "5 runs, 5 to do" in printed.err
-    assert "**A quick run" in printed.out
+    assert "**Quick run" in printed.out
     first, *rows = (tmp_path / "out" / "runs" / name / "best" for name in here)
     assert checkpoints.load(first).description.stage == 1
     for row in rows:
@@ -274,8 +274,8 @@ def test_steps_of_a_recipe_are_judged_on_dev(
     assert main(["experiment", "recipe", *options]) == 0
     printed = capsys.readouterr()
     assert "8 runs, 8 to do" in printed.err
-    assert "All rows begin from one first stage of each seed" in printed.out
-    assert "figures in per cent on the dev part" in printed.out
+    assert "All rows of a seed start from the same first stage" in printed.out
+    assert "scores in per cent on the dev part" in printed.out
     folders = [tmp_path / "out" / "runs" / name / "best" for name in here]
     described = [checkpoints.load(one).description for one in folders]
     assert [one.stage for one in described] == [1, 1, 2, 2, 2, 2, 2, 2]
@@ -310,9 +310,9 @@ def test_triggers(
 def test_what_cannot_be_done_is_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--data", str(data), "--output", str(tmp_path / "out")]
     for arguments, said in (
-        (["tables"], "'tables', but there are main, modules"),
-        (["main", "--seeds", "0"], "--seeds 0"),
-        (["main", "--jobs", "0"], "--jobs 0"),
+        (["tables"], "unknown experiment 'tables'; choose from main, modules"),
+        (["main", "--seeds", "0"], "--seeds must be >= 1, got 0"),
+        (["main", "--jobs", "0"], "--jobs must be >= 1, got 0"),
     ):
         assert main(["experiment", *arguments, *common]) in (1, 2)
         assert said in capsys.readouterr().err
@@ -356,7 +356,7 @@ def test_a_run_waits_for_those_that_it_needs(
         one.folder.mkdir(parents=True)
         (one.folder / "result.json").write_bytes(msgspec.json.encode(result))
 
-    monkeypatch.setattr(pool, "_process", process)
+    monkeypatch.setattr(pool, "_run_process", process)
     pool.run([third, second, other, first], 3, "", done.append)
     assert sorted(one.row for one in done) == ["first", "other", "second", "third"]
     assert done.index(first) < done.index(second) < done.index(third)
@@ -526,10 +526,12 @@ def test_with_nothing_deleted_a_relation_keeps_its_probability(
     pipeline = inference.pipeline(tiny_checkpoint)
     whole = [deletion._Request(one, np.ones(len(one.free), np.bool_)) for one in found]
     np.testing.assert_allclose(
-        deletion._probabilities(pipeline, whole), [one.relation.score for one in found], atol=1e-5
+        deletion._relation_probabilities(pipeline, whole), [one.relation.score for one in found], atol=1e-5
     )
     np.testing.assert_allclose(
-        deletion._probabilities(pipeline, whole, batch_size=1), deletion._probabilities(pipeline, whole), atol=1e-6
+        deletion._relation_probabilities(pipeline, whole, batch_size=1),
+        deletion._relation_probabilities(pipeline, whole),
+        atol=1e-6,
     )
 
 
@@ -561,7 +563,7 @@ def test_words_hang_on_the_next_head_above_that_is_kept(tree: tuple[list[int], l
     size = len(heads)
     sentence = ParsedSentence([str(k) for k in range(size)], heads, [f"d{k}" for k in range(size)])
     one: Any = evidence.Evidence(sentence, *([None] * 6))  # type: ignore[arg-type]
-    cut = deletion._cut(deletion._Request(one, keep))
+    cut = deletion._reduce_sentence(deletion._Request(one, keep))
     assert list(cut.words) == [str(k) for k in range(size) if kept[k]]
     assert list(cut.labels) == [f"d{k}" for k in range(size) if kept[k]]
     for word, head in zip(cut.words, cut.heads, strict=True):

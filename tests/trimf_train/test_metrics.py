@@ -132,7 +132,7 @@ def test_items_are_compared_within_their_sentence() -> None:
 
 
 def test_different_numbers_of_sentences_are_refused() -> None:
-    with pytest.raises(InputError, match="got 1 sentences, expected 2"):
+    with pytest.raises(InputError, match="predicted must have 2 sentences, as many as gold; got 1"):
         evaluate([NOTHING] * 2, [NOTHING])
 
 

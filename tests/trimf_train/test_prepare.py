@@ -188,7 +188,7 @@ def test_an_output_made_from_something_else_is_refused(data: Path, tmp_path: Pat
     else:
         (tmp_path / "out.source.json").unlink()
     before = output.read_bytes()
-    with pytest.raises(InputError, match="exists and was made from something else"):
+    with pytest.raises(InputError, match="already exists and was made from a different input"):
         run(data, output, parser)
     assert output.read_bytes() == before
     assert parser.parsed == 0
@@ -212,7 +212,7 @@ def test_bad_record_stops_before_anything_is_parsed_or_written(data: Path, tmp_p
     with pytest.raises(DataError) as caught:
         run(data, tmp_path / "out", parser)
     assert str(caught.value) == (
-        f"{data}: record 9, field entities[1].end: got 4, expected an exclusive end from 2 to 3"
+        f"{data}: record 9: entities[1].end must be from 2 to 3 (exclusive; the sentence has 3 words), got 4"
     )
     assert names(tmp_path) == {"data.json"}
     assert parser.parsed == 0
@@ -220,7 +220,7 @@ def test_bad_record_stops_before_anything_is_parsed_or_written(data: Path, tmp_p
 
 def test_no_sentences(data: Path, tmp_path: Path) -> None:
     data.write_text("[]", encoding="utf-8")
-    with pytest.raises(DataError, match="holds no sentence"):
+    with pytest.raises(DataError, match="the file contains no sentences"):
         run(data, tmp_path / "out")
 
 
@@ -245,8 +245,8 @@ def test_prepared_input_is_parsed_again(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parse", "expected"),
     [
-        (Parse([0, 0], ["a"] * 3), "chain: parse of sentence '1', field heads: got [0, 0], expected 3 of them"),
-        (Parse([0, 3, 0], ["a"] * 3), "chain: parse of sentence '1', field heads[1]: got 3, expected a word from 0"),
+        (Parse([0, 0], ["a"] * 3), "parser chain: parse of sentence '1': heads must be a list of 3 items"),
+        (Parse([0, 3, 0], ["a"] * 3), "parser chain: parse of sentence '1': heads[1] must be a word index from 0 to"),
     ],
 )
 def test_parse_that_does_not_fit_is_refused(data: Path, tmp_path: Path, parse: Parse, expected: str) -> None:
@@ -265,7 +265,7 @@ def test_parser_that_loses_a_sentence_is_refused(data: Path, tmp_path: Path) -> 
         def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
             return super().parse(sentences)[1:]
 
-    with pytest.raises(DataError, match="chain: gave 2 parses, expected 3"):
+    with pytest.raises(DataError, match="parser chain must return 3 parses, one per sentence; got 2"):
         run(data, tmp_path / "out", Lossy())
 
 
@@ -282,7 +282,7 @@ def test_the_folder_of_the_output_is_made(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["max_span", "batch_size"])
 def test_numbers_below_one_are_refused(data: Path, tmp_path: Path, option: str) -> None:
-    with pytest.raises(InputError, match=f"{option}: got 0, expected 1 or more"):
+    with pytest.raises(InputError, match=f"{option} must be >= 1, got 0"):
         run(data, tmp_path / "out", **{option: 0})
 
 

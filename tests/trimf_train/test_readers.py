@@ -139,14 +139,14 @@ def test_invalid_utf8_names_the_line(tmp_path: Path, format: str | None) -> None
     message = failure(path, format)
     assert message.startswith(": line 1" if format == "prepared" else ": line 2")
     if format != "prepared":  # a blank line already fails there
-        assert message == ": line 2: byte 0xff is not valid UTF-8; expected text in UTF-8"
+        assert message == ": line 2: byte 0xff is not valid UTF-8; save the file as UTF-8"
 
 
 def test_unrecognised_content(tmp_path: Path) -> None:
     path = tmp_path / "x"
     for text in ("hello", "{", '{"entities": {}}', "1|2", '"text"', "{" * 100_000):
         path.write_text(text, encoding="utf-8")
-        assert "expected one of the formats spert (" in failure(path)
+        assert "supported formats: spert (" in failure(path)
     path.write_text(" \n", encoding="utf-8")
     assert "the file is empty" in failure(path)
 
@@ -169,93 +169,92 @@ def test_broken_spert_json_names_the_line(tmp_path: Path, text: str, expected: s
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (changed(OSWALD, tokens="Oswald"), "field tokens: got 'Oswald', expected array, not str"),
-        (changed(OSWALD, tokens=["a", 3]), "field tokens[1]: got 3, expected str, not int"),
-        ({"tokens": ["a"], "entities": []}, "field relations: missing, expected a value"),
+        (changed(OSWALD, tokens="Oswald"), "tokens: expected array, got str: 'Oswald'"),
+        (changed(OSWALD, tokens=["a", 3]), "tokens[1]: expected str, got int: 3"),
+        ({"tokens": ["a"], "entities": []}, "missing required field 'relations'"),
         (
             changed(OSWALD, entities=[{"type": "P", "start": 0, "end": "1"}]),
-            "field entities[0].end: got '1', expected int, not str",
+            "entities[0].end: expected int, got str: '1'",
         ),
-        (changed(OSWALD, entities=[{"type": "P", "start": 0}]), "field entities[0].end: missing, expected a value"),
+        (changed(OSWALD, entities=[{"type": "P", "start": 0}]), "missing required field 'entities[0].end'"),
         (
             changed(OSWALD, entities=[{"type": "P", "start": 0, "end": 7}]),
-            "field entities[0].end: got 7, expected an exclusive end from 1 to 6",
+            "entities[0].end must be from 1 to 6 (exclusive; the sentence has 6 words), got 7",
         ),
         (
             changed(OSWALD, entities=[{"type": "P", "start": 2, "end": 2}]),
-            "field entities[0].end: got 2, expected an exclusive end from 3 to 6",
+            "entities[0].end must be from 3 to 6 (exclusive; the sentence has 6 words), got 2",
         ),
         (
             changed(OSWALD, entities=[{"type": "P", "start": -1, "end": 2}]),
-            "field entities[0].start: got -1, expected a word from 0 to 5",
+            "entities[0].start must be a word index from 0 to 5, got -1",
         ),
         (
             changed(OSWALD, entities=[{"type": "", "start": 0, "end": 2}], relations=[]),
-            "field entities[0].type: got '', expected the name of an entity type",
+            "entities[0].type must be a non-empty string, got ''",
         ),
         (
             changed(OSWALD, relations=[{"type": "Kill", "head": 0, "tail": 2}]),
-            "field relations[0].tail: got 2, expected an index into the sentence's 2 entities, counted from 0",
+            "relations[0].tail must be an index into the 2 entities of the sentence (counted from 0), got 2",
         ),
         (
             changed(OSWALD, relations=[{"type": "Kill", "head": 1, "tail": 1}]),
-            "field relations[0].tail: got 1, expected another entity than the head, 1",
+            "relations[0].tail must be a different entity than the head (1), got 1",
         ),
         (
             changed(OSWALD, tokens=[], entities=[], relations=[]),
-            "field tokens: got [], expected at least one word",
+            "tokens must be a non-empty list of words, got []",
         ),
         (
             changed(OSWALD, tokens=["a", ""], entities=[], relations=[]),
-            "field tokens[1]: got '', expected a word of at least one character",
+            "tokens[1] must be a non-empty string, got ''",
         ),
-        (["tokens"], "field (all): got ['tokens'], expected object, not array"),
+        (["tokens"], "expected object, got array: ['tokens']"),
     ],
 )
 def test_bad_spert_record_is_named(tmp_path: Path, record: Any, expected: str) -> None:
-    assert failure(write(tmp_path / "x", [OSWALD, record])) == f": record 2, {expected}"
+    assert failure(write(tmp_path / "x", [OSWALD, record])) == f": record 2: {expected}"
 
 
 @pytest.mark.parametrize(
     ("document", "expected"),
     [
-        (changed(DOCUMENT, ner=[[]]), ", field ner: got 1 lists, expected 2, one for every sentence"),
-        (changed(DOCUMENT, relations=[[]] * 3), ", field relations: got 3 lists, expected 2, one for every sentence"),
+        (changed(DOCUMENT, ner=[[]]), ": ner must have 2 lists, one per sentence; got 1"),
+        (changed(DOCUMENT, relations=[[]] * 3), ": relations must have 2 lists, one per sentence; got 3"),
         (
             changed(DOCUMENT, ner=[[[2, 4, "Material"]], []]),
-            ", sentence 0, field ner[0][0]: got [2, 4, 'Material'], expected first and last word of a span within"
-            " 0 to 3, the words of the sentence",
+            ", sentence 0: ner[0][0] must be a span within words 0 to 3, the words of the sentence,"
+            " got [2, 4, 'Material']",
         ),
         (
             changed(DOCUMENT, ner=[[], [[3, 5, "Task"]]]),
-            ", sentence 1, field ner[1][0]: got [3, 5, 'Task'], expected first and last word of a span within"
-            " 4 to 8, the words of the sentence",
+            ", sentence 1: ner[1][0] must be a span within words 4 to 8, the words of the sentence, got [3, 5, 'Task']",
         ),
         (
             changed(DOCUMENT, relations=[[], [[4, 4, 6, 6, "USED-FOR"]]]),
-            ", sentence 1, field relations[1][0]: got [6, 6], expected as tail the span of an entity of the sentence",
+            ", sentence 1: tail of relations[1][0] must be the span of an entity of the sentence, got [6, 6]",
         ),
         (
             changed(DOCUMENT, relations=[[], [[2, 2, 4, 4, "USED-FOR"]]]),
-            ", sentence 1, field relations[1][0]: got [2, 2], expected as head the span of an entity of the sentence",
+            ", sentence 1: head of relations[1][0] must be the span of an entity of the sentence, got [2, 2]",
         ),
         (
             changed(DOCUMENT, relations=[[], [[4, 4, 4, 4, "USED-FOR"]]]),
-            ", sentence 1, field relations[0].tail: got 0, expected another entity than the head, 0",
+            ", sentence 1: relations[0].tail must be a different entity than the head (0), got 0",
         ),
         (
             changed(DOCUMENT, ner=[[], [[4, "5", "Task"]]]),
-            ", field ner[1][0][1]: got '5', expected int, not str",
+            ": ner[1][0][1]: expected int, got str: '5'",
         ),
         (
             changed(DOCUMENT, ner=[[], [[4, 5]]]),
-            ", field ner[1][0]: got [4, 5], expected array of at least length 3, not 2",
+            ": ner[1][0]: expected array of at least length 3, got 2: [4, 5]",
         ),
         (
             changed(DOCUMENT, sentences=[["a"], []], ner=[[], []], relations=[[], []]),
-            ", sentence 1, field tokens: got [], expected at least one word",
+            ", sentence 1: tokens must be a non-empty list of words, got []",
         ),
-        ({"sentences": [], "ner": []}, ", field relations: missing, expected a value"),
+        ({"sentences": [], "ner": []}, ": missing required field 'relations'"),
     ],
 )
 def test_bad_dygie_document_is_named(tmp_path: Path, document: Any, expected: str) -> None:
@@ -265,32 +264,32 @@ def test_bad_dygie_document_is_named(tmp_path: Path, document: Any, expected: st
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (changed(OSWALD, orig_id=7), "field orig_id: unknown, expected no field of that name"),
+        (changed(OSWALD, orig_id=7), "unknown field 'orig_id'"),
         (
             changed(OSWALD, entities=[{"type": "P", "start": 0, "end": 1, "text": "x"}]),
-            "field entities[0].text: unknown, expected no field of that name",
+            "unknown field 'entities[0].text'",
         ),
-        (changed(OSWALD, heads=[0] * 6), "field labels: got None, expected heads and labels together, or neither"),
+        (changed(OSWALD, heads=[0] * 6), "labels must be set if heads are set, got None"),
         (
             changed(OSWALD, heads=[0], labels=["a"] * 6),
-            "field heads: got [0], expected 6 of them, one for every word, not 1",
+            "heads must be a list of 6 items (one per word, not 1), got [0]",
         ),
         (
             changed(OSWALD, heads=[0] * 6, labels=["a"]),
-            "field labels: got ['a'], expected 6 of them, one for every word, not 1",
+            "labels must be a list of 6 items (one per word, not 1), got ['a']",
         ),
         (
             changed(OSWALD, heads=[0, 0, 6, 0, 0, 0], labels=["a"] * 6),
-            "field heads[2]: got 6, expected a word from 0 to 5",
+            "heads[2] must be a word index from 0 to 5, got 6",
         ),
         (
             changed(OSWALD, heads=[0] * 6, labels=["a"] * 5 + [""]),
-            "field labels[5]: got '', expected the name of a dependency label",
+            "labels[5] must be a non-empty string, got ''",
         ),
     ],
 )
 def test_bad_prepared_line_is_named(tmp_path: Path, record: Any, expected: str) -> None:
-    assert failure(write(tmp_path / "x", OSWALD, record)) == f": line 2, {expected}"
+    assert failure(write(tmp_path / "x", OSWALD, record)) == f": line 2: {expected}"
 
 
 def test_prepared_line_cut_off(tmp_path: Path) -> None:
@@ -338,7 +337,7 @@ def test_repeated_annotation_is_merged_and_counted(tmp_path: Path) -> None:
 
 def test_a_relation_between_repeats_of_one_entity_is_a_bad_record(tmp_path: Path) -> None:
     record = changed(OSWALD, entities=[OSWALD["entities"][0]] * 2)
-    assert "another entity than the head" in failure(write(tmp_path / "x", [record]))
+    assert "must be a different entity than the head" in failure(write(tmp_path / "x", [record]))
 
 
 def test_statistics_of_unusual_sentences() -> None:

@@ -118,7 +118,7 @@ def test_a_sentence_that_one_teacher_cannot_read(create: Callable[..., Any], mix
     [
         (Labels(("Loc",), ("Know", "Live_In"), ()), 3, "has the entity types Loc, Peop, but the data Loc$"),
         (Labels(("Loc", "Peop"), ("Kill",), ()), 3, "has the relation types Know, Live_In, but the data Kill$"),
-        (Labels(("Loc", "Peop"), ("Know", "Live_In"), ()), 4, "knows spans of up to 3 words, but 4 are asked for$"),
+        (Labels(("Loc", "Peop"), ("Know", "Live_In"), ()), 4, "supports only model.span.max_width <= 3, got 4$"),
     ],
 )
 def test_a_teacher_that_cannot_teach(create: Callable[..., Any], asked: Labels, width: int, message: str) -> None:

@@ -1,1 +1,1 @@
-"""Annotated sentences: one record type, one reader per published format, and ``trimf prepare``."""
+"""Annotated sentences: the record type, readers for published formats, and ``trimf prepare``."""

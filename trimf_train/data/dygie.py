@@ -1,8 +1,8 @@
-"""DyGIE JSON lines (SciERC, ACE05): one document a line, offsets count words of the document, ends inclusive.
+"""Read DyGIE JSON lines (SciERC, ACE05): one document per line, offsets count document words, ends inclusive.
 
 Source: the data format of Luan et al., "A General Framework for Information Extraction using Dynamic Span Graphs",
-NAACL 2019, and of DyGIE++ (Wadden et al., EMNLP 2019), whose rows may end in scores and whose documents may hold
-other fields; both are ignored.
+NAACL 2019, and of DyGIE++ (Wadden et al., EMNLP 2019), whose annotations may end in scores and whose documents may
+have other fields; both are ignored.
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ from .source import decode_record, problem, read_lines
 from .validate import check
 
 
-class _Entity(msgspec.Struct, frozen=True, array_like=True):
+class _DygieEntity(msgspec.Struct, frozen=True, array_like=True):
+    """Entity of a document; ``last`` is inclusive."""
+
     start: int
     last: int
     type: str
 
 
-class _Relation(msgspec.Struct, frozen=True, array_like=True):
+class _DygieRelation(msgspec.Struct, frozen=True, array_like=True):
+    """Relation of a document, between two spans."""
+
     head_start: int
     head_last: int
     tail_start: int
@@ -33,79 +37,89 @@ class _Relation(msgspec.Struct, frozen=True, array_like=True):
     type: str
 
 
-class _Document(msgspec.Struct, frozen=True):
+class _DygieDocument(msgspec.Struct, frozen=True):
+    """Line of the file; ``ner`` and ``relations`` have one list per sentence."""
+
     sentences: list[list[str]]
-    ner: list[list[_Entity]]
-    relations: list[list[_Relation]]
+    ner: list[list[_DygieEntity]]
+    relations: list[list[_DygieRelation]]
     doc_key: str | int | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Document)
+_DECODER = msgspec.json.Decoder(_DygieDocument)
 
 
 def read(path: str | Path) -> Iterator[Sentence]:
-    """The sentences of a DyGIE file, in order; ``id`` is ``DOC_KEY:SENTENCE``, the sentence counted from 0.
+    """Read the sentences of a DyGIE file.
 
-    A document without ``doc_key`` is named by its line. A relation refers to spans: it joins the entities of these
-    spans, the first one where a span has several types.
+    A relation names spans; it joins the entities with these spans, the first entity where a span has several types.
+
+    Args:
+        path: The DyGIE file.
+
+    Yields:
+        The checked sentences, in file order. ``id`` is ``DOC_KEY:SENTENCE`` with sentences counted from 0; a
+        document without ``doc_key`` is named by its line.
 
     Raises:
         DataError: The file or a record cannot be used: not JSON, lists of different lengths, an offset outside its
-            sentence, or a relation whose span is no entity of the sentence. The message names line, field, value and
-            expectation.
+            sentence, or a relation whose span is not an entity of the sentence. The message names the line, the
+            field, the value and what was expected.
     """
     path = Path(path)
-    for number, line in read_lines(path):
+    for line_number, line in read_lines(path):
         if line.strip():
-            yield from _sentences(line, f"{path}: line {number}", number)
+            yield from _read_document(line, f"{path}: line {line_number}", line_number)
 
 
-def _sentences(line: bytes, place: str, number: int) -> Iterator[Sentence]:
-    document = decode_record(_DECODER, line, place)
+def _read_document(line: bytes, location: str, line_number: int) -> Iterator[Sentence]:
+    """Yield the checked sentences of one document."""
+    document = decode_record(_DECODER, line, location)
     count = len(document.sentences)
-    for name, rows in (("ner", document.ner), ("relations", document.relations)):
+    for field, rows in (("ner", document.ner), ("relations", document.relations)):
         if len(rows) != count:
-            raise DataError(f"{place}, field {name}: got {len(rows)} lists, expected {count}, one for every sentence")
-    name = f"line {number}" if document.doc_key is None else str(document.doc_key)
-    first = 0  # the document's number of this sentence's first word
+            raise DataError(f"{location}: {field} must have {count} lists, one per sentence; got {len(rows)}")
+    name = f"line {line_number}" if document.doc_key is None else str(document.doc_key)
+    first = 0  # index in the document of the first word of this sentence
     for i, (tokens, ner, relations) in enumerate(
         zip(document.sentences, document.ner, document.relations, strict=True)
     ):
-        here = f"{place}, sentence {i}"
-        entities, index = _entities(ner, first, len(tokens), here, f"ner[{i}]")
+        sentence_location = f"{location}, sentence {i}"
+        entities, index = _convert_entities(ner, first, len(tokens), sentence_location, f"ner[{i}]")
         sentence = Sentence(
             tokens=tokens,
             entities=entities,
-            relations=_relations(relations, index, here, f"relations[{i}]"),
+            relations=_convert_relations(relations, index, sentence_location, f"relations[{i}]"),
             id=f"{name}:{i}",
         )
-        yield check(sentence, here)
+        yield check(sentence, sentence_location)
         first += len(tokens)
 
 
-def _entities(
-    rows: list[_Entity], first: int, words: int, place: str, field: str
+def _convert_entities(
+    rows: list[_DygieEntity], first: int, words: int, location: str, field: str
 ) -> tuple[list[EntityMention], dict[tuple[int, int], int]]:
-    """The entities in the sentence's own counting, and the index of each by its span in the document's."""
+    """Return the entities with sentence offsets, and the index of each entity by its span in document offsets."""
     entities: list[EntityMention] = []
     index: dict[tuple[int, int], int] = {}
     for i, row in enumerate(rows):
         if not first <= row.start <= row.last < first + words:
-            wanted = f"first and last word of a span within {first} to {first + words - 1}, the words of the sentence"
-            raise problem(place, f"{field}[{i}]", [row.start, row.last, row.type], wanted)
+            expected = f"a span within words {first} to {first + words - 1}, the words of the sentence"
+            raise problem(location, f"{field}[{i}]", [row.start, row.last, row.type], expected)
         index.setdefault((row.start, row.last), i)
         entities.append(EntityMention(row.type, row.start - first, row.last - first + 1))
     return entities, index
 
 
-def _relations(
-    rows: list[_Relation], index: dict[tuple[int, int], int], place: str, field: str
+def _convert_relations(
+    rows: list[_DygieRelation], index: dict[tuple[int, int], int], location: str, field: str
 ) -> list[RelationMention]:
+    """Return the relations by entity index; ``index`` maps document spans to entity indices."""
     relations = []
     for i, row in enumerate(rows):
         ends = {"head": (row.head_start, row.head_last), "tail": (row.tail_start, row.tail_last)}
         for name, span in ends.items():
             if span not in index:
-                raise problem(place, f"{field}[{i}]", list(span), f"as {name} the span of an entity of the sentence")
+                raise problem(location, f"{name} of {field}[{i}]", list(span), "the span of an entity of the sentence")
         relations.append(RelationMention(row.type, index[ends["head"]], index[ends["tail"]]))
     return relations

@@ -1,9 +1,10 @@
-"""``trimf prepare``: any data file to prepared JSON lines with dependency parses, atomically and resumably.
+"""Convert a data file to prepared JSON lines with dependency parses (``trimf prepare``).
 
-Three files, side by side: OUTPUT itself, which exists only when it is whole; ``OUTPUT.part``, the lines written so
-far; and ``OUTPUT.source.json``, what the lines were made from (hash of the input, format, parser, version). A part
-file means "not finished". The same call on the same input keeps the good lines of the part file and goes on after
-them, so an interrupted run ends in the same bytes as one that was not.
+The conversion is atomic and can be resumed. It writes three files in the same folder: OUTPUT itself, which exists only
+when it is complete; ``OUTPUT.part``, the lines written so far; and ``OUTPUT.source.json``, a record of the source
+(hash of the input, format, parser, version). A part file means that the conversion is not finished. The same call on
+the same input keeps the valid lines of the part file and continues after them, so an interrupted run produces the same
+bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a prepared file was made from; two runs with equal sources write equal bytes."""
+    """Record of the source of a prepared file; two runs with equal sources write equal bytes."""
 
     input_sha256: str
     format: str
@@ -48,9 +49,9 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """What :func:`prepare` did: where the result is, from what it was made, and what it holds.
+    """Summary of a call of ``prepare``: its output, source and statistics.
 
-    ``parsed`` counts the sentences parsed in this run; the others were kept from an earlier one.
+    ``parsed`` counts the sentences parsed in this run; the others were kept from an earlier run.
     """
 
     output: Path
@@ -60,11 +61,11 @@ class Preparation:
 
     @property
     def kept(self) -> int:
-        """Sentences that an earlier run had parsed already."""
+        """Number of sentences kept from an earlier run."""
         return self.statistics.sentences - self.parsed
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Return the summary as plain values for JSON."""
         return {
             "output": str(self.output),
             "format": self.source.format,
@@ -76,7 +77,7 @@ class Preparation:
         }
 
     def __str__(self) -> str:
-        """A short text for people."""
+        """Format the summary as lines of text."""
         head = f"{self.output}: {self.source.format} parsed by {self.source.parser}"
         return (
             f"{head}\n{self.parsed:>8}  sentences parsed now, {self.kept} kept from an earlier run\n{self.statistics}"
@@ -95,48 +96,51 @@ def prepare(
 ) -> Preparation:
     """Check a data file, parse its sentences and write them to ``output``, one JSON line each.
 
-    The whole input is checked before anything is parsed or written. ``output`` appears by renaming when it is whole.
-    A finished ``output`` of the same source is left as it is; an unfinished one is continued. Parses that the input
-    already has are replaced.
+    The complete input is checked before anything is parsed or written. ``output`` is created by renaming the complete
+    part file. A finished ``output`` of the same source is left unchanged; an unfinished one is continued. Existing
+    parses in the input are replaced.
 
     Args:
-        input: A data file in any format of :mod:`trimf_train.data.readers`.
-        output: The file to write; its folder is made where it does not exist.
-        parser: Gives heads and labels for lists of words.
+        input: A data file in any format of ``trimf_train.data.readers``.
+        output: The file to write; its folder is created if it does not exist.
+        parser: The parser that predicts heads and labels for lists of words.
         format: The input's format, or None to recognise it.
-        max_span: Entities longer than this many words are counted in the statistics (and kept).
-        batch_size: Sentences parsed, and written, at a time.
-        progress: Show a bar on stderr.
-        force: Write ``output`` anew, whatever is there.
+        max_span: Entities longer than this number of words are counted in the statistics (and kept).
+        batch_size: Number of sentences parsed and written at a time.
+        progress: Show a progress bar on stderr.
+        force: Start over and replace an existing ``output`` or part file.
+
+    Returns:
+        A summary with statistics of the data.
 
     Raises:
-        InputError: A number is out of range, or ``output`` exists and was made from something else.
+        InputError: A number is out of range, or ``output`` exists and was made from a different source.
         DataError: The input cannot be used, a parse does not fit its sentence, or ``output`` cannot be written.
     """
     for name, value in (("max_span", max_span), ("batch_size", batch_size)):
         if value < 1:
-            raise InputError(f"{name}: got {value}, expected 1 or more")
+            raise InputError(f"{name} must be >= 1, got {value}")
     input, output = Path(input), Path(output)
     format = detect(input) if format is None else format
     statistics = Statistics(max_span=max_span)
     for _ in read_sentences(input, format, statistics):
         pass
     if not statistics.sentences:
-        raise DataError(f"{input}: holds no sentence; expected at least one")
-    source = _source_of(input, format, parser)
+        raise DataError(f"{input}: the file contains no sentences; at least one is needed")
+    source = _describe_source(input, format, parser)
 
-    done = 0 if force else _done_before(output, source, read_sentences(input, format), statistics.sentences)
+    done = 0 if force else _count_finished(output, source, read_sentences(input, format), statistics.sentences)
     if done is None:
         return Preparation(output, source, statistics, parsed=0)
     if not done:
-        _begin(output, source)
+        _start_output(output, source)
     rest = islice(read_sentences(input, format), done, None)
-    _parse_into(output, rest, parser, batch_size, _bar(progress, done, statistics.sentences))
-    _finish(output)
+    _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
+    _finish_output(output)
     return Preparation(output, source, statistics, parsed=statistics.sentences - done)
 
 
-def _source_of(input: Path, format: str, parser: Parser) -> Source:
+def _describe_source(input: Path, format: str, parser: Parser) -> Source:
     return Source(
         input_sha256=hashlib.sha256(read_bytes(input)).hexdigest(),
         format=format,
@@ -148,60 +152,66 @@ def _source_of(input: Path, format: str, parser: Parser) -> Source:
 
 
 def source_of(prepared: str | Path) -> Source | None:
-    """What a prepared file was made from, as noted beside it; None where no note lies there."""
+    """Return the source record of a prepared file, or None if it has no readable ``.source.json``."""
     return _read_source(Path(prepared))
 
 
-def _done_before(output: Path, source: Source, sentences: Iterator[Sentence], total: int) -> int | None:
-    """How many sentences earlier runs have left ready in the part file, which is cut after them; None if all is done.
+def _count_finished(output: Path, source: Source, sentences: Iterator[Sentence], total: int) -> int | None:
+    """Count the valid sentences in the part file and truncate it after them; return None if ``output`` is complete.
 
     Raises:
-        InputError: A file is there that was made from something else.
+        InputError: ``output`` exists and was made from a different source.
     """
-    part = _part(output)
+    part = _part_path(output)
     same = _read_source(output) == source
-    with _writing(output):
+    with _report_write_errors(output):
         if same and part.exists():
-            count, size = _good_lines(part, sentences)
+            count, size = _count_valid_lines(part, sentences)
             os.truncate(part, size)
             return count
         if not output.exists():
             return 0
-        if same and not part.exists() and _good_lines(output, sentences) == (total, output.stat().st_size):
+        if same and not part.exists() and _count_valid_lines(output, sentences) == (total, output.stat().st_size):
             return None
-    raise InputError(f"{output}: exists and was made from something else; expected a new name, or force to replace it")
+    raise InputError(
+        f"{output}: already exists and was made from a different input, format, parser or TriMF version; "
+        "choose another output or use --force to replace it"
+    )
 
 
-def _begin(output: Path, source: Source) -> None:
-    with _writing(output):
+def _start_output(output: Path, source: Source) -> None:
+    """Create an empty part file and write the source record."""
+    with _report_write_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        # The empty part file comes first: from here on, whatever happens, this output counts as unfinished.
-        _part(output).write_bytes(b"")
-        record = _record(output)
+        # The part file is created first, so that the output counts as unfinished even if this run is killed here.
+        _part_path(output).write_bytes(b"")
+        record = _record_path(output)
         temporary = record.with_name(record.name + ".tmp")
         temporary.write_bytes(msgspec.json.format(msgspec.json.encode(source)) + b"\n")
         os.replace(temporary, record)
 
 
-def _parse_into(output: Path, sentences: Iterator[Sentence], parser: Parser, batch_size: int, bar: Progress) -> None:
-    """Append the remaining sentences with their parses; every batch reaches the file before the next is begun."""
+def _append_parsed(output: Path, sentences: Iterator[Sentence], parser: Parser, batch_size: int, bar: Progress) -> None:
+    """Parse the remaining sentences and append them to the part file, one batch at a time."""
     with bar:
         while batch := list(islice(sentences, batch_size)):
             parses = parser.parse([sentence.tokens for sentence in batch])
             if len(parses) != len(batch):
-                raise DataError(f"{parser.name}: gave {len(parses)} parses, expected {len(batch)}, one for a sentence")
-            parsed = [_with_parse(*pair, parser.name) for pair in zip(batch, parses, strict=True)]
-            with _writing(output), _part(output).open("ab") as file:
+                raise DataError(
+                    f"parser {parser.name} must return {len(batch)} parses, one per sentence; got {len(parses)}"
+                )
+            parsed = [_add_parse(*pair, parser.name) for pair in zip(batch, parses, strict=True)]
+            with _report_write_errors(output), _part_path(output).open("ab") as file:
                 file.writelines(map(prepared.encode, parsed))
             bar.advance(bar.task_ids[0], len(batch))
 
 
-def _finish(output: Path) -> None:
-    """Put the part file in the output's place, so that it lasts through a power cut where the system can promise it."""
-    with _writing(output):
-        with _part(output).open("ab") as file:
+def _finish_output(output: Path) -> None:
+    """Rename the part file to ``output`` and sync both to disk, so that they survive a power failure if possible."""
+    with _report_write_errors(output):
+        with _part_path(output).open("ab") as file:
             os.fsync(file.fileno())
-        os.replace(_part(output), output)
+        os.replace(_part_path(output), output)
         if os.name == "posix":
             folder = os.open(output.parent, os.O_RDONLY)
             try:
@@ -210,56 +220,58 @@ def _finish(output: Path) -> None:
                 os.close(folder)
 
 
-def _with_parse(sentence: Sentence, parse: Parse, parser: str) -> Sentence:
-    return check(with_parse(sentence, parse), f"{parser}: parse of sentence {shown(sentence.id)}")
+def _add_parse(sentence: Sentence, parse: Parse, parser: str) -> Sentence:
+    """Return the sentence with its parse, checked."""
+    return check(with_parse(sentence, parse), f"parser {parser}: parse of sentence {shown(sentence.id)}")
 
 
-def _good_lines(path: Path, sentences: Iterable[Sentence]) -> tuple[int, int]:
-    """How many lines of a prepared file, and bytes, are the parsed form of these sentences, from the first on."""
+def _count_valid_lines(path: Path, sentences: Iterable[Sentence]) -> tuple[int, int]:
+    """Count the leading lines of a prepared file, and their bytes, that are the parsed form of ``sentences``."""
     count = size = 0
     with path.open("rb") as file:
         for line, sentence in zip(file, sentences, strict=False):
             if not line.endswith(b"\n"):
                 break
             try:
-                found = prepared.decode(line, str(path))
+                written = prepared.decode(line, str(path))
             except (DataError, UnicodeDecodeError):
                 break
-            if found.heads is None or _bare(found) != _bare(sentence):
+            if written.heads is None or _without_parse(written) != _without_parse(sentence):
                 break
             count += 1
             size += len(line)
     return count, size
 
 
-def _bare(sentence: Sentence) -> Sentence:
+def _without_parse(sentence: Sentence) -> Sentence:
     return msgspec.structs.replace(sentence, heads=None, labels=None)
 
 
 def _read_source(output: Path) -> Source | None:
     try:
-        return msgspec.json.decode(_record(output).read_bytes(), type=Source)
+        return msgspec.json.decode(_record_path(output).read_bytes(), type=Source)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _part(output: Path) -> Path:
+def _part_path(output: Path) -> Path:
     return output.with_name(output.name + ".part")
 
 
-def _record(output: Path) -> Path:
+def _record_path(output: Path) -> Path:
     return output.with_name(output.name + ".source.json")
 
 
 @contextmanager
-def _writing(output: Path) -> Iterator[None]:
+def _report_write_errors(output: Path) -> Iterator[None]:
+    """Turn an OSError into a DataError that names ``output``."""
     try:
         yield
     except OSError as error:
         raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
 
 
-def _bar(visible: bool, done: int, total: int) -> Progress:
+def _progress_bar(visible: bool, done: int, total: int) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), disable=not visible)
     bar.add_task("parsing", total=total, completed=done)

@@ -1,4 +1,4 @@
-"""Prepared JSON lines: one :class:`Sentence` a line, as ``trimf prepare`` writes it and the trainer reads it."""
+"""Read and write prepared JSON lines: one ``Sentence`` per line, written by ``trimf prepare``."""
 
 from __future__ import annotations
 
@@ -16,25 +16,44 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def read(path: str | Path) -> Iterator[Sentence]:
-    """The sentences of a prepared file, in order, in constant memory; strict: unknown fields and blank lines fail.
+    """Read the sentences of a prepared file in constant memory.
+
+    Unknown fields and blank lines are errors.
+
+    Args:
+        path: The prepared file.
+
+    Yields:
+        The checked sentences, in file order.
 
     Raises:
-        DataError: The file or a line cannot be used; the message names line, field, value and expectation.
+        DataError: The file or a line cannot be used; the message names the line, the field, the value and what was
+            expected.
     """
     path = Path(path)
-    for number, line in read_lines(path):
-        yield decode(line, f"{path}: line {number}")
+    for line_number, line in read_lines(path):
+        yield decode(line, f"{path}: line {line_number}")
 
 
-def decode(line: bytes, place: str) -> Sentence:
-    """One line of a prepared file; ``place`` opens the error message.
+def decode(line: bytes, location: str) -> Sentence:
+    """Decode and check one line of a prepared file.
+
+    Args:
+        line: The line, with or without its line end.
+        location: Where the line comes from; error messages start with it.
+
+    Returns:
+        The checked sentence.
 
     Raises:
-        DataError: The line is no usable sentence.
+        DataError: The line is not a usable sentence.
     """
-    return check(decode_record(_DECODER, line, place), place)
+    return check(decode_record(_DECODER, line, location), location)
 
 
 def encode(sentence: Sentence) -> bytes:
-    """One line of a prepared file, with its line end; the same sentence always gives the same bytes."""
+    """Encode a sentence as one line of a prepared file, line end included.
+
+    Equal sentences always give identical bytes.
+    """
     return _ENCODER.encode(sentence) + b"\n"

@@ -1,4 +1,4 @@
-"""Every data format by name, and one function that reads any of them."""
+"""Recognise and read every supported data format."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from .validate import merge_repeated
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A data format: its name, the module whose ``read`` reads it, and how to recognise it."""
+    """Data format: its name, the module whose ``read`` reads it, and a description of its content."""
 
     name: str
     module: str
     shape: str
 
 
+#: Supported formats by name.
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
@@ -41,26 +42,31 @@ FORMATS: dict[str, Format] = {
 def read_sentences(
     path: str | Path, format: str | None = None, statistics: Statistics | None = None
 ) -> Iterator[Sentence]:
-    """The checked sentences of a data file in any format, in order, repeated annotation merged.
+    """Read the sentences of a data file in any supported format; merge repeated annotation.
 
     Args:
         path: The file.
-        format: A name of :data:`FORMATS`, or None to recognise the format by the file's content.
-        statistics: Filled while sentences are read, if given.
+        format: A name of ``FORMATS``, or None to recognise the format by the file's content.
+        statistics: Counts to update while sentences are read, if not None.
+
+    Returns:
+        An iterator over the checked sentences, in file order.
 
     Raises:
         InputError: The format is unknown.
-        DataError: The file cannot be read or recognised (before the first sentence is asked for), or a record cannot
-            be used (when it is reached); the message names file, line or record, field, value and expectation.
+        DataError: The file cannot be read or recognised (raised by the call), or a record cannot be used (raised
+            when iteration reaches it). The message names the file, the line or record, the field, the value and what
+            was expected.
     """
     path = Path(path)
     name = detect(path) if format is None else format
     if name not in FORMATS:
-        raise InputError(f"format: got {shown(format)}, expected one of {', '.join(FORMATS)}")
-    return _merged(import_module(FORMATS[name].module, __package__).read(path), statistics)
+        raise InputError(f"unknown format {shown(format)}; choose from {', '.join(FORMATS)}")
+    return _merge_sentences(import_module(FORMATS[name].module, __package__).read(path), statistics)
 
 
-def _merged(sentences: Iterator[Sentence], statistics: Statistics | None) -> Iterator[Sentence]:
+def _merge_sentences(sentences: Iterator[Sentence], statistics: Statistics | None) -> Iterator[Sentence]:
+    """Merge repeated annotation of every sentence and count it in ``statistics``."""
     for sentence in sentences:
         merged = merge_repeated(sentence)
         if statistics is not None:
@@ -69,36 +75,45 @@ def _merged(sentences: Iterator[Sentence], statistics: Statistics | None) -> Ite
 
 
 def detect(path: str | Path) -> str:
-    """The name of a data file's format, going by its first line that is not blank.
+    """Recognise the format of a data file by its first line that is not blank.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The name of the format.
 
     Raises:
-        DataError: The file cannot be read, is empty, or is in no known format.
+        DataError: The file cannot be read, is empty, or is in no supported format.
     """
     path = Path(path)
-    for number, line in read_lines(path):
+    for line_number, line in read_lines(path):
         if not line.strip():
             continue
-        name = _format_of(line.strip())
+        name = _recognise_line(line.strip())
         if name is None:
             known = "; ".join(f"{format.name} ({format.shape})" for format in FORMATS.values())
-            raise DataError(f"{path}: line {number}: got {shown(line.decode())}, expected one of the formats {known}")
+            raise DataError(
+                f"{path}: line {line_number}: unknown data format: {shown(line.decode())}; supported formats: {known}"
+            )
         return name
-    raise DataError(f"{path}: the file is empty; expected sentences in one of the formats {', '.join(FORMATS)}")
+    raise DataError(f"{path}: the file is empty; it must contain sentences in one of the formats {', '.join(FORMATS)}")
 
 
-class _Keys(msgspec.Struct):
-    """The fields that tell the two JSON-lines formats apart; anything may be in them."""
+class _FormatKeys(msgspec.Struct):
+    """Fields that distinguish the two JSON-lines formats; their values are not decoded."""
 
     sentences: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tokens: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-def _format_of(line: bytes) -> str | None:
+def _recognise_line(line: bytes) -> str | None:
+    """Return the name of the format that a first line belongs to, or None."""
     if line.startswith(b"["):
         return "spert"
     if line.startswith(b"{"):
         try:
-            keys = msgspec.json.decode(line, type=_Keys)
+            keys = msgspec.json.decode(line, type=_FormatKeys)
         except (msgspec.DecodeError, RecursionError):
             return None
         if keys.sentences is not msgspec.UNSET:

@@ -1,4 +1,4 @@
-"""The one record every reader yields and the trainer reads."""
+"""Record types for annotated sentences, shared by all readers and the trainer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class EntityMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A gold entity: words ``start`` to ``end`` (exclusive) of its sentence."""
+    """Gold entity that covers words ``start`` to ``end`` (exclusive) of its sentence."""
 
     type: str
     start: int
@@ -20,7 +20,7 @@ class EntityMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RelationMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A gold relation; ``head`` and ``tail`` are indices into the sentence's entities."""
+    """Gold relation; ``head`` and ``tail`` are indices into the entities of its sentence."""
 
     type: str
     head: int
@@ -28,10 +28,11 @@ class RelationMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One sentence of N words with its annotation and, once prepared, its dependency parse.
+    """Sentence of N words with its annotation and, once prepared, its dependency parse.
 
-    ``heads[i]`` is the index of the head of word i (its own index for a root), ``labels[i]`` the label of that arc as
-    the parser names it. Both are None before ``trimf prepare``. ``id`` names the sentence in reports.
+    ``heads[i]`` is the index of the head of word i; a root is its own head. ``labels[i]`` is the dependency label of
+    that arc, as named by the parser. Both are None before ``trimf prepare``. ``id`` identifies the sentence in
+    reports.
     """
 
     tokens: list[str]
@@ -43,5 +44,13 @@ class Sentence(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def with_parse(sentence: Sentence, parse: Parse) -> Sentence:
-    """The sentence with a parser's tree, in numbers that JSON has."""
+    """Return a copy of a sentence with the dependency parse of a parser.
+
+    Args:
+        sentence: The sentence; an existing parse is replaced.
+        parse: Heads and labels of its words.
+
+    Returns:
+        The copy, with heads as plain integers so that it can be written as JSON.
+    """
     return msgspec.structs.replace(sentence, heads=np.asarray(parse.heads).tolist(), labels=list(parse.labels))

@@ -1,6 +1,6 @@
-"""Files with places: reading bytes and JSON so that every complaint says where and what.
+"""Read UTF-8 and JSON files with errors that name the location, the field and the value.
 
-A *place* is the start of an error message: the path, then the line or record (``dev.json: record 4``).
+A *location* is the start of an error message: the path, followed by the line or record (``dev.json: record 4``).
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from trimf.runtime.errors import DataError
 
 T = TypeVar("T")
 
-_SHOWN = 80  # characters of a bad value that an error repeats
+#: Characters of an invalid value that an error message repeats.
+_MAX_VALUE_LENGTH = 80
+
+# Error texts of msgspec: an optional path to the value, a type mismatch, a missing or unknown field, the steps of a
+# path, and the byte offset of a syntax error.
 _VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
 _EXPECTED = re.compile(r"Expected (?P<expected>.*), got (?P<got>.*)$", re.DOTALL)
 _NAMED = re.compile(r"Object (?P<what>missing required|contains unknown) field `(?P<name>.*)`$", re.DOTALL)
@@ -25,129 +29,170 @@ _STEP = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]")
 _BYTE = re.compile(r" \(byte (?P<byte>\d+)\)$")
 
 
-def problem(place: str, field: str, value: object, expected: str) -> DataError:
-    """The error for one bad field, as one line: place, field, value, what was expected."""
-    return DataError(f"{place}, field {field}: got {shown(value)}, expected {expected}")
+def problem(location: str, field: str, value: object, expected: str) -> DataError:
+    """Build the error for one invalid field, as one line.
+
+    Args:
+        location: Where the field is; the message starts with it.
+        field: The name of the field, such as ``entities[0].end``.
+        value: The invalid value.
+        expected: A noun phrase that completes "must be …".
+
+    Returns:
+        The error, which the caller raises.
+    """
+    return DataError(f"{location}: {field} must be {expected}, got {shown(value)}")
 
 
 def shown(value: object) -> str:
-    """A value on one line, cut after 80 characters."""
+    """Return the ``repr`` of a value, cut after 80 characters."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 1] + "…"
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole file, checked to be UTF-8, without a byte-order mark.
+    """Read a file that must be UTF-8 and remove its byte-order mark.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The content of the file.
 
     Raises:
-        DataError: The file is missing, unreadable or not UTF-8; the line is named.
+        DataError: The file is missing, unreadable or not UTF-8 (the message names the line).
     """
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        raise _not_utf8(f"{path}: line {_line(data, error.start)}", error) from error
+        raise _utf8_error(f"{path}: line {_line_number(data, error.start)}", error) from error
     return data
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of each line, without its end and without a byte-order mark; memory stays constant.
+    """Read the lines of a file that must be UTF-8, in constant memory.
+
+    Args:
+        path: The file.
+
+    Yields:
+        The number of each line (from 1) and its content, without line end and without byte-order mark.
 
     Raises:
-        DataError: The file is missing, unreadable or not UTF-8; the line is named.
+        DataError: The file is missing, unreadable or not UTF-8 (the message names the line).
     """
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            for line_number, line in enumerate(file, 1):
+                content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
                 try:
                     content.decode()
                 except UnicodeDecodeError as error:
-                    raise _not_utf8(f"{path}: line {number}", error) from error
-                yield number, content.rstrip(b"\r\n")
+                    raise _utf8_error(f"{path}: line {line_number}", error) from error
+                yield line_number, content.rstrip(b"\r\n")
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _read_error(path, error) from error
 
 
-def decode_record(decoder: msgspec.json.Decoder[T], data: bytes, place: str) -> T:
-    """One JSON value as the decoder's type, or an error that names the field at ``place``.
+def decode_record(decoder: msgspec.json.Decoder[T], data: bytes, location: str) -> T:
+    """Decode one JSON value.
+
+    Args:
+        decoder: The decoder for the expected type.
+        data: The JSON text.
+        location: Where the value comes from; error messages start with it.
+
+    Returns:
+        The decoded value.
 
     Raises:
-        DataError: The bytes are not JSON, or not of the type.
+        DataError: The bytes are not valid JSON or do not fit the type; the message names the field.
     """
     try:
         return decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error), data, place) from error
+        raise _validation_error(str(error), data, location) from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise DataError(f"{place}: not valid JSON: {_reason(error)}") from error
+        raise DataError(f"{location}: not valid JSON: {_syntax_reason(error)}") from error
 
 
 def decode_list(data: bytes, path: Path) -> list[msgspec.Raw]:
-    """The undecoded items of a file that is one JSON list.
+    """Split a JSON list into its items without decoding them.
+
+    Args:
+        data: The content of the file.
+        path: The file, for error messages.
+
+    Returns:
+        The undecoded items.
 
     Raises:
-        DataError: The file is not JSON (the line is named) or not a list.
+        DataError: The file is not valid JSON (the message names the line) or not a list.
     """
     try:
         return msgspec.json.decode(data, type=list[msgspec.Raw])
     except msgspec.ValidationError as error:
-        raise _invalid(str(error), data, f"{path}: line 1") from error
+        raise _validation_error(str(error), data, f"{path}: line 1") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        found = _BYTE.search(str(error))
-        line = _line(data, int(found["byte"]) if found else len(data))
-        raise DataError(f"{path}: line {line}: not valid JSON: {_reason(error)}") from error
+        match = _BYTE.search(str(error))
+        line_number = _line_number(data, int(match["byte"]) if match else len(data))
+        raise DataError(f"{path}: line {line_number}: not valid JSON: {_syntax_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
-    """The decoder's own words, without its prefix and without an offset that counts from the wrong start."""
+def _syntax_reason(error: Exception) -> str:
+    """Return the decoder's message without its prefix and without the byte offset.
+
+    The offset is dropped because it counts from the start of a record, not of the file.
+    """
     if isinstance(error, RecursionError):
         return "nested too deeply"
     return _BYTE.sub("", str(error)).removeprefix("JSON is malformed: ")
 
 
-def _invalid(message: str, data: bytes, place: str) -> DataError:
-    """A schema complaint of msgspec in this package's form, with the value looked up again."""
+def _validation_error(message: str, data: bytes, location: str) -> DataError:
+    """Translate a msgspec validation message and add the invalid value, which msgspec does not report."""
     parts = _VALIDATION.match(message)
     what, path = (parts["what"], parts["path"] or "") if parts else (message, "")
     field = path.lstrip(".")
     if named := _NAMED.match(what):
         field = f"{field}.{named['name']}".lstrip(".")
         if named["what"].startswith("missing"):
-            return DataError(f"{place}, field {field}: missing, expected a value")
-        return DataError(f"{place}, field {field}: unknown, expected no field of that name")
-    value = _walk(msgspec.json.decode(data), path)
-    if expected := _EXPECTED.match(what):
-        return problem(
-            place,
-            field or "(all)",
-            value,
-            f"{expected['expected'].replace('`', '')}, not {expected['got'].replace('`', '')}",
-        )
-    return DataError(f"{place}, field {field or '(all)'}: got {shown(value)}: {what}")
+            return DataError(f"{location}: missing required field {field!r}")
+        return DataError(f"{location}: unknown field {field!r}")
+    value = shown(_value_at(msgspec.json.decode(data), path))
+    subject = f"{location}: {field}" if field else location
+    if mismatch := _EXPECTED.match(what):
+        expected, actual = (mismatch[name].replace("`", "") for name in ("expected", "got"))
+        return DataError(f"{subject}: expected {expected}, got {actual}: {value}")
+    return DataError(f"{subject}: {what}, got {value}")
 
 
-def _walk(value: Any, path: str) -> Any:
+def _value_at(value: Any, path: str) -> Any:
+    """Return the value that a path of msgspec (``.entities[0].end``) leads to."""
     for step in _STEP.finditer(path):
         value = value[step["key"]] if step["key"] is not None else value[int(step["index"])]
     return value
 
 
-def _line(data: bytes, offset: int) -> int:
+def _line_number(data: bytes, offset: int) -> int:
+    """Return the number (from 1) of the line that holds a byte offset."""
     return data.count(b"\n", 0, offset) + 1
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _read_error(path: Path, error: OSError) -> DataError:
+    """Build the error for a file that cannot be read."""
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file; expected a data file")
+        return DataError(f"{path}: no such file")
     if isinstance(error, IsADirectoryError):
-        return DataError(f"{path}: is a folder; expected a data file")
+        return DataError(f"{path}: is a folder, not a data file")
     return DataError(f"{path}: cannot be read: {error.strerror or error}")
 
 
-def _not_utf8(place: str, error: UnicodeDecodeError) -> DataError:
-    return DataError(f"{place}: byte 0x{error.object[error.start]:02x} is not valid UTF-8; expected text in UTF-8")
+def _utf8_error(location: str, error: UnicodeDecodeError) -> DataError:
+    """Build the error for a byte that is not valid UTF-8."""
+    return DataError(f"{location}: byte 0x{error.object[error.start]:02x} is not valid UTF-8; save the file as UTF-8")

@@ -1,4 +1,4 @@
-"""What a data set holds: its sizes, and the peculiarities that are allowed but should be known."""
+"""Count the contents of a data set, including unusual annotation that is valid but worth knowing about."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from .sentence import EntityMention, Sentence
 from .validate import Merged
 
+#: Field of ``Statistics`` and its description, one per printed line.
 _LINES = (
     ("sentences", "sentences"),
     ("words", "words"),
@@ -21,7 +22,10 @@ _LINES = (
     ("sentences_without_relations", "sentences without a relation"),
     ("sentences_with_overlap", "sentences with overlapping entities"),
     ("overlapping_entities", "entities that share a word with another"),
-    ("long_entities", "entities longer than {max_span} words (kept; no model with this span limit can find them)"),
+    (
+        "long_entities",
+        "entities longer than {max_span} words (kept, but a model with this span limit cannot find them)",
+    ),
     ("pairs_with_several_types", "ordered pairs with several relation types"),
     ("merged_entities", "repeated entities merged"),
     ("merged_relations", "repeated relations merged"),
@@ -30,11 +34,12 @@ _LINES = (
 
 @dataclass(slots=True)
 class Statistics:
-    """Counts over sentences, filled by :meth:`add`.
+    """Counts over sentences, filled by ``add``.
 
-    ``entities`` and ``relations`` count what is left after merging; ``merged_*`` what was merged away.
+    ``entities`` and ``relations`` count the items left after merging, ``merged_*`` those that were merged away.
     ``overlapping_entities`` counts entities that share at least one word with another entity of their sentence,
-    entities of the same span and different types included. ``long_entities`` are longer than ``max_span`` words.
+    including entities with the same span and different types. ``long_entities`` counts entities longer than
+    ``max_span`` words.
     """
 
     max_span: int = 10
@@ -79,7 +84,7 @@ class Statistics:
         self.relation_types.update(relation.type for relation in sentence.relations)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every count by name, types in alphabetical order; made of plain values only."""
+        """Return every count by name, types in alphabetical order, as plain values for JSON."""
         counts: dict[str, Any] = {"max_span": self.max_span}
         counts |= {name: getattr(self, name) for name, _ in _LINES}
         counts["entity_types"] = dict(sorted(self.entity_types.items()))
@@ -87,22 +92,24 @@ class Statistics:
         return counts
 
     def __str__(self) -> str:
-        """A short text: one count a line, then the types."""
-        lines = [f"{getattr(self, name):>8}  {text.format(max_span=self.max_span)}" for name, text in _LINES]
+        """Format the counts, one per line, followed by the types."""
+        lines = [
+            f"{getattr(self, name):>8}  {description.format(max_span=self.max_span)}" for name, description in _LINES
+        ]
         for title, types in (("entity types", self.entity_types), ("relation types", self.relation_types)):
-            listed = ", ".join(f"{name} {count}" for name, count in sorted(types.items()))
-            lines.append(f"{len(types):>8}  {title}{': ' if listed else ''}{listed}")
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(types.items()))
+            lines.append(f"{len(types):>8}  {title}{': ' if counts else ''}{counts}")
         return "\n".join(lines)
 
 
 def overlapping_entities(sentence: Sentence) -> set[int]:
-    """The indices of the entities that share a word with another entity of the sentence."""
-    found: set[int] = set()
-    for (i, one), (j, other) in combinations(enumerate(sentence.entities), 2):
-        if _overlap(one, other):
-            found |= {i, j}
-    return found
+    """Return the indices of the entities that share a word with another entity of the sentence."""
+    overlapping: set[int] = set()
+    for (i, left), (j, right) in combinations(enumerate(sentence.entities), 2):
+        if _share_word(left, right):
+            overlapping |= {i, j}
+    return overlapping
 
 
-def _overlap(one: EntityMention, other: EntityMention) -> bool:
-    return one.start < other.end and other.start < one.end
+def _share_word(left: EntityMention, right: EntityMention) -> bool:
+    return left.start < right.end and right.start < left.end

@@ -1,4 +1,4 @@
-"""What makes a sentence usable, checked in one place for every format, and the merging of repeated annotation."""
+"""Check sentences of every format against one set of rules, and merge repeated annotation."""
 
 from __future__ import annotations
 
@@ -10,70 +10,80 @@ from .sentence import EntityMention, RelationMention, Sentence
 from .source import problem
 
 
-def check(sentence: Sentence, place: str) -> Sentence:
-    """Return the sentence if it can be trained on and evaluated.
+def check(sentence: Sentence, location: str) -> Sentence:
+    """Check that a sentence can be used for training and evaluation.
 
-    N is the number of words. Every word has a character; an entity covers words ``0 <= start < end <= N``; a relation
-    joins two different entities of the sentence; types are not empty; a parse has one head in ``0..N-1`` and one
-    label for every word.
+    The rules for a sentence of N words: every word has a character; an entity covers words
+    ``0 <= start < end <= N``; a relation joins two different entities of the sentence; types are not empty; a parse
+    has one head in ``0..N-1`` and one label for every word.
+
+    Args:
+        sentence: The sentence.
+        location: Where it comes from; error messages start with it.
+
+    Returns:
+        The same sentence.
 
     Raises:
-        DataError: One of these does not hold; the message names place, field, value and what was expected.
+        DataError: A rule is violated; the message names the location, the field, the value and what was expected.
     """
     words = len(sentence.tokens)
     if not words:
-        raise problem(place, "tokens", [], "at least one word")
+        raise problem(location, "tokens", [], "a non-empty list of words")
     for i, token in enumerate(sentence.tokens):
         if not token:
-            raise problem(place, f"tokens[{i}]", token, "a word of at least one character")
+            raise problem(location, f"tokens[{i}]", token, "a non-empty string")
     for i, entity in enumerate(sentence.entities):
-        _check_entity(entity, words, place, f"entities[{i}]")
+        _check_entity(entity, words, location, f"entities[{i}]")
     for i, relation in enumerate(sentence.relations):
-        _check_relation(relation, sentence.entities, place, f"relations[{i}]")
-    _check_parse(sentence, place)
+        _check_relation(relation, sentence.entities, location, f"relations[{i}]")
+    _check_parse(sentence, location)
     return sentence
 
 
-def _check_entity(entity: EntityMention, words: int, place: str, field: str) -> None:
+def _check_entity(entity: EntityMention, words: int, location: str, field: str) -> None:
     if not entity.type:
-        raise problem(place, f"{field}.type", entity.type, "the name of an entity type")
+        raise problem(location, f"{field}.type", entity.type, "a non-empty string")
     if not 0 <= entity.start < words:
-        raise problem(place, f"{field}.start", entity.start, f"a word from 0 to {words - 1}")
+        raise problem(location, f"{field}.start", entity.start, f"a word index from 0 to {words - 1}")
     if not entity.start < entity.end <= words:
-        raise problem(place, f"{field}.end", entity.end, f"an exclusive end from {entity.start + 1} to {words}")
+        first = entity.start + 1
+        limits = str(words) if first == words else f"from {first} to {words}"
+        length = f"the sentence has {words} {'word' if words == 1 else 'words'}"
+        raise problem(location, f"{field}.end", entity.end, f"{limits} (exclusive; {length})")
 
 
-def _check_relation(relation: RelationMention, entities: list[EntityMention], place: str, field: str) -> None:
+def _check_relation(relation: RelationMention, entities: list[EntityMention], location: str, field: str) -> None:
     if not relation.type:
-        raise problem(place, f"{field}.type", relation.type, "the name of a relation type")
-    wanted = f"an index into the sentence's {len(entities)} entities, counted from 0"
+        raise problem(location, f"{field}.type", relation.type, "a non-empty string")
+    expected = f"an index into the {len(entities)} entities of the sentence (counted from 0)"
     for name, index in (("head", relation.head), ("tail", relation.tail)):
         if not 0 <= index < len(entities):
-            raise problem(place, f"{field}.{name}", index, wanted)
+            raise problem(location, f"{field}.{name}", index, expected)
     if entities[relation.head] == entities[relation.tail]:
-        raise problem(place, f"{field}.tail", relation.tail, f"another entity than the head, {relation.head}")
+        raise problem(location, f"{field}.tail", relation.tail, f"a different entity than the head ({relation.head})")
 
 
-def _check_parse(sentence: Sentence, place: str) -> None:
+def _check_parse(sentence: Sentence, location: str) -> None:
     heads, labels, words = sentence.heads, sentence.labels, len(sentence.tokens)
     if (heads is None) != (labels is None):
-        missing = "heads" if heads is None else "labels"
-        raise problem(place, missing, None, "heads and labels together, or neither")
+        missing, present = ("heads", "labels") if heads is None else ("labels", "heads")
+        raise problem(location, missing, None, f"set if {present} are set")
     if heads is None or labels is None:
         return
     for name, values in (("heads", heads), ("labels", labels)):
         if len(values) != words:
-            raise problem(place, name, values, f"{words} of them, one for every word, not {len(values)}")
+            raise problem(location, name, values, f"a list of {words} items (one per word, not {len(values)})")
     for i, head in enumerate(heads):
         if not 0 <= head < words:
-            raise problem(place, f"heads[{i}]", head, f"a word from 0 to {words - 1}")
+            raise problem(location, f"heads[{i}]", head, f"a word index from 0 to {words - 1}")
     for i, label in enumerate(labels):
         if not label:
-            raise problem(place, f"labels[{i}]", label, "the name of a dependency label")
+            raise problem(location, f"labels[{i}]", label, "a non-empty string")
 
 
 class Merged(NamedTuple):
-    """A sentence without repeated annotation, and how many repeated entities and relations were merged."""
+    """Sentence without repeated annotation, and the numbers of entities and relations that were merged away."""
 
     sentence: Sentence
     entities: int
@@ -81,17 +91,27 @@ class Merged(NamedTuple):
 
 
 def merge_repeated(sentence: Sentence) -> Merged:
-    """Merge entities of the same span and type, then relations of the same type, head and tail; the first one stays."""
-    position: dict[EntityMention, int] = {}
+    """Merge repeated entities, then repeated relations, of a sentence.
+
+    Entities are equal if span and type are equal; relations, if type, head and tail are equal. The first of equal
+    items stays.
+
+    Args:
+        sentence: A checked sentence.
+
+    Returns:
+        The sentence without repetition, and how many items were removed.
+    """
+    new_index: dict[EntityMention, int] = {}
     for entity in sentence.entities:
-        position.setdefault(entity, len(position))
-    renumbered = [position[entity] for entity in sentence.entities]
+        new_index.setdefault(entity, len(new_index))
+    renumbered = [new_index[entity] for entity in sentence.entities]
     relations = dict.fromkeys(
         RelationMention(relation.type, renumbered[relation.head], renumbered[relation.tail])
         for relation in sentence.relations
     )
-    entities_merged = len(sentence.entities) - len(position)
+    entities_merged = len(sentence.entities) - len(new_index)
     relations_merged = len(sentence.relations) - len(relations)
     if entities_merged or relations_merged:
-        sentence = msgspec.structs.replace(sentence, entities=list(position), relations=list(relations))
+        sentence = msgspec.structs.replace(sentence, entities=list(new_index), relations=list(relations))
     return Merged(sentence, entities_merged, relations_merged)

@@ -1,1 +1,1 @@
-"""The paper's section 4 as commands: grids of training runs, what they measured, and the paper's figures."""
+"""Rerun the experiments of the paper (section 4): grids of training runs, their results, tables and figures."""

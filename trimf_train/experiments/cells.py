@@ -1,4 +1,7 @@
-"""One training run of a grid, by what it depends on: the same run in two experiments is trained once."""
+"""Training runs of a grid, identified by everything their results depend on.
+
+A run that occurs in two experiments is therefore trained only once.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,15 @@ from trimf_train.metrics import Evaluation
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a finished run measured on its held-out part; ``dev`` where it was chosen by one."""
+    """Result of a finished run.
+
+    Attributes:
+        epoch: The epoch whose checkpoint was kept.
+        parameters: Number of parameters of the model.
+        seconds: Training time over all epochs.
+        test: Scores on the held-out file, see ``trimf_train.metrics.Evaluation``.
+        dev: Scores on the development set; None if there was none to select the epoch.
+    """
 
     epoch: int
     parameters: int
@@ -23,13 +34,19 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scores(self) -> Evaluation:
-        """The figures of the held-out part."""
+        """Scores on the held-out file."""
         return self.test  # type: ignore[return-value]
 
 
 class Cell(NamedTuple):
-    """A run: its row and seed, the configuration that makes it, the file it is scored on, and the runs whose
-    checkpoints it begins from or learns from.
+    """Training run of a grid.
+
+    Attributes:
+        row: Name of the row in the table.
+        seed: Random seed; with cross-validation also the index of the fold.
+        config: The complete configuration.
+        test: The file the run is evaluated on.
+        needs: Runs whose checkpoints this run starts from or learns from.
     """
 
     row: str
@@ -40,18 +57,30 @@ class Cell(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """Where it trains."""
+        """Folder of the run."""
         return Path(self.config.output)
 
     @property
     def result(self) -> Result | None:
-        """What it measured, once it is done."""
+        """Result of the run, or None if it is not finished."""
         path = self.folder / "result.json"
         return msgspec.json.decode(path.read_bytes(), type=Result) if path.is_file() else None
 
 
 def cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tuple[Cell, ...] = ()) -> Cell:
-    """A run in a folder of ``runs`` that is named by everything its result depends on."""
+    """Create a run whose folder is named by a hash of everything its result depends on.
+
+    Args:
+        row: Name of the row in the table.
+        seed: Random seed, which replaces the seed of ``config``.
+        config: The configuration; its output folder is replaced.
+        test: The file the run is evaluated on.
+        runs: The folder that contains the folders of all runs.
+        needs: Runs whose checkpoints this run starts from or learns from.
+
+    Returns:
+        The run.
+    """
     files = [*config.data.train, *([config.data.dev] if config.data.dev else []), *config.train.extra_syntax, test]
     config = msgspec.structs.replace(config, seed=seed, output="")
     digest = hashlib.sha256(msgspec.json.encode(config))

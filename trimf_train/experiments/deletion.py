@@ -1,4 +1,7 @@
-"""How much a relation's probability falls when the words it is said to rest on are deleted from the sentence."""
+"""Measure how much the probability of a relation drops when words with high weight are deleted from the sentence.
+
+The drop tells how well a method for word weights identifies the words that the model relies on.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,24 @@ from trimf.runtime.decode import sigmoid
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, batches
 from trimf_train.experiments.evidence import Evidence, FloatArray
 
-RANDOM, RANDOM_SHOWN = "random words", "random words that may be triggers"
+#: Names of the baselines: random words outside all entities, and random words that may be shown as triggers.
+RANDOM, RANDOM_SHOWN = "random words", "random trigger candidates"
 
-#: Draws of random words, of which a relation has the mean, and of relations for an interval.
+#: Number of random draws that are averaged per relation, and number of bootstrap samples for an interval.
 DRAWS, RESAMPLED = 3, 2000
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Mean fall of probability when k words are deleted, and that over the fall by random words with its 95 % interval.
+    """Mean drop in probability when k words are deleted, by one method.
 
-    The interval resamples relations. ``words`` is the mean number of words that were there to be deleted, at most k.
+    Attributes:
+        method: Name of the method.
+        k: Numbers of deleted words.
+        fall: Mean drop in probability for each k.
+        ratio: Mean drop divided by the mean drop for random words.
+        low: Lower end of the 95 % interval of the ratio, from a bootstrap over relations.
+        high: Upper end of that interval.
+        words: Mean number of words that could be deleted, at most k.
     """
 
     method: str
@@ -35,47 +46,71 @@ class Curve(msgspec.Struct, frozen=True):
 
 
 class _Request(NamedTuple):
-    """The words to keep of a relation's sentence."""
+    """Relation whose sentence is reduced to the words in ``keep`` ``[N]``."""
 
     evidence: Evidence
     keep: FloatArray
 
 
-def curves(pipeline: Pipeline, found: Sequence[Evidence], most: int = 5, seed: int = 0) -> list[Curve]:
-    """One curve a method, for k from 1 to ``most``; a relation with fewer words to delete loses those it has.
+def curves(pipeline: Pipeline, relations: Sequence[Evidence], max_deleted: int = 5, seed: int = 0) -> list[Curve]:
+    """Compute a deletion curve for every method and for the two random baselines.
 
-    Methods delete the words of most weight among those that may be shown as triggers. Random words are those of no
-    entity, and beside them only those that may be triggers. Entities are held at the words they have.
+    Each method deletes the words with the highest weight among those that may be shown as triggers. If a sentence has
+    fewer such words than k, all of them are deleted. The entities are not predicted again: their words are kept, and
+    the model scores the relation between them.
+
+    Args:
+        pipeline: The model.
+        relations: Predicted relations with word weights.
+        max_deleted: Maximum number of deleted words; k runs from 1 to this number.
+        seed: Seed of the random baselines and of the bootstrap.
+
+    Returns:
+        One curve per method, followed by the curves of the baselines.
     """
     generator = np.random.default_rng(seed)
-    methods = list(found[0].weights) if found else []
-    ks = list(range(1, most + 1))
+    methods = list(relations[0].weights) if relations else []
+    ks = list(range(1, max_deleted + 1))
     orders: dict[str, list[list[list[int]]]] = {}
     for name in methods:
-        orders[name] = [[_ranked(one.weights[name], one.shown)] for one in found]
+        orders[name] = [[_rank_words(evidence.weights[name], evidence.shown)] for evidence in relations]
     for name, field in ((RANDOM, "free"), (RANDOM_SHOWN, "shown")):
         orders[name] = [
-            [generator.permutation(np.flatnonzero(getattr(one, field))).tolist() for _ in range(DRAWS)] for one in found
+            [generator.permutation(np.flatnonzero(getattr(evidence, field))).tolist() for _ in range(DRAWS)]
+            for evidence in relations
         ]
-    whole = _probabilities(pipeline, [_Request(one, np.ones(len(one.free), np.bool_)) for one in found])
-    falls = {name: _falls(pipeline, found, orders[name], ks, whole) for name in orders}
-    chosen = generator.integers(0, max(len(found), 1), (RESAMPLED, len(found)))
+    complete = [_Request(evidence, np.ones(len(evidence.free), np.bool_)) for evidence in relations]
+    baseline = _relation_probabilities(pipeline, complete)
+    falls = {name: _measure_falls(pipeline, relations, orders[name], ks, baseline) for name in orders}
+    resampled = generator.integers(0, max(len(relations), 1), (RESAMPLED, len(relations)))
     return [
-        _curve(
-            name, ks, falls[name], falls[RANDOM], chosen, [[len(order[0][:k]) for order in orders[name]] for k in ks]
+        _build_curve(
+            name, ks, falls[name], falls[RANDOM], resampled, [[len(order[0][:k]) for order in orders[name]] for k in ks]
         )
         for name in orders
     ]
 
 
-def _curve(
-    name: str, ks: list[int], falls: FloatArray, random: FloatArray, chosen: FloatArray, words: list[list[int]]
+def _build_curve(
+    name: str, ks: list[int], falls: FloatArray, random: FloatArray, resampled: FloatArray, words: list[list[int]]
 ) -> Curve:
-    """``falls`` and ``random`` ``[k, relations]``."""
+    """Average over relations and bootstrap the interval.
+
+    Args:
+        name: Name of the method.
+        ks: Numbers of deleted words.
+        falls: Drop in probability ``[len(ks), relations]``.
+        random: Drop in probability for random words ``[len(ks), relations]``.
+        resampled: Relation indices of the bootstrap samples ``[RESAMPLED, relations]``.
+        words: Number of words that could be deleted, by k and relation.
+
+    Returns:
+        The curve; all values are 0 if there are no relations.
+    """
     if not falls.size:
         none = [0.0] * len(ks)
         return Curve(name, ks, none, none, none, none, none)
-    ratios = falls[:, chosen].mean(-1) / random[:, chosen].mean(-1)
+    ratios = falls[:, resampled].mean(-1) / random[:, resampled].mean(-1)
     low, high = np.percentile(ratios, (2.5, 97.5), axis=1)
     mean = falls.mean(1)
     return Curve(
@@ -84,49 +119,52 @@ def _curve(
     )  # fmt: skip
 
 
-def _ranked(weights: FloatArray, allowed: FloatArray) -> list[int]:
-    """The allowed words by falling weight."""
+def _rank_words(weights: FloatArray, allowed: FloatArray) -> list[int]:
+    """Return the indices of the allowed words by descending weight."""
     order = np.argsort(-weights, kind="stable")
-    return [place for place in order.tolist() if allowed[place]]
+    return [index for index in order.tolist() if allowed[index]]
 
 
-def _falls(
+def _measure_falls(
     pipeline: Pipeline,
-    found: Sequence[Evidence],
+    relations: Sequence[Evidence],
     orders: Sequence[Sequence[Sequence[int]]],
     ks: Sequence[int],
-    whole: FloatArray,
+    baseline: FloatArray,
 ) -> FloatArray:
-    """``[k, relations]``: the fall of each, the mean over its orders."""
-    requests, places = [], []
-    for number, (one, drawn) in enumerate(zip(found, orders, strict=True)):
-        for order in drawn:
-            for at, k in enumerate(ks):
-                keep = np.ones(len(one.free), np.bool_)
+    """Return the drop in probability ``[len(ks), relations]``, averaged over the deletion orders of each relation.
+
+    ``baseline`` holds the probability of each relation in its complete sentence.
+    """
+    requests, cells = [], []
+    for column, (evidence, relation_orders) in enumerate(zip(relations, orders, strict=True)):
+        for order in relation_orders:
+            for row, k in enumerate(ks):
+                keep = np.ones(len(evidence.free), np.bool_)
                 keep[list(order[:k])] = False
-                requests.append(_Request(one, keep))
-                places.append((at, number))
-    total, count = np.zeros((len(ks), len(found))), np.zeros((len(ks), len(found)))
-    for (at, number), probability in zip(places, _probabilities(pipeline, requests), strict=True):
-        total[at, number] += whole[number] - probability
-        count[at, number] += 1
+                requests.append(_Request(evidence, keep))
+                cells.append((row, column))
+    total, count = np.zeros((len(ks), len(relations))), np.zeros((len(ks), len(relations)))
+    for (row, column), probability in zip(cells, _relation_probabilities(pipeline, requests), strict=True):
+        total[row, column] += baseline[column] - probability
+        count[row, column] += 1
     return total / np.maximum(count, 1)
 
 
-def _probabilities(pipeline: Pipeline, requests: Sequence[_Request], batch_size: int = 32) -> FloatArray:
-    """The probability of each relation between its two entities, read in the words that are kept."""
-    sentences = [_cut(request) for request in requests]
+def _relation_probabilities(pipeline: Pipeline, requests: Sequence[_Request], batch_size: int = 32) -> FloatArray:
+    """Return the probability of each relation between its two entities in the reduced sentence."""
+    sentences = [_reduce_sentence(request) for request in requests]
     encoded = pipeline.tokenizer.encode([sentence.words for sentence in sentences])
-    found = np.zeros(len(requests))
-    for chosen in batches([len(one.ids) for one in encoded], batch_size):
-        trees = None if pipeline.parses else [sentences[place] for place in chosen]
-        arrays = pipeline.read([encoded[place] for place in chosen], trees)
+    probabilities = np.zeros(len(requests))
+    for batch in batches([len(subwords.ids) for subwords in encoded], batch_size):
+        trees = None if pipeline.parses else [sentences[index] for index in batch]
+        arrays = pipeline.read([encoded[index] for index in batch], trees)
         spans = np.array(
-            [(row, *span) for row, place in enumerate(chosen) for span in _ends(requests[place])], np.int64
+            [(row, *span) for row, index in enumerate(batch) for span in _entity_spans(requests[index])], np.int64
         )
         words, width = arrays["nodes"].shape[1:]
-        blocks = pairs.blocks([2] * len(chosen), spans, words, width, pipeline.settings.relations)
-        # The first half of a block has the pairs in their order, the second their converses.
+        blocks = pairs.blocks([2] * len(batch), spans, words, width, pipeline.settings.relations)
+        # The first half of a block has the pairs (head, tail) in order; the second half has the reversed pairs.
         logits = np.concatenate(
             [
                 np.asarray(pipeline.graphs["relations"].run({**arrays, **block._asdict()})["relation_logits"])[
@@ -135,40 +173,50 @@ def _probabilities(pipeline: Pipeline, requests: Sequence[_Request], batch_size:
                 for block in blocks
             ]
         )
-        labels = [requests[place].evidence.relation.label for place in chosen]
-        found[chosen] = sigmoid(logits[np.arange(len(chosen)), labels])
-    return found
+        labels = [requests[index].evidence.relation.label for index in batch]
+        probabilities[batch] = sigmoid(logits[np.arange(len(batch)), labels])
+    return probabilities
 
 
-def _ends(request: _Request) -> Iterator[tuple[int, int]]:
-    """First and last word of head and tail among the words that are kept."""
-    places = np.cumsum(request.keep) - 1
+def _entity_spans(request: _Request) -> Iterator[tuple[int, int]]:
+    """Yield the first and last word of head and tail, as indices into the reduced sentence."""
+    new_index = np.cumsum(request.keep) - 1
     for entity in (request.evidence.head, request.evidence.tail):
-        yield int(places[entity.start]), int(places[entity.end - 1])
+        yield int(new_index[entity.start]), int(new_index[entity.end - 1])
 
 
-def _cut(request: _Request) -> ParsedSentence:
-    """The words that are kept; those whose head is gone hang on the next head above it that is not."""
+def _reduce_sentence(request: _Request) -> ParsedSentence:
+    """Return the sentence without the deleted words; words with a deleted head attach to its closest kept ancestor."""
     sentence, keep = request.evidence.sentence, request.keep
     kept = np.flatnonzero(keep).tolist()
-    words = [sentence.words[place] for place in kept]
+    words = [sentence.words[index] for index in kept]
     if not len(sentence.heads):
         return ParsedSentence(words, [], [])
-    numbers = {place: number for number, place in enumerate(kept)}
-    heads = [numbers[_above(sentence.heads, keep, place)] for place in kept]
-    return ParsedSentence(words, heads, [sentence.labels[place] for place in kept])
+    new_index = {old: new for new, old in enumerate(kept)}
+    heads = [new_index[_kept_ancestor(sentence.heads, keep, index)] for index in kept]
+    return ParsedSentence(words, heads, [sentence.labels[index] for index in kept])
 
 
-def _above(heads: Sequence[int] | FloatArray, keep: FloatArray, place: int) -> int:
-    head = int(heads[place])
+def _kept_ancestor(heads: Sequence[int] | FloatArray, keep: FloatArray, index: int) -> int:
+    """Return the closest ancestor of a word that is kept, or the word itself if there is none."""
+    head = int(heads[index])
     while not keep[head] and int(heads[head]) != head:
         head = int(heads[head])
-    return head if keep[head] else place
+    return head if keep[head] else index
 
 
-def top(found: Iterable[Evidence], method: str, count: int = 5) -> Iterator[tuple[Evidence, list[str]]]:
-    """Each relation with its ``count`` words of most weight among those that may be shown (Table 5)."""
-    for one in found:
-        if method in one.weights:
-            order = _ranked(one.weights[method], one.shown)[:count]
-            yield one, [one.sentence.words[place] for place in order]
+def top(relations: Iterable[Evidence], method: str, count: int = 5) -> Iterator[tuple[Evidence, list[str]]]:
+    """Find the words with the highest weight for each relation (paper, Table 5).
+
+    Args:
+        relations: Predicted relations with word weights.
+        method: The method; relations without weights by this method are skipped.
+        count: Maximum number of words per relation.
+
+    Yields:
+        Each relation with its words by descending weight, restricted to words that may be shown as triggers.
+    """
+    for evidence in relations:
+        if method in evidence.weights:
+            order = _rank_words(evidence.weights[method], evidence.shown)[:count]
+            yield evidence, [evidence.sentence.words[index] for index in order]

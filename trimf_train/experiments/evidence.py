@@ -1,4 +1,4 @@
-"""Which words a relation rests on, by several measures: a weight for every word of its sentence."""
+"""Compute how much each word of a sentence contributes to a predicted relation, by several methods."""
 
 from __future__ import annotations
 
@@ -21,16 +21,27 @@ from trimf_train.model.pooling import pool_words
 
 FloatArray = npt.NDArray[np.floating[Any]]
 
+#: Names of the methods.
 SENSOR, CONTRIBUTION, FLOW, GRADIENT = "trigger sensor", "sensor contribution", "relation flow", "gradient x input"
+
+#: Methods for word weights: trigger weights t_ij of the sensor, equation (24); their contribution to the logit of the
+#: relation, ``t_ij (E_g C)``, where C is the part of the relation classifier that reads the trigger context; attention
+#: of the relation memory in the flow at word level, equation (10); and the absolute value of subword embedding times
+#: gradient of the logit, maximum over the subwords of a word.
 METHODS = (SENSOR, CONTRIBUTION, FLOW, GRADIENT)
-"""Weights t_ij of the sensor (24); their part of the relation's logit, ``t_ij (E_g C)``; weights of the relation
-memory's flow at word level (10); and the absolute product of the subword embeddings with the gradient of the logit."""
 
 
 class Evidence(NamedTuple):
-    """A relation found in a sentence of N words, and each method's weights ``[N]``.
+    """Predicted relation in a sentence of N words, with word weights.
 
-    ``free`` ``[N]`` are the words of no entity, ``shown`` those of them that may be shown as triggers.
+    Attributes:
+        sentence: The sentence.
+        head: The head entity.
+        tail: The tail entity.
+        relation: The predicted relation.
+        free: True for words outside all predicted entities ``[N]``.
+        shown: True for words that may be shown as triggers, a subset of ``free`` ``[N]``.
+        weights: Weights of the words ``[N]`` by method.
     """
 
     sentence: ParsedSentence
@@ -43,14 +54,22 @@ class Evidence(NamedTuple):
 
 
 def collect(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[Evidence]:
-    """Every relation the checkpoint finds, in sentences that fit one window, with the weights of its words.
+    """Predict relations and compute the weights of their words.
 
-    A model without trigger sensor, or without relation flow at word level, has no weights by those.
+    Sentences that do not fit into one window are skipped. Methods that the model does not support (no trigger sensor,
+    no relation flow at word level) have no weights.
+
+    Args:
+        checkpoint: The model.
+        sentences: Prepared sentences; their gold annotation is ignored.
+
+    Returns:
+        One entry per predicted relation.
     """
     pipeline = inference.pipeline(checkpoint)
-    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    found = []
-    for sentence, result in zip(given, pipeline.run(given), strict=True):
+    inputs = [ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence in sentences]
+    collected = []
+    for sentence, result in zip(inputs, pipeline.run(inputs), strict=True):
         if result.windows != 1 or not result.found.relations:
             continue
         entities = result.found.entities
@@ -60,56 +79,57 @@ def collect(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[Evide
             free[entity.start : entity.end] = False
         relations = result.found.relations
         pairs = [(entities[relation.head], entities[relation.tail]) for relation in relations]
-        weights = _weights(checkpoint, pipeline, sentence, pairs, [relation.label for relation in relations])
-        for relation, (head, tail), of_relation in zip(relations, pairs, weights, strict=True):
-            found.append(Evidence(sentence, head, tail, relation, free, shown, of_relation))
-    return found
+        weights = _compute_weights(checkpoint, pipeline, sentence, pairs, [relation.label for relation in relations])
+        for relation, (head, tail), relation_weights in zip(relations, pairs, weights, strict=True):
+            collected.append(Evidence(sentence, head, tail, relation, free, shown, relation_weights))
+    return collected
 
 
-def _weights(
+def _compute_weights(
     checkpoint: Checkpoint,
     pipeline: Pipeline,
     sentence: ParsedSentence,
     pairs: Sequence[tuple[EntitySpan, EntitySpan]],
     labels: Sequence[int],
 ) -> Iterator[dict[str, FloatArray]]:
-    """One forward pass of a sentence, and a backward pass for each of its relations."""
+    """Yield the weights of each relation, from one forward pass and one backward pass per relation."""
     model = checkpoint.model
     (subwords,) = pipeline.tokenizer.encode([sentence.words])
     arcs = features.arcs(sentence.heads, sentence.labels, pipeline.settings.dependencies)
     batch = features.Batch(*features.pad_subwords([subwords]), *features.pad_arcs([arcs]))
-    ids, mask, pieces, word_mask, heads, names = map(torch.from_numpy, batch)
+    ids, mask, pieces, word_mask, heads, arc_labels = map(torch.from_numpy, batch)
     stage = checkpoint.description.stage
     table = model.encoder.get_input_embeddings()
     embedded = table(ids).detach().requires_grad_()
-    # The embeddings of the subwords, seen by the encoder as its own look-up.
+    # The hook makes the encoder use `embedded`, for which the gradient is computed, as the result of its look-up.
     hook = table.register_forward_hook(lambda *_: embedded)
     try:
-        states, of_layer = model.states(ids, mask)
+        states, parser_states = model.states(ids, mask)
     finally:
         hook.remove()
     if model.parser is not None:
-        heads, names = model.parse(of_layer, pieces)
-    flow = _flow(checkpoint, states, mask, pieces)
+        heads, arc_labels = model.parse(parser_states, pieces)
+    flow = _relation_flow(checkpoint, states, mask, pieces)
     words, cls = model.flow(states, mask, pieces, stage)
-    nodes = model.fuse(words, cls, word_mask, heads, names)
-    ends = [(0, entity.start, entity.end - 1) for pair in pairs for entity in pair]
-    numbers = torch.arange(len(ends)).view(-1, 2)
-    logits, sensed = model.relation_logits(nodes, word_mask, torch.tensor(ends), numbers, stage)
-    of_word = model.word_logits(nodes[0]) if stage == 2 and model.trigger is not None else None
-    for number, label in enumerate(labels):
-        gradient = torch.autograd.grad(logits[number, label], embedded, retain_graph=True)[0]
-        of_subword = (gradient * embedded).sum(-1)[0].abs()
-        found = {GRADIENT: pool_words(of_subword[None, :, None], pieces)[0, :, 0]}
-        if of_word is not None:
-            found[SENSOR] = sensed[number]
-            found[CONTRIBUTION] = sensed[number] * of_word[:, label]
+    nodes = model.fuse(words, cls, word_mask, heads, arc_labels)
+    spans = [(0, entity.start, entity.end - 1) for pair in pairs for entity in pair]
+    pair_indices = torch.arange(len(spans)).view(-1, 2)
+    logits, trigger_weights = model.relation_logits(nodes, word_mask, torch.tensor(spans), pair_indices, stage)
+    word_logits = model.word_logits(nodes[0]) if stage == 2 and model.trigger is not None else None
+    for index, label in enumerate(labels):
+        gradient = torch.autograd.grad(logits[index, label], embedded, retain_graph=True)[0]
+        subword_weights = (gradient * embedded).sum(-1)[0].abs()
+        weights = {GRADIENT: pool_words(subword_weights[None, :, None], pieces)[0, :, 0]}
+        if word_logits is not None:
+            weights[SENSOR] = trigger_weights[index]
+            weights[CONTRIBUTION] = trigger_weights[index] * word_logits[:, label]
         if flow is not None:
-            found[FLOW] = flow
-        yield {name: found[name].detach().float().numpy() for name in METHODS if name in found}
+            weights[FLOW] = flow
+        yield {name: weights[name].detach().float().numpy() for name in METHODS if name in weights}
 
 
-def _flow(checkpoint: Checkpoint, states: Tensor, mask: Tensor, pieces: Tensor) -> Tensor | None:
+def _relation_flow(checkpoint: Checkpoint, states: Tensor, mask: Tensor, pieces: Tensor) -> Tensor | None:
+    """Return the attention of the relation memory to each word ``[N]``, or None if the model has no such flow."""
     model = checkpoint.model
     if checkpoint.description.stage != 2 or "relation" not in model.word_flow.weights:
         return None

@@ -1,6 +1,7 @@
-"""What each table and figure of the paper's section 4 varies, and the F1 it reports (entity, relation; per cent).
+"""Define the rows of each table and figure of the paper's section 4, and the F1 that the paper reports.
 
-``recipe`` is not the paper's: steps beyond its recipe, each to be kept only if it helps on dev.
+The experiment ``recipe`` is not in the paper. Each of its rows adds one option to the paper's training recipe; an
+option is adopted only if it helps on the development set.
 """
 
 from __future__ import annotations
@@ -10,20 +11,28 @@ from typing import NamedTuple
 
 from trimf_train.config import Config
 
+#: Row with the full model, which other rows are compared with.
 FULL = "TriMF"
-"""The row that others are compared with."""
 
+#: Experiment with options beyond the paper's recipe, evaluated on the development set.
 RECIPE = "recipe"
-"""The experiment that is decided on dev."""
 
+#: Row of the recipe experiment whose teachers are the runs of the first row.
 DISTILLED = "distilled from all seeds of the first row"
-"""A row of it, whose teachers are runs of another."""
 
+#: Entity F1 and relation F1 in per cent.
 F1 = tuple[float, float]
 
 
 class Grid(NamedTuple):
-    """Rows, each with its overrides of the configuration; ``paper`` has rows of its own by data set."""
+    """Rows of an experiment.
+
+    Attributes:
+        title: Title of the table or figure.
+        source: Where it is in the paper.
+        rows: Overrides of the configuration by row name.
+        paper: Results of the paper by data set and row name.
+    """
 
     title: str
     source: str
@@ -31,35 +40,46 @@ class Grid(NamedTuple):
     paper: Mapping[str, Mapping[str, F1]] = {}
 
 
-_ALONE: Mapping[str, Sequence[str]] = {FULL: ()}
+_FULL_ONLY: Mapping[str, Sequence[str]] = {FULL: ()}
 _SCIERC, _ACE05 = (70.17, 52.44), (87.61, 62.77)
 
 
 def grid(name: str, config: Config, steps: int = 6) -> Grid:
-    """The grid of an experiment; that of stages divides as many epochs as ``config`` has, in ``steps`` steps."""
+    """Build the grid of an experiment.
+
+    Args:
+        name: A name of ``NAMES``.
+        config: The base configuration; ``stages`` divides its epochs, ``recipe`` varies its options.
+        steps: Number of intervals between the divisions of ``stages``.
+
+    Returns:
+        The grid.
+    """
     if name == "stages":
-        return _stages(config, steps)
-    return _recipe(config) if name == RECIPE else _GRIDS[name]
+        return _stages_grid(config, steps)
+    return _recipe_grid(config) if name == RECIPE else _GRIDS[name]
 
 
 def shares_start(name: str, quick: bool) -> bool:
-    """Whether the rows of an experiment begin from one first stage."""
+    """Return True if all rows of an experiment start from a common first stage."""
     return name == RECIPE or (quick and name != "stages")
 
 
-def _recipe(config: Config) -> Grid:
-    """One step a row, each in the second stage, from a first stage that all rows share; where the recipe constrains
-    types already, the row is without it.
+def _recipe_grid(config: Config) -> Grid:
+    """Build the grid with one option per row, applied in the second stage after a common first stage.
+
+    If the recipe already restricts relations to the type combinations seen in training, the row removes the
+    restriction instead.
     """
     if config.decode.types == "seen":
-        types = {"also types not seen together": ("decode.types=any",)}
+        types = {"type combinations not seen in training allowed": ("decode.types=any",)}
     else:
-        types = {"only types seen together": ("decode.types=seen",)}
+        types = {"only type combinations seen in training": ("decode.types=seen",)}
     rows = {
         FULL: (),
-        "one learning rate for all parts": (f"train.head_lr={config.train.lr}",),
+        "same learning rate for all parts": (f"train.head_lr={config.train.lr}",),
         "layer-wise decay of the rate, 0.9": ("train.layer_decay=0.9",),
-        "second stage half as long again": (f"train.stage2.epochs={round(1.5 * config.train.stage2.epochs)}",),
+        "1.5 times the epochs in stage 2": (f"train.stage2.epochs={round(1.5 * config.train.stage2.epochs)}",),
         "average of the weights (EMA 0.995)": ("train.ema=0.995",),
         "negatives mined from the model's errors": ("train.mine=true",),
         "[CLS] beside every span": ("model.span.context=cls",),
@@ -69,11 +89,11 @@ def _recipe(config: Config) -> Grid:
         **types,
         DISTILLED: (),
     }
-    return Grid("Steps beyond the paper's recipe, decided on dev", "not in the paper", rows)
+    return Grid("Options beyond the paper's recipe, evaluated on dev", "not in the paper", rows)
 
 
-def _stages(config: Config, steps: int) -> Grid:
-    """Figure 4: divisions of all epochs, from none in the first stage to none in the second."""
+def _stages_grid(config: Config, steps: int) -> Grid:
+    """Build the grid of Figure 4: all divisions of the epochs, from none in stage 1 to none in stage 2."""
     epochs = config.train.stage1.epochs + config.train.stage2.epochs
     firsts = sorted({round(epochs * part / steps) for part in range(steps + 1)})
     rows = {
@@ -83,10 +103,12 @@ def _stages(config: Config, steps: int) -> Grid:
     return Grid("Effect of train stage division (epochs of stage 1 + stage 2)", "Figure 4", rows)
 
 
-def _off(*switches: str) -> tuple[str, ...]:
+def _switch_off(*switches: str) -> tuple[str, ...]:
+    """Return overrides that set switches of the model to false."""
     return tuple(f"model.{switch}=false" for switch in switches)
 
 
+#: Fusion methods of Table 4 and their values in the configuration.
 _FUSIONS = {
     "No graph": "none",
     "Semantic graph": "semantic",
@@ -96,17 +118,18 @@ _FUSIONS = {
     "Max fusion": "max",
 }
 
+#: Grids that do not depend on the configuration, by experiment.
 _GRIDS: Mapping[str, Grid] = {
-    "main": Grid("Main results", "Table 1", _ALONE),
+    "main": Grid("Main results", "Table 1", _FULL_ONLY),
     "modules": Grid(
         "Effect of different modules",
         "Table 2",
         {
             FULL: (),
             "w/o graph weighted fusion": ("model.fusion=none",),
-            "w/o trigger sensor": _off("trigger"),
-            "w/o subword-level MFA": _off("flow.subword.entity", "flow.subword.relation"),
-            "w/o word-level MFA": _off("flow.word.entity", "flow.word.relation"),
+            "w/o trigger sensor": _switch_off("trigger"),
+            "w/o subword-level MFA": _switch_off("flow.subword.entity", "flow.subword.relation"),
+            "w/o word-level MFA": _switch_off("flow.word.entity", "flow.word.relation"),
         },
         {
             "SciERC": {
@@ -130,9 +153,11 @@ _GRIDS: Mapping[str, Grid] = {
         "Table 3",
         {
             FULL: (),
-            "w/o MFA": _off("flow.subword.entity", "flow.subword.relation", "flow.word.entity", "flow.word.relation"),
-            "w/o relation MFA": _off("flow.subword.relation", "flow.word.relation"),
-            "w/o entity MFA": _off("flow.subword.entity", "flow.word.entity"),
+            "w/o MFA": _switch_off(
+                "flow.subword.entity", "flow.subword.relation", "flow.word.entity", "flow.word.relation"
+            ),
+            "w/o relation MFA": _switch_off("flow.subword.relation", "flow.word.relation"),
+            "w/o entity MFA": _switch_off("flow.subword.entity", "flow.word.entity"),
         },
         {
             "SciERC": {
@@ -154,7 +179,8 @@ _GRIDS: Mapping[str, Grid] = {
         "Table 4",
         {FULL: (), **{name: (f"model.fusion={value}",) for name, value in _FUSIONS.items()}},
         {
-            "SciERC": {  # the paper prints 49.04 as the semantic graph's entity F1; its precision and recall give 69.04
+            # The paper prints 49.04 as entity F1 of the semantic graph; its precision and recall give 69.04.
+            "SciERC": {
                 FULL: _SCIERC,
                 "No graph": (70.10, 51.03),
                 "Semantic graph": (69.04, 51.30),
@@ -179,9 +205,9 @@ _GRIDS: Mapping[str, Grid] = {
         "Table 6",
         {
             FULL: (),
-            "w/o trigger sensor gradient": _off("memory.gradient.trigger"),
-            "w/o subword-level MFA gradient": _off("memory.gradient.subword_flow"),
-            "w/o word-level MFA gradient": _off("memory.gradient.word_flow"),
+            "w/o trigger sensor gradient": _switch_off("memory.gradient.trigger"),
+            "w/o subword-level MFA gradient": _switch_off("memory.gradient.subword_flow"),
+            "w/o word-level MFA gradient": _switch_off("memory.gradient.word_flow"),
         },
         {
             "SciERC": {
@@ -198,12 +224,12 @@ _GRIDS: Mapping[str, Grid] = {
             },
         },
     ),
-    "threshold": Grid("Effect of relation filtering threshold", "Figure 5", _ALONE),
-    "triggers": Grid("Trigger words, and what deleting them does", "Table 5", _ALONE),
-    "attention": Grid("Memory flow attention", "Figure 6", _ALONE),
+    "threshold": Grid("Effect of relation filtering threshold", "Figure 5", _FULL_ONLY),
+    "triggers": Grid("Trigger words and the effect of deleting them", "Table 5", _FULL_ONLY),
+    "attention": Grid("Memory flow attention", "Figure 6", _FULL_ONLY),
 }
 
+#: All experiments, in the order of the paper; the recipe experiment is last.
 NAMES = (
     "main", "modules", "interaction", "fusion", "triggers", "gradients", "stages", "threshold", "attention", RECIPE,
 )  # fmt: skip
-"""Every experiment, in the paper's order, and the recipe."""

@@ -1,4 +1,4 @@
-"""The parts of a data set in a folder: as they are, in folds, or a small sample of them."""
+"""Find the training, development and test files of a data set; create folds and small samples."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from trimf_train.data.sentence import Sentence
 from trimf_train.loading import read_prepared
 from trimf_train.protocols import Protocol
 
-#: Sentences of a sample.
+#: Number of sentences in a sample.
 SAMPLE = 300
 
 
 class Parts(NamedTuple):
-    """Files to learn from, to choose by, and to report on; ``held`` names the last of them."""
+    """Files of a run: the training set, the development set (or None), and the file to report on.
+
+    ``held`` names the file to report on, such as ``test`` or ``fold 0 of 10``.
+    """
 
     train: str
     dev: str | None
@@ -32,102 +35,126 @@ class Parts(NamedTuple):
 
 
 class DataSet(NamedTuple):
-    """The parts by seed, one for all seeds unless folds are made of one file."""
+    """Data set with its evaluation protocol; ``parts`` has one entry per fold, or a single entry for all seeds."""
 
     protocol: Protocol
     folder: Path
     parts: Sequence[Parts]
 
     def of(self, seed: int) -> Parts:
-        """The parts that a seed has."""
+        """Return the files for a seed."""
         return self.parts[seed % len(self.parts)]
 
 
 def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = False) -> DataSet:
-    """The prepared files of a folder: ``train.jsonl``, ``dev.jsonl`` and ``test.jsonl``, or one file to be folded.
+    """Find the prepared files of a data set.
 
-    Without a test part, dev is reported on. Of folds, and of ``quick`` samples of the
-    training part, files are written under ``output``. Without
-    ``overlap``, folds leave out the sentences in which entities overlap.
+    The folder contains ``train.jsonl`` with ``test.jsonl`` or ``dev.jsonl`` (or both), or a single file that is split
+    into folds. Without test set, results are reported on dev. Files of folds and samples are written to
+    ``output``/data.
+
+    Args:
+        folder: The folder with the prepared files.
+        output: The folder for files that are created.
+        overlap: False omits sentences with overlapping entities from the folds.
+        quick: Use a sample of ``SAMPLE`` training sentences, and no development set.
+
+    Returns:
+        The data set.
 
     Raises:
-        DataError: the folder holds neither, or a sentence has no parse.
+        DataError: The folder does not contain these files, or a sentence has no parse.
     """
     train, dev, test = (folder / f"{name}.jsonl" for name in ("train", "dev", "test"))
     if train.is_file():
         if not dev.is_file() and not test.is_file():
-            raise DataError(f"{folder}: train.jsonl has neither a dev.jsonl nor a test.jsonl beside it")
+            raise DataError(
+                f"{folder}: train.jsonl found, but neither dev.jsonl nor test.jsonl; add at least one of them"
+            )
         held = test if test.is_file() else dev
-        protocol = _protocol(list(read_prepared(str(train))))
-        chosen = Parts(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
-        if quick:  # a last epoch is as good as any of few
-            chosen = chosen._replace(train=str(_sample(train, output)), dev=None)
-        return DataSet(protocol, folder, [chosen])
-    whole = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
-    if len(whole) != 1:
+        protocol = _select_protocol(list(read_prepared(str(train))))
+        parts = Parts(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
+        if quick:  # with so few epochs, the last epoch is as good as any other
+            parts = parts._replace(train=str(_write_sample(train, output)), dev=None)
+        return DataSet(protocol, folder, [parts])
+    files = sorted(folder.glob("*.jsonl")) if folder.is_dir() else []
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
         raise DataError(
-            f"{folder}: expected train.jsonl and test.jsonl (or dev.jsonl), or one file to make folds of, as "
-            f"`trimf prepare` writes them; found {', '.join(path.name for path in whole) or 'none'}"
+            f"{folder}: expected train.jsonl with test.jsonl or dev.jsonl, or a single .jsonl file for "
+            f"cross-validation (create them with `trimf prepare`); found {names}"
         )
-    sentences = list(read_prepared(str(whole[0])))
-    protocol = _protocol(sentences)._replace(folds=10)
+    sentences = list(read_prepared(str(files[0])))
+    protocol = _select_protocol(sentences)._replace(folds=10)
     if not overlap:
-        sentences = [one for one in sentences if not _overlaps(one)]
-    return DataSet(protocol, folder, _folds(sentences, protocol.folds, whole[0], output, overlap, quick))
+        sentences = [sentence for sentence in sentences if not _has_overlap(sentence)]
+    return DataSet(protocol, folder, _write_folds(sentences, protocol.folds, files[0], output, overlap, quick))
 
 
 def on_dev(data: DataSet) -> DataSet:
-    """The same with dev as what is reported on, so that test has no part in a choice. No epoch is chosen by it.
+    """Report on the development set, so that the test set does not influence decisions.
+
+    Args:
+        data: The data set.
+
+    Returns:
+        The data set with dev as the file to report on; no development set is left to select an epoch.
 
     Raises:
-        DataError: there is no dev part.
+        DataError: There is no development set.
     """
     dev = data.folder / "dev.jsonl"
     if not dev.is_file():
-        raise DataError(f"{data.folder}: no dev.jsonl, by which steps of a recipe are judged")
-    return data._replace(parts=[part._replace(dev=None, test=str(dev), held="dev") for part in data.parts])
+        raise DataError(f"{data.folder}: no dev.jsonl, which the recipe experiment needs to compare its rows")
+    return data._replace(parts=[parts._replace(dev=None, test=str(dev), held="dev") for parts in data.parts])
 
 
-def _protocol(sentences: Sequence[Sentence]) -> Protocol:
-    return protocols.of({entity.type for one in sentences for entity in one.entities})
+def _select_protocol(sentences: Sequence[Sentence]) -> Protocol:
+    return protocols.of({entity.type for sentence in sentences for entity in sentence.entities})
 
 
-def _overlaps(sentence: Sentence) -> bool:
+def _has_overlap(sentence: Sentence) -> bool:
     spans = sorted((entity.start, entity.end) for entity in sentence.entities)
     return any(after[0] < before[1] for before, after in pairwise(spans))
 
 
-def _folds(
+def _write_folds(
     sentences: Sequence[Sentence], count: int, source: Path, output: Path, overlap: bool, quick: bool
 ) -> list[Parts]:
-    """Sentence i of a fixed shuffle is held out in fold i mod ``count``; no dev part: the last epoch is taken."""
+    """Write the files of all folds; there is no development set, so training keeps the last epoch.
+
+    Sentence i of a fixed shuffle is held out in fold i mod ``count``.
+    """
     order = np.random.default_rng(0).permutation(len(sentences)).tolist()
-    found = []
+    folds = []
     for fold in range(count):
-        held = [sentences[place] for place in sorted(order[fold::count])]
-        rest = [sentences[place] for number, place in enumerate(order) if number % count != fold]
+        held = [sentences[index] for index in sorted(order[fold::count])]
+        rest = [sentences[index] for rank, index in enumerate(order) if rank % count != fold]
         rest = rest[:SAMPLE] if quick else rest
         stem = f"{source.stem}{'' if overlap else '-flat'}{'-quick' if quick else ''}-{fold}"
-        files = [_write(part, source, output / "data" / f"{stem}-{name}.jsonl") for name, part in
-                 (("train", rest), ("test", held))]  # fmt: skip
-        found.append(Parts(str(files[0]), None, str(files[1]), f"fold {fold} of {count}"))
-    return found
+        train, test = (
+            _write_prepared(part, source, output / "data" / f"{stem}-{name}.jsonl")
+            for name, part in (("train", rest), ("test", held))
+        )
+        folds.append(Parts(str(train), None, str(test), f"fold {fold} of {count}"))
+    return folds
 
 
-def _sample(path: Path, output: Path) -> Path:
+def _write_sample(path: Path, output: Path) -> Path:
+    """Write a fixed random sample of a prepared file, in the order of the file."""
     sentences = list(read_prepared(str(path)))
-    chosen = np.random.default_rng(0).permutation(len(sentences))[:SAMPLE]
-    return _write(
-        [sentences[place] for place in sorted(chosen.tolist())], path, output / "data" / f"quick-{path.stem}.jsonl"
+    sample = np.random.default_rng(0).permutation(len(sentences))[:SAMPLE]
+    return _write_prepared(
+        [sentences[index] for index in sorted(sample.tolist())], path, output / "data" / f"quick-{path.stem}.jsonl"
     )
 
 
-def _write(sentences: Sequence[Sentence], source: Path, path: Path) -> Path:
-    """The sentences as a prepared file, with the note of what parsed them."""
+def _write_prepared(sentences: Sequence[Sentence], source: Path, path: Path) -> Path:
+    """Write sentences as a prepared file and copy the source record, which names their parser."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as new:
         new.write_bytes(b"".join(map(prepared.encode, sentences)))
-    note = source.with_name(f"{source.name}.source.json")
-    if note.is_file():
-        shutil.copyfile(note, path.with_name(f"{path.name}.source.json"))
+    record = source.with_name(f"{source.name}.source.json")
+    if record.is_file():
+        shutil.copyfile(record, path.with_name(f"{path.name}.source.json"))
     return path

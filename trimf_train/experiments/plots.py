@@ -1,4 +1,4 @@
-"""One SVG an experiment: bars of a table, a line over a setting, or what deletion does."""
+"""Draw one SVG figure per experiment: bars for a table, lines over a setting, or deletion curves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from trimf.runtime.errors import BackendError
 from trimf_train.experiments.report import Report
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
+#: Settings of matplotlib; with a fixed salt, equal figures give equal files.
 _SETTINGS: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
     "grid.alpha": 0.25, "legend.frameon": False, "font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "trimf",
@@ -17,7 +18,13 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def draw(report: Report) -> str | None:
-    """The figure as SVG on white; None where there is only one number to show.
+    """Draw the figure of a report.
+
+    Args:
+        report: The report.
+
+    Returns:
+        The figure as SVG, or None if the report has only a single result.
 
     Raises:
         BackendError: matplotlib is not installed.
@@ -28,26 +35,26 @@ def draw(report: Report) -> str | None:
     except ImportError:
         raise BackendError('plots need matplotlib, which is not installed; pip install "trimf[bench]"') from None
     if report.sweep:
-        kind = _sweep
+        draw_panel = _draw_sweep
     elif report.curves:
-        kind = _deletion
+        draw_panel = _draw_deletion
     elif len(report.rows) > 1:
-        kind = _stages if report.experiment == "stages" else _bars
+        draw_panel = _draw_stages if report.experiment == "stages" else _draw_bars
     else:
         return None
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
-        canvas = Figure(figsize=(7.0, 3.6 if kind is not _bars else 1.2 + 0.45 * len(report.rows)))
-        kind(report, canvas)
+        canvas = Figure(figsize=(7.0, 3.6 if draw_panel is not _draw_bars else 1.2 + 0.45 * len(report.rows)))
+        draw_panel(report, canvas)
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
 
 
-def _bars(report: Report, canvas: Any) -> None:
+def _draw_bars(report: Report, canvas: Any) -> None:
     panels = canvas.subplots(1, 2, sharey=True)
-    names = [one.name for one in report.rows]
+    names = [row.name for row in report.rows]
     for axes, kind, colour in zip(panels, ("entity", "relation"), _COLOURS, strict=False):
-        figures = [one.figures[f"{kind} f1"] for one in report.rows]
+        figures = [row.figures[f"{kind} f1"] for row in report.rows]
         means = [figure.mean for figure in figures]
         axes.barh(names, means, xerr=[figure.deviation for figure in figures], color=colour, height=0.65)
         low, high = min(means), max(means)
@@ -56,20 +63,20 @@ def _bars(report: Report, canvas: Any) -> None:
     panels[0].invert_yaxis()
 
 
-def _stages(report: Report, canvas: Any) -> None:
+def _draw_stages(report: Report, canvas: Any) -> None:
     axes = canvas.subplots()
-    names = [one.name for one in report.rows]
+    names = [row.name for row in report.rows]
     for kind, colour in zip(("entity", "relation"), _COLOURS, strict=False):
-        figures = [one.figures[f"{kind} f1"] for one in report.rows]
+        figures = [row.figures[f"{kind} f1"] for row in report.rows]
         axes.errorbar(
-            names, [one.mean for one in figures], yerr=[one.deviation for one in figures],
+            names, [figure.mean for figure in figures], yerr=[figure.deviation for figure in figures],
             marker="o", color=colour, capsize=3, label=f"{kind} F1",
         )  # fmt: skip
     axes.set(xlabel="epochs of stage 1 + stage 2", ylabel="F1, %")
     axes.legend()
 
 
-def _sweep(report: Report, canvas: Any) -> None:
+def _draw_sweep(report: Report, canvas: Any) -> None:
     axes = canvas.subplots()
     sweep = report.sweep
     assert sweep is not None
@@ -80,10 +87,10 @@ def _sweep(report: Report, canvas: Any) -> None:
     axes.legend()
 
 
-def _deletion(report: Report, canvas: Any) -> None:
+def _draw_deletion(report: Report, canvas: Any) -> None:
     axes = canvas.subplots()
-    for number, curve in enumerate(report.curves):
+    for index, curve in enumerate(report.curves):
         style = "--" if curve.method.startswith("random") else "-"
-        axes.plot(curve.k, curve.fall, style, marker="o", color=_COLOURS[number % len(_COLOURS)], label=curve.method)
-    axes.set(xlabel="words deleted", ylabel="mean fall of probability", xticks=report.curves[0].k, ylim=(0, None))
+        axes.plot(curve.k, curve.fall, style, marker="o", color=_COLOURS[index % len(_COLOURS)], label=curve.method)
+    axes.set(xlabel="deleted words", ylabel="mean drop in probability", xticks=report.curves[0].k, ylim=(0, None))
     axes.legend(fontsize=9)

@@ -1,4 +1,7 @@
-"""Runs in parallel processes, as many as cores, memory or GPUs allow; what was done stays done when it is stopped."""
+"""Execute training runs in parallel processes, as many as cores, memory or GPUs allow.
+
+After an interruption, finished runs are kept and unfinished runs continue from their last epoch.
+"""
 
 from __future__ import annotations
 
@@ -21,50 +24,67 @@ from trimf_train.experiments.cells import Cell
 from trimf_train.experiments.worker import Job
 from trimf_train.model.encoder import locate
 
-#: Bytes that a process takes before it has a model, and for each parameter: weights, gradients, two moments, and as
-#: much again for what a batch keeps and for the copy that a checkpoint is written from.
+#: Estimated memory in bytes of a process without a model, and of each parameter: 16 bytes for weight, gradient and
+#: two optimizer moments, and the same again for activations and the copy from which a checkpoint is written.
 _PROCESS, _PARAMETER = 1_200_000_000, 32
 
 
-def jobs(encoder: str, wanted: int | None = None) -> int:
-    """How many runs to do at once: one a GPU, else one a core as far as memory goes.
+def jobs(encoder: str, requested: int | None = None) -> int:
+    """Return how many runs to execute in parallel.
+
+    Args:
+        encoder: The configured name of the encoder, from whose size the memory of a run is estimated.
+        requested: The number requested by the user; None for one run per GPU or, without GPU, one run per core as far
+            as memory allows.
+
+    Returns:
+        The number of parallel runs, at least 1.
 
     Raises:
-        ConfigError: ``wanted`` is not positive.
+        ConfigError: ``requested`` is less than 1.
     """
-    if wanted is not None:
-        if wanted < 1:
-            raise ConfigError(f"--jobs {wanted}, but at least 1 is needed")
-        return wanted
+    if requested is not None:
+        if requested < 1:
+            raise ConfigError(f"--jobs must be >= 1, got {requested}")
+        return requested
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     with torch.device("meta"):
         model = AutoModel.from_config(AutoConfig.from_pretrained(locate(encoder), trust_remote_code=False))
-    each = _PROCESS + _PARAMETER * sum(parameter.numel() for parameter in model.parameters())
-    return max(1, min(available_cores(), psutil.virtual_memory().available // each))
+    bytes_per_run = _PROCESS + _PARAMETER * sum(parameter.numel() for parameter in model.parameters())
+    return max(1, min(available_cores(), psutil.virtual_memory().available // bytes_per_run))
 
 
 def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], None]) -> None:
-    """Train and score the cells that are not yet, ``count`` at a time, each as soon as those that it needs, which are
-    among them, have been; ``done`` is called for each as it ends.
+    """Execute the unfinished runs in parallel processes.
+
+    A run starts as soon as the runs it needs are finished; these must be among ``cells`` unless they are finished
+    already.
+
+    Args:
+        cells: The runs; finished and repeated runs are skipped.
+        count: Maximum number of parallel runs.
+        command: The command that is recorded as the origin of the checkpoints.
+        done: Called with each run when it is finished.
 
     Raises:
-        BackendError: a run failed; those that are under way are stopped, and go on from their last epoch next time.
+        BackendError: A run failed. The other running processes are stopped; they continue from their last epoch next
+            time.
     """
     todo = {cell.folder: cell for cell in cells if cell.result is None}
     count = max(1, min(count, len(todo)))
     gpus: SimpleQueue[int] = SimpleQueue()
-    for number in range(count):
-        gpus.put(number)
+    for index in range(count):
+        gpus.put(index)
     threads = max(1, available_cores() // count)
     alive: set[subprocess.Popen[bytes]] = set()
     stopping = threading.Event()
 
-    def one(cell: Cell) -> None:
+    def execute_cell(cell: Cell) -> None:
         slot = gpus.get()
         try:
             if not stopping.is_set():
-                _process(cell, slot, threads, command, alive, stopping)
+                _run_process(cell, slot, threads, command, alive, stopping)
                 done(cell)
         finally:
             gpus.put(slot)
@@ -73,8 +93,8 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
     with ThreadPoolExecutor(count) as pool:
         try:
             while todo or running:
-                for cell in [each for each in todo.values() if all(need.result for need in each.needs)]:
-                    running.add(pool.submit(one, todo.pop(cell.folder)))
+                for ready in [cell for cell in todo.values() if all(need.result for need in cell.needs)]:
+                    running.add(pool.submit(execute_cell, todo.pop(ready.folder)))
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     future.result()
@@ -84,13 +104,15 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
                 process.terminate()
 
 
-def _process(
+def _run_process(
     cell: Cell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]], stopping: threading.Event
 ) -> None:
+    """Execute a run in a child process; ``alive`` lists the running processes, ``slot`` selects the GPU."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     if torch.cuda.is_available():
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        environment["CUDA_VISIBLE_DEVICES"] = visible[slot] if any(visible) else str(slot % torch.cuda.device_count())
+        named = [device for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device]
+        visible = named or [str(index) for index in range(torch.cuda.device_count())]
+        environment["CUDA_VISIBLE_DEVICES"] = visible[slot % len(visible)]
     process = subprocess.Popen(
         [sys.executable, "-m", "trimf_train.experiments.worker"],
         stdin=subprocess.PIPE,
@@ -99,15 +121,15 @@ def _process(
         env=environment,
     )
     alive.add(process)
-    if stopping.is_set():  # since it was begun, and those alive were ended before it was among them
+    if stopping.is_set():  # the processes in `alive` may have been stopped before this one was added
         process.terminate()
     try:
-        _, said = process.communicate(msgspec.json.encode(Job(cell.config, cell.test, command)))
+        _, stderr = process.communicate(msgspec.json.encode(Job(cell.config, cell.test, command)))
     finally:
         alive.discard(process)
     if process.returncode:
-        lines = said.decode(errors="replace").strip().splitlines()
+        lines = stderr.decode(errors="replace").strip().splitlines()
         raise BackendError(
-            f"{cell.row}, seed {cell.seed}, in {cell.folder}: "
-            f"{lines[-1] if lines else f'its process ended with status {process.returncode}'}"
+            f"run failed: {cell.row}, seed {cell.seed}, in {cell.folder}: "
+            f"{lines[-1] if lines else f'the process exited with status {process.returncode}'}"
         )

@@ -1,4 +1,4 @@
-"""What an experiment found: rows with means and deviations over seeds, as JSON and as a table beside the paper's."""
+"""Reports of experiments: means and deviations over seeds, as JSON and as Markdown with the paper's results."""
 
 from __future__ import annotations
 
@@ -12,12 +12,22 @@ import msgspec
 from trimf_train.experiments.deletion import RANDOM, Curve
 from trimf_train.experiments.grids import F1, RECIPE, shares_start
 
-#: Figures of one run that are aggregated, in per cent.
+#: Scores of a run that are averaged over seeds, in per cent.
 FIGURES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One seed (or fold): where it trained, its best epoch, and :data:`FIGURES` on the held-out part."""
+    """Result of one seed or fold.
+
+    Attributes:
+        seed: The seed.
+        held: Name of the held-out file, such as ``test`` or ``fold 0 of 10``.
+        folder: Name of the folder of the run.
+        epoch: The epoch whose checkpoint was kept.
+        seconds: Training time over all epochs.
+        figures: The scores ``FIGURES`` on the held-out file.
+        dev: The same scores on the development set; None if there was none.
+    """
 
     seed: int
     held: str
@@ -29,18 +39,21 @@ class Run(msgspec.Struct, frozen=True):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """Mean over runs, and their standard deviation (0 for one run)."""
+    """Mean and standard deviation over runs; the deviation of a single run is 0."""
 
     mean: float
     deviation: float
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """What a row has less than the first, in F1 points: the mean over seeds of the difference, and its standard error.
+    """Difference in F1 between a row and the first row, in points.
 
-    ``verdict`` compares signs with the paper's: ``as in the paper``, ``against the paper``, or ``unclear`` where the
-    difference is within its standard error, or one seed gives none. Of the steps of a recipe it says ``helps``,
-    ``hurts``, or likewise ``unclear``.
+    Attributes:
+        mean: Mean over seeds of row minus first row.
+        error: Standard error of the mean; None for a single seed.
+        verdict: Comparison of the sign with the paper: ``as in the paper``, ``against the paper``, or ``unclear`` if
+            the difference is within its standard error, there is a single seed, or the paper's data sets disagree. In
+            the recipe experiment ``helps``, ``hurts`` or ``unclear``. None if the paper reports no difference.
     """
 
     mean: float
@@ -49,7 +62,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A row of the table; ``paper`` the paper's F1 of entities and relations, by data set."""
+    """Row of the table; ``paper`` holds the F1 that the paper reports for it, by data set."""
 
     name: str
     overrides: list[str]
@@ -61,7 +74,7 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """Relation figures by threshold, means over seeds."""
+    """Relation scores by threshold: means over seeds, and the standard deviation of F1."""
 
     threshold: list[float]
     precision: list[float]
@@ -71,7 +84,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A relation that was found, and its trigger words (Table 5)."""
+    """Predicted relation with its trigger words (paper, Table 5)."""
 
     text: str
     head: str
@@ -81,7 +94,7 @@ class Example(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Everything an experiment measured, and what it measured it with."""
+    """Results of an experiment, with the settings and the environment that produced them."""
 
     experiment: str
     title: str
@@ -112,30 +125,47 @@ def row(
     *,
     steps: bool = False,
 ) -> Row:
-    """The row of these runs; ``first`` are those of the row to compare with, ``paper`` has both rows' figures.
+    """Aggregate the runs of a row and compare them with the first row.
 
-    Rows are ``steps`` that may help, or each leaves something out that the paper says helps.
+    Args:
+        name: Name of the row.
+        overrides: Overrides of the configuration.
+        runs: The runs of the row.
+        first: The runs of the first row, with the same seeds; the same object as ``runs`` for the first row itself.
+        paper: F1 of this row and of the first row in the paper, by data set.
+        steps: True for the recipe experiment, whose rows add an option. The rows of other experiments remove a part
+            of the model, so that a difference can be compared with the paper.
+
+    Returns:
+        The row.
     """
-    figures = {name: _figure([run.figures[name] for run in runs]) for name in FIGURES}
-    same = runs is first
-    differences = [None if same else _difference(runs, first, kind, paper, steps) for kind in ("entity", "relation")]
-    of_row = {data: pair[0] for data, pair in paper.items()}
-    return Row(name, list(overrides), list(runs), figures, *differences, of_row)
+    figures = {name: _average_values([run.figures[name] for run in runs]) for name in FIGURES}
+    is_first = runs is first
+    differences = [
+        None if is_first else _compare_runs(runs, first, kind, paper, steps) for kind in ("entity", "relation")
+    ]
+    row_paper = {data: pair[0] for data, pair in paper.items()}
+    return Row(name, list(overrides), list(runs), figures, *differences, row_paper)
 
 
-def _figure(values: Sequence[float]) -> Figure:
+def _average_values(values: Sequence[float]) -> Figure:
     return Figure(fmean(values), stdev(values) if len(values) > 1 else 0.0)
 
 
-def _difference(
+def _compare_runs(
     runs: Sequence[Run], first: Sequence[Run], kind: str, paper: dict[str, tuple[F1, F1]], steps: bool
 ) -> Difference:
+    """Compare F1 of entities or relations (``kind``) with the first row, seed by seed."""
     by_seed = {run.seed: run.figures[f"{kind} f1"] for run in first}
     values = [run.figures[f"{kind} f1"] - by_seed[run.seed] for run in runs]
     mean = fmean(values)
     error = stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
-    place = ("entity", "relation").index(kind)
-    signs = {math.copysign(1, own[place] - full[place]) for own, full in paper.values() if own[place] != full[place]}
+    index = ("entity", "relation").index(kind)
+    signs = {
+        math.copysign(1, reduced[index] - full[index])
+        for reduced, full in paper.values()
+        if reduced[index] != full[index]
+    }
     if not signs and not steps:
         return Difference(mean, error)
     if error is None or abs(mean) <= error or len(signs) > 1:
@@ -146,85 +176,102 @@ def _difference(
 
 
 def markdown(report: Report, plot: str | None) -> str:
-    """The report as a document; ``plot`` is the file beside it."""
-    about = [
-        f"{report.protocol}; {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}; figures in per cent on the "
-        f"{report.held} part of `{report.data}`. Encoder `{report.encoder}`, parses by {report.parser}.",
-        "; ".join(f"{name} {value}" for name, value in report.environment.items()) + ". Made by:",
+    """Format a report as a Markdown document.
+
+    Args:
+        report: The report.
+        plot: File name of the figure, in the same folder; None if there is none.
+
+    Returns:
+        The document.
+    """
+    header = [
+        f"{report.protocol}; {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}; scores in per cent on the "
+        f"{report.held} part of `{report.data}`. Encoder `{report.encoder}`, parser {report.parser}.",
+        "; ".join(f"{name} {value}" for name, value in report.environment.items()) + ". Command:",
     ]
-    parts = [f"# {report.title} ({report.source})", *about, f"```\n{report.command}\n```"]
+    parts = [f"# {report.title} ({report.source})", *header, f"```\n{report.command}\n```"]
     if report.quick:
-        parts.append("**A quick run: a sample, few epochs. It shows that things work, and no small difference.**")
+        parts.append(
+            "**Quick run on a sample with few epochs: it shows that the experiment works, but small differences are "
+            "not meaningful.**"
+        )
     if shares_start(report.experiment, report.quick):
-        parts.append("All rows begin from one first stage of each seed, which the model of the first row learnt.")
-    parts += [
-        "\n".join(lines) for lines in (list(_rows(report)), list(_curves(report)), list(_examples(report))) if lines
-    ]
+        parts.append("All rows of a seed start from the same first stage, trained with the model of the first row.")
+    sections = (list(_format_rows(report)), list(_format_curves(report)), list(_format_examples(report)))
+    parts += ["\n".join(lines) for lines in sections if lines]
     if plot:
         parts.append(f"![{report.title}]({plot})")
     return "\n\n".join(parts) + "\n"
 
 
-def _rows(report: Report) -> Iterator[str]:
+def _format_rows(report: Report) -> Iterator[str]:
+    """Yield the lines of the main table."""
     compares = len(report.rows) > 1
-    papers = list(dict.fromkeys(data for one in report.rows for data in one.paper))
+    papers = list(dict.fromkeys(data for row in report.rows for data in row.paper))
     head = ["", "entity P", "R", "F1", *(["Δ"] if compares else []), "relation P", "R", "F1"]
     head += ["Δ", "relations" if report.experiment == RECIPE else "sign of relation Δ"] if compares else []
     for data in papers:
         head += [f"paper, {data}: entity F1", "relation F1", *(["Δ"] if compares else [])]
-    yield _line(head)
-    yield _line(["---", *["---:"] * (len(head) - 1)])
+    yield _format_line(head)
+    yield _format_line(["---", *["---:"] * (len(head) - 1)])
     first = report.rows[0]
-    for one in report.rows:
-        cells = [one.name]
-        for kind, difference in (("entity", one.entity), ("relation", one.relation)):
-            cells += [_shown(one.figures[f"{kind} {part}"], len(one.runs)) for part in ("precision", "recall", "f1")]
-            cells += [_delta(difference)] if compares else []
-        cells += [(one.relation and one.relation.verdict) or ""] if compares else []
+    for row in report.rows:
+        cells = [row.name]
+        for kind, difference in (("entity", row.entity), ("relation", row.relation)):
+            cells += [
+                _format_figure(row.figures[f"{kind} {part}"], len(row.runs)) for part in ("precision", "recall", "f1")
+            ]
+            cells += [_format_difference(difference)] if compares else []
+        cells += [(row.relation and row.relation.verdict) or ""] if compares else []
         for data in papers:
-            found = one.paper.get(data)
-            cells += [f"{value:.2f}" for value in found] if found else ["", ""]
+            paper = row.paper.get(data)
+            cells += [f"{value:.2f}" for value in paper] if paper else ["", ""]
             if compares:
                 base = first.paper.get(data)
-                cells.append(f"{found[1] - base[1]:+.2f}" if found and base and one is not first else "")
-        yield _line(cells)
+                cells.append(f"{paper[1] - base[1]:+.2f}" if paper and base and row is not first else "")
+        yield _format_line(cells)
 
 
-def _curves(report: Report) -> Iterator[str]:
+def _format_curves(report: Report) -> Iterator[str]:
+    """Yield the lines of the table of deletion curves."""
     if not report.curves:
         return
     ks = report.curves[0].k
     yield (
-        f"Mean fall of the probability of {report.relations} relations when k words are deleted, and in brackets that "
-        f"over the fall by {RANDOM}:"
+        f"Mean drop in the probability of {report.relations} relations when k words are deleted; in brackets, its "
+        f"ratio to the drop for {RANDOM}:"
     )
     yield ""
-    yield _line(["deleted", *(f"k = {k}" for k in ks), "95 % interval of the ratio at k = 3"])
-    yield _line(["---", *["---:"] * (len(ks) + 1)])
-    at = ks.index(3) if 3 in ks else len(ks) - 1
+    index = ks.index(3) if 3 in ks else len(ks) - 1
+    yield _format_line(["deleted words", *(f"k = {k}" for k in ks), f"95 % interval of the ratio at k = {ks[index]}"])
+    yield _format_line(["---", *["---:"] * (len(ks) + 1)])
     for curve in report.curves:
         falls = [f"{fall:.3f} ({ratio:.2f})" for fall, ratio in zip(curve.fall, curve.ratio, strict=True)]
-        yield _line([curve.method, *falls, f"{curve.low[at]:.2f}–{curve.high[at]:.2f}"])
+        yield _format_line([curve.method, *falls, f"{curve.low[index]:.2f}–{curve.high[index]:.2f}"])
 
 
-def _examples(report: Report) -> Iterator[str]:
+def _format_examples(report: Report) -> Iterator[str]:
+    """Yield the lines of the table of examples."""
     if not report.examples:
         return
-    yield _line(["sentence", "relation", "triggers"])
-    yield _line(["---"] * 3)
-    for one in report.examples:
-        yield _line([one.text, f"({one.head}, {one.label}, {one.tail})", ", ".join(one.triggers)])
+    yield _format_line(["sentence", "relation", "triggers"])
+    yield _format_line(["---"] * 3)
+    for example in report.examples:
+        relation = f"({example.head}, {example.label}, {example.tail})"
+        yield _format_line([example.text, relation, ", ".join(example.triggers)])
 
 
-def _line(cells: Sequence[str]) -> str:
+def _format_line(cells: Sequence[str]) -> str:
+    """Format a line of a Markdown table; bars inside cells are escaped."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _shown(figure: Figure, runs: int) -> str:
+def _format_figure(figure: Figure, runs: int) -> str:
     return f"{figure.mean:.2f} ± {figure.deviation:.2f}" if runs > 1 else f"{figure.mean:.2f}"
 
 
-def _delta(difference: Difference | None) -> str:
+def _format_difference(difference: Difference | None) -> str:
     if difference is None:
         return ""
     return f"{difference.mean:+.2f}" + (f" ± {difference.error:.2f}" if difference.error is not None else "")

@@ -1,4 +1,4 @@
-"""An experiment from data to report: its grid of runs, what they measured, and files of it."""
+"""Run an experiment: find the data, train and evaluate the runs of its grid, and write the report."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from trimf_train import configs as packaged
 from trimf_train import inference, metrics
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
 from trimf_train.evaluate import predict
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import Cell, cell
@@ -32,28 +33,41 @@ from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import Report, Run
 from trimf_train.protocols import Protocol
 
-#: What ``--quick`` changes: epochs few enough for ten minutes on two cores, learnt faster.
+#: Overrides of ``--quick``: few epochs with high learning rates, to finish in about ten minutes on two cores.
 QUICK = (
     "train.stage1.epochs=6", "train.stage2.epochs=2", "train.lr=2e-4", "train.head_lr=1e-3", "train.precision=fp32",
 )  # fmt: skip
 
-#: Runs of each row, as in the paper.
+#: Default number of seeds per row, as in the paper.
 SEEDS = 5
 
-#: The first stage that the rows of a quick run share: it has none of what most of them leave out.
+#: Row name of the first stage that rows share. Flow attention and trigger sensor, which most rows vary, are not part
+#: of the first stage.
 _START = "first stage"
 
-#: Relations whose words are deleted, of all that were found: in full, and in a quick run.
+#: Maximum number of predicted relations for the deletion curves: in a full and in a quick run.
 RELATIONS, QUICK_RELATIONS = 200, 40
 
-#: Relations shown with their triggers, and sentences shown with their heat maps.
+#: Number of relations shown with their triggers, and of sentences shown with heat maps.
 EXAMPLES, PICTURES = 12, 6
 
 
 class Plan(NamedTuple):
-    """What is asked for. Without ``config`` the packaged recipe of the data set is taken, if it has one.
+    """Settings of an experiment.
 
-    Without ``seeds``, quick runs have one, cross-validation all folds, and others :data:`SEEDS`.
+    Attributes:
+        name: Name of the experiment, see ``trimf_train.experiments.grids.NAMES``.
+        data: Folder with the prepared files of the data set.
+        output: Folder for runs and reports.
+        seeds: Number of seeds per row. None means 1 for quick runs, all folds for cross-validation, otherwise
+            ``SEEDS``.
+        encoder: Name of the encoder; None keeps the encoder of the configuration.
+        config: Configuration file to vary. None means the packaged recipe of the data set, or the default settings if
+            there is none.
+        overrides: Overrides of the configuration, as ``KEY=VALUE``.
+        jobs: Number of parallel runs; None chooses by GPUs, cores and memory.
+        quick: Use a small sample and few epochs.
+        command: The command line, recorded in checkpoints and in the report.
     """
 
     name: str
@@ -69,7 +83,7 @@ class Plan(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A row to be: where its data is, and what it overrides."""
+    """Row of the experiment: its data and its overrides; ``dev_too`` adds the development set to the training set."""
 
     name: str
     data: DataSet
@@ -77,78 +91,91 @@ class _Row(NamedTuple):
     dev_too: bool = False
 
 
-def run(plan: Plan, say: Callable[[str], None]) -> Report:
-    """Do the runs that are not done yet, and write ``NAME.json``, ``NAME.md`` and ``NAME.svg`` into ``plan.output``,
-    of attention also ``NAME.html``.
+def run(plan: Plan, log: Callable[[str], None]) -> Report:
+    """Execute the unfinished runs of an experiment and write its report.
 
-    The runs lie in ``output/runs``, each in a folder named by what it depends on, so that experiments share them and a
-    killed one goes on where it was.
+    The files ``NAME.json``, ``NAME.md`` and ``NAME.svg``, and ``NAME.html`` for ``attention``, are written to
+    ``plan.output``. The runs are in ``plan.output``/runs, each in a folder named by a hash of everything it depends
+    on. Experiments therefore share runs, and an interrupted experiment continues where it stopped.
+
+    Args:
+        plan: The settings.
+        log: Called with each line of progress.
+
+    Returns:
+        The report.
 
     Raises:
-        ConfigError: the plan asks for what there is not.
-        DataError: the data cannot be used.
-        BackendError: a run failed.
+        ConfigError: The plan is invalid.
+        DataError: The data cannot be used.
+        BackendError: A run failed.
     """
     if plan.name not in NAMES:
-        raise ConfigError(f"experiment {plan.name!r}, but there are {', '.join(NAMES)}")
+        raise ConfigError(f"unknown experiment {plan.name!r}; choose from {', '.join(NAMES)}")
     data = parts.find(plan.data, plan.output, quick=plan.quick)
     if plan.name == RECIPE:
         data = parts.on_dev(data)
-    plan = plan._replace(seeds=_seeds(plan, data))
-    config = _base(plan, data)
-    chosen = grid(plan.name, config, 3 if plan.quick else 6)
-    rows = list(_rows(plan, data, chosen))
+    plan = plan._replace(seeds=_count_seeds(plan, data))
+    config = _base_config(plan, data)
+    row_grid = grid(plan.name, config, 3 if plan.quick else 6)
+    rows = list(_build_rows(plan, data, row_grid))
     starts = {}
     if shares_start(plan.name, plan.quick):
-        alone = configs.override(config, ["train.stage2.epochs=0"])
+        stage1_only = configs.override(config, ["train.stage2.epochs=0"])
         starts = {
-            (id(row.data), seed): _cell(_Row(_START, row.data, ()), seed, alone, plan)
+            (id(row.data), seed): _build_cell(_Row(_START, row.data, ()), seed, stage1_only, plan)
             for row in rows
             for seed in range(plan.seeds)
         }
 
     cells: dict[str, list[Cell]] = {}
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         teachers = cells[rows[0].name] if row.name == DISTILLED else []
-        rows[place] = row = _distilled(row, teachers) if teachers else row
+        rows[index] = row = _add_teachers(row, teachers) if teachers else row
         cells[row.name] = [
-            _cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers) for seed in range(plan.seeds)
+            _build_cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers)
+            for seed in range(plan.seeds)
         ]
-    every = [*starts.values(), *(one for of_row in cells.values() for one in of_row)]
-    folders = {one.folder: one for one in every}
-    todo = [one for one in folders.values() if one.result is None]
+    all_cells = [*starts.values(), *(cell for row_cells in cells.values() for cell in row_cells)]
+    by_folder = {cell.folder: cell for cell in all_cells}
+    todo = [cell for cell in by_folder.values() if cell.result is None]
     count = pool.jobs(config.model.encoder.name, plan.jobs)
-    say(f"{data.protocol}; {len(folders)} runs, {len(todo)} to do, {min(count, len(todo))} at a time")
+    log(f"{data.protocol}; {len(by_folder)} runs, {len(todo)} to do, {min(count, len(todo))} in parallel")
 
-    def done(one: Cell) -> None:
-        measured = one.result
-        assert measured is not None
-        scores = measured.scores
-        say(
-            f"{one.row}, seed {one.seed}: entity F1 {data.protocol.entity(scores)['f1']:.2f}, relation F1 "
-            f"{data.protocol.relation(scores)['f1']:.2f} ({measured.seconds:.0f} s)"
+    def log_result(finished: Cell) -> None:
+        result = finished.result
+        assert result is not None
+        scores = result.scores
+        log(
+            f"{finished.row}, seed {finished.seed}: entity F1 {data.protocol.entity(scores)['f1']:.2f}, relation F1 "
+            f"{data.protocol.relation(scores)['f1']:.2f} ({result.seconds:.0f} s)"
         )
 
-    pool.run(todo, count, plan.command, done)
-    found = _report(plan, config, chosen, data, rows, cells)
-    pages = {"html": _attention(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
-    _write(found, plan.output, pages)
-    return found
+    pool.run(todo, count, plan.command, log_result)
+    results = _build_report(plan, config, row_grid, data, rows, cells)
+    pages = {"html": _attention_page(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
+    _write_files(results, plan.output, pages)
+    return results
 
 
-def _seeds(plan: Plan, data: DataSet) -> int:
+def _count_seeds(plan: Plan, data: DataSet) -> int:
+    """Return the number of seeds per row.
+
+    Raises:
+        ConfigError: The requested number is less than 1, or more than the number of folds.
+    """
     folds = len(data.parts)
     if plan.seeds is None:
         return 1 if plan.quick else folds if folds > 1 else SEEDS
     if plan.seeds < 1:
-        raise ConfigError(f"--seeds {plan.seeds}, but at least 1 is needed")
+        raise ConfigError(f"--seeds must be >= 1, got {plan.seeds}")
     if plan.seeds > folds > 1:
-        raise ConfigError(f"--seeds {plan.seeds}, but {plan.data} makes {folds} folds, one a seed")
+        raise ConfigError(f"--seeds must be <= {folds}, the number of folds of {plan.data}, got {plan.seeds}")
     return plan.seeds
 
 
-def _base(plan: Plan, data: DataSet) -> Config:
-    """The configuration that rows change; its data are placeholders, which every cell replaces."""
+def _base_config(plan: Plan, data: DataSet) -> Config:
+    """Load the configuration that the rows vary; every run replaces its data files."""
     overrides = [*(QUICK if plan.quick else ()), *plan.overrides]
     if plan.encoder:
         overrides.append(f"model.encoder.name={msgspec.json.encode(plan.encoder).decode()}")
@@ -160,8 +187,9 @@ def _base(plan: Plan, data: DataSet) -> Config:
     return configs.override(Config(data=DataConfig(train=[]), output=""), overrides)
 
 
-def _rows(plan: Plan, data: DataSet, chosen: Grid) -> list[_Row]:
-    rows = [_Row(name, data, overrides) for name, overrides in chosen.rows.items()]
+def _build_rows(plan: Plan, data: DataSet, row_grid: Grid) -> list[_Row]:
+    """Return the rows of the grid; the main experiment adds a row for a second setting of the data set."""
+    rows = [_Row(name, data, overrides) for name, overrides in row_grid.rows.items()]
     if plan.name != "main":
         return rows
     if data.protocol.folds > 1:
@@ -172,53 +200,53 @@ def _rows(plan: Plan, data: DataSet, chosen: Grid) -> list[_Row]:
     return rows
 
 
-def _distilled(row: _Row, teachers: Sequence[Cell]) -> _Row:
-    """The row that learns from all of these runs."""
-    folders = [str(one.folder / "best") for one in teachers]
+def _add_teachers(row: _Row, teachers: Sequence[Cell]) -> _Row:
+    """Add the best checkpoints of runs as teachers of a row."""
+    folders = [str(teacher.folder / "best") for teacher in teachers]
     return row._replace(overrides=[*row.overrides, f"train.teachers={msgspec.json.encode(folders).decode()}"])
 
 
-def _cell(
+def _build_cell(
     row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None, teachers: Sequence[Cell] = ()
 ) -> Cell:
-    """A run of a row, from the beginning or from a first stage that other rows begin from, too."""
-    chosen = row.data.of(seed)
-    train = [chosen.train, chosen.dev] if row.dev_too and chosen.dev else [chosen.train]
-    # Where dev is what is reported on, it cannot also choose the epoch.
-    dev = None if row.dev_too or chosen.dev == chosen.test else chosen.dev
+    """Create a run of a row, from scratch or from the shared first stage ``start``."""
+    files = row.data.of(seed)
+    train = [files.train, files.dev] if row.dev_too and files.dev else [files.train]
+    # If results are reported on dev, dev must not select the epoch.
+    dev = None if row.dev_too or files.dev == files.test else files.dev
     config = configs.override(config, row.overrides)
     if start is not None:
-        begun = ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"]
-        config = configs.override(config, begun)
+        config = configs.override(config, ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"])
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=train, dev=dev))
     needs = (*((start,) if start else ()), *teachers)
-    return cell(row.name, seed, config, chosen.test, plan.output / "runs", needs)
+    return cell(row.name, seed, config, files.test, plan.output / "runs", needs)
 
 
-def _report(
-    plan: Plan, config: Config, chosen: Grid, data: DataSet, rows: Sequence[_Row], cells: dict[str, list[Cell]]
+def _build_report(
+    plan: Plan, config: Config, row_grid: Grid, data: DataSet, rows: Sequence[_Row], cells: dict[str, list[Cell]]
 ) -> Report:
-    runs = {row.name: [_run(one, row.data) for one in cells[row.name]] for row in rows}
+    """Aggregate the results of all runs and add what the experiment measures with the models of the first row."""
+    runs = {row.name: [_summarise_run(cell, row.data) for cell in cells[row.name]] for row in rows}
     first = runs[rows[0].name]
-    papers = chosen.paper if plan.name != "main" else _table1(data.protocol)
-    made = [
+    papers = row_grid.paper if plan.name != "main" else _paper_main_results(data.protocol)
+    report_rows = [
         report.row(
             row.name,
             row.overrides,
             runs[row.name],
             first,
-            {name: (of[row.name], of[rows[0].name]) for name, of in papers.items() if row.name in of},
+            {name: (paper[row.name], paper[rows[0].name]) for name, paper in papers.items() if row.name in paper},
             steps=plan.name == RECIPE,
         )
         for row in rows
     ]
-    best = [checkpoints.load(one.folder / "best") for one in cells[rows[0].name]]
-    held = [list(read_sentences(one.test)) for one in cells[rows[0].name]]
+    best = [checkpoints.load(cell.folder / "best") for cell in cells[rows[0].name]]
+    held = [list(read_sentences(cell.test)) for cell in cells[rows[0].name]]
     parser = best[0].description.parser
-    found = Report(
+    results = Report(
         experiment=plan.name,
-        title=chosen.title,
-        source=chosen.source,
+        title=row_grid.title,
+        source=row_grid.source,
         command=plan.command,
         protocol=str(data.protocol),
         data=str(plan.data),
@@ -228,69 +256,82 @@ def _report(
         seeds=plan.seeds,
         quick=plan.quick,
         config=msgspec.to_builtins(msgspec.structs.replace(config, output="")),
-        environment=_environment(),
-        rows=made,
+        environment=_describe_environment(),
+        rows=report_rows,
     )
     if plan.name == "threshold":
-        swept = [sweep.by_threshold(*one, data.protocol) for one in zip(best, held, strict=True)]
-        return msgspec.structs.replace(found, sweep=sweep.aggregate(swept))
+        swept = [
+            sweep.by_threshold(checkpoint, sentences, data.protocol)
+            for checkpoint, sentences in zip(best, held, strict=True)
+        ]
+        return msgspec.structs.replace(results, sweep=sweep.aggregate(swept))
     if plan.name == "triggers":
-        return _triggers(found, best[0], held[0], QUICK_RELATIONS if plan.quick else RELATIONS)
-    return found
+        return _add_triggers(results, best[0], held[0], QUICK_RELATIONS if plan.quick else RELATIONS)
+    return results
 
 
-def _triggers(found: Report, checkpoint: checkpoints.Checkpoint, held: Sequence, most: int) -> Report:
-    """Of seed 0's model: trigger words, and what deleting them does."""
-    every = evidence.collect(checkpoint, held)
-    drawn = sorted(np.random.default_rng(0).permutation(len(every))[:most].tolist())
-    some = [every[place] for place in drawn]
+def _add_triggers(
+    results: Report, checkpoint: checkpoints.Checkpoint, held: Sequence[Sentence], max_relations: int
+) -> Report:
+    """Add the trigger words and the deletion curves of the model of seed 0 to a report."""
+    collected = evidence.collect(checkpoint, held)
+    sample = sorted(np.random.default_rng(0).permutation(len(collected))[:max_relations].tolist())
+    relations = [collected[index] for index in sample]
     names = checkpoint.description.labels.relations
     examples = [
         report.Example(
-            text=" ".join(one.sentence.words),
-            head=" ".join(one.sentence.words[one.head.start : one.head.end]),
-            label=names[one.relation.label],
-            tail=" ".join(one.sentence.words[one.tail.start : one.tail.end]),
+            text=" ".join(item.sentence.words),
+            head=" ".join(item.sentence.words[item.head.start : item.head.end]),
+            label=names[item.relation.label],
+            tail=" ".join(item.sentence.words[item.tail.start : item.tail.end]),
             triggers=words,
         )
-        for one, words in deletion.top(some[:EXAMPLES], evidence.SENSOR)
+        for item, words in deletion.top(relations[:EXAMPLES], evidence.SENSOR)
     ]
-    curves = deletion.curves(inference.pipeline(checkpoint), some) if some else []
-    return msgspec.structs.replace(found, curves=curves, relations=len(some), examples=examples)
+    curves = deletion.curves(inference.pipeline(checkpoint), relations) if relations else []
+    return msgspec.structs.replace(results, curves=curves, relations=len(relations), examples=examples)
 
 
-def _attention(one: Cell, plan: Plan) -> bytes:
-    """Heat maps of held-out sentences with relations, first those in which seed 0's model finds just these."""
-    checkpoint = checkpoints.load(one.folder / "best")
+def _attention_page(first: Cell, plan: Plan) -> bytes:
+    """Render heat maps of held-out sentences with relations; sentences with only correct predictions come first."""
+    checkpoint = checkpoints.load(first.folder / "best")
     pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels
-    held = list(read_sentences(one.test))
+    held = list(read_sentences(first.test))
     related = [
-        (set(found.relations) != set(metrics.annotation(sentence).relations), place)
-        for place, (sentence, found) in enumerate(zip(held, predict(pipeline, labels, held), strict=True))
+        (set(predicted.relations) != set(metrics.annotation(sentence).relations), index)
+        for index, (sentence, predicted) in enumerate(zip(held, predict(pipeline, labels, held), strict=True))
         if sentence.relations
     ]
-    shown = [
-        explain_words(pipeline, labels, each.tokens, ParsedSentence(each.tokens, each.heads or [], each.labels or []))
-        for each in (held[place] for _, place in sorted(related)[:PICTURES])
+    sentences = [held[index] for _, index in sorted(related)[:PICTURES]]
+    explanations = [
+        explain_words(
+            pipeline,
+            labels,
+            sentence.tokens,
+            ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []),
+        )
+        for sentence in sentences
     ]
-    return "".join(to_html(shown, f"Memory flow attention: {plan.data}")).encode()
+    return "".join(to_html(explanations, f"Memory flow attention: {plan.data}")).encode()
 
 
-def _run(one: Cell, data: DataSet) -> Run:
-    measured = one.result
-    assert measured is not None
+def _summarise_run(finished: Cell, data: DataSet) -> Run:
+    """Return the result of a finished run for the report."""
+    result = finished.result
+    assert result is not None
     return Run(
-        seed=one.seed,
-        held=data.of(one.seed).held,
-        folder=one.folder.name,
-        epoch=measured.epoch,
-        seconds=measured.seconds,
-        figures=_figures(measured.test, data.protocol),
-        dev=_figures(measured.dev, data.protocol) if measured.dev else None,
+        seed=finished.seed,
+        held=data.of(finished.seed).held,
+        folder=finished.folder.name,
+        epoch=result.epoch,
+        seconds=result.seconds,
+        figures=_select_figures(result.test, data.protocol),
+        dev=_select_figures(result.dev, data.protocol) if result.dev else None,
     )
 
 
-def _figures(scores: dict, protocol: Protocol) -> dict[str, float]:
+def _select_figures(scores: dict, protocol: Protocol) -> dict[str, float]:
+    """Return the scores ``trimf_train.experiments.report.FIGURES`` of an evaluation."""
     entity, relation = protocol.entity(scores), protocol.relation(scores)
     return {
         f"{kind} {part}": leaf[part]
@@ -299,29 +340,31 @@ def _figures(scores: dict, protocol: Protocol) -> dict[str, float]:
     }
 
 
-def _table1(protocol: Protocol) -> dict[str, dict[str, tuple[float, float]]]:
+def _paper_main_results(protocol: Protocol) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return the results of the paper's Table 1 in the form of ``Grid.paper``."""
     if protocol.paper is None:
         return {}
     entity, relation = protocol.paper
     return {f"{protocol.name} ({protocol.paper_encoder})": {FULL: (entity[2], relation[2])}}
 
 
-def _environment() -> dict[str, str]:
+def _describe_environment() -> dict[str, str]:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
     return {"TriMF": trimf.__version__, "PyTorch": torch.__version__.split("+")[0], "device": device}
 
 
-def _write(found: Report, output: Path, pages: Mapping[str, bytes]) -> None:
+def _write_files(results: Report, output: Path, pages: Mapping[str, bytes]) -> None:
+    """Write the report and its figure; ``pages`` holds further files by extension."""
     output.mkdir(parents=True, exist_ok=True)
-    plot = plots.draw(found)
-    name = f"{found.experiment}.svg" if plot else None
+    plot = plots.draw(results)
+    name = f"{results.experiment}.svg" if plot else None
     files = {
-        "json": msgspec.json.format(msgspec.json.encode(found), indent=2),
-        "md": report.markdown(found, name).encode(),
+        "json": msgspec.json.format(msgspec.json.encode(results), indent=2),
+        "md": report.markdown(results, name).encode(),
     }
     files |= pages
     if plot:
         files["svg"] = plot.encode()
-    for kind, content in files.items():
-        with atomic_path(output / f"{found.experiment}.{kind}") as new:
+    for extension, content in files.items():
+        with atomic_path(output / f"{results.experiment}.{extension}") as new:
             new.write_bytes(content)

@@ -1,4 +1,7 @@
-"""Relation figures over all thresholds from one pass: the threshold only leaves relations out (Figure 5)."""
+"""Measure relation scores at many thresholds (paper, Figure 5).
+
+One inference pass suffices, because a higher threshold only removes relations.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +18,43 @@ from trimf_train.experiments.report import Sweep
 from trimf_train.metrics import Leaf
 from trimf_train.protocols import Protocol
 
-#: 0 and 1 are as near as a threshold comes.
+#: Relation thresholds of the sweep; the first and last stand for 0 and 1, which are not valid thresholds.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)
 
 
 def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: Protocol) -> list[Leaf]:
-    """The headline of the relations at each of :data:`THRESHOLDS`."""
+    """Compute the reported relation scores at each of ``THRESHOLDS``.
+
+    Args:
+        checkpoint: The model.
+        sentences: Prepared sentences with gold annotation.
+        protocol: The evaluation protocol.
+
+    Returns:
+        One score per threshold.
+    """
     description = checkpoint.description
     lowest = msgspec.structs.replace(description.decode, relation_threshold=THRESHOLDS[0])
     low = Checkpoint(checkpoint.model, msgspec.structs.replace(description, decode=lowest), checkpoint.tokenizer_json)
     results = run(inference.pipeline(low), sentences)
-    gold = [metrics.annotation(one) for one in sentences]
+    gold = [metrics.annotation(sentence) for sentence in sentences]
     labels = description.labels
-    found = []
+    scores = []
     for threshold in THRESHOLDS:
         predicted = [annotated(result, labels, threshold) for result in results]
-        found.append(protocol.relation(metrics.evaluate(gold, predicted, labels.symmetric)))
-    return found
+        scores.append(protocol.relation(metrics.evaluate(gold, predicted, labels.symmetric)))
+    return scores
 
 
 def aggregate(seeds: Sequence[Sequence[Leaf]]) -> Sweep:
-    """Means over the seeds, and the deviation of F1."""
+    """Average the scores of several seeds.
+
+    Args:
+        seeds: For each seed, one score per threshold.
+
+    Returns:
+        Mean precision, recall and F1 at each threshold, and the standard deviation of F1.
+    """
     columns = list(zip(*seeds, strict=True))
     f1 = [[leaf["f1"] for leaf in column] for column in columns]
     return Sweep(

@@ -1,4 +1,7 @@
-"""A process that trains and scores one run, given as JSON on stdin; what it did before it was killed is kept."""
+"""Process that trains and evaluates one run, which it reads as JSON from stdin.
+
+A run that was killed continues from its last saved state.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from trimf_train.train import train
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A configuration and the file to score it on; ``command`` is recorded as what started it."""
+    """Configuration and the file to evaluate on; ``command`` is recorded in the checkpoint as its origin."""
 
     config: Config
     test: str
@@ -27,7 +30,14 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def do(job: Job) -> None:
-    """Train, unless that is done, score, and write ``result.json`` into the run's folder."""
+    """Train unless training is finished, evaluate, and write ``result.json`` to the folder of the run.
+
+    Args:
+        job: The run.
+
+    Raises:
+        TrimfError: Training or evaluation failed.
+    """
     folder = Path(job.config.output)
     best = folder / "best"
     if (folder / "state.pt").exists() or not best.exists():
@@ -35,22 +45,26 @@ def do(job: Job) -> None:
     checkpoint = checkpoints.load(best)
     labels = checkpoint.description.labels
     scores = evaluate(inference.pipeline(checkpoint), labels, list(read_sentences(job.test)))
-    noted = checkpoint.description.provenance
+    provenance = checkpoint.description.provenance
     lines = (folder / "metrics.jsonl").read_bytes().splitlines()
-    epochs = [one for one in map(msgspec.json.decode, lines) if one["type"] == "epoch"]
+    epochs = [record for record in map(msgspec.json.decode, lines) if record["type"] == "epoch"]
     result = Result(
-        epoch=noted["epoch"],
-        parameters=sum(one.numel() for one in checkpoint.model.parameters()),
-        seconds=sum(one["seconds"] for one in epochs),
+        epoch=provenance["epoch"],
+        parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
+        seconds=sum(record["seconds"] for record in epochs),
         test=dict(scores),
-        dev=noted.get("dev"),
+        dev=provenance.get("dev"),
     )
     with atomic_path(folder / "result.json") as new:
         new.write_bytes(msgspec.json.encode(result))
 
 
 def main() -> int:
-    """Do the job on stdin; an error is one line on stderr."""
+    """Run the job on stdin; report a known error as one line on stderr.
+
+    Returns:
+        The exit status: 0, or 1 after a known error.
+    """
     try:
         do(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
     except TrimfError as error:

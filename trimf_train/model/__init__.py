@@ -1,5 +1,6 @@
-"""The TriMF model in PyTorch, one module of the paper per file.
+"""TriMF model in PyTorch; each file implements one module of the paper.
 
-Axes: B sentences, T subwords, N words, K span widths, S sampled spans, M entity spans, P ordered pairs, H the encoder's
-width, ``n_e`` entity types without None, ``n_r`` relation types, ``n_d`` dependency labels.
+Names of dimensions: B sentences, T subwords, N words, K maximum span width in words, S sampled spans, M entity spans,
+P ordered pairs of entity spans, H hidden size of the encoder, ``n_e`` entity types without None, ``n_r`` relation
+types, ``n_d`` dependency labels.
 """

@@ -1,6 +1,9 @@
-"""A dependency parser on the words of a shared encoder: deep biaffine attention (Dozat and Manning 2017, eqs. 3-9).
+"""In-model dependency parser: deep biaffine attention on the words of the shared encoder.
 
-The head of a root is the root itself, so the diagonal of the arc scores, which no other word needs, is the root's.
+Source: Dozat and Manning, "Deep Biaffine Attention for Neural Dependency Parsing", ICLR 2017, equations (3)-(9).
+
+A root is its own head. The diagonal of the arc scores, which has no other use, therefore holds the scores of words as
+roots.
 """
 
 from __future__ import annotations
@@ -12,15 +15,21 @@ from torch.nn import functional
 from trimf_train.config import SyntaxConfig
 from trimf_train.model.memory import bilinear
 
-#: The score of an arc to padding.
+#: Score of an arc from padding; finite, so that it is safe in half precision.
 NO_WORD = -1e4
 
-#: What a view keeps of negative numbers.
+#: Negative slope of the LeakyReLU after the projection.
 SLOPE = 0.1
 
 
 class BiaffineParser(nn.Module):
-    """Arc scores of every pair of words, and label scores of given arcs; ``labels`` n_d counts no root."""
+    """Biaffine classifiers for dependency arcs and for their labels.
+
+    Args:
+        labels: Number of dependency labels n_d, without a label for roots.
+        width: Hidden size H of the encoder.
+        config: Sizes and dropout of the parser.
+    """
 
     def __init__(self, labels: int, width: int, config: SyntaxConfig) -> None:
         super().__init__()
@@ -34,41 +43,87 @@ class BiaffineParser(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def views(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What a word is as a dependent and as a head of an arc ``[B,N,arc_dim]``, and of a label ``[B,N,label_dim]``.
+        """Project words to their four roles in the classifiers.
 
-        ``words`` ``[B,N,H]``; all four are slices of one product.
+        The roles are slices of a single matrix product.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+
+        Returns:
+            Words as dependents and as heads of arcs, each ``[B, N, arc_dim]``, then words as dependents and as heads
+            for label classification, each ``[B, N, label_dim]``.
         """
-        dependent, head, of_label, of_label_head = self.dropout(
+        dependent, head, label_dependent, label_head = self.dropout(
             functional.leaky_relu(self.project(words), SLOPE)
         ).split(self.sizes, -1)
-        return dependent, head, of_label, of_label_head
+        return dependent, head, label_dependent, label_head
 
     def arcs(self, dependent: Tensor, head: Tensor, word_mask: Tensor) -> Tensor:
-        """``[B,N,N]`` in float32: how much word j is the head of word i; at j = i, how much i is a root."""
-        sought = dependent @ self.arc + self.arc_head
-        places = torch.arange(word_mask.shape[1], device=word_mask.device)
-        own = places.unsqueeze(1) == places
-        scores = torch.where(own, (sought @ self.root).unsqueeze(-1), sought @ head.transpose(1, 2)).float()
+        """Score every word as the head of every other word.
+
+        Args:
+            dependent: Words as dependents ``[B, N, arc_dim]``.
+            head: Words as heads ``[B, N, arc_dim]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+
+        Returns:
+            Scores ``[B, N, N]`` in float32. Entry ``[b, i, j]`` is the score of word j as the head of word i; entry
+            ``[b, i, i]`` is the score of word i as a root.
+        """
+        queries = dependent @ self.arc + self.arc_head
+        positions = torch.arange(word_mask.shape[1], device=word_mask.device)
+        diagonal = positions.unsqueeze(1) == positions
+        scores = torch.where(diagonal, (queries @ self.root).unsqueeze(-1), queries @ head.transpose(1, 2)).float()
         return torch.where(word_mask.unsqueeze(1), scores, NO_WORD)
 
     def label_scores(self, dependent: Tensor, heads: Tensor) -> Tensor:
-        """``[...,n_d]``: scores of the labels of arcs to ``dependent`` from ``heads``, both ``[...,label_dim]``."""
-        dependent, heads = (functional.pad(one, (0, 1), value=1.0) for one in (dependent, heads))
+        """Score the dependency labels of arcs.
+
+        Args:
+            dependent: The dependent of each arc ``[..., label_dim]``.
+            heads: The head of each arc ``[..., label_dim]``.
+
+        Returns:
+            Label scores ``[..., n_d]``.
+        """
+        # A constant feature of 1 on both sides adds the linear terms and the bias to the bilinear form.
+        dependent, heads = (functional.pad(states, (0, 1), value=1.0) for states in (dependent, heads))
         by_label = (dependent @ self.label).unflatten(-1, (self.labels, -1))
         return (by_label @ heads.unsqueeze(-1)).squeeze(-1)
 
     def parse(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The best head of each word (a root's is itself) and the number of its label, 0 for roots: both ``[B,N]``."""
-        dependent, head, of_label, of_label_head = self.views(words)
-        own = torch.arange(word_mask.shape[1], device=word_mask.device)
-        heads = torch.where(word_mask, self.arcs(dependent, head, word_mask).argmax(-1), own)
-        index = heads.unsqueeze(-1).expand(-1, -1, of_label_head.shape[-1])
-        labels = self.label_scores(of_label, of_label_head.gather(1, index)).argmax(-1) + 1
-        return heads, torch.where(heads == own, 0, labels)
+        """Predict the head and the dependency label of every word.
+
+        Heads are the best per word; they need not form a tree.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+
+        Returns:
+            Index of the head of each word (a root and padding are their own heads) and label ID (0 for roots and
+            padding, 1 to n_d otherwise), both ``[B, N]``.
+        """
+        dependent, head, label_dependent, label_head = self.views(words)
+        positions = torch.arange(word_mask.shape[1], device=word_mask.device)
+        heads = torch.where(word_mask, self.arcs(dependent, head, word_mask).argmax(-1), positions)
+        index = heads.unsqueeze(-1).expand(-1, -1, label_head.shape[-1])
+        labels = self.label_scores(label_dependent, label_head.gather(1, index)).argmax(-1) + 1
+        return heads, torch.where(heads == positions, 0, labels)
 
     def forward(self, words: Tensor, word_mask: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
-        """Training: arc scores ``[B,N,N]``, and label scores ``[B,N,n_d]`` given the true ``heads`` ``[B,N]``."""
-        dependent, head, of_label, of_label_head = self.views(words)
-        index = heads.unsqueeze(-1).expand(-1, -1, of_label_head.shape[-1])
-        scores = self.label_scores(of_label, of_label_head.gather(1, index))
+        """Compute the scores for the training loss; labels are scored for the gold arcs.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+            heads: Index of the gold head of each word ``[B, N]``.
+
+        Returns:
+            Arc scores ``[B, N, N]`` and label scores ``[B, N, n_d]``, both in float32.
+        """
+        dependent, head, label_dependent, label_head = self.views(words)
+        index = heads.unsqueeze(-1).expand(-1, -1, label_head.shape[-1])
+        scores = self.label_scores(label_dependent, label_head.gather(1, index))
         return self.arcs(dependent, head, word_mask), scores.float()

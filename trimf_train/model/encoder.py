@@ -1,4 +1,4 @@
-"""Hugging Face encoders by name, by folder, or from inside an installed Python package."""
+"""Load Hugging Face encoders by name, by folder, or from inside an installed Python package."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ from trimf.runtime.subwords import CASE, CASES
 
 
 def locate(name: str) -> str:
-    """The folder or model name behind a configured one; ``module:folder`` points into an installed package.
+    """Resolve a configured encoder name to a model name or folder.
+
+    Args:
+        name: A Hugging Face model name, a folder, or ``module:folder`` for a folder inside an installed Python
+            package.
+
+    Returns:
+        The path of the folder for ``module:folder``, otherwise ``name`` unchanged.
 
     Raises:
-        ConfigError: the package is not installed or has no such folder.
+        ConfigError: The package is not installed or has no such folder.
     """
     module, separator, folder = name.partition(":")
     if not separator or Path(name).exists():
@@ -28,18 +35,22 @@ def locate(name: str) -> str:
     spec = importlib.util.find_spec(module) if module.isidentifier() else None
     if spec is None or spec.origin is None:
         raise ConfigError(
-            f"encoder {name!r}: the Python package {module!r} is not installed; install it or name another encoder"
+            f"encoder {name!r}: the Python package {module!r} is not installed; install it or choose another encoder"
         )
     path = Path(spec.origin).parent / folder
     if not (path / "config.json").is_file():
-        raise ConfigError(f"encoder {name!r}: {module} holds no folder {folder!r} with a config.json")
+        raise ConfigError(f"encoder {name!r}: the package {module!r} has no folder {folder!r} with a config.json")
     return str(path)
 
 
 class CasedEmbedding(nn.Embedding):
-    """The embeddings of subwords ``[V,H]``, and those of the letter case above their numbers ``[CASES,H]``.
+    """Sum of a subword embedding ``[V, H]`` and a letter-case embedding ``[CASES, H]``.
 
-    Takes the place of an encoder's own, and is the same function as that until the cases have learnt something.
+    It replaces the input embedding of an encoder. The case embedding starts at zero, so the encoder initially computes
+    the same function as before.
+
+    Args:
+        words: The input embedding of the encoder, whose weights are shared.
     """
 
     def __init__(self, words: nn.Embedding) -> None:
@@ -48,37 +59,66 @@ class CasedEmbedding(nn.Embedding):
         )
         self.casing = nn.Parameter(torch.zeros(CASES, words.embedding_dim, dtype=words.weight.dtype))
 
-    def forward(self, numbers: Tensor) -> Tensor:
-        """Numbers of subwords, as :class:`~trimf.runtime.subwords.Subwords` has them, to embeddings."""
-        case = torch.div(numbers, CASE, rounding_mode="trunc")
-        return super().forward(numbers - case * CASE) + functional.embedding(case, self.casing)
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embed subwords with their letter case.
+
+        Args:
+            ids: Subword IDs that also encode the letter case, as in ``trimf.runtime.subwords.Subwords``.
+
+        Returns:
+            Embeddings of shape ``[..., H]``.
+        """
+        case = torch.div(ids, CASE, rounding_mode="trunc")
+        return super().forward(ids - case * CASE) + functional.embedding(case, self.casing)
 
 
 def load_encoder(name: str, dropout: float | None = None, casing: bool = False) -> nn.Module:
-    """The pretrained encoder, without its pooler; with ``casing`` it reads letter case.
+    """Load a pretrained encoder without its pooler, in float32.
+
+    Args:
+        name: The configured name, see ``locate``.
+        dropout: Hidden and attention dropout; None keeps the values of the pretrained configuration.
+        casing: Add an embedding of letter case to the subword embeddings.
+
+    Returns:
+        The encoder.
 
     Raises:
-        ConfigError: no such model here, or it is no encoder.
+        ConfigError: The model is not available, or it is not an encoder.
     """
     changes = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     try:
         encoder = AutoModel.from_pretrained(locate(name), trust_remote_code=False, **changes)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"encoder {name!r} cannot be loaded: {_first_line(error)}") from error
-    return _finished(encoder, casing)
+    return _adapt_encoder(encoder, casing)
 
 
 def build_encoder(folder: Path, casing: bool = False) -> nn.Module:
-    """An untrained encoder of the shape described by ``folder``/config.json; weights come from a checkpoint."""
+    """Build an untrained encoder, whose weights are then loaded from a checkpoint.
+
+    Args:
+        folder: A folder with the ``config.json`` of the encoder.
+        casing: Add an embedding of letter case to the subword embeddings.
+
+    Returns:
+        The encoder.
+    """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return _finished(AutoModel.from_config(config, trust_remote_code=False), casing)
+    return _adapt_encoder(AutoModel.from_config(config, trust_remote_code=False), casing)
 
 
 def load_tokenizer(name: str) -> Any:
-    """The encoder's fast tokenizer, set up for lists of words.
+    """Load the fast tokenizer of an encoder, configured for lists of words.
+
+    Args:
+        name: The configured name, see ``locate``.
+
+    Returns:
+        The Hugging Face tokenizer.
 
     Raises:
-        ConfigError: there is none, or only a slow one.
+        ConfigError: The tokenizer cannot be loaded, or there is only a slow tokenizer.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -88,13 +128,17 @@ def load_tokenizer(name: str) -> Any:
         raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
         raise ConfigError(
-            f"encoder {name!r} has no fast tokenizer (tokenizer.json); TriMF needs one to serve without it"
+            f"encoder {name!r} has no fast tokenizer (tokenizer.json), which bundles need; choose another encoder"
         )
     return tokenizer
 
 
 def max_positions(encoder: nn.Module) -> int:
-    """How many subwords the encoder can place; families that start counting after the padding token have fewer."""
+    """Return the maximum number of subwords per sequence.
+
+    It is smaller than the position table for encoder families (such as RoBERTa) whose positions start after the
+    padding ID.
+    """
     config: Any = encoder.config
     positions = int(getattr(config, "max_position_embeddings", 0)) or 512
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
@@ -102,8 +146,8 @@ def max_positions(encoder: nn.Module) -> int:
     return positions if padding is None else positions - padding - 1
 
 
-def _finished(encoder: Any, casing: bool) -> nn.Module:
-    """Without a pooler, and in float32 whatever the type it was stored in."""
+def _adapt_encoder(encoder: Any, casing: bool) -> nn.Module:
+    """Remove the pooler, convert to float32 and add the letter-case embedding if requested."""
     if hasattr(encoder, "pooler"):
         encoder.pooler = None
     encoder = encoder.float()

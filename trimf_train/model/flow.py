@@ -1,4 +1,4 @@
-"""Memory flow attention of one level (paper 3.3)."""
+"""Memory flow attention at subword or word level (paper, section 3.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from trimf_train.model.memory import Memory, bilinear, inverse_weights
 
 
 class MemoryFlow(nn.Module):
-    """(9)(10): every token scaled by how much the memories attend to it; each memory has its own W ``[H,H]``."""
+    """Scale every token by how much the memories attend to it, equations (9) and (10).
+
+    Each memory has its own weight W ``[H, H]``.
+
+    Args:
+        width: Hidden size H.
+        switches: Memories that flow into this level.
+        residual: Combination of a token with its scaled copies: ``add``, ``mean`` or ``none``, see
+            ``trimf_train.config.FlowConfig``.
+        gradient: Whether the loss reaches the memories through this module (paper, Table 6).
+    """
 
     def __init__(self, width: int, switches: FlowSwitches, residual: str, gradient: bool) -> None:
         super().__init__()
@@ -19,14 +29,30 @@ class MemoryFlow(nn.Module):
         self.gradient = gradient
 
     def attention(self, states: Tensor, mask: Tensor, memory: Memory) -> dict[str, Tensor]:
-        """The weight of every token from each memory, ``{"relation": [B,T], "entity": [B,T]}``."""
+        """Compute the attention of each memory to every token.
+
+        Args:
+            states: Token states ``[B, T, H]``.
+            mask: True for tokens, False for padding ``[B, T]``.
+            memory: The memories.
+
+        Returns:
+            Weights ``[B, T]`` for each memory that flows into this level, by name (``relation``, ``entity``).
+        """
         return {
             name: inverse_weights(states, weight, memory.flow_slots(name, self.gradient), mask)
             for name, weight in self.weights.items()
         }
 
     def scale(self, attention: dict[str, Tensor]) -> Tensor | float:
-        """The factor ``[B,T]`` of every token, by ``residual``; 1 where no memory flows."""
+        """Combine the attention of the memories into one factor per token, according to ``residual``.
+
+        Args:
+            attention: The result of ``attention``.
+
+        Returns:
+            Factors ``[B, T]``; the number 1 if no memory flows into this level.
+        """
         if not attention:
             return 1.0
         total = sum(attention.values())
@@ -37,6 +63,15 @@ class MemoryFlow(nn.Module):
         return total / len(attention)
 
     def forward(self, states: Tensor, mask: Tensor, memory: Memory) -> Tensor:
-        """``states`` ``[B,T,H]``, ``mask`` ``[B,T]`` (bool) to ``[B,T,H]``."""
+        """Scale the token states.
+
+        Args:
+            states: Token states ``[B, T, H]``.
+            mask: True for tokens, False for padding ``[B, T]``.
+            memory: The memories.
+
+        Returns:
+            Scaled states ``[B, T, H]``.
+        """
         factor = self.scale(self.attention(states, mask, memory))
         return states * factor.unsqueeze(-1).to(states.dtype) if isinstance(factor, Tensor) else states

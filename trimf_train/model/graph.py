@@ -1,4 +1,4 @@
-"""Syntactic graph, semantic graph and their node-wise fusion (paper 3.4)."""
+"""Syntactic graph, semantic graph and their weighted fusion per word (paper, section 3.4)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from trimf_train.model.memory import bilinear, masked_softmax
 
 
 class TypedLinear(nn.Module):
-    """One matrix ``[H,H]`` per arc label, label 0 giving zeros; with ``bases`` > 0 each is a mixture of b shared ones.
+    """Linear map with a separate matrix ``[H, H]`` per dependency label; label 0 (roots, padding) gives zeros.
 
-    Source: Schlichtkrull et al. 2018, 2.2 (basis decomposition).
+    Source: Schlichtkrull et al. 2018, section 2.2 (basis decomposition).
+
+    Args:
+        labels: Number of dependency labels n_d.
+        width: Hidden size H.
+        bases: Number of shared basis matrices, of which each label's matrix is a mixture; 0 for independent matrices.
     """
 
     def __init__(self, labels: int, width: int, bases: int) -> None:
@@ -23,7 +28,15 @@ class TypedLinear(nn.Module):
         self.mixture = nn.Parameter(nn.init.xavier_uniform_(torch.empty(labels, bases))) if bases else None
 
     def forward(self, states: Tensor, labels: Tensor) -> Tensor:
-        """``states`` ``[B,N,H]``, ``labels`` ``[B,N]`` in 0..n_d to ``[B,N,H]``."""
+        """Multiply every state by the matrix of its label.
+
+        Args:
+            states: Word states ``[B, N, H]``.
+            labels: Label IDs ``[B, N]`` from 0 to n_d.
+
+        Returns:
+            The mapped states ``[B, N, H]``.
+        """
         if self.mixture is not None:
             share = functional.pad(self.mixture, (0, 0, 1, 0))[labels]
             mixed = (share.unsqueeze(-1) * states.unsqueeze(-2)).flatten(-2)
@@ -38,9 +51,16 @@ class TypedLinear(nn.Module):
 
 
 class SyntacticGraph(nn.Module):
-    """(15): ``ReLU(W_0 h_i + W_label(i) h_head(i))``; a word has one head, so c_{i,r} = 1 and nothing is scattered.
+    """R-GCN over the dependency tree, equation (15): ``ReLU(W_0 h_i + W_label(i) h_head(i))``.
 
-    With ``inverse`` each word also receives the mean of its dependents' messages through matrices of their own.
+    A word has exactly one head, so the normalisation c_{i,r} is 1 and a gather replaces the scatter of a general
+    R-GCN. With ``config.inverse``, each word also receives the mean of its dependents' messages through separate
+    matrices.
+
+    Args:
+        labels: Number of dependency labels n_d.
+        width: Hidden size H.
+        config: Options of the syntactic graph.
     """
 
     def __init__(self, labels: int, width: int, config: SyntaxConfig) -> None:
@@ -50,9 +70,18 @@ class SyntacticGraph(nn.Module):
         self.up = TypedLinear(labels, width, config.bases) if config.inverse else None
 
     def forward(self, words: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
-        """``words`` ``[B,N,H]``, ``heads`` and ``labels`` ``[B,N]`` to ``[B,N,H]``."""
-        of_head = words.gather(1, heads.unsqueeze(-1).expand(-1, -1, words.shape[-1]))
-        nodes = words @ self.own + self.down(of_head, labels)
+        """Compute the syntactic node states.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            heads: Index of the head of each word ``[B, N]``.
+            labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+
+        Returns:
+            Node states ``[B, N, H]``.
+        """
+        head_states = words.gather(1, heads.unsqueeze(-1).expand(-1, -1, words.shape[-1]))
+        nodes = words @ self.own + self.down(head_states, labels)
         if self.up is not None:
             children = children_mean(heads, labels).to(words.dtype)
             nodes = nodes + children @ self.up(words, labels)
@@ -60,16 +89,29 @@ class SyntacticGraph(nn.Module):
 
 
 def children_mean(heads: Tensor, labels: Tensor) -> Tensor:
-    """``[B,N,N]``: entry ``[b,i,j]`` is 1 / (number of dependents of i) where j depends on i, else 0."""
-    places = torch.arange(heads.shape[1], device=heads.device)
-    depends = (heads.unsqueeze(1) == places.view(1, -1, 1)) & (labels > 0).unsqueeze(1)
+    """Build the matrix that averages over the dependents of each word.
+
+    Args:
+        heads: Index of the head of each word ``[B, N]``.
+        labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+
+    Returns:
+        A matrix ``[B, N, N]``; entry ``[b, i, j]`` is 1 / (number of dependents of i) if j depends on i, otherwise 0.
+    """
+    positions = torch.arange(heads.shape[1], device=heads.device)
+    depends = (heads.unsqueeze(1) == positions.view(1, -1, 1)) & (labels > 0).unsqueeze(1)
     return depends.float() / depends.sum(-1, keepdim=True).clamp(min=1)
 
 
 class SemanticGraph(nn.Module):
-    """(16)-(18): attention of every word over the words of its sentence, by LeakyReLU-ed inner products.
+    """Attention of every word over the words of its sentence, equations (16)-(18).
 
-    ``scale`` multiplies those before their softmax.
+    The scores are inner products of projected words after LeakyReLU.
+
+    Args:
+        width: Hidden size H.
+        keep: Share of edges that is kept at random during training.
+        scale: Factor for the scores of equation (17) before the softmax.
     """
 
     def __init__(self, width: int, keep: float, scale: float = 1.0) -> None:
@@ -78,21 +120,36 @@ class SemanticGraph(nn.Module):
         self.keep, self.scale = keep, scale
 
     def forward(self, words: Tensor, word_mask: Tensor) -> Tensor:
-        """``words`` ``[B,N,H]``, ``word_mask`` ``[B,N]`` to ``[B,N,H]``; while training, a share of the edges."""
+        """Compute the semantic node states.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+
+        Returns:
+            Node states ``[B, N, H]``.
+        """
         projected = words @ self.weight
-        # Half of the scale on either side keeps the products small in half precision.
+        # The square root of the scale on both factors keeps the products small in half precision.
         active = functional.leaky_relu(projected) * self.scale**0.5
         mask = word_mask.unsqueeze(1)
         if self.training and self.keep < 1:
-            own = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
-            mask = mask & (own | (torch.rand(mask.shape[0], *own.shape, device=words.device) < self.keep))
+            self_loops = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
+            kept = torch.rand(mask.shape[0], *self_loops.shape, device=words.device) < self.keep
+            mask = mask & (self_loops | kept)
         return masked_softmax(active @ active.transpose(1, 2), mask).to(projected.dtype) @ projected
 
 
 class GraphFusion(nn.Module):
-    """(19)-(21) and the options of Table 4: both graphs fused word by word, then averaged with the words.
+    """Fusion of both graphs per word, averaged with the word states, equations (19)-(21), or an option of Table 4.
 
-    ``scale`` multiplies the scores of (17) and (19) before their softmax.
+    Args:
+        labels: Number of dependency labels n_d.
+        width: Hidden size H.
+        fusion: Fusion method: ``weighted``, ``mean``, ``sum``, ``max``, ``syntactic``, ``semantic`` or ``none``.
+        syntax: Options of the syntactic graph.
+        keep: Share of edges of the semantic graph that is kept at random during training.
+        scale: Factor for the scores of equations (17) and (19) before the softmax.
     """
 
     def __init__(
@@ -105,7 +162,18 @@ class GraphFusion(nn.Module):
         self.weight = bilinear(width, width) if fusion == "weighted" else None
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
-        """``words`` ``[B,N,H]``, ``cls`` ``[B,H]``, masks and arcs ``[B,N]`` to E_g ``[B,N,H]``."""
+        """Compute the node states E_g.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+            heads: Index of the head of each word ``[B, N]``.
+            labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+
+        Returns:
+            Node states E_g ``[B, N, H]``.
+        """
         graphs = []
         if self.semantic is not None:
             graphs.append(self.semantic(words, word_mask))
@@ -116,7 +184,15 @@ class GraphFusion(nn.Module):
         return (self.combine(torch.stack(graphs), cls) + words) / 2
 
     def combine(self, graphs: Tensor, cls: Tensor) -> Tensor:
-        """(19)(20): ``graphs`` ``[1 or 2,B,N,H]`` to ``[B,N,H]``."""
+        """Fuse the node states of the graphs, equations (19) and (20).
+
+        Args:
+            graphs: Node states of the graphs that are in use ``[1 or 2, B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+
+        Returns:
+            Fused node states ``[B, N, H]``.
+        """
         if self.weight is not None:
             return (self.shares(graphs, cls).to(graphs.dtype) * graphs).sum(0)
         if self.fusion == "max":
@@ -124,10 +200,29 @@ class GraphFusion(nn.Module):
         return graphs.sum(0) if self.fusion == "sum" else graphs.mean(0)
 
     def syntactic_share(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
-        """The weight of the syntactic graph at every word ``[B,N]``, from what :meth:`forward` takes."""
+        """Compute the fusion weight of the syntactic graph at every word.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+            heads: Index of the head of each word ``[B, N]``.
+            labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+
+        Returns:
+            Weights ``[B, N]`` from 0 to 1; the weight of the semantic graph is the rest.
+        """
         graphs = [self.semantic(words, word_mask), self.syntactic(words, heads, labels)]
         return self.shares(torch.stack(graphs), cls)[1].squeeze(-1)
 
     def shares(self, graphs: Tensor, cls: Tensor) -> Tensor:
-        """(19): the weights of the semantic and the syntactic graph ``[2,B,N,H]`` at every word, ``[2,B,N,1]``."""
+        """Compute the fusion weights of both graphs at every word, equation (19).
+
+        Args:
+            graphs: Node states of the semantic and of the syntactic graph ``[2, B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+
+        Returns:
+            Weights ``[2, B, N, 1]`` in float32, which sum to 1 over the graphs.
+        """
         return torch.softmax((graphs @ (cls @ self.weight * self.scale).unsqueeze(-1)).float(), 0)

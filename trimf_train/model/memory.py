@@ -1,4 +1,4 @@
-"""Entity and relation memory and its two ways of being read (paper 3.2)."""
+"""Entity and relation memory with the normal and the inverse read operation (paper, section 3.2)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from torch import Tensor, nn
 
 
 class Memory(nn.Module):
-    """Category representations: entity slots ``[n_e+1, H]`` (slot 0 is None) and relation slots ``[n_r, H]``.
+    """Category representations: entity slots ``[n_e + 1, H]`` (slot 0 is None) and relation slots ``[n_r, H]``.
 
-    Drawn from N(0, 0.02) (4.4). Writing (5)-(8) is a gradient step on these parameters, see ``trimf_train.optimizer``.
+    They are initialised from N(0, 0.02) (paper, section 4.4). A write, equations (5)-(8), is a gradient step on these
+    parameters, see ``trimf_train.optimizer``.
+
+    Args:
+        entities: Number of entity types n_e, without None.
+        relations: Number of relation types n_r.
+        width: Hidden size H.
     """
 
     def __init__(self, entities: int, relations: int, width: int) -> None:
@@ -18,31 +24,64 @@ class Memory(nn.Module):
         self.relation = nn.Parameter(torch.empty(relations, width).normal_(0.0, 0.02))
 
     def flow_slots(self, kind: str, gradient: bool) -> Tensor:
-        """The slots that flow into attention, without None; detached where their gradient is cut (Table 6)."""
+        """Return the slots that take part in attention, without the None slot.
+
+        Args:
+            kind: ``relation`` or ``entity``.
+            gradient: False detaches the slots, so that no gradient reaches the memory (paper, Table 6).
+
+        Returns:
+            Slots ``[n_r, H]`` or ``[n_e, H]``.
+        """
         slots = self.relation if kind == "relation" else self.entity[1:]
         return slots if gradient else slots.detach()
 
 
 def bilinear(width_in: int, width_out: int) -> nn.Parameter:
-    """A bilinear weight ``[width_in, width_out]``, Xavier-uniform."""
+    """Create a bilinear weight ``[width_in, width_out]`` with Xavier-uniform initialisation."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(width_in, width_out)))
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Softmax in float32 over the places where ``mask`` holds; a row without any gives zeros, not NaN."""
+    """Compute a softmax in float32 over the positions where ``mask`` is True.
+
+    Args:
+        scores: Scores of any shape.
+        mask: Boolean mask that broadcasts to ``scores``.
+        dim: The dimension to normalise.
+
+    Returns:
+        Weights with 0 at masked positions; a row that is completely masked gives zeros, not NaN.
+    """
     scores = torch.where(mask, scores.float(), -1e4)
     return torch.softmax(scores, dim) * mask
 
 
 def normal_read(states: Tensor, weight: Tensor, slots: Tensor) -> Tensor:
-    """(1)(2): ``softmax(E W M^T) M``; ``states`` ``[..., H]``, ``slots`` ``[n, H]`` to ``[..., H]``."""
+    """Read the memory for every state: ``softmax(E W M^T) M``, equations (1) and (2).
+
+    Args:
+        states: Queries E ``[..., H]``.
+        weight: Bilinear weight W ``[H, H]``.
+        slots: Memory slots M ``[n, H]``.
+
+    Returns:
+        For each state, the mean of the slots weighted by attention ``[..., H]``.
+    """
     return torch.softmax((states @ weight @ slots.T).float(), -1) @ slots
 
 
 def inverse_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
-    """(3): ``sum_slots softmax_tokens(M W E^T)``; ``states`` ``[B,T,H]``, ``mask`` ``[B,T]`` to ``[B,T]``.
+    """Compute the token weights of the inverse read, equation (3): ``sum_slots softmax_tokens(M W E^T)``.
 
-    The weights of a sentence sum to the number of slots; padding gets 0.
+    Args:
+        states: Token states E ``[B, T, H]``.
+        weight: Bilinear weight W ``[H, H]``.
+        slots: Memory slots M ``[n, H]``.
+        mask: True for tokens, False for padding ``[B, T]``.
+
+    Returns:
+        Weights ``[B, T]``. The weights of a sentence sum to the number of slots; padding has weight 0.
     """
     scores = states @ (slots @ weight).T
     return masked_softmax(scores, mask.unsqueeze(-1), dim=1).sum(-1)

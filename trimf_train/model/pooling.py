@@ -1,4 +1,7 @@
-"""Max pooling over subwords and over ranges of words without ever building spans x words x hidden (paper 3.1)."""
+"""Max pooling over subwords and over ranges of words (paper, section 3.1).
+
+No function builds a tensor of size spans x words x hidden.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,14 @@ from torch import Tensor
 
 
 def pool_words(states: Tensor, pieces: Tensor) -> Tensor:
-    """f_w: the maximum over the subwords of each word.
+    """Pool subwords to words by maximum (f_w in the paper).
 
-    ``states`` ``[B,T,H]``, ``pieces`` ``[B,N,S]`` (positions, the last one repeated) to ``[B,N,H]``.
+    Args:
+        states: Subword states ``[B, T, H]``.
+        pieces: Positions of the subwords of each word ``[B, N, S]``; shorter words repeat their last position.
+
+    Returns:
+        Word states ``[B, N, H]``.
     """
     size, words, widest = pieces.shape
     index = pieces.reshape(size, words * widest, 1).expand(-1, -1, states.shape[-1])
@@ -17,10 +25,15 @@ def pool_words(states: Tensor, pieces: Tensor) -> Tensor:
 
 
 def span_grid(words: Tensor, max_width: int) -> Tensor:
-    """f_s: the maximum over every span of up to K words, as a running maximum over K shifts.
+    """Pool all spans of up to K words by maximum (f_s in the paper), as a running maximum over K shifts.
 
-    ``words`` ``[B,N,H]`` to ``[B,N,K,H]``, entry ``[b,i,w]`` covering words i to i+w; where a span would pass the end
-    of the array, its value is that of the longest span that does not.
+    Args:
+        words: Word states ``[B, N, H]``.
+        max_width: Maximum span width K in words.
+
+    Returns:
+        Span states ``[B, N, K, H]``; entry ``[b, i, w]`` covers words i to i + w. A span that would extend past the
+        end of the array has the value of the longest span that does not.
     """
     grid = [words]
     for width in range(1, max_width):
@@ -30,9 +43,13 @@ def span_grid(words: Tensor, max_width: int) -> Tensor:
 
 
 class RangeMaximum:
-    """Maxima of any range of words from a sparse table: levels of doubling width, two gathers an answer.
+    """Range-maximum queries over words with a sparse table.
 
-    Built once for ``words`` ``[B,N,H]``; ``longest`` bounds the ranges that will be asked for (default N).
+    Level l of the table holds the maxima over 2^l words. Two gathers answer a query of any length.
+
+    Args:
+        words: Word states ``[B, N, H]``.
+        longest: Maximum length of the queried ranges; None allows N.
     """
 
     def __init__(self, words: Tensor, longest: int | None = None) -> None:
@@ -48,9 +65,15 @@ class RangeMaximum:
         self.table = torch.stack(levels).reshape(-1, self.width)
 
     def __call__(self, sentence: Tensor, first: Tensor, last: Tensor) -> Tensor:
-        """The maximum over words ``first`` to ``last`` (inclusive) of each ``sentence``, all ``[Q]``, to ``[Q,H]``.
+        """Return the maximum over ranges of words.
 
-        An empty range (``last < first``) gives zeros.
+        Args:
+            sentence: Index of the sentence of each query ``[Q]``.
+            first: First word of each range ``[Q]``.
+            last: Last word (inclusive) of each range ``[Q]``.
+
+        Returns:
+            The maxima ``[Q, H]``; an empty range (``last < first``) gives zeros.
         """
         length = last - first + 1
         powers = 2 ** torch.arange(1, max(self.levels, 2), device=length.device)

@@ -1,4 +1,4 @@
-"""The trigger sensor: which words made the model believe a relation (paper 3.5)."""
+"""Trigger sensor: attention of entity pairs to the words that indicate a relation (paper, section 3.5)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from trimf_train.model.memory import Memory, bilinear, masked_softmax, normal_re
 
 
 class TriggerSensor(nn.Module):
-    """(23)(24): a pair of spans reads the relation memory; what it reads attends to the words of the sentence.
+    """Attend from pairs of spans, through the relation memory, to the words of the sentence, equations (23) and (24).
 
-    ``scale`` multiplies the scores of (24) before their softmax.
+    Args:
+        width: Hidden size H.
+        gradient: Whether the loss reaches the memory through this module (paper, Table 6).
+        scale: Factor for the scores of equation (24) before the softmax.
     """
 
     def __init__(self, width: int, gradient: bool, scale: float = 1.0) -> None:
@@ -21,9 +24,17 @@ class TriggerSensor(nn.Module):
     def forward(
         self, heads: Tensor, tails: Tensor, words: Tensor, word_mask: Tensor, memory: Memory
     ) -> tuple[Tensor, Tensor]:
-        """Pooled spans ``heads`` and ``tails`` ``[P,H]``, their sentences' ``words`` ``[P,N,H]`` and mask ``[P,N]``.
+        """Compute the trigger context of pairs of spans.
 
-        Returns the trigger context ``[P,H]`` and the weights t_ij ``[P,N]``, which sum to 1 over the sentence.
+        Args:
+            heads: Pooled head spans ``[P, H]``.
+            tails: Pooled tail spans ``[P, H]``.
+            words: The words of each pair's sentence ``[P, N, H]``.
+            word_mask: True for words, False for padding ``[P, N]``.
+            memory: The memories.
+
+        Returns:
+            The trigger context ``[P, H]`` and the trigger weights t_ij ``[P, N]``, which sum to 1 over the sentence.
         """
         slots = memory.flow_slots("relation", self.gradient)
         read = (normal_read(heads, self.weight, slots) + normal_read(tails, self.weight, slots)) * (self.scale / 2)

@@ -1,4 +1,4 @@
-"""The whole model: four levels of encoding and two memory-aware classifiers (paper 3.1, 3.6)."""
+"""TriMF model: four levels of encoding and two memory-aware classifiers (paper, sections 3.1 and 3.6)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ from trimf_train.model.trigger import TriggerSensor
 
 
 class Inputs(NamedTuple):
-    """What one forward pass needs: the arrays of ``runtime.features.Batch`` and, for training, what to classify.
+    """Inputs of a training step: the arrays of ``trimf.runtime.features.Batch`` and the samples to classify.
 
-    ``spans`` ``[S,3]`` are (sentence, first, last) of the spans to type; ``entities`` ``[M,3]`` likewise those that
-    form pairs; ``pairs`` ``[P,2]`` index ``entities`` as (head, tail).
+    Attributes:
+        input_ids: Subword IDs ``[B, T]``.
+        attention_mask: 1 for subwords, 0 for padding ``[B, T]``.
+        pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
+        word_mask: True for words, False for padding ``[B, N]``.
+        heads: Index of the head of each word ``[B, N]``.
+        labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+        spans: Spans for entity classification ``[S, 3]``, as (sentence, first word, last word).
+        entities: Spans that form pairs ``[M, 3]``, as (sentence, first word, last word).
+        pairs: Pairs for relation classification ``[P, 2]``, as (head, tail) indices into ``entities``.
     """
 
     input_ids: Tensor
@@ -36,10 +44,13 @@ class Inputs(NamedTuple):
 
 
 class Logits(NamedTuple):
-    """What training compares with gold; None where a stage, or the model, does not make it.
+    """Outputs of a training step; None for outputs that the training stage or the model does not produce.
 
-    ``entities`` ``[S,n_e+1]`` of the spans and ``relations`` ``[P,n_r]`` of the pairs; ``arcs`` ``[B,N,N]`` and
-    ``arc_labels`` ``[B,N,n_d]`` of the words, see :class:`BiaffineParser`.
+    Attributes:
+        entities: Entity type logits of the spans ``[S, n_e + 1]``.
+        relations: Relation type logits of the pairs ``[P, n_r]``.
+        arcs: Arc scores of the in-model parser ``[B, N, N]``, see ``BiaffineParser``.
+        arc_labels: Dependency label scores of the in-model parser ``[B, N, n_d]``.
     """
 
     entities: Tensor | None
@@ -49,11 +60,19 @@ class Logits(NamedTuple):
 
 
 class TriMF(nn.Module):
-    """TriMF on an encoder whose output has width H.
+    """TriMF model on top of a pretrained encoder.
 
-    Sizes at H = 768: h_s = 793 (pooled span and width embedding), h_r = 2354 (head, tail, one context), 3122 where
-    local and trigger context are concatenated. ``stage`` 1 leaves flows and trigger sensor out (3.7), stage 0 all but
-    the encoder and its parser.
+    Sizes for H = 768: spans have h_s = 793 features (pooled span and width embedding); pairs have h_r = 2354 (head,
+    tail and one context), or 3122 if local and trigger context are concatenated.
+
+    Training stages: stage 2 is the full model; stage 1 has no memory flow attention and no trigger sensor (paper,
+    section 3.7); stage 0 trains only the encoder and the in-model parser.
+
+    Args:
+        encoder: A Hugging Face encoder.
+        width: Hidden size H of the encoder.
+        labels: The label names.
+        config: The architecture.
     """
 
     def __init__(self, encoder: nn.Module, width: int, labels: Labels, config: ModelConfig) -> None:
@@ -86,11 +105,30 @@ class TriMF(nn.Module):
     def encode(
         self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int = 2
     ) -> tuple[Tensor, Tensor]:
-        """Subwords to words, both flows included (paper (11)-(13)): E_w ``[B,N,H]`` and e_cls ``[B,H]``."""
+        """Encode subwords and pool them to words, including both flow attentions, equations (11)-(13).
+
+        Args:
+            input_ids: Subword IDs ``[B, T]``.
+            attention_mask: 1 for subwords, 0 for padding ``[B, T]``.
+            pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
+            stage: Training stage; the flow attentions are used only in stage 2.
+
+        Returns:
+            Word states E_w ``[B, N, H]`` and the state of the CLS token e_cls ``[B, H]``.
+        """
         return self.flow(self.states(input_ids, attention_mask)[0], attention_mask, pieces, stage)
 
     def states(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """The encoder's states, and those of the layer that the parser reads, both ``[B,T,H]``."""
+        """Run the encoder.
+
+        Args:
+            input_ids: Subword IDs ``[B, T]``.
+            attention_mask: 1 for subwords, 0 for padding ``[B, T]``.
+
+        Returns:
+            States of the last layer, and states of the layer that the in-model parser reads (the last layer if there
+            is no in-model parser), both ``[B, T, H]``.
+        """
         layer = self.config.syntax.layer if self.parser is not None else None
         if layer is None:
             states = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -99,11 +137,29 @@ class TriMF(nn.Module):
         return output.last_hidden_state, output.hidden_states[layer]
 
     def parse(self, states: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """The parser's heads and labels ``[B,N]`` from the second of :meth:`states`."""
+        """Predict dependency heads and labels with the in-model parser.
+
+        Args:
+            states: States of the layer that the parser reads ``[B, T, H]``, the second result of ``states``.
+            pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
+
+        Returns:
+            Index of the head and label ID of each word, both ``[B, N]``, see ``BiaffineParser.parse``.
+        """
         return self.parser.parse(pool_words(states, pieces), pieces[:, :, 0] > 0)
 
     def flow(self, states: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int) -> tuple[Tensor, Tensor]:
-        """States of subwords to words and e_cls, as :meth:`encode` gives them."""
+        """Pool subword states to words, with flow attention at both levels in stage 2, equations (11)-(13).
+
+        Args:
+            states: Subword states of the encoder ``[B, T, H]``.
+            attention_mask: 1 for subwords, 0 for padding ``[B, T]``.
+            pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
+            stage: Training stage.
+
+        Returns:
+            Word states E_w ``[B, N, H]`` and the state of the CLS token e_cls ``[B, H]``.
+        """
         if stage == 2:
             states = self.subword_flow(states, attention_mask.bool(), self.memory)
         words = pool_words(states, pieces)
@@ -112,18 +168,47 @@ class TriMF(nn.Module):
         return words, states[:, 0]
 
     def fuse(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
-        """Words to nodes E_g ``[B,N,H]`` (paper (15)-(21))."""
+        """Compute the node states of the graph fusion, equations (15)-(21).
+
+        Args:
+            words: Word states E_w ``[B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+            heads: Index of the head of each word ``[B, N]``.
+            labels: Dependency label IDs ``[B, N]``, 0 for roots and padding.
+
+        Returns:
+            Node states E_g ``[B, N, H]``.
+        """
         return self.fusion(words, cls, word_mask, heads, labels)
 
     def span_logits(self, pooled: Tensor, width: Tensor, cls: Tensor) -> Tensor:
-        """(26) before the softmax: pooled spans and ``cls`` ``[...,H]``, widths in words less one ``[...]``."""
+        """Compute the entity type logits of spans, equation (26) before the softmax.
+
+        Args:
+            pooled: Pooled spans ``[..., H]``.
+            width: Width of each span in words, minus one ``[...]``.
+            cls: State of the CLS token of each span's sentence ``[..., H]``.
+
+        Returns:
+            Logits ``[..., n_e + 1]``; index 0 is None.
+        """
         parts = [pooled, self.span_width(width)]
         if self.config.span.context == "cls":
             parts.insert(0, cls)
         return self.dropout(torch.cat(parts, -1)) @ self.entity_weight @ self.memory.entity.T
 
     def entity_logits(self, nodes: Tensor, cls: Tensor) -> Tensor:
-        """Logits of every span of up to K words, ``[B,N,K,n_e+1]``; spans past a sentence's end are to be ignored."""
+        """Compute the entity type logits of every span of up to K words.
+
+        Args:
+            nodes: Node states E_g ``[B, N, H]``.
+            cls: State of the CLS token ``[B, H]``.
+
+        Returns:
+            Logits ``[B, N, K, n_e + 1]``; entry ``[b, i, w]`` belongs to the span of words i to i + w. The caller must
+            ignore spans that extend past the end of their sentence.
+        """
         grid = span_grid(nodes, self.config.span.max_width)
         width = torch.arange(grid.shape[2], device=nodes.device).expand(grid.shape[:3])
         return self.span_logits(grid, width, cls[:, None, None].expand_as(grid))
@@ -131,14 +216,22 @@ class TriMF(nn.Module):
     def relation_logits(
         self, nodes: Tensor, word_mask: Tensor, spans: Tensor, pairs: Tensor, stage: int = 2
     ) -> tuple[Tensor, Tensor]:
-        """(27) before the sigmoid: logits ``[P,n_r]`` and trigger weights t_ij ``[P,N]`` (zeros without a sensor).
+        """Compute the relation type logits of pairs of spans, equation (27) before the sigmoid.
 
-        ``spans`` ``[M,3]`` (sentence, first, last), ``pairs`` ``[P,2]`` (head, tail), both of one sentence.
+        Args:
+            nodes: Node states E_g ``[B, N, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+            spans: Entity spans ``[M, 3]``, as (sentence, first word, last word).
+            pairs: Pairs ``[P, 2]``, as (head, tail) indices into ``spans``; both spans are in the same sentence.
+            stage: Training stage; the trigger sensor is used only in stage 2.
+
+        Returns:
+            Logits ``[P, n_r]`` and trigger weights t_ij ``[P, N]`` (zeros without trigger sensor).
         """
         maximum = RangeMaximum(nodes)
         sentence, first, last = spans.unbind(-1)
         pooled = maximum(sentence, first, last)
-        # An entity longer than K can be the end of a gold pair in training; it takes the widest embedding.
+        # A gold pair in training may contain an entity longer than K words; it uses the embedding of width K.
         width = self.span_width((last - first).clamp(max=self.config.span.max_width - 1))
         vectors = torch.cat([pooled, width.to(pooled.dtype)], -1)
         head, tail = pairs.unbind(-1)
@@ -146,18 +239,27 @@ class TriMF(nn.Module):
         gap_last = torch.maximum(first[head], first[tail]) - 1
         local = maximum(sentence[head], gap_first, gap_last)
         if self.trigger is not None and stage == 2:
-            of_pair = sentence[head]
-            sensed, weights = self.trigger(pooled[head], pooled[tail], nodes[of_pair], word_mask[of_pair], self.memory)
+            pair_sentence = sentence[head]
+            trigger, weights = self.trigger(
+                pooled[head], pooled[tail], nodes[pair_sentence], word_mask[pair_sentence], self.memory
+            )
         else:
-            sensed, weights = torch.zeros_like(local), nodes.new_zeros(len(pairs), nodes.shape[1])
-        context = local + sensed if self.config.context == "sum" else torch.cat([local, sensed], -1)
-        whole = self.dropout(torch.cat([vectors[head], vectors[tail], context], -1))
-        return whole @ self.relation_weight @ self.memory.relation.T, weights
+            trigger, weights = torch.zeros_like(local), nodes.new_zeros(len(pairs), nodes.shape[1])
+        context = local + trigger if self.config.context == "sum" else torch.cat([local, trigger], -1)
+        features = self.dropout(torch.cat([vectors[head], vectors[tail], context], -1))
+        return features @ self.relation_weight @ self.memory.relation.T, weights
 
     def word_logits(self, nodes: Tensor, stage: int = 2) -> Tensor:
-        """What each word ``[...,H]`` would add to the logits as the whole trigger context of a pair, ``[...,n_r]``.
+        """Compute the relation type logits that each word contributes as trigger context, equations (24) and (27).
 
-        It adds that times the pair's t_ij (24)(27). Zeros without a sensor.
+        The contribution of a word to the logits of a pair is its row of the result times its trigger weight t_ij.
+
+        Args:
+            nodes: Node states E_g ``[..., H]``.
+            stage: Training stage; the trigger sensor is used only in stage 2.
+
+        Returns:
+            Logits ``[..., n_r]``; zeros without trigger sensor.
         """
         if self.trigger is None or stage != 2:
             return nodes.new_zeros(*nodes.shape[:-1], len(self.memory.relation))
@@ -165,17 +267,28 @@ class TriMF(nn.Module):
         return nodes @ self.relation_weight[start:] @ self.memory.relation.T
 
     def forward(self, inputs: Inputs, stage: int) -> Logits:
-        """Training: everything that has a loss. Stage 2 takes the arcs of its own parser, where it has one."""
-        states, of_layer = self.states(inputs.input_ids, inputs.attention_mask)
+        """Compute all outputs that have a training loss.
+
+        In stage 2, the graph uses the arcs that the in-model parser predicts, if there is one; earlier stages
+        use gold arcs.
+
+        Args:
+            inputs: The batch and its samples.
+            stage: Training stage (0, 1 or 2).
+
+        Returns:
+            The logits and scores.
+        """
+        states, parser_states = self.states(inputs.input_ids, inputs.attention_mask)
         heads, labels = inputs.heads, inputs.labels
         arcs = arc_labels = None
         if self.parser is not None:
-            of_layer = of_layer.detach() if self.config.syntax.detach else of_layer
-            arcs, arc_labels = self.parser(pool_words(of_layer, inputs.pieces), inputs.word_mask, heads)
+            parser_states = parser_states.detach() if self.config.syntax.detach else parser_states
+            arcs, arc_labels = self.parser(pool_words(parser_states, inputs.pieces), inputs.word_mask, heads)
             if stage == 0:
                 return Logits(None, None, arcs, arc_labels)
             if stage == 2:
-                heads, labels = self.own_arcs(of_layer, inputs)
+                heads, labels = self.own_arcs(parser_states, inputs)
         words, cls = self.flow(states, inputs.attention_mask, inputs.pieces, stage)
         nodes = self.fuse(words, cls, inputs.word_mask, heads, labels)
         sentence, first, last = inputs.spans.unbind(-1)
@@ -186,9 +299,17 @@ class TriMF(nn.Module):
 
     @torch.no_grad()
     def own_arcs(self, states: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """What the parser finds at inference, without its dropout."""
+        """Predict arcs during training as at inference, without dropout and without gradient.
+
+        Args:
+            states: States of the layer that the parser reads ``[B, T, H]``.
+            inputs: The batch.
+
+        Returns:
+            Index of the head and label ID of each word, both ``[B, N]``.
+        """
         training = self.parser.training
         self.parser.eval()
-        found = self.parse(states, inputs.pieces)
+        arcs = self.parse(states, inputs.pieces)
         self.parser.train(training)
-        return found
+        return arcs
