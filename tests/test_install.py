@@ -35,7 +35,7 @@ def plain_environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("UV_", "PIP_")) or name in ("UV_CACHE_DIR", "PIP_CERT")
     }
-    return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_SYSTEM_CERTS": "1"}
+    return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
 
 
 def uv(*arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:

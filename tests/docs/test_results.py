@@ -92,9 +92,9 @@ def test_a_changed_digit_is_noticed(tmp_path: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     block = re.search(r"<!-- results: headline brief -->.*?<!-- /results -->", text, re.DOTALL)
     assert block
-    digit = re.search(r"\d", block[0].partition("|---|")[2])
+    digit = re.search(r"\d", block[0].partition("| --- |\n")[2])
     assert digit
-    start = block.start() + block[0].index("|---|") + len("|---|") + digit.start()
+    start = block.start() + block[0].index("| --- |\n") + len("| --- |\n") + digit.start()
     readme.write_text(f"{text[:start]}{(int(text[start]) + 1) % 10}{text[start + 1 :]}", encoding="utf-8")
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 1
