@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
-    from .runtime.parser import Parse, Parser, load_parser
     from .runtime.results import Arc, Entity, Extraction, Relation, Trigger
+    from .runtime.text.parser import Parse, Parser, load_parser
 
 __version__ = "0.1.0"
 
@@ -26,7 +26,7 @@ _RESULTS = ("Arc", "Entity", "Extraction", "Relation", "Trigger")
 _HOME = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EXTRACTOR, "extractor"),
-    **dict.fromkeys(_PARSER, "parser"),
+    **dict.fromkeys(_PARSER, "text.parser"),
     **dict.fromkeys(_RESULTS, "results"),
 }
 

@@ -18,7 +18,7 @@ from .runtime.errors import BackendError, BundleError, ConfigError, DataError, I
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .runtime.manifest import Builder, Precision
+    from .runtime.bundle.manifest import Builder, Precision
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
 _WRITERS = ["text", "json", "jsonl", "html"]
@@ -79,7 +79,7 @@ def prepare(
     """
     from trimf_train.data.prepare import prepare as prepare_file
 
-    from .runtime.parser import load_parser
+    from .runtime.text.parser import load_parser
 
     click.echo(prepare_file(source, output, load_parser(parser), format_, max_span, batch_size, force=force), err=True)
 
@@ -100,7 +100,7 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: boo
     _need("torch", "train")
     from trimf_train.config import load
     from trimf_train.configs import find_recipe
-    from trimf_train.train import train as train_model
+    from trimf_train.training.train import train as train_model
 
     loaded = load(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
@@ -173,8 +173,8 @@ def evaluate(
     MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
     without a dependency parse are parsed.
     """
-    from trimf_train import metrics, protocols
-    from trimf_train.evaluate import evaluate_file
+    from trimf_train.evaluation import metrics, protocols
+    from trimf_train.evaluation.evaluate import evaluate_file
 
     result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
     protocol = protocols.of(result["entities"]["per_type"])
@@ -199,7 +199,7 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     score highest.
     """
     _need("torch", "train")
-    from trimf_train.calibration import calibrate_file
+    from trimf_train.training.temperature_scaling import calibrate_file
 
     fitted = calibrate_file(checkpoint, data, output, overwrite=overwrite)
     for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
@@ -256,7 +256,7 @@ def export(
     _need("torch", "train")
     _need("onnxscript", "export")
     _need_onnxruntime()
-    from .export.bundle import export as export_bundle
+    from .export.exporter import export as export_bundle
     from .export.profiles import parse
     from .export.report import tables
 
@@ -293,12 +293,12 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
 
     MODEL is a checkpoint, or a bundle exported with --explain. It runs on the CPU.
     """
-    from trimf_train.evaluate import open_model
+    from trimf_train.evaluation.evaluate import open_model
 
     from .runtime.explain import explain as explain_text
-    from .runtime.explain_page import to_html
-    from .runtime.parser import load_parser
-    from .runtime.writers import to_stream
+    from .runtime.output.explain_page import to_html
+    from .runtime.output.writers import to_stream
+    from .runtime.text.parser import load_parser
 
     if not text.strip():
         raise InputError("TEXT is empty; pass a sentence to explain")
@@ -340,7 +340,7 @@ def compile_(
 
     Needs no PyTorch.
     """
-    from .export.compile import compile_bundle
+    from .export.bundle_compiler import compile_bundle
     from .export.profiles import parse
 
     with _progress() as progress:
@@ -459,7 +459,7 @@ def extract(
     # Set before numpy is imported: the spaCy parser is faster with one thread, and leaves the other cores to the model.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .runtime.extractor import load
-    from .runtime.writers import write
+    from .runtime.output.writers import write
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
@@ -470,7 +470,7 @@ def extract(
     arcs: Any = "tree" if tree else "arcs" if syntax else None
     spacy_parser = None
     if parser is not None:
-        from .runtime.parser import load_parser
+        from .runtime.text.parser import load_parser
 
         spacy_parser = load_parser(parser)
     extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=spacy_parser, syntax=arcs)
@@ -490,8 +490,8 @@ def inspect(bundle: str, as_json: bool) -> None:
 
     BUNDLE is a folder, or `default`.
     """
-    from .runtime.bundle import Bundle
-    from .runtime.inspect import describe
+    from .runtime.bundle.reader import Bundle
+    from .runtime.output.bundle_tables import describe
 
     opened = Bundle(bundle)
     for name in opened.manifest.files:
@@ -545,11 +545,11 @@ def _need(module: str, extra: str) -> None:
 
 def _need_onnxruntime() -> None:
     """Raise BackendError unless ONNX Runtime can be imported."""
-    from .runtime import onnxruntime_library  # noqa: F401
+    from .runtime.engine import onnxruntime_library  # noqa: F401
 
 
 def _lines(source: Path) -> Iterator[str]:
-    from .runtime.files import read_file, read_lines
+    from .runtime.bundle.atomic_io import read_file, read_lines
 
     return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file(source)
 

@@ -75,10 +75,10 @@ def bench(
         return
     from contextlib import nullcontext
 
-    from ..runtime.files import atomic_folder
-    from . import output as files
-    from .plan import Options
-    from .run import need, run
+    from ..runtime.bundle.atomic_io import atomic_folder
+    from .measure.benchmark_run import need, run
+    from .measure.case_planning import Options
+    from .report import report_files as files
 
     if output:
         need("matplotlib")
@@ -93,7 +93,7 @@ def bench(
     if output:
         say(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
     else:
-        from .markdown import markdown
+        from .report.markdown_report import markdown
 
         click.echo(markdown(report))
     if failure:
@@ -110,7 +110,7 @@ def bench_compare(before: Path, after: Path) -> None:
     """
     from rich.console import Console
 
-    from .compare import compare, read, table
+    from .report.comparison import compare, read, table
 
     Console().print(table(compare(read(before), read(after))))
 
@@ -120,7 +120,7 @@ def bench_schema() -> None:
     """Print the JSON schema of report.json."""
     import msgspec
 
-    from .schema import Report
+    from .report.schema import Report
 
     click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Report)), indent=2))
 

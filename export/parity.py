@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from trimf_train import metrics
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import predict
+from trimf_train.evaluation import metrics
+from trimf_train.evaluation.evaluate import predict
 
-from ..runtime.backend import SUBGRAPHS, Subgraph
+from ..runtime.bundle.labels import Labels
+from ..runtime.engine.contract import SUBGRAPHS, Subgraph
 from ..runtime.errors import BundleError
-from ..runtime.labels import Labels
 from ..runtime.pipeline import Pipeline
 
 #: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.

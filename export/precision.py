@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from ..runtime.manifest import Precision, Quantization
-from .calibration import matrix_products, ranges
-from .half import TYPES, to_half
+from ..runtime.bundle.manifest import Precision, Quantization
+from .activation_ranges import matrix_products, ranges
+from .half_precision import TYPES, to_half
 from .quantize import joined, quantize, quantize_tables
 
 #: Graphs whose matrix products are quantized to int8: for CPUs, all graphs that multiply every word; for GPUs not the

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..runtime.backend import AXES
-from ..runtime.buckets import RANGES
+from ..runtime.bundle.manifest import Profile, Sizes
+from ..runtime.decoding.range_pooling import most_rows
+from ..runtime.engine.buckets import RANGES
+from ..runtime.engine.contract import AXES
 from ..runtime.errors import BackendError, ConfigError
-from ..runtime.manifest import Profile, Sizes
-from ..runtime.ranges import most_rows
 
 #: Minimum, tuned and maximum size of an axis.
 Range = tuple[int, int, int]

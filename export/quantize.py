@@ -21,8 +21,8 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 
-from ..runtime.manifest import Precision, Quantization
-from .calibration import Range, matrix_products, open_session, ranges
+from ..runtime.bundle.manifest import Precision, Quantization
+from .activation_ranges import Range, matrix_products, open_session, ranges
 
 #: How far outliers move from the activations (0) to the weights (1), the exponent alpha of SmoothQuant. Of values from
 #: 0.4 to 1, this gave the smallest error of the encoder's words, with MiniLM on CoNLL04's training sentences.

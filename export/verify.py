@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluate import parsed
+from trimf_train.evaluation.evaluate import parsed
 
-from ..runtime.backend import open_backend
-from ..runtime.bundle import Bundle, open_pipeline
+from ..runtime.bundle.manifest import SCHEMA_VERSION, encode
+from ..runtime.bundle.reader import Bundle, open_pipeline
+from ..runtime.engine.contract import open_backend
+from ..runtime.engine.onnx_cpu import OnnxRuntimeBackend
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
-from ..runtime.manifest import SCHEMA_VERSION, encode
-from ..runtime.onnx_backend import OnnxRuntimeBackend
 from ..runtime.pipeline import Pipeline
 from . import parity
-from .compile import write
+from .bundle_compiler import write
 from .samples import name_of, samples
 
 
@@ -108,8 +108,8 @@ def save(path: str | Path, report: dict[str, Any]) -> None:
 def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
     """Open the checkpoint of a bundle in PyTorch, after checking that they belong together."""
     try:
-        from trimf_train import checkpoint as checkpoints
-        from trimf_train import inference
+        from trimf_train.model import checkpoint as checkpoints
+        from trimf_train.model import torch_backend as inference
     except ModuleNotFoundError as error:
         raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
     checkpoint = checkpoints.load(folder)

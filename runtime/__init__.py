@@ -1,1 +1,1 @@
-"""Text to ``Extraction``: words, features, four subgraphs and decoding, on numpy and an inference engine."""
+"""From text to an ``Extraction``, on numpy and a backend; never PyTorch."""

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from .backend import EXPLAINING, MEMORIES
+from .bundle.labels import Labels
+from .decoding.triggers import best_words, may_trigger
+from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
-from .labels import Labels
-from .parser import Parse
 from .pipeline import Pipeline, Tree
-from .text import split
-from .triggers import best_words, may_trigger
+from .text.parser import Parse
+from .text.tokenization import split
 
 
 class Span(msgspec.Struct, frozen=True):

@@ -13,16 +13,16 @@ from typing import NamedTuple, Self, get_args
 
 import msgspec
 
-from .backend import open_backend
-from .bundle import Bundle, open_pipeline
-from .cores import available_cores
+from .batch_scheduler import Begun, Document, Lazy, Plan, Sentence, in_order
+from .bundle.reader import Bundle, open_pipeline
+from .decoding.triggers import best_words, may_trigger
+from .engine.contract import open_backend
+from .engine.cpu_info import available_cores
 from .errors import InputError
-from .parser import Parse, Parser, load_parser
 from .pipeline import Result, Syntax
 from .results import Arc, Entity, Extraction, Relation, Trigger
-from .stream import Begun, Document, Lazy, Plan, Sentence, in_order
-from .text import Words, check_text, joined, prepare, sentences
-from .triggers import best_words, may_trigger
+from .text.parser import Parse, Parser, load_parser
+from .text.tokenization import Words, check_text, joined, prepare, sentences
 
 #: Default maximum number of trigger words reported with a relation.
 TRIGGERS = 3
@@ -280,7 +280,7 @@ def load(
             ``"auto"`` the best one that can run the bundle here is selected.
         threads: Maximum number of cores that one operation of the backend uses; the default is all. With several
             ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores.
-        parser: Dependency parser to use instead of the bundle's own (see ``trimf.runtime.parser.load_parser``);
+        parser: Dependency parser to use instead of the bundle's own (see ``trimf.runtime.text.parser.load_parser``);
             all workers share it. By default the in-model parser is used, or the spaCy parser that the manifest names.
             A spaCy parser runs on another core while the model runs, if there is more than one. A warning about a
             parser that the model was not trained with is in ``Extractor.parser_note``.

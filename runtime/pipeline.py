@@ -10,15 +10,17 @@ from typing import Any, Literal, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from . import decode, features, pairs
-from .backend import Subgraph
+from .bundle.labels import Labels
+from .decoding import pair_blocks as pairs
+from .decoding import span_decoding as decode
+from .decoding.dependency_trees import joined, single_root
+from .decoding.windows import join, merge, windows
+from .engine.contract import Subgraph
 from .errors import BackendError, InputError
-from .features import BoolArray
-from .labels import Labels
-from .parser import CONTINUED, ROOT, Parse
-from .subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
-from .trees import joined, single_root
-from .windows import join, merge, windows
+from .text import batch_arrays as features
+from .text.batch_arrays import BoolArray
+from .text.parser import CONTINUED, ROOT, Parse
+from .text.subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
 
 #: Maximum number of subwords, padding included, in one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096

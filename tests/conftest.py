@@ -30,17 +30,17 @@ from transformers import (
     RobertaModel,
 )
 
-from trimf.export import bundle as bundles
-from trimf.export.bundle import _trace_subgraphs as trace
-from trimf.export.graphs import build
-from trimf.export.onnx import convert, example_inputs
-from trimf.runtime.labels import Labels
-from trimf.runtime.manifest import ParserNote
-from trimf.runtime.ranges import rows
-from trimf_train import checkpoint as checkpoints
+from trimf.export import exporter as bundles
+from trimf.export.exporter import _trace_subgraphs as trace
+from trimf.export.onnx_conversion import convert, example_inputs
+from trimf.export.subgraphs import build
+from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.decoding.range_pooling import rows
 from trimf_train.config import Config, DecodeConfig, ModelConfig
-from trimf_train.data.prepared import encode
+from trimf_train.data.jsonl import encode
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
+from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model.trimf import Inputs, TriMF
 
 Graphs = dict[str, onnx.ModelProto]
@@ -96,7 +96,7 @@ def parser() -> Any:
     """spaCy's, where it is installed."""
     pytest.importorskip("spacy")
     from trimf.runtime.errors import BackendError
-    from trimf.runtime.parser import load_parser
+    from trimf.runtime.text.parser import load_parser
 
     try:
         return load_parser()
@@ -434,7 +434,7 @@ def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def create(encoders: dict[str, str], names: Labels) -> Callable[..., Any]:
     """A fresh checkpoint on one of the tiny encoders."""
-    from trimf_train import checkpoint
+    from trimf_train.model import checkpoint
 
     def build(family: str = "bert", seed: int = 3, **changes: Any) -> Any:
         torch.manual_seed(seed)
@@ -460,7 +460,7 @@ def tiny_data(sentences: list[Sentence], tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def tiny_checkpoint(once: Callable[[str, Make], Path], configure_in: Callable[..., Config]) -> Any:
     """A tiny BERT trained for a few epochs on the twelve sentences: it finds most of them again."""
-    from trimf_train.train import train
+    from trimf_train.training.train import train
 
     def make(folder: Path) -> None:
         train(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))

@@ -13,7 +13,7 @@ import pytest
 
 import trimf
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluate import evaluate_file
+from trimf_train.evaluation.evaluate import evaluate_file
 
 TEXT = "Lee Harvey Oswald was shot by Jack Ruby in Dallas."
 

@@ -275,7 +275,7 @@ class TrainConfig(Section):
     extra_syntax: list[str] = []
     #: Parse-only sentences sampled per annotated sentence and epoch in stages 1 and 2; stage 0 uses all of them.
     extra_share: Annotated[float, msgspec.Meta(ge=0)] = 0.5
-    #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.warm_start``). Default: none.
+    #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.training.warm_start``). Default: none.
     init: str | None = None
     #: Stage 0.
     syntax_stage: SyntaxStage = SyntaxStage()

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from trimf.export.calibration import open_session
-from trimf.runtime.backend import SUBGRAPHS
+from trimf.export.activation_ranges import open_session
+from trimf.runtime.engine.contract import SUBGRAPHS
 
 Arrays = dict[str, np.ndarray]
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 
 from trimf.cli import main
-from trimf.export import bundle as bundles
+from trimf.export import exporter as bundles
 from trimf.export import parity
-from trimf.export.bundle import _trace_subgraphs, export
+from trimf.export.exporter import _trace_subgraphs, export
 from trimf.runtime import explain as explaining
 from trimf.runtime.errors import InputError
 from trimf.runtime.explain import Arcs, Sensed, Sentence, Span, explain
-from trimf.runtime.explain_page import to_html
-from trimf.runtime.parser import Parse
-from trimf_train import checkpoint as checkpoints
+from trimf.runtime.output.explain_page import to_html
+from trimf.runtime.text.parser import Parse
 from trimf_train.config import DecodeConfig, ModelConfig
-from trimf_train.evaluate import evaluate_file, open_model
-from trimf_train.inference import pipeline
+from trimf_train.evaluation.evaluate import evaluate_file, open_model
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model.torch_backend import pipeline
 
 TRACED: dict[str, Any] = {}
 
@@ -178,7 +178,7 @@ def test_a_sentence_of_several_windows_is_refused(create: Any) -> None:
 def test_the_command(
     checkpoint_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from trimf.runtime import parser
+    from trimf.runtime.text import parser
 
     class ByHand:
         name = "by-hand"
@@ -248,7 +248,7 @@ def test_a_row_is_over_its_largest_and_a_masked_one_over_the_rest() -> None:
 
 
 def test_every_extra_output_is_one_of_the_names_that_backends_hold_back() -> None:
-    from trimf.runtime.backend import AXES, EXPLAINING, EXTRA
+    from trimf.runtime.engine.contract import AXES, EXPLAINING, EXTRA
 
     assert set(EXPLAINING) <= set(EXTRA) <= set(AXES)
     assert explaining.MEMORIES == ("entity", "relation")

@@ -13,19 +13,19 @@ import torch
 from onnx import numpy_helper
 
 import trimf
-from trimf.export import bundle as bundles
+from trimf.export import exporter as bundles
 from trimf.export import parity
-from trimf.export.bundle import export
-from trimf.export.card import card
-from trimf.runtime.backend import SUBGRAPHS
-from trimf.runtime.bundle import Bundle, open_pipeline
+from trimf.export.exporter import export
+from trimf.export.model_card import card
+from trimf.runtime.bundle.reader import Bundle, open_pipeline
+from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
-from trimf.runtime.features import Batch, pad_subwords
-from trimf.runtime.onnx_backend import OnnxRuntimeBackend
-from trimf.runtime.parser import Parse
-from trimf_train import metrics
-from trimf_train.evaluate import evaluate_file
-from trimf_train.inference import pipeline
+from trimf.runtime.text.batch_arrays import Batch, pad_subwords
+from trimf.runtime.text.parser import Parse
+from trimf_train.evaluation import metrics
+from trimf_train.evaluation.evaluate import evaluate_file
+from trimf_train.model.torch_backend import pipeline
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_an_extractor_gives_what_pytorch_gives(bundle, tiny_checkpoint, sentence
             parses = {tuple(one.tokens): Parse(one.heads, one.labels) for one in sentences}
             return [parses[tuple(words)] for words in lists]
 
-    from trimf_train.evaluate import predict
+    from trimf_train.evaluation.evaluate import predict
 
     labels = tiny_checkpoint.description.labels
     expected = predict(pipeline(tiny_checkpoint), labels, sentences)

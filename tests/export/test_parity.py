@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from trimf.export import parity
-from trimf.export.half import to_half
-from trimf.runtime.backend import SUBGRAPHS
+from trimf.export.half_precision import to_half
+from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
 from trimf.runtime.errors import BundleError
-from trimf.runtime.manifest import ParserNote
-from trimf.runtime.onnx_backend import OnnxRuntimeBackend
 from trimf.runtime.pipeline import Pipeline
-from trimf_train import checkpoint as checkpoints
-from trimf_train import inference
 from trimf_train.config import SyntaxConfig
 from trimf_train.data.sentence import Sentence
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
 
 
 class Altered:

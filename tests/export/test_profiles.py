@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf.export.profiles import DEFAULTS, LATENCY, LIMITS, THROUGHPUT, fit, parse, restrict, shapes
-from trimf.runtime.backend import AXES
+from trimf.runtime.bundle.manifest import Sizes
+from trimf.runtime.engine.contract import AXES
 from trimf.runtime.errors import BackendError, ConfigError
-from trimf.runtime.manifest import Sizes
 
 
 def sizes(subwords: int, words: int) -> Sizes:

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from trimf.export import quantize as quantizing
-from trimf.export.calibration import matrix_products, open_session
-from trimf.export.half import QUANTIZERS, products
+from trimf.export.activation_ranges import matrix_products, open_session
+from trimf.export.half_precision import QUANTIZERS, products
 from trimf.export.precision import Converted, convert
 from trimf.export.quantize import choose_kept, quantize, quantize_tables, smooth
-from trimf.runtime.backend import SUBGRAPHS
+from trimf.runtime.engine.contract import SUBGRAPHS
 
 Models = dict[str, onnx.ModelProto]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from trimf.cli import main
-from trimf.runtime.backend import SUBGRAPHS
-from trimf.runtime.bundle import Bundle
-from trimf.runtime.cuda import missing
+from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.cuda import missing
 from trimf.runtime.errors import BundleError
-from trimf_train.train import train
+from trimf_train.training.train import train
 
 TARGETS = ("sm_75", "sm_86", "sm_89", "sm_120")
 

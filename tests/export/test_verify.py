@@ -10,7 +10,7 @@ import pytest
 from trimf.export import parity
 from trimf.export import verify as module
 from trimf.export.verify import save, verify
-from trimf.runtime.bundle import Bundle
+from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.errors import BackendError, BundleError, DataError
 
 

@@ -20,9 +20,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from trimf.runtime.labels import Labels
-from trimf.runtime.manifest import SCHEMA_VERSION, Decoding, File, Manifest, ParserNote, Sizes
-from trimf.runtime.parser import Parse
+from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.bundle.manifest import SCHEMA_VERSION, Decoding, File, Manifest, ParserNote, Sizes
+from trimf.runtime.text.parser import Parse
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 CHARACTERS = [chr(code) for code in range(33, 127)]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trimf.cli import main
-from trimf.runtime.backend import open_backend
-from trimf.runtime.bundle import Bundle, open_pipeline
+from trimf.runtime.bundle.reader import Bundle, open_pipeline
+from trimf.runtime.engine.contract import open_backend
 from trimf.runtime.errors import InputError
 from trimf.runtime.explain import explain
 

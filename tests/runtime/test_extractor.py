@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import trimf
-from trimf.runtime.parser import Parse, Parser
-from trimf.runtime.text import split
+from trimf.runtime.text.parser import Parse, Parser
+from trimf.runtime.text.tokenization import split
 
 PEOPLE, PLACES, NUMBERS = ("Ann", "Bob", "Jack"), ("Rome", "Oslo"), ("7", "42")
 WORDS = (*PEOPLE, *PLACES, *NUMBERS, "met", "visited", "zoo", ",", "the")

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from trimf.runtime import pairs as pairs_module
 from trimf.runtime import pipeline as pipeline_module
-from trimf.runtime.decode import EntitySpan, Found, without_overlap
+from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.decoding import pair_blocks as pairs_module
+from trimf.runtime.decoding.span_decoding import EntitySpan, Found, without_overlap
 from trimf.runtime.errors import BackendError, InputError
-from trimf.runtime.labels import Labels
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
-from trimf.runtime.subwords import SubwordTokenizer
+from trimf.runtime.text.subwords import SubwordTokenizer
 
 SPAN = 3
 LOUD = 1000

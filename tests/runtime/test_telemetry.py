@@ -14,7 +14,7 @@ import trimf
 
 ROOT = Path(trimf.__file__).parent
 #: The one module that imports ONNX Runtime; its quantization tools are imported by the exporter alone.
-ONE_PLACE = ROOT / "runtime" / "onnxruntime_library.py"
+ONE_PLACE = ROOT / "runtime" / "engine" / "onnxruntime_library.py"
 
 LOAD_AND_RUN = "import trimf; trimf.load(threads=1)('Jack Ruby shot Lee Harvey Oswald.')"
 STREAM = "import trimf; print(len(list(trimf.load(threads=1).stream(['Jack Ruby shot him.'] * 9, 2, workers=2))))"

@@ -4,7 +4,7 @@ The fields are ``PubMed id | sentence | effect | begin | end | drug | begin | en
 of a *document* that is not part of the file. The reader therefore infers the offset of the sentence in its document
 (its shift): the number for which both mentions match the text of the sentence.
 
-Words are those of ``trimf.runtime.text.split`` (spaCy's rules for English, without white space), as at inference.
+Words are those of ``tokenization.split`` (spaCy's rules for English, without white space), as at inference.
 A word is split further where a mention begins or ends inside it, so that every annotation falls on word boundaries.
 
 Source: Gurulingappa et al., "Development of a benchmark corpus to support the automatic extraction of drug-related
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimf.runtime.errors import DataError, InputError
-from trimf.runtime.text import split
+from trimf.runtime.text.tokenization import split
 
+from .json_errors import problem, read_lines
 from .sentence import EntityMention, RelationMention, Sentence
-from .source import problem, read_lines
 from .statistics import overlapping_entities
 from .validate import check
 

@@ -14,8 +14,8 @@ import msgspec
 
 from trimf.runtime.errors import DataError
 
+from .json_errors import decode_record, problem, read_lines
 from .sentence import EntityMention, RelationMention, Sentence
-from .source import decode_record, problem, read_lines
 from .validate import check
 
 

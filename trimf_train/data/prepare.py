@@ -25,15 +25,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import trimf
 from trimf.runtime.errors import DataError, InputError
 
-from . import prepared
+from . import jsonl as prepared
+from .json_errors import read_bytes, shown
 from .readers import detect, read_sentences
 from .sentence import Sentence, with_parse
-from .source import read_bytes, shown
 from .statistics import Statistics
 from .validate import check
 
 if TYPE_CHECKING:
-    from trimf.runtime.parser import Parse, Parser
+    from trimf.runtime.text.parser import Parse, Parser
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

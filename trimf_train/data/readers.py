@@ -12,8 +12,8 @@ import msgspec
 from trimf.runtime.errors import DataError, InputError
 
 from .ade import looks_like
+from .json_errors import read_lines, shown
 from .sentence import Sentence
-from .source import read_lines, shown
 from .statistics import Statistics
 from .validate import merge_repeated
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from trimf.runtime.parser import Parse
+    from trimf.runtime.text.parser import Parse
 
 
 class EntityMention(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from .json_errors import decode_list, decode_record, read_bytes
 from .sentence import EntityMention, RelationMention, Sentence
-from .source import decode_list, decode_record, read_bytes
 from .validate import check
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from .json_errors import problem
 from .sentence import EntityMention, RelationMention, Sentence
-from .source import problem
 
 
 def check(sentence: Sentence, location: str) -> Sentence:

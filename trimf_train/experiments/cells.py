@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from trimf_train.config import Config
-from trimf_train.metrics import Evaluation
+from trimf_train.evaluation.metrics import Evaluation
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         epoch: The epoch whose checkpoint was kept.
         parameters: Number of parameters of the model.
         seconds: Training time over all epochs.
-        test: Scores on the held-out file, see ``trimf_train.metrics.Evaluation``.
+        test: Scores on the held-out file, see ``trimf_train.evaluation.metrics.Evaluation``.
         dev: Scores on the development set; None if there was none to select the epoch.
     """
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from trimf.runtime import pairs
-from trimf.runtime.decode import sigmoid
+from trimf.runtime.decoding import pair_blocks as pairs
+from trimf.runtime.decoding.span_decoding import sigmoid
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, batches
 from trimf_train.experiments.evidence import Evidence, FloatArray
 

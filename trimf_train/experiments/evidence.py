@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trimf.runtime import features
-from trimf.runtime.decode import EntitySpan, RelationSpan
+from trimf.runtime.text import batch_arrays as features
+from trimf.runtime.decoding.span_decoding import EntitySpan, RelationSpan
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
-from trimf.runtime.triggers import may_trigger
-from trimf_train import inference
-from trimf_train.checkpoint import Checkpoint
+from trimf.runtime.decoding.triggers import may_trigger
+from trimf_train.model import torch_backend as inference
+from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.pooling import pool_words
 

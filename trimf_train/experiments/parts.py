@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from trimf.runtime.errors import DataError
-from trimf.runtime.files import atomic_path
-from trimf_train import protocols
-from trimf_train.data import prepared
+from trimf.runtime.bundle.atomic_io import atomic_path
+from trimf_train.evaluation import protocols
+from trimf_train.data import jsonl as prepared
 from trimf_train.data.sentence import Sentence
-from trimf_train.loading import read_prepared
-from trimf_train.protocols import Protocol
+from trimf_train.training.dataset import read_prepared
+from trimf_train.evaluation.protocols import Protocol
 
 #: Number of sentences in a sample.
 SAMPLE = 300

@@ -18,7 +18,7 @@ import psutil
 import torch
 from transformers import AutoConfig, AutoModel
 
-from trimf.runtime.cores import available_cores
+from trimf.runtime.engine.cpu_info import available_cores
 from trimf.runtime.errors import BackendError, ConfigError
 from trimf_train.experiments.cells import Cell
 from trimf_train.experiments.worker import Job

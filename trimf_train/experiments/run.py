@@ -15,23 +15,24 @@ import torch
 import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
-from trimf.runtime.explain_page import to_html
-from trimf.runtime.files import atomic_path
+from trimf.runtime.output.explain_page import to_html
+from trimf.runtime.bundle.atomic_io import atomic_path
 from trimf.runtime.pipeline import ParsedSentence
-from trimf_train import checkpoint as checkpoints
+from trimf_train.model import checkpoint as checkpoints
 from trimf_train import config as configs
 from trimf_train import configs as packaged
-from trimf_train import inference, metrics
+from trimf_train.model import torch_backend as inference
+from trimf_train.evaluation import metrics
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import predict
+from trimf_train.evaluation.evaluate import predict
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import Cell, cell
 from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, RECIPE, Grid, grid, shares_start
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import Report, Run
-from trimf_train.protocols import Protocol
+from trimf_train.evaluation.protocols import Protocol
 
 #: Overrides of ``--quick``: few epochs with high learning rates, to finish in about ten minutes on two cores.
 QUICK = (

@@ -10,13 +10,14 @@ from statistics import fmean, stdev
 
 import msgspec
 
-from trimf_train import inference, metrics
-from trimf_train.checkpoint import Checkpoint
+from trimf_train.model import torch_backend as inference
+from trimf_train.evaluation import metrics
+from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluate import annotated, run
+from trimf_train.evaluation.evaluate import annotated, run
 from trimf_train.experiments.report import Sweep
-from trimf_train.metrics import Leaf
-from trimf_train.protocols import Protocol
+from trimf_train.evaluation.metrics import Leaf
+from trimf_train.evaluation.protocols import Protocol
 
 #: Relation thresholds of the sweep; the first and last stand for 0 and 1, which are not valid thresholds.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)

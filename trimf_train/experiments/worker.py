@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 from trimf.runtime.errors import TrimfError
-from trimf.runtime.files import atomic_path
-from trimf_train import checkpoint as checkpoints
-from trimf_train import inference
+from trimf.runtime.bundle.atomic_io import atomic_path
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
 from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluate import evaluate
+from trimf_train.evaluation.evaluate import evaluate
 from trimf_train.experiments.cells import Result
-from trimf_train.train import train
+from trimf_train.training.train import train
 
 
 class Job(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from trimf.runtime.errors import ConfigError
-from trimf.runtime.subwords import CASE, CASES
+from trimf.runtime.text.subwords import CASE, CASES
 
 
 def locate(name: str) -> str:
@@ -63,7 +63,7 @@ class CasedEmbedding(nn.Embedding):
         """Embed subwords with their letter case.
 
         Args:
-            ids: Subword IDs that also encode the letter case, as in ``trimf.runtime.subwords.Subwords``.
+            ids: Subword IDs that also encode the letter case, as in ``trimf.runtime.text.subwords.Subwords``.
 
         Returns:
             Embeddings of shape ``[..., H]``.

@@ -10,7 +10,7 @@ class Memory(nn.Module):
     """Category representations: entity slots ``[n_e + 1, H]`` (slot 0 is None) and relation slots ``[n_r, H]``.
 
     They are initialised from N(0, 0.02) (paper, section 4.4). A write, equations (5)-(8), is a gradient step on these
-    parameters, see ``trimf_train.optimizer``.
+    parameters, see ``trimf_train.training.optimizer``.
 
     Args:
         entities: Number of entity types n_e, without None.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trimf.runtime.labels import Labels
+from trimf.runtime.bundle.labels import Labels
 from trimf_train.config import ModelConfig
 from trimf_train.model.biaffine import BiaffineParser
 from trimf_train.model.flow import MemoryFlow
@@ -18,7 +18,7 @@ from trimf_train.model.trigger import TriggerSensor
 
 
 class Inputs(NamedTuple):
-    """Inputs of a training step: the arrays of ``trimf.runtime.features.Batch`` and the samples to classify.
+    """Inputs of a training step: the arrays of ``trimf.runtime.text.batch_arrays.Batch`` and the samples to classify.
 
     Attributes:
         input_ids: Subword IDs ``[B, T]``.

@@ -1,0 +1,1 @@
+"""Measurements in child processes: latency, throughput, memory and device peaks."""

@@ -1,0 +1,353 @@
+"""Run a benchmark: check the options and models, measure all cases round by round, and build the report."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...runtime.bundle.reader import Bundle
+from ...runtime.errors import BackendError, BundleError, InputError
+from ..report.schema import SCHEMA_VERSION, Case, Floor, Measured, Power, Report, Round, Subject
+from . import corpus as data
+from .case_planning import Options, Target, names, plan
+from .jobs import Checked, Peaks, Scores, Spec
+
+if TYPE_CHECKING:
+    from . import job_process as process
+    from .gpu_monitor import Gpu
+
+#: Modules that a run needs in addition to those of the runtime.
+NEEDED = ("onnx", "psutil")
+
+#: Receives a line of text.
+Say = Callable[[str], None]
+#: Receives the label of the current job, the number of finished jobs, and the number of all jobs.
+Progress = Callable[[str, int, int], None]
+
+
+class Outcome(NamedTuple):
+    """Result of a run.
+
+    Attributes:
+        report: Report of everything that was measured.
+        failure: Error that ended the run early, if any.
+    """
+
+    report: Report
+    failure: BaseException | None
+
+
+def need(*modules: str) -> None:
+    """Check that modules are installed.
+
+    Args:
+        modules: Names of the modules.
+
+    Raises:
+        BackendError: A module is not installed.
+    """
+    for module in modules:
+        if find_spec(module) is None:
+            raise BackendError(f'trimf bench needs {module}; pip install "trimf[bench]"')
+
+
+def run(options: Options, command: str, say: Say = lambda _: None, progress: Progress = lambda *_: None) -> Outcome:
+    """Run a benchmark.
+
+    A job that fails ends the run; what was measured before it is kept.
+
+    Args:
+        options: Models, data and cases.
+        command: Command line to record in the report.
+        say: Receives notes, line by line: what was left out and what a reader must know.
+        progress: Receives the progress of the run.
+
+    Returns:
+        The report, and the error that ended the run early, if any.
+
+    Raises:
+        InputError: An option is out of range, or the data has no sentences.
+        DataError: The annotated data cannot be used.
+        BundleError: A model is damaged.
+        BackendError: A module is missing, or a model cannot run on a backend here.
+    """
+    need(*NEEDED)
+    options.check()
+    with tempfile.TemporaryDirectory(prefix="trimf-bench-") as folder:
+        return _BenchmarkRun(options, command, say, progress, Path(folder)).outcome()
+
+
+class _BenchmarkRun:
+    """State of one run; creating it reads the data and checks every model on every backend."""
+
+    def __init__(self, options: Options, command: str, say: Say, progress: Progress, folder: Path) -> None:
+        self._options, self._command, self._folder = options, command, folder
+        self._say, self._progress = say, progress
+        self._notes: list[str] = []
+        self._cases: dict[str, Case] = {}
+        self._scores: dict[str, Scores] = {}
+        self._peaks: dict[tuple[str, int], Peaks] = {}
+        paths = [*options.models, *([str(options.against)] if options.against else [])]
+        self._names = dict(zip(paths, names(paths), strict=True))
+        self._bundles = {path: Bundle(path) for path in options.models}
+        self._hashes = {path: _hash_file(bundle.path / "manifest.json") for path, bundle in self._bundles.items()}
+        longest = max(options.lengths, default=0)
+        for path, bundle in self._bundles.items():
+            if longest > (limit := bundle.manifest.sizes.max_subwords):
+                raise InputError(f"lengths must be <= {limit} subwords for {self._names[path]}, got {longest}")
+        if options.against:
+            weights = options.against / "model.safetensors"
+            if not weights.is_file():
+                raise BundleError(f"checkpoint not found: {options.against} (create one with `trimf train`)")
+            self._hashes[str(options.against)] = _hash_file(weights)
+        parsers = sorted({bundle.manifest.parser.name for bundle in self._bundles.values()})
+        if len(parsers) > 1:
+            raise InputError(
+                f"the models were trained on different parsers ({', '.join(parsers)}); benchmark them in separate runs"
+            )
+        self._parser = parsers[0]
+        self._corpus = self._read_corpus()
+        self._gpu: Gpu | None = None
+        self._targets = list(self._check_bundles())
+
+    def outcome(self) -> Outcome:
+        """Run every job and build the report."""
+        failure: BaseException | None = None
+        try:
+            self._measure_cases()
+        except (Exception, KeyboardInterrupt) as error:
+            if not any(case.rounds for case in self._cases.values()):
+                raise
+            failure = error
+            self._add_note(
+                f"the run ended early; everything measured until then is reported: {str(error) or type(error).__name__}"
+            )
+        return Outcome(self._build_report(), failure)
+
+    def _add_note(self, text: str) -> None:
+        self._notes.append(text)
+        self._say(text)
+
+    def _write_corpus(self, corpus: data.Corpus, name: str) -> str:
+        path = self._folder / f"{name}.json"
+        data.write(corpus, path)
+        return str(path)
+
+    def _read_corpus(self) -> data.Corpus:
+        """Read the data, and parse it once before anything is measured if a bundle needs that."""
+        corpus = data.read(self._options.data)
+        if any(map(self._needs_spacy, self._bundles)) and any(sentence.heads is None for sentence in corpus.sentences):
+            corpus = self._parse_corpus(corpus)
+        if not corpus.annotated:
+            self._add_note("F1 was not measured, because the data has no annotations")
+        self._data = self._write_corpus(corpus, "data")
+        return corpus
+
+    def _needs_spacy(self, path: str) -> bool:
+        """Return whether a bundle takes its dependency trees from the spaCy parser."""
+        return self._bundles[path].manifest.parser.source == "spacy"
+
+    def _parse_corpus(self, corpus: data.Corpus) -> data.Corpus:
+        from ...runtime.text.parser import load_parser
+
+        return data.parse(corpus, load_parser(self._parser))
+
+    def _check_bundles(self) -> Iterator[Target]:
+        """Run one sentence through every model on every backend, so that problems show before anything is measured."""
+        devices: list[str] = []
+        for path in self._options.models:
+            selected: set[str] = set()
+            for backend in self._options.backends:
+                checked = self._run_check(path, "onnx", backend)
+                if backend == "auto":
+                    self._add_note(f"{self._names[path]}: backend auto selected {checked.backend}: {checked.reason}")
+                if checked.backend in selected:
+                    raise InputError(
+                        f"backend {backend} selects {checked.backend} here; request {checked.backend} only once"
+                    )
+                selected.add(checked.backend)
+                devices.append(checked.backend)
+                if not checked.work:
+                    self._add_note(
+                        f"{self._names[path]} on {checked.backend}: the whole encoder is used as the plain encoder and "
+                        "no floor is computed, because the backend runs only the bundle's own engines"
+                    )
+                yield self._build_target(path, "onnx", checked)
+        if self._options.against:
+            yield from self._check_checkpoint(str(self._options.against), dict.fromkeys(devices))
+        if any(device != "cpu" for device in devices):
+            need("pynvml")
+            from .gpu_monitor import Gpu
+
+            self._gpu = Gpu()
+
+    def _check_checkpoint(self, path: str, backends: dict[str, None]) -> Iterator[Target]:
+        """Check the checkpoint in PyTorch on the devices of the bundles' backends."""
+        for device in dict.fromkeys("cpu" if name == "cpu" else "cuda" for name in backends):
+            yield self._build_target(path, "eager", self._run_check(path, "eager", device))
+            try:
+                yield self._build_target(path, "compile", self._run_check(path, "compile", device))
+            except BackendError as error:
+                self._add_note(f"compiled PyTorch was not measured: {error}")
+
+    def _run_check(self, path: str, engine: str, backend: str) -> Checked:
+        onnx = engine == "onnx"
+        spec = self._build_spec(
+            "check",
+            path,
+            engine=engine,
+            backend=backend,
+            lengths=tuple(self._options.lengths) if onnx else (),
+            batches=tuple(self._options.batch_sizes),
+        )
+        checked: Checked = self._run_job(spec, Checked).answer
+        return checked
+
+    def _build_target(self, path: str, engine: str, checked: Checked) -> Target:
+        lengths = {}
+        for length, words in checked.lengths.items():
+            corpus = data.of_words(words, f"{length} subwords")
+            if self._needs_spacy(path):
+                corpus = self._parse_corpus(corpus)
+            lengths[length] = self._write_corpus(corpus, f"{len(list(self._folder.iterdir()))}")
+        return Target(self._names[path], path, engine, checked.backend, checked, lengths)  # type: ignore[arg-type]
+
+    def _build_spec(self, kind: str, path: str, **fields: object) -> Spec:
+        name = f"{kind} {self._names[path]}"
+        return Spec(name=name, kind=kind, model=self._names[path], path=path, data=self._data, **fields)  # type: ignore[arg-type]
+
+    def _run_job(self, spec: Spec, answer: type[object]) -> process.Outcome:
+        from . import job_process as process
+
+        return process.run(spec, answer, self._gpu if spec.backend != "cpu" else None)
+
+    def _measure_cases(self) -> None:
+        """Measure all cases in turn, round after round, then F1 and the peaks of the devices."""
+        planned = plan(self._options, self._targets, self._data)
+        self._cases = {spec.name: _build_case(spec) for spec in planned}
+        jobs = [(spec, index) for index in range(self._options.rounds) for spec in planned]
+        jobs = [(spec, index) for spec, index in jobs if index == 0 or spec.kind != "soak"]
+        extra = [*self._plan_evaluations(), *self._plan_peaks()]
+        total = len(jobs) + len(extra)
+        for done, (spec, index) in enumerate(jobs):
+            self._progress(f"{spec.name}, round {index + 1}", done, total)
+            answer, memory, power = self._run_job(spec, Measured)
+            fields = {name: getattr(answer, name) for name in Measured.__struct_fields__}
+            self._cases[spec.name].rounds.append(Round(**fields, memory=memory, power=power))
+            self._note_throttling(spec, index, power)
+        for done, spec in enumerate(extra, start=len(jobs)):
+            self._progress(spec.name, done, total)
+            if spec.kind == "evaluate":
+                self._scores[spec.model] = self._run_job(spec, Scores).answer
+            else:
+                self._peaks[spec.backend, spec.threads] = self._run_job(spec, Peaks).answer
+        self._progress("done", total, total)
+
+    def _note_throttling(self, spec: Spec, index: int, power: Power | None) -> None:
+        if power and power.throttled:
+            self._add_note(
+                f"{spec.name}, round {index + 1}: the GPU was throttled by {', '.join(power.throttled)}, down to "
+                f"{power.lowest_clock_mhz:.0f} MHz"
+            )
+
+    def _plan_evaluations(self) -> Iterator[Spec]:
+        if not self._corpus.annotated:
+            return
+        seen: set[str] = set()
+        for target in self._targets:
+            if target.path not in seen:
+                seen.add(target.path)
+                threads = max(self._options.threads)
+                fields = {"engine": target.engine, "backend": target.backend, "threads": threads}
+                yield self._build_spec("evaluate", target.path, **fields)
+
+    def _plan_peaks(self) -> Iterator[Spec]:
+        dtypes: dict[str, dict[str, None]] = {}
+        first: dict[str, str] = {}
+        for target in self._targets:
+            for work in target.checked.work.values():
+                dtypes.setdefault(target.backend, {}).update(dict.fromkeys(work.operations))
+                first.setdefault(target.backend, target.path)
+        for backend, kinds in dtypes.items():
+            for threads in self._options.threads:
+                yield self._build_spec(
+                    "peaks", first[backend], backend=backend, threads=threads, precisions=tuple(kinds)
+                )
+
+    def _build_report(self) -> Report:
+        from ..report.ratios import ratios
+        from .environment import environment
+
+        cases = [case for case in self._cases.values() if case.rounds]
+        subjects = [self._build_subject(path) for path in self._names]
+        device = next((target.checked.device for target in self._targets if target.checked.device), None)
+        return Report(
+            schema_version=SCHEMA_VERSION,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=self._command,
+            environment=environment(device, self._gpu),
+            data=self._corpus.name,
+            sentences=len(self._corpus.sentences),
+            words=self._corpus.words,
+            subjects=subjects,
+            cases=cases,
+            floors=list(self._build_floors()),
+            ratios=ratios(cases, {subject.name: subject.precision for subject in subjects}),
+            notes=(*self._notes, *self._list_general_notes()),
+        )
+
+    def _list_general_notes(self) -> Iterator[str]:
+        yield (
+            f"the {len(self._corpus.sentences)} sentences are repeated, so the tokenizer and the parser have seen every"
+            " word before, and model files are loaded from the operating system's cache"
+        )
+
+    def _build_subject(self, path: str) -> Subject:
+        scores = self._scores.get(self._names[path])
+        products = next(target.checked.products for target in self._targets if target.path == path)
+        bundle = self._bundles.get(path)
+        return Subject(
+            name=self._names[path],
+            sha256=self._hashes[path],
+            precision=bundle.manifest.precision if bundle else "fp32",
+            products=products,
+            f1={"entities": scores.entities, "relations": scores.relations} if scores else None,
+        )
+
+    def _build_floors(self) -> Iterator[Floor]:
+        from .roofline import computing, least
+
+        for target in self._targets:
+            for threads in self._options.threads:
+                peaks = self._peaks.get((target.backend, threads))
+                if peaks is None:
+                    continue
+                for batch, work in target.checked.work.items():
+                    operations = sum(work.operations.values())
+                    yield Floor(
+                        model=target.model,
+                        backend=target.backend,
+                        threads=threads,
+                        batch_size=batch,
+                        subwords=target.checked.median,
+                        operations=operations,
+                        bytes=work.bytes,
+                        peak_operations=operations / computing(work, peaks),
+                        peak_bytes=peaks.bytes,
+                        milliseconds=least(work, peaks),
+                    )
+
+
+def _build_case(spec: Spec) -> Case:
+    fields = {name: getattr(spec, name) for name in Case.__struct_fields__ if name != "rounds"}
+    return Case(**fields, rounds=[])
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,175 @@
+"""Options of a benchmark run, and the cases that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ...runtime.engine.contract import BACKENDS
+from ...runtime.errors import BackendError, InputError
+from .jobs import Checked, Spec
+
+
+class Options(NamedTuple):
+    """Options of a benchmark run; ``check`` validates them.
+
+    Attributes:
+        models: Bundle folders, or "default".
+        against: Checkpoint to benchmark in PyTorch.
+        data: File of sentences; None uses the sentences shipped with TriMF.
+        backends: Backends to run every bundle on.
+        batch_sizes: Sentences per batch.
+        threads: Intra-op threads per worker.
+        workers: Worker threads of a stream.
+        concurrency: Threads that share one extractor.
+        seconds: Seconds of measurement per case, over all its rounds.
+        rounds: Fresh processes that measure each case.
+        lengths: Lengths of synthetic sentences in subwords.
+        soak: Sentences of the long stream; 0 for none.
+    """
+
+    models: Sequence[str] = ("default",)
+    against: Path | None = None
+    data: Path | None = None
+    backends: Sequence[str] = ("auto",)
+    batch_sizes: Sequence[int] = (1, 8, 32)
+    threads: Sequence[int] = (1,)
+    workers: Sequence[int] = (1,)
+    concurrency: Sequence[int] = (1,)
+    seconds: float = 4.0
+    rounds: int = 3
+    lengths: Sequence[int] = (16, 64, 128)
+    soak: int = 0
+
+    def check(self) -> None:
+        """Check that every option is within its limits.
+
+        Raises:
+            InputError: A number is out of range, a list is empty, or a value occurs twice.
+            BackendError: A backend is unknown.
+        """
+        if not self.seconds > 0:
+            raise InputError(f"seconds must be > 0, got {self.seconds}")
+        if self.rounds < 1:
+            raise InputError(f"rounds must be >= 1, got {self.rounds}")
+        if self.soak < 0:
+            raise InputError(f"soak must be >= 0, got {self.soak}")
+        for name in ("batch_sizes", "threads", "workers", "concurrency", "lengths"):
+            values: Sequence[int] = getattr(self, name)
+            if not values and name != "lengths":
+                raise InputError(f"{name} must have at least one value, got none")
+            for value in values:
+                if value < 1:
+                    raise InputError(f"{name} must be >= 1, got {value}")
+            _reject_duplicates(name, values)
+        _reject_duplicates("models", self.models)
+        _reject_duplicates("backends", self.backends)
+        for backend in self.backends:
+            if backend not in BACKENDS:
+                raise BackendError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
+
+
+def _reject_duplicates(name: str, values: Sequence[object]) -> None:
+    duplicate = next((value for index, value in enumerate(values) if value in values[:index]), None)
+    if duplicate is not None:
+        raise InputError(f"{name} must not repeat a value, got {duplicate} twice")
+
+
+class Target(NamedTuple):
+    """A model to benchmark on a backend.
+
+    Attributes:
+        model: Name of the model in the report.
+        path: Folder of the bundle or checkpoint.
+        engine: "onnx" for a bundle, "eager" or "compile" for a checkpoint in PyTorch.
+        backend: Backend that runs it.
+        checked: Properties found by the check.
+        lengths: Number of subwords -> data file of a synthetic sentence of that length.
+    """
+
+    model: str
+    path: str
+    engine: Literal["onnx", "eager", "compile"]
+    backend: str
+    checked: Checked
+    lengths: Mapping[int, str]
+
+
+def names(paths: Sequence[str]) -> list[str]:
+    """Name models for the report: the folder's name, with as many parent folders as make the names unique.
+
+    Args:
+        paths: Folders of bundles and checkpoints, or "default".
+
+    Returns:
+        One name per path.
+    """
+    for parts in range(1, 1 + max(len(Path(path).parts) for path in paths)):
+        unique = ["default" if path == "default" else "/".join(Path(path).resolve().parts[-parts:]) for path in paths]
+        if len(set(unique)) == len(unique):
+            return unique
+    return list(paths)
+
+
+def plan(options: Options, targets: Sequence[Target], data: str) -> list[Spec]:
+    """Plan the cases of a run.
+
+    Args:
+        options: Checked options.
+        targets: Models on their backends.
+        data: Data file of the run (see ``data.write``).
+
+    Returns:
+        The cases, in the order in which each round runs them.
+    """
+    return [case for target in targets for case in _plan_cases(options, target, data)]
+
+
+def _plan_cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
+    common: dict[str, object] = {
+        "model": target.model,
+        "path": target.path,
+        "engine": target.engine,
+        "backend": target.backend,
+    }
+    common["data"] = data
+    common["seconds"] = options.seconds / options.rounds
+
+    def spec(kind: str, **fields: object) -> Spec:
+        unnamed = Spec(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
+        values = {field: getattr(unnamed, field) for field in Spec.__struct_fields__}
+        return Spec(**values | {"name": _name_case(unnamed)})
+
+    for threads in options.threads:
+        for batch in options.batch_sizes:
+            yield spec("latency", threads=threads, batch_size=batch)
+    if target.engine != "onnx":
+        return
+    for length, file in target.lengths.items():
+        yield spec("length", threads=options.threads[0], subwords=length, data=file)
+    for threads in options.threads:
+        for workers in options.workers:
+            for batch in options.batch_sizes:
+                yield spec("throughput", threads=threads, workers=workers, batch_size=batch)
+        for callers in options.concurrency:
+            if callers > 1:
+                yield spec("throughput", threads=threads, concurrency=callers)
+    if options.soak:
+        last = {"threads": options.threads[0], "workers": options.workers[-1], "batch_size": options.batch_sizes[-1]}
+        yield spec("soak", sentences=options.soak, **last)
+
+
+def _name_case(spec: Spec) -> str:
+    """Name a case by all its settings, so that two reports can be compared by name."""
+    engine = [] if spec.engine == "onnx" else [spec.engine]
+    parts = [spec.kind, spec.model, *engine, spec.backend, f"threads {spec.threads}", f"batch {spec.batch_size}"]
+    if spec.workers > 1:
+        parts.append(f"workers {spec.workers}")
+    if spec.concurrency > 1:
+        parts.append(f"callers {spec.concurrency}")
+    if spec.subwords:
+        parts.append(f"{spec.subwords} subwords")
+    if spec.sentences:
+        parts.append(f"{spec.sentences} sentences")
+    return " ".join(parts)

@@ -1,0 +1,135 @@
+"""Sentences to benchmark on: an annotated file of any format, plain text, or the sentences shipped with TriMF."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation.evaluate import parsed
+
+from ...runtime.bundle.atomic_io import read_file
+from ...runtime.errors import InputError
+from ...runtime.pipeline import ParsedSentence
+from ...runtime.text.parser import Parser
+
+#: Sixty news sentences, written for TriMF.
+BUILT_IN = Path(__file__).with_name("sentences.txt")
+
+
+class Corpus(msgspec.Struct, frozen=True):
+    """Sentences and the texts they come from.
+
+    Attributes:
+        name: Name of the data in the report.
+        annotated: Whether F1 can be measured.
+        sentences: Sentences, parsed if a model needs that.
+        texts: Input of the cases that start from raw text; for annotated data, the words of each sentence joined by
+            spaces.
+        own: Text of each sentence, if the data is plain text; otherwise empty.
+    """
+
+    name: str
+    annotated: bool
+    sentences: list[Sentence]
+    texts: list[str]
+    own: list[str]
+
+    @property
+    def words(self) -> int:
+        """Number of words of all sentences."""
+        return sum(len(sentence.tokens) for sentence in self.sentences)
+
+    def parsed(self) -> list[ParsedSentence]:
+        """Return the sentences as input of a pipeline, without heads and labels if they are not parsed."""
+        return [
+            ParsedSentence(sentence.tokens, np.asarray(sentence.heads or [], np.int64), sentence.labels or [])
+            for sentence in self.sentences
+        ]
+
+
+def read(path: Path | None) -> Corpus:
+    """Read the sentences of a file.
+
+    They are not parsed, except in prepared files.
+
+    Args:
+        path: A file named ``*.txt`` is plain text with one or more sentences per line; any other is annotated, in a
+            format that ``trimf prepare`` reads. None reads ``BUILT_IN``.
+
+    Returns:
+        The sentences and their texts.
+
+    Raises:
+        InputError: The text cannot be read, or contains no sentences.
+        DataError: The annotated file cannot be used.
+    """
+    if path is None or path.suffix == ".txt":
+        corpus = _read_text(path or BUILT_IN)
+    else:
+        from trimf_train.data.readers import read_sentences
+
+        sentences = list(read_sentences(path))
+        annotated = any(sentence.entities for sentence in sentences)
+        texts = [" ".join(sentence.tokens) for sentence in sentences]
+        corpus = Corpus(_shorten_path(path), annotated, sentences, texts, [])
+    if not corpus.sentences:
+        raise InputError(f"{path}: contains no sentences")
+    return corpus
+
+
+def _read_text(path: Path) -> Corpus:
+    from ...runtime.text.tokenization import split
+
+    texts = [line for line in read_file(path) if line.strip()]
+    sentences, sentence_texts = [], []
+    for text in texts:
+        for words in split(text):
+            sentences.append(Sentence(words.words))
+            sentence_texts.append(text[words.starts[0] : words.ends[-1]])
+    return Corpus(_shorten_path(path), False, sentences, texts, sentence_texts)
+
+
+def _shorten_path(path: Path) -> str:
+    """Return the last folder and the file name, so that a report reveals nothing else about the machine."""
+    return "sentences of TriMF" if path == BUILT_IN else "/".join(path.parts[-2:])
+
+
+def parse(corpus: Corpus, parser: Parser) -> Corpus:
+    """Parse the sentences that have no parse yet.
+
+    Args:
+        corpus: Sentences, parsed or not.
+        parser: Dependency parser.
+
+    Returns:
+        The corpus with a parse of every sentence.
+    """
+    return msgspec.structs.replace(corpus, sentences=parsed(corpus.sentences, parser))
+
+
+def of_words(words: list[str], name: str) -> Corpus:
+    """Build a corpus of one sentence.
+
+    Args:
+        words: Words of the sentence.
+        name: Name of the corpus.
+    """
+    return Corpus(name, False, [Sentence(words)], [" ".join(words)], [])
+
+
+def write(corpus: Corpus, path: Path) -> None:
+    """Write a corpus for child processes to ``load``.
+
+    Args:
+        corpus: Sentences and texts.
+        path: JSON file to write.
+    """
+    path.write_bytes(msgspec.json.encode(corpus))
+
+
+def load(path: str) -> Corpus:
+    """Load a corpus that ``write`` wrote."""
+    return msgspec.json.decode(Path(path).read_bytes(), type=Corpus)

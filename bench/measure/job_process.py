@@ -1,0 +1,100 @@
+"""Run a job in a fresh process, with a fixed number of threads, and monitor the process from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections import deque
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+
+from ...runtime.errors import BackendError
+from ..report.schema import Memory, Power
+from .gpu_monitor import Gpu
+from .jobs import MARK, Spec
+from .sampler import Sampler
+
+T = TypeVar("T")
+
+#: Environment variables that limit the threads of libraries.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+#: Number of stderr lines that are kept.
+_MAX_STDERR_LINES = 50
+
+
+class Outcome(NamedTuple):
+    """Result of a job.
+
+    Attributes:
+        answer: Answer of the job.
+        memory: Peak memory of its process.
+        power: State of the GPU while it measured; None without a GPU.
+    """
+
+    answer: Any
+    memory: Memory
+    power: Power | None
+
+
+def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
+    """Run a job in a separate process.
+
+    Args:
+        spec: The job.
+        answer: Type of its answer.
+        gpu: GPU to monitor meanwhile.
+
+    Returns:
+        The answer, and the memory and power that were observed.
+
+    Raises:
+        BackendError: The job failed; the message is the last line of its stderr.
+    """
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(spec.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | threads,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    messages: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
+    try:
+        with Sampler(process.pid, gpu) as sampler:
+            listener = threading.Thread(target=_read_stderr, args=(process.stderr, sampler, messages), daemon=True)
+            listener.start()
+            try:
+                process.stdin.write(msgspec.json.encode(spec))
+                process.stdin.close()
+            except BrokenPipeError:  # the process ended at once; its stderr says why
+                pass
+            output = process.stdout.read()
+            status = process.wait()
+            listener.join()
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        process.stdout.close()
+        process.stderr.close()
+    if status:
+        reason = messages[-1] if messages and status > 0 else f"the benchmark process exited with status {status}"
+        raise BackendError(f"{spec.name}: {reason}")
+    return Outcome(msgspec.json.decode(output, type=answer), sampler.memory, sampler.power)
+
+
+def _read_stderr(stream: Any, sampler: Sampler, messages: deque[str]) -> None:
+    """Pass marks on to the sampler and keep the other lines."""
+    for raw in stream:
+        line = raw.decode(errors="replace").strip()
+        if line.startswith(MARK):
+            sampler.mark(line.removeprefix(MARK))
+        elif line:
+            messages.append(line)

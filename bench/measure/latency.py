@@ -1,0 +1,272 @@
+"""Latency: run batches one after another through the pipeline, as a whole, by stage, and through the plain encoder."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ...runtime.pipeline import ParsedSentence, Pipeline
+from ...runtime.text.parser import Parser
+from . import device_timing as device
+from .model_under_test import Opened, Run
+
+#: Fewest batches of the warm-up, whose samples are dropped.
+WARM_UP = 10
+#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP`` batches were run. If time allows, every batch is run
+#: twice there, because each shape is compiled or captured when it first occurs.
+LONGEST_WARM_UP = 60.0
+
+
+class Watch:
+    """Record of the subgraph runs and device copies of one instrumented call.
+
+    Call ``clear`` before each call of ``pipeline``.
+
+    Attributes:
+        pipeline: Copy of the model's pipeline whose subgraphs are timed.
+        names: Names of the subgraphs, in the order they run.
+        runs: Name, start and end of each subgraph run.
+        copies: Copies to and from the device; filled by ``device.copies``.
+        encoded: Input arrays of each encoder run.
+        owner: Output tensor -> subgraph that computed it.
+    """
+
+    def __init__(self, opened: Opened) -> None:
+        self._wait = opened.wait
+        self.runs: list[tuple[str, float, float]] = []
+        self.copies: list[device.Event] = []
+        self.encoded: list[dict[str, Any]] = []
+        self.owner: dict[str, str] = {}
+        self.names = list(opened.pipeline.graphs)
+        self.pipeline: Pipeline = copy.copy(opened.pipeline)
+        self.pipeline.graphs = {
+            name: _TimedSubgraph(self, name, graph) for name, graph in opened.pipeline.graphs.items()
+        }
+
+    def clear(self) -> None:
+        """Forget the previous call."""
+        self.runs.clear()
+        self.copies.clear()
+        self.encoded.clear()
+
+    def run(self, name: str, graph: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a subgraph, wait until it has finished, and record the run.
+
+        Args:
+            name: Name of the subgraph.
+            graph: The subgraph.
+            arrays: Input arrays by name.
+
+        Returns:
+            The outputs of the subgraph.
+        """
+        if "attention_mask" in graph.inputs:
+            self.encoded.append({tensor: arrays[tensor] for tensor in graph.inputs})
+        started = time.perf_counter()
+        outputs: dict[str, Any] = graph.run(arrays)
+        self._wait(graph)
+        self.runs.append((name, started, time.perf_counter()))
+        self.owner.update(dict.fromkeys(outputs, name))
+        return outputs
+
+    def split(self, started: float, ended: float) -> dict[str, float]:
+        """Split the duration of the last call into stages.
+
+        Args:
+            started: Start of the call (``time.perf_counter``).
+            ended: End of the call.
+
+        Returns:
+            Milliseconds per stage; they add up to the duration of the call. "words" is the time before the first
+            subgraph, "decode" the time that no subgraph and no copy accounts for.
+        """
+        times: dict[str, float] = defaultdict(float, dict.fromkeys(self.names, 0.0))
+        for name, start, end in self.runs:
+            times[name] += end - start
+        for event in self.copies:
+            during = next((name for name, start, end in self.runs if start <= event.start < end), None)
+            owner = during or self.owner.get(event.name, "decode")
+            times[f"{owner} {event.way}"] += event.end - event.start
+            if during:
+                times[during] -= event.end - event.start
+        words = (self.runs[0][1] if self.runs else ended) - started
+        rest = ended - started - words - sum(times.values())
+        stages = {"words": words, **times, "decode": rest}
+        return {name: 1000 * value for name, value in stages.items()}
+
+
+class _TimedSubgraph:
+    """Wrapper of a subgraph that records its runs in a ``Watch``."""
+
+    def __init__(self, watch: Watch, name: str, graph: Any) -> None:
+        self._watch, self._name, self._graph = watch, name, graph
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the subgraph and record the run."""
+        return self._watch.run(self._name, self._graph, arrays)
+
+
+class Loop:
+    """Measurement loop that keeps one sample of every stage for each batch.
+
+    The samples of a batch come from calls in direct succession: the whole call and the instrumented call that is split
+    into stages, which alternate in going first; the plain encoder on the same arrays; the parser on the same words, if
+    there is one; and the splitting of the same texts into words, if there are texts.
+
+    Attributes:
+        samples: Stage -> milliseconds, one per batch.
+        sizes: Sentences and words of each batch.
+        real: Subwords that were encoded, without padding.
+        padded: Subwords that were encoded, with padding.
+    """
+
+    def __init__(
+        self,
+        opened: Opened,
+        plain: Run,
+        sentences: Sequence[ParsedSentence],
+        batch_size: int,
+        parser: Parser | None = None,
+        texts: Sequence[str] = (),
+        *,
+        split: bool = True,
+    ) -> None:
+        """Prepare the loop.
+
+        Args:
+            opened: The model to measure.
+            plain: Runs the plain encoder on the arrays of a batch.
+            sentences: Parsed sentences; batches repeat them in order.
+            batch_size: Sentences per batch.
+            parser: Parser to time on the words of each batch.
+            texts: Text of each sentence, to time its splitting into words.
+            split: Record the stages of the instrumented call.
+        """
+        self._model, self._run_plain_encoder, self._parser = opened, plain, parser
+        self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
+        self._watch = Watch(opened)
+        self.samples: dict[str, list[float]] = {}
+        self.sizes: list[tuple[int, int]] = []
+        self.real = self.padded = 0
+
+    def batches(self) -> Iterator[list[int]]:
+        """Yield batches of sentence indices, in order and repeating without end."""
+        for index in count():
+            yield [(index * self._batch_size + offset) % len(self._sentences) for offset in range(self._batch_size)]
+
+    def distinct(self) -> int:
+        """Return the number of batches after which ``batches`` repeats."""
+        return int(np.lcm(len(self._sentences), self._batch_size)) // self._batch_size
+
+    def warm_up(self) -> float:
+        """Run batches without keeping samples.
+
+        Returns:
+            Milliseconds of the first whole call, or, for a model that compiles, until nothing was compiled any more.
+        """
+        batches = self.batches()
+        started = time.perf_counter()
+        self._time_whole_call(next(batches))
+        first = time.perf_counter() - started
+        if not self._model.warm():
+            first = self._wait_for_compiler(started)
+        deadline = time.perf_counter() + LONGEST_WARM_UP
+        turns = WARM_UP if self._model.backend == "cpu" else max(WARM_UP, 2 * self.distinct())
+        for turn in range(turns):
+            self._measure_batch(turn, next(batches))
+            if turn >= WARM_UP and time.perf_counter() > deadline:
+                break
+        self.samples, self.sizes, self.real, self.padded = {}, [], 0, 0
+        return 1000 * first
+
+    def _wait_for_compiler(self, started: float) -> float:
+        """Run passes over all batches until one compiles nothing; return the seconds since ``started``."""
+        while True:
+            for turn, batch in zip(range(self.distinct()), self.batches(), strict=False):
+                self._measure_batch(turn, batch)
+            ended = time.perf_counter()
+            if self._model.warm():
+                return ended - started
+
+    def measure(self, seconds: float) -> float:
+        """Take samples of at least one batch.
+
+        Args:
+            seconds: Time after which no further batch is started.
+
+        Returns:
+            The seconds it took.
+        """
+        started = time.perf_counter()
+        for turn, batch in enumerate(self.batches()):
+            self._measure_batch(turn, batch)
+            taken = time.perf_counter() - started
+            if taken >= seconds:
+                break
+        return taken
+
+    def _measure_batch(self, turn: int, batch: list[int]) -> None:
+        """Add one sample per stage; ``turn`` decides whether the whole or the instrumented call goes first."""
+        steps: list[Callable[[list[int]], dict[str, float]]] = [self._time_whole_call, self._time_stages]
+        if turn % 2:
+            steps.reverse()
+        if self._parser:
+            steps.append(self._time_parser)
+        if self._texts:
+            steps.append(self._time_splitting)
+        times: dict[str, float] = {}
+        for step in steps:
+            times |= step(batch)
+        for stage, value in times.items():
+            # A copy that only some batches need counts as 0 ms in the others.
+            self.samples.setdefault(stage, [0.0] * len(self.sizes)).append(value)
+        self.sizes.append((len(batch), sum(len(self._sentences[index].words) for index in batch)))
+        for values in self.samples.values():
+            values.extend([0.0] * (len(self.sizes) - len(values)))
+
+    def _time_whole_call(self, batch: list[int]) -> dict[str, float]:
+        sentences = [self._sentences[index] for index in batch]
+        started = time.perf_counter()
+        self._model.pipeline.run(sentences, self._batch_size)
+        return {"whole": 1000 * (time.perf_counter() - started)}
+
+    def _time_stages(self, batch: list[int]) -> dict[str, float]:
+        """Time the stages of an instrumented call, then the plain encoder on the same arrays."""
+        sentences, watch = [self._sentences[index] for index in batch], self._watch
+        watch.clear()
+        with device.copies(watch.copies):
+            started = time.perf_counter()
+            watch.pipeline.run(sentences, self._batch_size)
+            ended = time.perf_counter()
+        times = watch.split(started, ended) if self._split else {}
+        for arrays in watch.encoded:
+            self.padded += arrays["attention_mask"].size
+            self.real += int(arrays["attention_mask"].sum())
+        started = time.perf_counter()
+        for arrays in watch.encoded:
+            self._run_plain_encoder(arrays)
+        return times | {"plain encoder": 1000 * (time.perf_counter() - started)}
+
+    def _time_parser(self, batch: list[int]) -> dict[str, float]:
+        assert self._parser is not None
+        words = [self._sentences[index].words for index in batch]
+        started = time.perf_counter()
+        self._parser.parse(words)
+        return {"parse": 1000 * (time.perf_counter() - started)}
+
+    def _time_splitting(self, batch: list[int]) -> dict[str, float]:
+        from ...runtime.text.tokenization import split
+
+        started = time.perf_counter()
+        for index in batch:
+            split(self._texts[index])
+        return {"split": 1000 * (time.perf_counter() - started)}

@@ -1,0 +1,124 @@
+"""Sample the memory, power and clocks of a child process from outside."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Self
+
+import psutil
+
+from ..report.schema import Memory, Power
+from .gpu_monitor import Gpu
+
+#: Seconds between two samples of the host memory.
+PERIOD = 0.02
+#: Samples of the host memory for each query of the GPU.
+GPU_EVERY = 5
+
+
+class Sampler:
+    """Samples a process in a background thread while the ``with`` block runs.
+
+    Pass what the process reports about itself to ``mark``.
+    """
+
+    def __init__(self, pid: int, gpu: Gpu | None) -> None:
+        """Prepare sampling.
+
+        Args:
+            pid: Id of the process.
+            gpu: GPU to query; None for host memory only.
+        """
+        self._pid, self._gpu = pid, gpu
+        self._process = psutil.Process(pid)
+        self._stop = threading.Event()
+        self._measuring = False
+        self._peak_host = 0.0
+        self._growth: list[tuple[int, float]] = []
+        self._device: list[float] = []
+        self._device_before = gpu.used() if gpu else 0.0
+        self._clocks: list[float] = []
+        self._watts: list[float] = []
+        self._throttled: set[str] = set()
+        self._joules: list[float] = []
+        self._times: list[float] = []
+        self._thread = threading.Thread(target=self._sample_process, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def mark(self, word: str) -> None:
+        """Record what the process reports.
+
+        Args:
+            word: "start" or "stop" of the measurement, or the number of sentences done so far.
+        """
+        if word in ("start", "stop"):
+            self._measuring = word == "start"
+            self._times.append(time.perf_counter())
+            if self._gpu and (joules := self._gpu.joules()) is not None:
+                self._joules.append(joules)
+            if word == "start":
+                self._query_gpu()
+        elif word.isdigit():
+            self._growth.append((int(word), self._sample_host_memory()))
+
+    @property
+    def memory(self) -> Memory:
+        """Peak memory so far, and its growth."""
+        return Memory(
+            host=self._peak_host,
+            device=max(self._device, default=None) if self._gpu else None,
+            growth=tuple(self._growth),
+        )
+
+    @property
+    def power(self) -> Power | None:
+        """State of the GPU between "start" and "stop"; None without a GPU that reports its clock and power draw."""
+        if not self._clocks or not self._watts:
+            return None
+        watts = sum(self._watts) / len(self._watts)
+        counted = len(self._joules) == 2 and self._joules[1] > self._joules[0]
+        joules = self._joules[1] - self._joules[0] if counted else watts * (self._times[-1] - self._times[0])
+        return Power(
+            clock_mhz=sum(self._clocks) / len(self._clocks),
+            lowest_clock_mhz=min(self._clocks),
+            watts=watts,
+            joules=joules,
+            throttled=tuple(sorted(self._throttled)),
+        )
+
+    def _sample_process(self) -> None:
+        samples = 0
+        while not self._stop.is_set():
+            self._sample_host_memory()
+            if self._gpu and samples % GPU_EVERY == 0:
+                used = self._gpu.used_by(self._pid)
+                self._device.append(max(0.0, self._gpu.used() - self._device_before) if used is None else used)
+                if self._measuring:
+                    self._query_gpu()
+            samples += 1
+            self._stop.wait(PERIOD)
+
+    def _query_gpu(self) -> None:
+        if self._gpu is None:
+            return
+        for values, value in ((self._clocks, self._gpu.clock()), (self._watts, self._gpu.watts())):
+            if value is not None:
+                values.append(value)
+        self._throttled |= self._gpu.slowed()
+
+    def _sample_host_memory(self) -> float:
+        """Return the resident memory in MB, and update the peak; 0 after the process has ended."""
+        try:
+            resident = self._process.memory_info().rss / 1e6
+        except psutil.Error:
+            return 0.0
+        self._peak_host = max(self._peak_host, resident)
+        return float(resident)

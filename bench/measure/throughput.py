@@ -1,0 +1,237 @@
+"""Throughput: raw text through an extractor, as a stream or from several threads that share it."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, cycle, repeat
+from typing import Any
+
+from ...runtime.extractor import Extractor
+from ..report.schema import Measured
+from .corpus import Corpus
+from .jobs import Spec
+
+#: Batches per worker, or calls per thread, before the measurement starts.
+WARM_UP = 3
+#: Number of progress reports of a soak.
+STEPS = 200
+
+
+class Padding:
+    """Counter of the real and padded subwords that an extractor encodes.
+
+    Attributes:
+        counts: Real subwords and padded subwords of each encoder run.
+    """
+
+    def __init__(self, extractor: Extractor) -> None:
+        """Instrument an extractor.
+
+        Args:
+            extractor: Its pipeline is replaced by a copy whose encoder is counted.
+        """
+        self.counts: list[tuple[int, int]] = []
+        pipeline = extractor.pipeline = copy.copy(extractor.pipeline)
+        pipeline.graphs = {
+            name: _CountingSubgraph(graph, self.counts) if "attention_mask" in graph.inputs else graph
+            for name, graph in pipeline.graphs.items()
+        }
+
+    def share(self) -> float:
+        """Return the share of positions that were padding since the last call, and start over."""
+        real, padded = (sum(column) for column in zip((0, 0), *self.counts, strict=True))
+        self.counts.clear()
+        return 1 - real / padded if padded else 0.0
+
+
+class _CountingSubgraph:
+    """Wrapper of a subgraph that counts subwords; appending to the list is safe from any thread."""
+
+    def __init__(self, graph: Any, counts: list[tuple[int, int]]) -> None:
+        self._graph, self._counts = graph, counts
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._graph, name)
+
+    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """Count the subwords and run the subgraph."""
+        mask = arrays["attention_mask"]
+        self._counts.append((int(mask.sum()), mask.size))
+        outputs: dict[str, Any] = self._graph.run(arrays)
+        return outputs
+
+
+def throughput(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
+    """Stream texts, or call the extractor from several threads, for ``spec.seconds``.
+
+    The time runs from the first input to the last result, so that filling and draining the stream count.
+
+    Args:
+        spec: The job; ``spec.concurrency`` above 1 selects calls from threads.
+        corpus: Texts to repeat.
+        extractor: Extractor to measure; its pipeline is instrumented.
+        load: Milliseconds that loading the extractor took.
+        mark: Receives "start" and "stop" of the measurement.
+
+    Returns:
+        The measurements.
+    """
+    padding = Padding(extractor)
+    first = _time_call(extractor, corpus.texts[0])
+    if spec.concurrency > 1:
+        return _measure_callers(spec, corpus, extractor, padding, load, first, mark)
+    for _ in _stream_texts(spec, extractor, _take_texts(corpus, WARM_UP * spec.batch_size * spec.workers)):
+        pass
+    padding.share()
+    sizes = _count_sizes(corpus)
+    done = words = 0
+    mark("start")
+    started = time.perf_counter()
+    for index, _ in enumerate(_stream_texts(spec, extractor, _repeat_until(started + spec.seconds, corpus))):
+        size = sizes[index % len(sizes)]
+        done, words = done + size[0], words + size[1]
+    seconds = time.perf_counter() - started
+    mark("stop")
+    return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
+
+
+def soak(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
+    """Stream at least ``spec.sentences`` sentences and report progress, to observe the growth of memory.
+
+    Every text ends in a different number, so that anything that caches words meets new ones all the time.
+
+    Args:
+        spec: The job.
+        corpus: Texts to repeat.
+        extractor: Extractor to measure; its pipeline is instrumented.
+        load: Milliseconds that loading the extractor took.
+        mark: Receives "start", the number of sentences done about ``STEPS`` times, and "stop".
+
+    Returns:
+        The measurements.
+    """
+    padding = Padding(extractor)
+    first = _time_call(extractor, corpus.texts[0])
+    sizes = _count_sizes(corpus)
+    step = max(1, spec.sentences // STEPS)
+    done = words = reported = 0
+    mark("start")
+    started = time.perf_counter()
+    for index, _ in enumerate(_stream_texts(spec, extractor, _number_texts(spec.sentences, corpus, sizes))):
+        size = sizes[index % len(sizes)]
+        done, words = done + size[0], words + size[1] + 1
+        if done - reported >= step:
+            reported = done
+            mark(str(done))
+    seconds = time.perf_counter() - started
+    mark("stop")
+    if reported < done:
+        mark(str(done))
+    return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
+
+
+def _measure_callers(
+    spec: Spec,
+    corpus: Corpus,
+    extractor: Extractor,
+    padding: Padding,
+    load: float,
+    first: float,
+    mark: Callable[[str], None],
+) -> Measured:
+    """Call the extractor from ``spec.concurrency`` threads and keep a sample of every call."""
+    sizes = _count_sizes(corpus)
+    calls: list[tuple[float, tuple[int, int]]] = []
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(spec.concurrency + 1)
+    deadline = 0.0
+
+    def call(offset: int) -> None:
+        try:
+            for text in corpus.texts[:WARM_UP]:  # a thread has its own buffers on a GPU
+                extractor(text)
+            barrier.wait()
+            barrier.wait()
+            position = offset
+            while time.perf_counter() < deadline or position == offset:
+                index = position % len(corpus.texts)
+                calls.append((_time_call(extractor, corpus.texts[index]), sizes[index]))
+                position += 1
+        except BaseException as error:
+            failures.append(error)
+            barrier.abort()
+
+    offsets = range(0, len(corpus.texts) * spec.concurrency, len(corpus.texts))
+    threads = [threading.Thread(target=call, args=(offset // spec.concurrency,)) for offset in offsets]
+    for thread in threads:
+        thread.start()
+    started = 0.0
+    try:
+        barrier.wait()
+        padding.share()
+        mark("start")
+        started = time.perf_counter()
+        deadline = started + spec.seconds
+        barrier.wait()
+    except threading.BrokenBarrierError:
+        pass
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - started
+    mark("stop")
+    if failures:
+        raise next((error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0])
+    return Measured(
+        load=load,
+        first=first,
+        samples={"whole": [milliseconds for milliseconds, _ in calls]},
+        sizes=[size for _, size in calls],
+        seconds=seconds,
+        padding=padding.share(),
+    )
+
+
+def _time_call(extractor: Extractor, text: str) -> float:
+    """Return the milliseconds of one call."""
+    started = time.perf_counter()
+    extractor(text)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _stream_texts(spec: Spec, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
+    return extractor.stream(texts, spec.batch_size, spec.workers)
+
+
+def _take_texts(corpus: Corpus, count: int) -> Iterator[str]:
+    """Yield ``count`` texts, repeating them as needed."""
+    return (text for text, _ in zip(cycle(corpus.texts), repeat(None, count), strict=False))
+
+
+def _repeat_until(deadline: float, corpus: Corpus) -> Iterator[str]:
+    """Yield at least one text, and repeat the texts until the deadline."""
+    yield corpus.texts[0]
+    for text in chain(corpus.texts[1:], cycle(corpus.texts)):
+        if time.perf_counter() >= deadline:
+            return
+        yield text
+
+
+def _number_texts(sentences: int, corpus: Corpus, sizes: list[tuple[int, int]]) -> Iterator[str]:
+    """Repeat the texts until they have at least that many sentences, with a different number after each text."""
+    yielded = 0
+    for index, text in enumerate(cycle(corpus.texts)):
+        if yielded >= sentences:
+            return
+        yielded += sizes[index % len(sizes)][0]
+        yield f"{text} {index}"
+
+
+def _count_sizes(corpus: Corpus) -> list[tuple[int, int]]:
+    """Return the sentences and words of each text, as the runtime splits it."""
+    from ...runtime.text.tokenization import split
+
+    texts = [split(text) for text in corpus.texts]
+    return [(len(sentences), sum(len(sentence.words) for sentence in sentences)) for sentences in texts]

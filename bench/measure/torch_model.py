@@ -1,0 +1,93 @@
+"""Run a checkpoint in PyTorch, eager or compiled, in the runtime's pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...runtime.errors import BackendError, line
+from .jobs import Spec
+from .model_under_test import Opened, Run
+
+#: Methods of the model that are compiled; "encode" includes the encoder.
+STEPS = ("encode", "fuse", "entity_logits", "relation_logits")
+
+
+def open_checkpoint(spec: Spec) -> Opened:
+    """Load a checkpoint.
+
+    Args:
+        spec: The job; ``spec.backend`` is the device, "cpu" or "cuda".
+
+    Returns:
+        The loaded model.
+
+    Raises:
+        BundleError: The folder is not a checkpoint.
+        BackendError: PyTorch is not installed or has no such device.
+    """
+    try:
+        import torch
+
+        from trimf_train.model import checkpoint as checkpoints
+        from trimf_train.model import torch_backend as inference
+    except ModuleNotFoundError as error:
+        raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
+    torch.set_num_threads(spec.threads)
+    on_gpu = spec.backend != "cpu"
+    if on_gpu and not torch.cuda.is_available():
+        raise BackendError("PyTorch finds no CUDA device; benchmark the checkpoint with --backend cpu")
+    checkpoint = checkpoints.load(Path(spec.path))
+    model = checkpoint.model.to("cuda" if on_gpu else "cpu")
+    pipeline = inference.pipeline(checkpoint)
+    encoder: Any = model.encoder
+    if spec.engine == "compile":
+        encoder = torch.compile(model.encoder, dynamic=True)
+        for step in STEPS:
+            setattr(model, step, torch.compile(getattr(model, step), dynamic=True))
+
+    def wait(_: Any) -> None:
+        if on_gpu:
+            torch.cuda.synchronize()
+
+    def plain() -> Run:
+        def run(arrays: Mapping[str, Any]) -> None:
+            device = next(model.parameters()).device
+            ids, mask = (torch.as_tensor(arrays[name]).to(device) for name in ("input_ids", "attention_mask"))
+            with torch.inference_mode():
+                encoder(input_ids=ids, attention_mask=mask)
+            wait(None)
+
+        return run
+
+    counter = _CompilationCounter()
+    name = torch.cuda.get_device_name() if on_gpu else None
+    return Opened(pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, counter.settled)
+
+
+class _CompilationCounter:
+    """Counter of the graphs that PyTorch has compiled."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def settled(self) -> bool:
+        """Return whether nothing was compiled since the last call."""
+        import torch._dynamo.utils
+
+        before, self._count = self._count, sum(torch._dynamo.utils.counters["stats"].values())
+        return before == self._count
+
+
+def missing_compiler(backend: str) -> str | None:
+    """Return why ``torch.compile`` does not work here, or None if it does.
+
+    Args:
+        backend: "cpu", or any other backend for a GPU.
+    """
+    try:
+        from trimf_train.training import compile_check as compiler
+    except ModuleNotFoundError as error:
+        return line(error)
+    return compiler.missing_compiler("cpu" if backend == "cpu" else "cuda")

@@ -1,0 +1,219 @@
+"""``python -m trimf.bench.measure.worker``: do one benchmark job in a separate process.
+
+The job is read from stdin and the answer is written to stdout, both as JSON. Nothing heavy is imported before the clock
+runs, because the imports that a model needs are part of its load time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ...runtime.errors import BackendError, InputError, TrimfError
+from ..report.schema import Measured
+from .jobs import MARK, Checked, Peaks, Scores, Spec, Work
+
+if TYPE_CHECKING:
+    from .corpus import Corpus
+
+
+def main() -> int:
+    """Do the job from stdin and write its answer to stdout.
+
+    Returns:
+        The exit status: 0, or 1 if the job failed; then the last line of stderr is the reason.
+    """
+    # Send what libraries print to stderr, so that it cannot mix with the JSON.
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
+    try:
+        result = _JOBS[spec.kind](spec)
+    except TrimfError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return 1
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    answer.write(msgspec.json.encode(result))
+    answer.close()
+    return 0
+
+
+def _send_mark(word: str) -> None:
+    """Tell the parent process that measuring started or stopped, or how many sentences are done."""
+    print(f"{MARK}{word}", file=sys.stderr, flush=True)
+
+
+def _measure_latency(spec: Spec) -> Measured:
+    started = time.perf_counter()
+    from .model_under_test import open_model
+
+    opened = open_model(spec)
+    load = 1000 * (time.perf_counter() - started)
+    from .corpus import load as load_data
+    from .latency import Loop
+
+    corpus = load_data(spec.data)
+    parser, texts = None, []
+    if spec.kind == "latency" and spec.engine == "onnx":
+        from ...runtime.bundle.reader import Bundle
+        from ...runtime.text.parser import load_parser
+
+        note = Bundle(spec.path).manifest.parser
+        parser = load_parser(note.name) if note.source == "spacy" else None
+        texts = corpus.own or corpus.texts
+    loop = Loop(
+        opened,
+        opened.plain(),
+        corpus.parsed(),
+        spec.batch_size,
+        parser,
+        texts,
+        split=spec.kind == "latency",
+    )
+    first = loop.warm_up()
+    _send_mark("start")
+    seconds = loop.measure(spec.seconds)
+    _send_mark("stop")
+    padding = 1 - loop.real / loop.padded if loop.padded else 0.0
+    return Measured(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
+
+
+def _measure_stream(spec: Spec) -> Measured:
+    started = time.perf_counter()
+    from ...runtime.extractor import load
+
+    extractor = load(spec.path, backend=spec.backend, threads=spec.threads)
+    taken = 1000 * (time.perf_counter() - started)
+    from . import throughput as stream
+    from .corpus import load as load_data
+
+    job = stream.soak if spec.kind == "soak" else stream.throughput
+    with extractor:
+        return job(spec, load_data(spec.data), extractor, taken, _send_mark)
+
+
+def _check_model(spec: Spec) -> Checked:
+    """Run a model on one sentence and describe it."""
+    from .corpus import load
+    from .model_under_test import open_model
+
+    if spec.engine == "compile":
+        from .torch_model import missing_compiler
+
+        if reason := missing_compiler(spec.backend):
+            raise BackendError(f"torch.compile does not work here: {reason}")
+    corpus = load(spec.data)
+    opened = open_model(spec)
+    if spec.engine != "compile":  # its first run takes minutes
+        opened.pipeline.run(corpus.parsed()[:1], 1)
+    tokenizer, limit = opened.pipeline.tokenizer, opened.pipeline.settings.max_subwords
+    encoded = tokenizer.encode([sentence.tokens for sentence in corpus.sentences])
+    median = sorted(len(subwords.ids) for subwords in encoded)[len(encoded) // 2]
+    for length in spec.lengths:
+        if not tokenizer.specials < length <= limit:
+            raise InputError(
+                f"lengths must be {tokenizer.specials + 1} to {limit} subwords for {spec.model}, got {length}"
+            )
+    lengths = {length: _collect_words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
+    products: dict[str, dict[str, int]] = {}
+    work: dict[int, Work] = {}
+    median = min(median, limit)
+    if spec.engine == "onnx":
+        from ...runtime.bundle.reader import Bundle
+        from . import encoder_baseline as plain
+        from . import roofline as arithmetic
+
+        bundle = Bundle(spec.path)
+        products = {name: arithmetic.products(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs}
+        if opened.cuts:
+            part = plain.cut(bundle.read("encoder.onnx"))
+            work = {batch: arithmetic.work(part, batch, median) for batch in spec.batches}
+        opened.plain()
+    return Checked(
+        backend=opened.backend,
+        reason=opened.reason,
+        device=opened.device,
+        products=products,
+        median=median,
+        work=work,
+        lengths=lengths,
+    )
+
+
+def _collect_words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
+    """Return words that have exactly ``room`` subwords together.
+
+    The words of the corpus are taken in order and repeated; a word that does not fit any more is skipped.
+
+    Raises:
+        InputError: The data has no word of a single subword, so the last position might stay empty.
+    """
+    sizes = [
+        (word, int(last - first + 1))
+        for sentence, subwords in zip(corpus.sentences, encoded, strict=True)
+        for word, first, last in zip(sentence.tokens, subwords.first, subwords.last, strict=True)
+    ]
+    if all(size > 1 for _, size in sizes):
+        raise InputError(
+            "sentences of a fixed length need a word of a single subword, and the data has none;"
+            ' use other data, or turn them off with --lengths ""'
+        )
+    words: list[str] = []
+    while room:
+        for word, size in sizes:
+            if size <= room:
+                words.append(word)
+                room -= size
+    return words
+
+
+def _evaluate_model(spec: Spec) -> Scores:
+    from trimf_train.evaluation.evaluate import evaluate
+
+    from .corpus import load
+    from .model_under_test import open_model
+
+    opened = open_model(spec)
+    if spec.engine == "onnx":
+        from ...runtime.bundle.reader import Bundle
+
+        labels = Bundle(spec.path).manifest.labels
+    else:
+        from pathlib import Path
+
+        from trimf_train.model.checkpoint import load as load_checkpoint
+
+        labels = load_checkpoint(Path(spec.path)).description.labels
+    result = evaluate(opened.pipeline, labels, load(spec.data).sentences)
+    return Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
+
+
+def _measure_peaks(spec: Spec) -> Peaks:
+    from ...runtime.bundle.reader import Bundle
+    from ...runtime.engine.contract import open_backend
+    from . import device_peaks as peaks
+
+    return peaks.measure(open_backend(spec.backend, spec.threads, Bundle(spec.path)), tuple(spec.precisions))
+
+
+_JOBS = {
+    "check": _check_model,
+    "latency": _measure_latency,
+    "length": _measure_latency,
+    "throughput": _measure_stream,
+    "soak": _measure_stream,
+    "evaluate": _evaluate_model,
+    "peaks": _measure_peaks,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

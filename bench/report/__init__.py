@@ -1,0 +1,1 @@
+"""Reports of benchmarks: schema, statistics, ratios, tables, plots and comparisons."""

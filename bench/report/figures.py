@@ -1,0 +1,254 @@
+"""Draw the figures of a report as self-contained, reproducible SVG without fonts or scripts."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...runtime.errors import BackendError
+from .markdown_report import ENGINES, plain, precision, scores
+from .schema import Case, Report
+from .statistics import LEAST, pooled, sentences_a_call, speed, stages, summary
+
+#: Colours that are readable on white and on near black.
+_COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444", "#14b8a6", "#8b5cf6")
+_MARKERS = "osD^vP"
+#: Placeholder of the reader's text colour until the SVG is written; no series uses it.
+_INK = "#010203"
+_SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": _INK, "axes.labelcolor": _INK, "axes.titlecolor": _INK, "text.color": _INK,
+    "xtick.color": _INK, "ytick.color": _INK, "grid.color": _INK, "grid.alpha": 0.15, "axes.grid": True,
+    "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+    "font.family": "DejaVu Sans", "font.size": 10, "legend.fontsize": 9, "text.parse_math": False,
+    "svg.fonttype": "path", "svg.hashsalt": "trimf", "figure.constrained_layout.use": True,
+}  # fmt: skip
+_WIDTH = 7.0
+_SIZES = "b: batch size, w: workers, c: concurrent callers"
+
+
+class Figure(NamedTuple):
+    """A figure of the report.
+
+    Attributes:
+        name: Identifier of letters and dashes.
+        title: Title shown in the report.
+        svg: One SVG element, which takes the text colour of its surroundings.
+    """
+
+    name: str
+    title: str
+    svg: str
+
+
+def figures(report: Report) -> list[Figure]:
+    """Draw the figures that the report has data for.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Up to four figures: latency by length, stages, throughput, and F1.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        raise BackendError('plots need matplotlib; pip install "trimf[bench]"') from None
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
+        return [
+            figure for draw in (_plot_lengths, _plot_stages, _plot_throughput, _plot_scores) for figure in draw(report)
+        ]
+
+
+def _create_canvas(height: float, columns: int = 1) -> tuple[Any, Any]:
+    """Return a canvas and its axes, created without pyplot, which would keep a reference to them."""
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(_WIDTH, height))
+    return canvas, canvas.subplots(1, columns, squeeze=False, sharey=True)[0]
+
+
+def _render_svg(canvas: Any, name: str) -> str:
+    """Return the canvas as an SVG element whose identifiers begin with the name."""
+    stream = io.StringIO()
+    canvas.savefig(
+        stream, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    )
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    svg = svg.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', "").replace("xlink:href", "href")
+    # Identifiers must be unique, because a page has several figures.
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return svg.replace(_INK, "currentColor")
+
+
+def _label_cases(report: Report, cases: Sequence[Case], *fields: str) -> list[str]:
+    """Label each case by its model and by the settings in which the cases differ."""
+    subjects = {subject.name: subject for subject in report.subjects}
+    columns = [
+        [plain(case.model) for case in cases],
+        [precision(case, subjects) for case in cases],
+        [ENGINES[case.engine] for case in cases],
+        [plain(case.backend) for case in cases],
+        [f"{case.threads} thread{'s' * (case.threads > 1)}" for case in cases],
+        *([f"{field.replace('_size', '')} {getattr(case, field)}" for case in cases] for field in fields),
+    ]
+    shown = [values for index, values in enumerate(columns) if index == 0 or len(set(values)) > 1]
+    return [", ".join(filter(None, values)) for values in zip(*shown, strict=True)]
+
+
+def _shorten_label(label: str, limit: int = 56) -> str:
+    """Return the label, without its middle if it is longer than ``limit`` characters."""
+    return label if len(label) <= limit else f"{label[: limit // 2 - 1]}…{label[-limit // 2 :]}"
+
+
+def _group_by_label(report: Report, cases: Sequence[Case]) -> dict[str, list[Case]]:
+    groups: dict[str, list[Case]] = {}
+    for label, case in zip(_label_cases(report, cases), cases, strict=True):
+        groups.setdefault(label, []).append(case)
+    return groups
+
+
+def _add_legend(canvas: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Add a legend below the axes, where it hides no data.
+
+    Labels get a leading space, because matplotlib leaves out labels that begin with "_".
+    """
+    columns = 1 if max(map(len, labels)) > 30 else 2
+    legend = canvas.legend(
+        handles, [f" {_shorten_label(label)}" for label in labels], loc="outside lower center", ncols=columns
+    )
+    legend.set_in_layout(True)
+
+
+def _compute_height(axes: float, entries: int) -> float:
+    """Return the inches of axes and a legend with that many rows."""
+    return axes + 0.2 * entries
+
+
+def _plot_lengths(report: Report) -> Iterator[Figure]:
+    from matplotlib.lines import Line2D
+
+    cases = [case for case in report.cases if case.kind == "length" and case.subwords is not None and pooled(case)]
+    if not cases:
+        return
+    groups = _group_by_label(report, sorted(cases, key=lambda case: case.subwords or 0))
+    canvas, (axes,) = _create_canvas(_compute_height(3.6, len(groups) + 1))
+    for index, group in enumerate(groups.values()):
+        colour = _COLOURS[index % len(_COLOURS)]
+        marker = _MARKERS[index // len(_COLOURS) % len(_MARKERS)]
+        for stage, dashes in (("whole", "-"), ("plain encoder", "--")):
+            points = [(case.subwords, values) for case in group if (values := pooled(case, stage))]
+            lengths, medians = [length for length, _ in points], [np.median(values) for _, values in points]
+            axes.plot(lengths, medians, dashes, color=colour, marker=marker, markersize=4)
+            if stage == "whole" and all(len(values) >= LEAST[90] for _, values in points):
+                low, high = np.transpose([np.percentile(values, (10, 90)) for _, values in points])
+                axes.fill_between(lengths, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.set(xlabel="subwords", ylabel="ms per call", ylim=(0, None))
+    handles = [
+        Line2D([], [], color=_COLOURS[n % len(_COLOURS)], marker=_MARKERS[n // len(_COLOURS) % len(_MARKERS)])
+        for n in range(len(groups))
+    ]
+    handles += [Line2D([], [], color=_INK), Line2D([], [], color=_INK, linestyle="--")]
+    _add_legend(canvas, handles, [*groups, "whole call: p50, band p10–p90", "plain encoder: p50"])
+    yield Figure("length", "Latency by length", _render_svg(canvas, "length"))
+
+
+def _plot_stages(report: Report) -> Iterator[Figure]:
+    cases = [case for case in report.cases if case.kind == "latency" and stages(case) and sentences_a_call(case)]
+    if not cases:
+        return
+    names = list(dict.fromkeys(name for case in cases for name in stages(case)))
+    canvas, (axes,) = _create_canvas(_compute_height(0.9 + 0.27 * len(cases), (len(names) + 1) // 2))
+    rows = np.arange(len(cases))
+    left = np.zeros(len(cases))
+    handles = []
+    for index, name in enumerate(names):
+        widths = np.array([(summary(pooled(c, name)).mean or 0) / (sentences_a_call(c) or 1) for c in cases])
+        hatch = "//" * (index // len(_COLOURS))
+        colour = _COLOURS[index % len(_COLOURS)]
+        handles.append(axes.barh(rows, widths, left=left, height=0.7, color=colour, hatch=hatch))
+        left += widths
+    axes.set_yticks(rows, [_shorten_label(label) for label in _label_cases(report, cases, "batch_size")], fontsize=9)
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("mean ms per sentence")
+    _add_legend(canvas, handles, names)
+    yield Figure("stages", "Mean time by stage", _render_svg(canvas, "stages"))
+
+
+def _plot_throughput(report: Report) -> Iterator[Figure]:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    cases = [case for case in report.cases if case.kind in ("latency", "throughput") and pooled(case) and speed(case)]
+    if not cases:
+        return
+    labels = [
+        f"{label}{', from text' if case.kind == 'throughput' else ''}"
+        for label, case in zip(_label_cases(report, cases), cases, strict=True)
+    ]
+    groups: dict[str, list[Case]] = {}
+    for label, case in zip(labels, cases, strict=True):
+        groups.setdefault(label, []).append(case)
+    canvas, (axes,) = _create_canvas(_compute_height(3.9, len(groups)))
+    handles = []
+    for index, group in enumerate(groups.values()):
+        points = sorted((float(np.median(pooled(case))), _compute_rate(case), _label_size(case)) for case in group)
+        colour = _COLOURS[index % len(_COLOURS)]
+        marker = _MARKERS[(index // len(_COLOURS) * 2 + (group[0].kind == "throughput")) % len(_MARKERS)]
+        line = "-" if group[0].kind == "latency" else ":"
+        x, y, sizes = zip(*points, strict=True)
+        handles += axes.plot(x, y, line, color=colour, marker=marker, markersize=5)
+        for point, size in zip(zip(x, y, strict=True), sizes, strict=True) if len(points) > 1 else ():
+            axes.annotate(size, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", yscale="log", xlabel=f"p50 ms per call ({_SIZES})", ylabel="sentences/s")
+    axes.margins(0.08)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())
+    _add_legend(canvas, handles, list(groups))
+    yield Figure("throughput", "Throughput against latency", _render_svg(canvas, "throughput"))
+
+
+def _compute_rate(case: Case) -> float:
+    rate = speed(case)
+    return rate.sentences if rate else 0.0
+
+
+def _label_size(case: Case) -> str:
+    counts = (("b", case.batch_size), ("w", case.workers), ("c", case.concurrency))
+    return " ".join(f"{letter}{count}" for letter, count in counts if count > 1) or "b1"
+
+
+def _plot_scores(report: Report) -> Iterator[Figure]:
+    f1 = {subject.name: subject.f1 for subject in report.subjects if subject.f1}
+    cases = [case for case in report.cases if case.kind == "latency" and case.model in f1 and pooled(case)]
+    cases = [case for case in cases if case.batch_size == min(other.batch_size for other in cases)]
+    names = scores(report)
+    if not cases:
+        return
+    canvas, panels = _create_canvas(_compute_height(3.0, len(cases)), len(names))
+    handles = []
+    for index, case in enumerate(cases):
+        style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
+        for axes, name in zip(panels, names, strict=True):
+            if (score := f1[case.model].get(name)) is not None:
+                axes.scatter([score], [summary(pooled(case)).p50], s=45, alpha=0.85, **style)
+        handles.append(panels[0].scatter([], [], s=45, **style))
+    for axes, name in zip(panels, names, strict=True):
+        # Show at least two points of F1, so that a difference of one or two sentences does not look large.
+        low, high = axes.get_xlim()
+        half = max(1.0, 0.6 * (high - low))
+        axes.set(xlabel=f"F1 {plain(name)}, %", ylim=(0, None), xlim=((low + high) / 2 - half, (low + high) / 2 + half))
+        axes.locator_params(axis="x", nbins=5)
+    panels[0].set_ylabel(f"p50 ms per call, batch {cases[0].batch_size}")
+    _add_legend(canvas, handles, _label_cases(report, cases))
+    yield Figure("f1", "Precision: F1 against latency", _render_svg(canvas, "f1"))

@@ -1,0 +1,367 @@
+"""Tables of a report, and the report as a Markdown document."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from .schema import Case, Report, Subject
+from .statistics import LEAST, Spread, flat, medians, pooled, ratio, speed, spread, stages, summary, throttled
+
+#: Cell of a missing value.
+NOTHING = "–"
+
+#: Label of what runs a case, by ``Case.engine``; bundles are labelled by their backend only.
+ENGINES = {"onnx": "", "eager": "PyTorch eager", "compile": "PyTorch compiled"}
+
+_PERCENTILES = ("p50", "p90", "p95", "p99")
+
+
+class Section(NamedTuple):
+    """A table of plain text.
+
+    Attributes:
+        title: Heading of the table.
+        note: One line of explanation; may be empty.
+        head: Column headings.
+        rows: Cells of each row.
+        words: Number of leading columns that hold text; the others hold figures.
+    """
+
+    title: str
+    note: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int
+
+
+def markdown(report: Report) -> str:
+    """Render a report as a Markdown document, with all names from the report escaped.
+
+    Args:
+        report: The report.
+    """
+    parts = ["# Benchmark", *(_escape_markdown(text) for text in about(report)), _indent_code(report.command)]
+    parts += [f"**{_escape_markdown(text)}**" for text in warnings(report)]
+    for section in sections(report):
+        parts += [f"## {section.title}", section.note, _render_table(section)]
+    parts += [f"Note: {_escape_markdown(text)}." for text in report.notes]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def about(report: Report) -> list[str]:
+    """Describe the machine and the data of a report, in one line each.
+
+    Args:
+        report: The report.
+    """
+    environment = "; ".join(f"{name} {value}" for name, value in flat(report.environment))
+    return [
+        f"Environment: {environment or 'not recorded'}.",
+        f"Data: {report.data or 'unnamed'}, {report.sentences:,} sentences, {report.words:,} words."
+        f" Created {report.created} with:",
+    ]
+
+
+def warnings(report: Report) -> list[str]:
+    """Return warnings about throttling, or a line that says whether throttling could be seen at all.
+
+    Args:
+        report: The report.
+    """
+    messages = [f"The GPU was {text}" for text in throttled(report.cases)]
+    powers = [round_.power for case in report.cases for round_ in case.rounds]
+    if messages or not powers:
+        return messages
+    return [
+        "No throttling was seen in any round."
+        if all(powers)
+        else "Clocks were not recorded in every round, so throttling may have gone unnoticed."
+    ]
+
+
+def sections(report: Report) -> Iterator[Section]:
+    """Return the tables of a report that have rows.
+
+    Args:
+        report: The report.
+    """
+    subjects = {subject.name: subject for subject in report.subjects}
+    tables = (
+        _tabulate_speed_and_f1(report),
+        _tabulate_latency(report, subjects),
+        _tabulate_stages(report, subjects),
+        _tabulate_throughput(report, subjects),
+        _tabulate_lengths(report, subjects),
+        _tabulate_ratios(report),
+        _tabulate_floors(report),
+        _tabulate_power(report, subjects),
+        _tabulate_memory_growth(report, subjects),
+    )
+    return (section for section in tables if section.rows)
+
+
+def precision(case: Case, subjects: dict[str, Subject]) -> str:
+    """Return the precision of a case's model, or ``NOTHING`` if the report does not describe the model.
+
+    Args:
+        case: The case.
+        subjects: Models of the report by name.
+    """
+    subject = subjects.get(case.model)
+    return subject.precision if subject else NOTHING
+
+
+def backend(case: Case) -> str:
+    """Return a label of what runs a case, such as "cpu" or "PyTorch eager, cuda".
+
+    Args:
+        case: The case.
+    """
+    return ", ".join(filter(None, (ENGINES[case.engine], case.backend)))
+
+
+def scores(report: Report) -> list[str]:
+    """Return the names of the F1 scores that at least one model has.
+
+    Args:
+        report: The report.
+    """
+    return list(dict.fromkeys(name for subject in report.subjects for name in subject.f1 or ()))
+
+
+def _format_number(value: float | None, digits: int = 2) -> str:
+    return NOTHING if value is None else f"{value:,.{digits}f}"
+
+
+def _format_spread(values: Spread | None, digits: int = 2) -> str:
+    if values is None:
+        return NOTHING
+    value, low, high = (_format_number(number, digits) for number in values)
+    return value if low == high else f"{value} ({low}–{high})"
+
+
+def _format_percentiles(values: Sequence[float]) -> list[str]:
+    figures = summary(values)
+    return [*(_format_number(getattr(figures, name)) for name in _PERCENTILES), f"{figures.n:,}"]
+
+
+def _select_cases(report: Report, *kinds: str) -> list[Case]:
+    return [case for case in report.cases if case.kind in kinds]
+
+
+def _list_settings(case: Case, subjects: dict[str, Subject]) -> list[str]:
+    """Return the cells of the columns model, precision, backend and threads."""
+    return [case.model, precision(case, subjects), backend(case), str(case.threads)]
+
+
+def _tabulate_speed_and_f1(report: Report) -> Section:
+    names = scores(report)
+    rows = []
+    for subject in report.subjects:
+        products: Counter[str] = Counter()
+        for counts in subject.products.values():
+            products.update(counts)
+        matmuls = ", ".join(f"{count} {kind}" for kind, count in products.items()) or NOTHING
+        cases = [case for case in _select_cases(report, "latency") if case.model == subject.name and pooled(case)]
+        least = min((case.batch_size for case in cases), default=0)
+        times = [f"{summary(pooled(c)).p50:.2f} ({backend(c)}, {c.threads})" for c in cases if c.batch_size == least]
+        f1 = [_format_number((subject.f1 or {}).get(name)) for name in names]
+        latency = "; ".join(times) or NOTHING
+        rows.append([subject.name, subject.precision, matmuls, subject.sha256[:12], latency, *f1])
+    head = ["model", "precision", "matrix products", "sha256", "p50 ms (backend, threads)", *(f"F1 {n}" for n in names)]
+    note = "Milliseconds per call at the smallest batch size, and strict micro F1 (%) of the same model."
+    return Section("Speed and F1", note, head, rows, 5)
+
+
+def _tabulate_latency(report: Report, subjects: dict[str, Subject]) -> Section:
+    rows = [
+        [
+            *_list_settings(case, subjects),
+            str(case.batch_size),
+            *_format_percentiles(pooled(case)),
+            _format_spread(spread(round_.load for round_ in case.rounds), 0),
+            _format_spread(spread(round_.first for round_ in case.rounds), 1),
+            _format_spread(ratio(case)),
+        ]
+        for case in _select_cases(report, "latency")
+    ]
+    limits = ", ".join(f"p{q} from {least:,}" for q, least in LEAST.items())
+    note = (
+        "Milliseconds per call on one batch. All rounds are pooled and no sample is dropped; percentiles are"
+        f" interpolated linearly ({limits} samples on)."
+        " Load time, first call and the ratio to the plain encoder (the transformer without the extraction layers) are"
+        " medians over rounds with their range."
+    )
+    head = ["model", "precision", "backend", "threads", "batch", *_PERCENTILES, "n", "load", "first", "× plain encoder"]
+    return Section("Latency", note, head, rows, 3)
+
+
+def _tabulate_stages(report: Report, subjects: dict[str, Subject]) -> Section:
+    cases = [case for case in _select_cases(report, "latency") if stages(case)]
+    names = list(dict.fromkeys(name for case in cases for name in stages(case)))
+    rows = [
+        [
+            *_list_settings(case, subjects),
+            str(case.batch_size),
+            *(_format_number(summary(pooled(case, name)).mean) for name in names),
+        ]
+        for case in cases
+    ]
+    note = (
+        "Mean milliseconds per call, so that stages add up. The stages split (text into words) and parse precede the"
+        " call and are not part of its latency."
+    )
+    return Section("Stages", note, ["model", "precision", "backend", "threads", "batch", *names], rows, 3)
+
+
+def _tabulate_throughput(report: Report, subjects: dict[str, Subject]) -> Section:
+    rows = []
+    for case in _select_cases(report, "throughput", "soak"):
+        speeds = [rate for round_ in case.rounds if (rate := speed(case, [round_]))]
+        devices = [round_.memory.device for round_ in case.rounds if round_.memory.device is not None]
+        padding = spread(100 * round_.padding for round_ in case.rounds)
+        rows.append(
+            [
+                *_list_settings(case, subjects),
+                *(str(value) for value in (case.batch_size, case.workers, case.concurrency)),
+                _format_spread(spread(rate.sentences for rate in speeds), 1),
+                _format_spread(spread(rate.words for rate in speeds), 0),
+                _format_number(padding.value if padding else None, 1),
+                _format_number(max((round_.memory.host for round_ in case.rounds), default=None), 0),
+                _format_number(max(devices, default=None), 0),
+            ]
+        )
+    note = (
+        "From raw text, in wall-clock time: medians over rounds with their range. Padding is in %, memory is the peak"
+        " in MB. Callers are threads that share one extractor."
+    )
+    head = ["model", "precision", "backend", "threads", "batch", "workers", "callers"]
+    head += ["sentences/s", "words/s", "padding", "host MB", "device MB"]
+    return Section("Throughput", note, head, rows, 3)
+
+
+def _tabulate_lengths(report: Report, subjects: dict[str, Subject]) -> Section:
+    rows = [
+        [
+            *_list_settings(case, subjects),
+            NOTHING if case.subwords is None else str(case.subwords),
+            *_format_percentiles(pooled(case)),
+            _format_number(summary(pooled(case, "plain encoder")).p50),
+            _format_spread(ratio(case)),
+        ]
+        for case in _select_cases(report, "length")
+    ]
+    head = ["model", "precision", "backend", "threads", "subwords", *_PERCENTILES, "n", "plain p50", "× plain encoder"]
+    note = "Milliseconds per call on one synthetic sentence with a fixed number of subwords."
+    return Section("Latency by length", note, head, rows, 3)
+
+
+def _tabulate_ratios(report: Report) -> Section:
+    rows = [
+        [entry.name, entry.of, entry.to, _format_spread(Spread(entry.value, entry.low, entry.high)), str(entry.rounds)]
+        for entry in report.ratios
+    ]
+    note = "Ratios of medians of the same round: median over rounds, with minimum and maximum."
+    return Section("Ratios", note, ["ratio", "of", "to", "value", "rounds"], rows, 3)
+
+
+def _tabulate_floors(report: Report) -> Section:
+    rows = []
+    for floor in report.floors:
+        key = (floor.model, floor.backend, floor.threads, floor.batch_size)
+        plain = [
+            value
+            for case in _select_cases(report, "latency")
+            if case.engine == "onnx" and (case.model, case.backend, case.threads, case.batch_size) == key
+            for value in medians(case, "plain encoder")
+        ]
+        measured = spread(value / floor.milliseconds for value in plain) if floor.milliseconds > 0 else None
+        sizes = [str(size) for size in (floor.threads, floor.batch_size, floor.subwords)]
+        amounts = (floor.operations / 1e9, floor.bytes / 1e6, floor.peak_operations / 1e9, floor.peak_bytes / 1e9)
+        figures = [_format_number(amount) for amount in (*amounts, floor.milliseconds)]
+        rows.append([floor.model, floor.backend, *sizes, *figures, _format_spread(measured)])
+    note = (
+        "Lower bound on the latency of the encoder: operations and bytes of a call at the median length, divided by the"
+        " measured peaks of the device. The last column is the measured latency of the plain encoder divided by this"
+        " floor."
+    )
+    head = ["model", "backend", "threads", "batch", "subwords", "GFLOP", "MB", "peak GFLOP/s", "peak GB/s", "floor ms"]
+    return Section("Arithmetic floors", note, [*head, "measured / floor"], rows, 2)
+
+
+def _tabulate_power(report: Report, subjects: dict[str, Subject]) -> Section:
+    rows = []
+    for case in report.cases:
+        powers = [round_.power for round_ in case.rounds if round_.power]
+        if not powers:
+            continue
+        sentences = sum(size for round_ in case.rounds if round_.power for size, _ in round_.sizes)
+        joules = sum(power.joules for power in powers) / sentences if case.kind == "throughput" and sentences else None
+        reasons = ", ".join(dict.fromkeys(reason for power in powers for reason in power.throttled))
+        rows.append(
+            [
+                case.name,
+                reasons or "none",
+                _format_spread(spread(power.clock_mhz for power in powers), 0),
+                _format_number(min(power.lowest_clock_mhz for power in powers), 0),
+                _format_spread(spread(power.watts for power in powers), 1),
+                _format_number(joules, 3),
+            ]
+        )
+    note = (
+        "NVML readings while the rounds ran. Joules per sentence are given for throughput cases, which do nothing but"
+        " extract."
+    )
+    head = ["case", "throttled by", "clock MHz", "lowest MHz", "W", "J per sentence"]
+    return Section("Power", note, head, rows, 2)
+
+
+def _tabulate_memory_growth(report: Report, subjects: dict[str, Subject]) -> Section:
+    rows = []
+    for case in report.cases:
+        for number, round_ in enumerate(case.rounds, start=1):
+            if growth := round_.memory.growth:
+                (start, before), (end, after) = growth[0], growth[-1]
+                figures = (
+                    f"{start:,}",
+                    f"{end:,}",
+                    _format_number(before, 1),
+                    _format_number(after, 1),
+                    _format_number(after - before, 1),
+                )
+                rows.append([case.name, str(number), *figures])
+    head = ["case", "round", "first sample at", "last sample at", "first MB", "last MB", "growth MB"]
+    note = "Resident memory at the first and last sample; samples are located by the number of sentences processed."
+    return Section("Memory over a long stream", note, head, rows, 1)
+
+
+# --- Markdown ---
+
+
+def _render_table(section: Section) -> str:
+    rule = ["---" if i < section.words else "---:" for i in range(len(section.head))]
+    rows: Iterable[Sequence[str]] = (section.head, *section.rows)
+    lines = ["| " + " | ".join(map(_escape_markdown, row)) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
+
+
+def plain(text: str) -> str:
+    """Return the text on one line, with a space for every unprintable character.
+
+    Args:
+        text: Text from a report.
+    """
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _escape_markdown(text: str) -> str:
+    escaped = re.sub(r"([\\`*\[\]|~$])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], plain(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _indent_code(text: str) -> str:
+    """Return the command as an indented code block, which has no fence that the text could close."""
+    return f"    {plain(text)}" if text else ""

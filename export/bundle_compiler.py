@@ -1,0 +1,267 @@
+"""Compilation of a bundle: build TensorRT engines of its subgraphs and add them to it atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from ..runtime.bundle.atomic_io import atomic_path
+from ..runtime.bundle.manifest import SCHEMA_VERSION, Builder, Engine, File, Manifest, Profile, Sizes, encode
+from ..runtime.bundle.reader import Bundle
+from ..runtime.engine import tensorrt_library
+from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.tensorrt_library import Library
+from ..runtime.errors import BackendError, BundleError, ConfigError
+from . import engine_builder as engines
+from .profiles import DEFAULTS, fit, restrict
+
+#: Upper limit of ``workspace_mb``: 1 TiB, more memory than any GPU has.
+MAX_WORKSPACE_MB = 1 << 20
+
+#: Called with the progress of a build: name of the engine, name of the phase, completed steps, steps in total.
+Progress = Callable[[str, str, int, int], None]
+
+
+def compile_bundle(
+    path: str | Path,
+    backend: Builder,
+    *,
+    targets: Sequence[str] = (),
+    shapes: Sequence[Profile] = (),
+    workspace_mb: int | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> list[Engine]:
+    """Build engines of a bundle's four subgraphs and add them to the bundle.
+
+    An existing engine with the same subgraph, precision, target and library is replaced. The manifest is written last
+    and atomically: if the process is killed before that, the bundle still works as before, but its folder may contain
+    files that the manifest does not list.
+
+    Args:
+        path: Folder of the bundle, or ``default``.
+        backend: Library that builds the engines.
+        targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
+        shapes: Optimization profiles of each engine; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+        say: Called with a line of text for each engine, and with warnings.
+        progress: Called with the progress of each build.
+
+    Returns:
+        The manifest entries of the new engines.
+
+    Raises:
+        BundleError: The bundle is damaged, cannot be written, was changed during the build, is int8 for CPUs, or does
+            not have the precision that its manifest states.
+        BackendError: The library is missing or cannot build an engine, or a GPU is needed and none is present.
+        ConfigError: The library does not support a target, or a profile does not fit the model.
+    """
+    bundle = Bundle(path)
+    before = bundle.manifest
+    planned = plan(
+        tensorrt_library.find(backend), before.sizes, targets=targets, shapes=shapes, workspace_mb=workspace_mb
+    )
+    contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in SUBGRAPHS}
+    built: list[Engine] = []
+    files: dict[str, File] = {}
+    try:
+        for engine, content in engines_for(contents, before, planned, say=say, progress=progress):
+            write(bundle.path, engine.file, content)
+            built.append(engine)
+            files[engine.file] = file(content)
+        after = _add_engines(Bundle(path).manifest, before, built, files)
+        write(bundle.path, "manifest.json", encode(after))
+    finally:
+        _remove_unlisted_files(bundle.path, files.keys() | before.files.keys())
+    return built
+
+
+class Plan(NamedTuple):
+    """Validated build request for ``engines_for``: library, targets, profiles and workspace limit."""
+
+    library: Library
+    targets: list[str]
+    profiles: list[Profile]
+    workspace_mb: int | None
+
+
+def plan(
+    library: Library,
+    sizes: Sizes,
+    *,
+    targets: Sequence[str] = (),
+    shapes: Sequence[Profile] = (),
+    workspace_mb: int | None = None,
+) -> Plan:
+    """Validate a build request before any work is done.
+
+    Args:
+        library: Library that builds the engines.
+        sizes: Sizes of the model, to which the profiles are fitted.
+        targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
+        shapes: Optimization profiles; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+
+    Returns:
+        The validated plan.
+
+    Raises:
+        BackendError: No target is given and no GPU is present.
+        ConfigError: A target or ``workspace_mb`` is not supported, or a profile does not fit the model.
+    """
+    if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
+        limit = ">= 1" if workspace_mb < 1 else f"<= {MAX_WORKSPACE_MB}"
+        raise ConfigError(f"workspace_mb must be {limit}, got {workspace_mb}")
+    profiles = [fit(profile, sizes) for profile in shapes or DEFAULTS]
+    return Plan(library, _resolve_targets(library, targets), profiles, workspace_mb)
+
+
+def engines_for(
+    contents: Mapping[str, bytes],
+    manifest: Manifest,
+    planned: Plan,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> Iterator[tuple[Engine, bytes]]:
+    """Build an engine of every subgraph for every target.
+
+    The file name of an engine contains part of its SHA-256, so a new engine never overwrites a different one.
+
+    Args:
+        contents: Contents of the ONNX files by name, such as ``encoder.onnx``.
+        manifest: Manifest of the bundle, for its precision.
+        planned: The validated build request.
+        say: Called with a line of text for each engine, and with warnings.
+        progress: Called with the progress of each build.
+
+    Yields:
+        The manifest entry and the contents of each engine, as soon as it is built.
+
+    Raises:
+        BundleError: The bundle is int8 for CPUs, or does not have the precision that its manifest states.
+        BackendError: The library cannot read a graph or build an engine.
+    """
+    precision = manifest.precision
+    if precision == "int8":
+        raise BundleError("an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or int8-qdq")
+    library, targets, profiles, workspace_mb = planned
+    networks = {name: engines.examine(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    for warning in engines.check({name: network.products for name, network in networks.items()}, precision):
+        say(warning)
+    for target in targets:
+        for name in SUBGRAPHS:
+            model = contents[f"{name}.onnx"]
+            start = time.perf_counter()
+            content = engines.build(
+                library,
+                name,
+                model,
+                profiles,
+                target=target,
+                workspace_mb=workspace_mb,
+                timing_cache=tensorrt_library.cache_folder() / f"{library.name}-{library.version}-{target}.timing",
+                progress=partial(progress, f"{name} for {target}"),
+            )
+            seconds = time.perf_counter() - start
+            say(f"{name} for {target}: {len(content) / 1e6:.1f} MB in {seconds:.1f} s")
+            yield (
+                Engine(
+                    file=f"engines/{name}.{library.name}.{target}.{file(content).sha256[:8]}.engine",
+                    subgraph=name,
+                    precision=precision,
+                    builder=library.name,
+                    version=library.version,
+                    target=target,
+                    profiles=[restrict(profile, networks[name].inputs) for profile in profiles],
+                    onnx_sha256=file(model).sha256,
+                    products=networks[name].products,
+                ),
+                content,
+            )
+
+
+def file(content: bytes) -> File:
+    """Return the manifest entry of a file with these contents."""
+    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _resolve_targets(library: Library, requested: Sequence[str]) -> list[str]:
+    """Return the requested targets if the library supports them, or by default that of the GPU in this machine."""
+    if library.ahead_of_time and requested:
+        supported = engines.targets(library)
+        if unknown := [target for target in requested if target not in supported]:
+            raise ConfigError(
+                f"{library.title} cannot build engines for {unknown[0]}; choose from {', '.join(supported)}"
+            )
+        return list(dict.fromkeys(requested))
+    from ..runtime.engine.cuda import Device
+
+    try:
+        device = Device()
+    except BackendError as error:
+        if not library.ahead_of_time:
+            raise BackendError(f"{library.title} needs the GPU that will run the engine: {error}") from error
+        names = ", ".join(engines.targets(library))
+        raise BackendError(f"no GPU to take the target from ({error}); choose a target from {names}") from error
+    if set(requested) - {device.target}:
+        raise ConfigError(
+            f"{library.title} builds only for the GPU in this machine, {device.target} ({device.name}), not for"
+            f" {', '.join(requested)}; build on that GPU, or use tensorrt-rtx"
+        )
+    return [device.target]
+
+
+def _engine_key(engine: Engine) -> tuple[str, str, str, str]:
+    """Return the key under which a new engine replaces an old one."""
+    return engine.subgraph, engine.precision, engine.target, engine.builder
+
+
+def _add_engines(current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, File]) -> Manifest:
+    """Add new engines to the manifest that is now on disk, to which another process may have added engines, too."""
+    for name in SUBGRAPHS:
+        if current.files[f"{name}.onnx"] != before.files[f"{name}.onnx"]:
+            raise BundleError(f"{name}.onnx was replaced while its engine was being built; compile the bundle again")
+    keys = {_engine_key(engine) for engine in built}
+    kept = [engine for engine in current.engines if _engine_key(engine) not in keys]
+    replaced = {engine.file for engine in current.engines} - {engine.file for engine in kept}
+    listed = {name: entry for name, entry in current.files.items() if name not in replaced}
+    return msgspec.structs.replace(
+        current, schema_version=SCHEMA_VERSION, engines=[*kept, *built], files={**listed, **files}
+    )
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    """Write a file of a bundle atomically.
+
+    Args:
+        folder: Folder of the bundle.
+        name: Name of the file, relative to ``folder``.
+        content: Contents of the file.
+
+    Raises:
+        BundleError: The file cannot be written, or would lie outside the bundle.
+    """
+    path = folder / name
+    try:
+        path.parent.mkdir(exist_ok=True)
+        if not path.parent.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(f"{path.parent}: this link points outside the bundle")
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _remove_unlisted_files(folder: Path, names: Set[str]) -> None:
+    """Remove the named files that the manifest on disk does not list: replaced engines, or new ones after a failure."""
+    with suppress(BundleError):
+        for name in names - Bundle(folder).manifest.files.keys():
+            (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,231 @@
+"""Export of a checkpoint as a bundle: trace, convert the precision, compare with PyTorch, write atomically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+import torch
+
+from trimf_train.data.sentence import Sentence
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
+from trimf_train.training.dataset import read_prepared
+
+from ..runtime.bundle.atomic_io import atomic_folder
+from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode
+from ..runtime.bundle.reader import Bundle
+from ..runtime.engine import tensorrt_library
+from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from ..runtime.errors import ConfigError, DataError
+from ..runtime.pipeline import Pipeline
+from . import parity
+from .bundle_compiler import Progress, engines_for, file, plan
+from .engine_builder import check as check_products
+from .half_precision import products
+from .model_card import card
+from .onnx_conversion import OPSET, example_inputs
+from .onnx_conversion import convert as to_onnx
+from .precision import convert
+from .samples import name_of, samples
+from .subgraphs import build
+
+#: Maximum number of calibration sentences from which the int8 activation ranges are measured.
+CALIBRATION = 64
+
+
+def export(
+    checkpoint_folder: str | Path,
+    output: str | Path,
+    *,
+    precision: Precision = "fp32",
+    calibrate: str | Path | None = None,
+    data: str | Path | None = None,
+    targets: Sequence[str] = (),
+    shapes: Sequence[Profile] = (),
+    workspace_mb: int | None = None,
+    licence: str = "not stated",
+    explain: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+    show: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    progress: Progress = lambda *_: None,
+) -> Manifest:
+    """Export a checkpoint as a bundle and return the bundle's manifest.
+
+    The bundle is written to a temporary folder and renamed at the end, so a failed export leaves nothing behind.
+
+    Args:
+        checkpoint_folder: Folder of the checkpoint.
+        output: Folder of the new bundle.
+        precision: Precision of the graphs; ``int8`` runs on CPUs, ``int8-qdq`` on GPUs.
+        calibrate: Prepared file with the calibration data; required for the two int8 precisions, where its first
+            ``CALIBRATION`` sentences determine the activation ranges.
+        data: Prepared file on which whole extractions are compared with PyTorch, and scored if it has gold
+            annotations. By default, a few sentences that ship with TriMF.
+        targets: Compute capabilities, such as ``sm_89``, for which TensorRT for RTX engines are built.
+        shapes: Optimization profiles of the engines; by default those of ``profiles.DEFAULTS``.
+        workspace_mb: Limit on the device memory that a single layer of an engine may use, in MiB.
+        licence: Licence of the weights, for the model card.
+        explain: Add the outputs that ``trimf explain`` needs.
+        overwrite: Replace an existing bundle.
+        say: Called with a line of text at each step.
+        show: Called with the parity report, also when the report then fails the export.
+        progress: Called with the progress of each engine build.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        BundleError: The checkpoint is damaged, a graph contains a forbidden operator, or the parity or precision
+            check fails.
+        BackendError: Engines are requested but cannot be built on this machine.
+        ConfigError: An int8 precision without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs;
+            ``shapes`` or ``workspace_mb`` without ``targets``; or an unsupported target or profile.
+        DataError: A data file cannot be read or contains no sentences.
+        InputError: ``output`` exists and ``overwrite`` is false.
+    """
+    _check_options(precision, calibrate, targets, bool(shapes) or workspace_mb is not None)
+    library = tensorrt_library.find("tensorrt-rtx") if targets else None
+    checkpoint = checkpoints.load(checkpoint_folder)
+    planned = None
+    if library is not None:
+        planned = plan(library, _model_sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb)
+    labels = checkpoint.description.labels
+    typical = samples(labels.dependencies)
+    compared = _read_sentences(data) if data is not None else typical
+    calibration = _read_sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
+    with atomic_folder(Path(output), overwrite=overwrite) as folder:
+        models = _trace_subgraphs(checkpoint, say, explain)
+        reference = inference.pipeline(checkpoint)
+        converted = convert(
+            models,
+            precision,
+            parity.given(reference, labels, [*typical, *compared[: parity.TAPPED]]),
+            parity.given(reference, labels, calibration) if calibration else None,
+            name_of(calibrate),
+            say,
+        )
+        content = {
+            f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in converted.shipped.items()
+        }
+        content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
+        say(f"comparing with PyTorch on {len(compared)} sentences")
+        report = parity.compare(reference, _open_cpu_pipeline(converted.comparable, reference), labels, compared)
+        report["extractions"]["data"] = name_of(data)
+        report["against"] = "PyTorch"
+        show(report)
+        parity.check(report, precision)
+        manifest = msgspec.structs.replace(
+            _build_manifest(checkpoint, precision, licence, report),
+            products={name: products(model) for name, model in converted.shipped.items()},
+            quantization=converted.quantization,
+            opset=max(opset.version for model in converted.shipped.values() for opset in model.opset_import),
+        )
+        for warning in check_products(manifest.products, precision):
+            say(warning)
+        if planned is not None:
+            for engine, plan_bytes in engines_for(content, manifest, planned, say=say, progress=progress):
+                manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
+                content[engine.file] = plan_bytes
+        content["MODEL_CARD.md"] = card(manifest).encode()
+        manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
+        _write_bundle(folder, content, manifest)
+    return manifest
+
+
+def _check_options(
+    precision: Precision, calibrate: str | Path | None, targets: Sequence[str], engine_options: bool
+) -> None:
+    """Reject combinations of options that contradict each other, before any work is done."""
+    quantized = precision in ("int8", "int8-qdq")
+    if quantized and calibrate is None:
+        raise ConfigError(f"--{precision} needs --calibration-data FILE, a prepared file of typical sentences")
+    if calibrate is not None and not quantized:
+        raise ConfigError(f"--calibration-data {calibrate} applies only to --int8 and --int8-qdq, not to {precision}")
+    if precision == "int8" and targets:
+        raise ConfigError(f"--int8 is for CPUs only and excludes --target {targets[0]}; use --int8-qdq for engines")
+    if engine_options and not targets:
+        raise ConfigError("--shapes and --workspace require --target, for example --target sm_89")
+
+
+def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:
+    """Open the graphs on the CPU, with the tokenizer and the settings of the reference pipeline."""
+    backend = OnnxRuntimeBackend()
+    graphs = {name: backend.load(name, models[name].SerializeToString()) for name in SUBGRAPHS}
+    return Pipeline(graphs, reference.tokenizer, reference.settings)
+
+
+def _write_bundle(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> None:
+    """Write the files and the manifest, then read everything back to check sizes and hashes."""
+    for name, value in content.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(value)
+    (folder / "manifest.json").write_bytes(encode(manifest))
+    written = Bundle(folder)
+    for name in manifest.files:
+        written.read(name)
+
+
+def _read_sentences(path: str | Path) -> list[Sentence]:
+    """Read a prepared file, which must contain at least one sentence."""
+    sentences = list(read_prepared(str(path)))
+    if not sentences:
+        raise DataError(f"{path}: contains no sentences; at least one is needed")
+    return sentences
+
+
+def _trace_subgraphs(
+    checkpoint: checkpoints.Checkpoint, say: Callable[[str], None], explain: bool = False
+) -> dict[str, onnx.ModelProto]:
+    """Export the four subgraphs of a checkpoint to fp32 ONNX models, by name."""
+    model = checkpoint.model
+    # Eager attention exports to fewer operators than fused attention, which adds a guard for rows without any key.
+    model.encoder.set_attn_implementation("eager")
+    examples = example_inputs(model.width, torch.Generator().manual_seed(0))
+    models = {}
+    for name, module in build(model, checkpoint.description.stage, explain).items():
+        say(f"tracing {name}")
+        models[name] = to_onnx(module, examples)
+    return models
+
+
+def _model_sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
+    """Return the sizes of a model as the manifest records them."""
+    config = checkpoint.description.model
+    return Sizes(
+        hidden=checkpoint.model.width,
+        max_span=config.span.max_width,
+        max_subwords=config.encoder.max_subwords,
+        max_words=config.encoder.max_words,
+    )
+
+
+def _build_manifest(
+    checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: dict[str, Any]
+) -> Manifest:
+    """Build the manifest of a new bundle; its files and engines are added later."""
+    description = checkpoint.description
+    config = description.model
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        created_by=f"trimf {version('trimf')}",
+        labels=description.labels,
+        sizes=_model_sizes(checkpoint),
+        decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),
+        parser=description.parser,
+        encoder=config.encoder.name,
+        casing=config.encoder.casing,
+        triggers="contribution",
+        precision=precision,
+        opset=OPSET,
+        licence=licence,
+        provenance=description.provenance,
+        parity=report,
+        files={},
+    )

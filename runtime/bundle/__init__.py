@@ -1,0 +1,1 @@
+"""Bundles on disk: manifest, labels, reading, checking and atomic writes."""

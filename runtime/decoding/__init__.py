@@ -1,0 +1,1 @@
+"""Scores to entities, pairs, relations, triggers and dependency trees."""

@@ -1,0 +1,55 @@
+"""Select the words of a sentence to show as triggers of a relation (paper, sections 3.5 and 4.7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+
+from ..text.batch_arrays import BoolArray
+from .span_decoding import EntitySpan, RelationSpan
+
+
+@cache
+def stop_words() -> frozenset[str]:
+    """Return spaCy's English stop words in lower case."""
+    from spacy.lang.en.stop_words import STOP_WORDS
+
+    return frozenset(STOP_WORDS)
+
+
+def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
+    """Find the words of a sentence that may be shown as triggers.
+
+    Args:
+        words: The N words of the sentence.
+        entities: The predicted entities of the sentence.
+
+    Returns:
+        False for words of entities, stop words and punctuation, True for all others, ``[N]``.
+    """
+    stops = stop_words()
+    candidates = np.array(
+        [word.lower() not in stops and (word.isalnum() or any(map(str.isalnum, word))) for word in words], np.bool_
+    )
+    for entity in entities:
+        candidates[entity.start : entity.end] = False
+    return candidates
+
+
+def best_words(relation: RelationSpan, candidates: BoolArray, count: int) -> list[tuple[int, float]]:
+    """Select the candidate words with the highest trigger weights for a relation.
+
+    Args:
+        relation: The relation.
+        candidates: The words of the sentence that may be shown, ``[N]``, as returned by ``may_trigger``.
+        count: Maximum number of words.
+
+    Returns:
+        Index and weight of each selected word, highest weight first; only words with a positive weight.
+    """
+    weights = relation.triggers
+    allowed = candidates[relation.first : relation.first + len(weights)] & (weights > 0)
+    ranked = np.argsort(np.where(allowed, -weights, 0), kind="stable")[:count]
+    return [(relation.first + index, float(weights[index])) for index in ranked.tolist() if allowed[index]]

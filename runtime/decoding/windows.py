@@ -1,0 +1,113 @@
+"""Split long sentences into overlapping windows of words that fit the encoder, and merge the windows' results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ..text.parser import Parse
+from ..text.subwords import IntArray
+from .span_decoding import Found, RelationSpan, order, without_overlap
+
+#: Number of words that neighbouring windows share, but at most a quarter of a window.
+OVERLAP = 64
+
+
+def windows(subword_counts: IntArray, max_subwords: int, max_words: int) -> list[tuple[int, int]]:
+    """Split a sentence into overlapping windows.
+
+    Args:
+        subword_counts: Number of subwords of each word, ``[N]``.
+        max_subwords: Maximum number of subwords of a window. A word with more is a window by itself.
+        max_words: Maximum number of words of a window.
+
+    Returns:
+        Word ranges ``(start, end)``, end exclusive, that cover the sentence; a single range if the sentence fits.
+    """
+    total = np.concatenate([[0], np.cumsum(subword_counts)])
+    count = len(subword_counts)
+    ranges: list[tuple[int, int]] = []
+    start = 0
+    while True:
+        end = int(np.searchsorted(total, total[start] + max_subwords, side="right")) - 1
+        end = max(min(end, start + max_words, count), start + 1)
+        ranges.append((start, end))
+        if end >= count:
+            return ranges
+        start = max(end - min(OVERLAP, (end - start) // 4), start + 1)
+
+
+def _assign_words(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yield, per window, the half-open word range whose predictions are kept; overlaps are split in the middle."""
+    start = 0
+    for index, (_, end) in enumerate(ranges):
+        stop = (ranges[index + 1][0] + end + 1) // 2 if index + 1 < len(ranges) else end
+        yield start, stop
+        start = stop
+
+
+def merge(ranges: Sequence[tuple[int, int]], results: Sequence[Found], overlap: bool) -> Found:
+    """Merge the results of the windows of a sentence.
+
+    Each word belongs to one window: the words that two windows share are divided in the middle. An entity is taken from
+    the window to which its first word belongs. A relation is kept if both its entities are; if two windows predict the
+    same relation, the higher score wins. Its trigger weights cover only the words of its window.
+
+    Args:
+        ranges: The windows, as returned by ``windows``.
+        results: The result of each window, with word indices relative to its start.
+        overlap: Whether entities may overlap. If False, of two entities from different windows that share a word, only
+            the entity with the higher score is kept.
+
+    Returns:
+        The result for the sentence.
+    """
+    if len(ranges) == 1:
+        return results[0]
+    entities = {
+        (entity.start + offset, entity.end + offset, entity.label): entity._replace(
+            start=entity.start + offset, end=entity.end + offset
+        )
+        for (offset, _), (first, stop), result in zip(ranges, _assign_words(ranges), results, strict=True)
+        for entity in result.entities
+        if first <= entity.start + offset < stop
+    }
+    kept = order(list(entities.values())) if overlap else without_overlap(list(entities.values()))
+    kept_indices = {(entity.start, entity.end, entity.label): index for index, entity in enumerate(kept)}
+    relations: dict[tuple[int, int, int], RelationSpan] = {}
+    for (offset, _), result in zip(ranges, results, strict=True):
+        indices = [
+            kept_indices.get((entity.start + offset, entity.end + offset, entity.label)) for entity in result.entities
+        ]
+        for relation in result.relations:
+            head, tail = indices[relation.head], indices[relation.tail]
+            if head is None or tail is None:
+                continue
+            key = (head, tail, relation.label)
+            if key in relations and relations[key].score >= relation.score:
+                continue
+            relations[key] = relation._replace(head=head, tail=tail, first=offset)
+    return Found(kept, [relations[key] for key in sorted(relations)])
+
+
+def join(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, int]]) -> Parse:
+    """Join the dependency arcs of the windows of a sentence.
+
+    The head of each word comes from the window to which the word belongs, as in ``merge``. The result may have
+    several roots or a cycle.
+
+    Args:
+        trees: The arcs of each window, with word indices relative to its start; none may be None.
+        ranges: The windows, as returned by ``windows``.
+
+    Returns:
+        The arcs of the sentence.
+    """
+    heads: list[IntArray] = []
+    labels: list[str] = []
+    for tree, (offset, _), (first, stop) in zip(trees, ranges, _assign_words(ranges), strict=True):
+        assert tree is not None
+        heads.append(np.asarray(tree.heads)[first - offset : stop - offset] + offset)
+        labels += tree.labels[first - offset : stop - offset]
+    return Parse(np.concatenate(heads), labels)

@@ -1,0 +1,266 @@
+"""Manage the device memory of each thread: its CUDA stream, one buffer per tensor name, and arrays in these buffers."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import BackendError
+from . import buckets
+from .cuda import Device
+
+#: Limit per thread on the objects that ``Workspace.held`` keeps (the least recently used is closed first), and on
+#: the uploads that may be in progress.
+MAX_HELD = 128
+
+
+class Closeable(Protocol):
+    """Object that holds device resources."""
+
+    def close(self) -> None:
+        """Free the resources."""
+
+
+_T = TypeVar("_T", bound=Closeable)
+
+
+class Buffer:
+    """Growable device memory of one tensor; ``writes`` counts the writes, so arrays can tell if they are outdated."""
+
+    __slots__ = ("address", "size", "writes")
+
+    def __init__(self) -> None:
+        self.address = self.size = self.writes = 0
+
+
+class Workspace:
+    """Stream and buffers of one thread.
+
+    Work on the stream runs in order, so all subgraphs that a thread runs share its buffers, one per tensor name.
+
+    Attributes:
+        device: The device that owns the memory.
+        lock: To be held while the workspace is in use, so that no other thread frees it.
+        stream: The CUDA stream.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self.lock = threading.Lock()
+        self._buffers: dict[str, Buffer] = {}
+        self._cached_objects: dict[Hashable, Any] = {}
+        self._pending_uploads: list[npt.NDArray[Any]] = []
+        self._closed = False
+        self.stream = device.stream()
+
+    def buffer(self, name: str, size: int) -> Buffer:
+        """Return the buffer of a tensor for writing; arrays that used it before become invalid.
+
+        Args:
+            name: Name of the tensor.
+            size: Required size in bytes; a smaller buffer is reallocated.
+
+        Raises:
+            BackendError: If CUDA reports an error, such as too little memory.
+        """
+        buffer = self._buffers.setdefault(name, Buffer())
+        buffer.writes += 1
+        if buffer.size < size:
+            self.synchronize()
+            address, buffer.address, buffer.size = buffer.address, 0, 0
+            if address:
+                self.device.free(address)
+            capacity = 1 << max(size - 1, 255).bit_length()
+            buffer.address, buffer.size = self.device.malloc(capacity), capacity
+        return buffer
+
+    def upload(self, name: str, array: npt.NDArray[Any]) -> int:
+        """Enqueue a copy of a host array to the buffer of a tensor.
+
+        Args:
+            name: Name of the tensor.
+            array: Array to copy.
+
+        Returns:
+            The address of the buffer.
+
+        Raises:
+            BackendError: If CUDA reports an error.
+        """
+        array = np.ascontiguousarray(array)
+        if len(self._pending_uploads) == MAX_HELD:
+            self.synchronize()
+        buffer = self.buffer(name, array.nbytes)
+        self._pending_uploads.append(array)  # must stay alive until the copy is done
+        self.device.upload(array, buffer.address, self.stream)
+        return buffer.address
+
+    def download(self, buffer: Buffer, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Wait for all enqueued work and copy a buffer to the host.
+
+        Args:
+            buffer: Buffer to read.
+            shape: Shape of the array in the buffer.
+            dtype: Element type of the array in the buffer.
+
+        Raises:
+            BackendError: If CUDA reports an error.
+        """
+        array = np.empty(shape, dtype)
+        self.device.download(buffer.address, array, self.stream)
+        self.synchronize()
+        return array
+
+    def synchronize(self) -> None:
+        """Wait for all work of this thread."""
+        self.device.synchronize(self.stream)
+        self._pending_uploads.clear()
+
+    def held(self, key: Hashable, make: Callable[[], _T]) -> _T:
+        """Return the cached object of a key, creating it if needed.
+
+        At most ``MAX_HELD`` objects are cached; the least recently used is closed when there are more.
+
+        Args:
+            key: Cache key.
+            make: Creates the object if the key is not cached.
+        """
+        cached: _T = self._cached_objects.pop(key) if key in self._cached_objects else make()
+        self._cached_objects[key] = cached
+        if len(self._cached_objects) > MAX_HELD:
+            oldest = next(iter(self._cached_objects))
+            self.release(lambda cached_key: cached_key == oldest)
+        return cached
+
+    def release(self, matches: Callable[[Hashable], bool]) -> None:
+        """Close the cached objects whose key satisfies ``matches``."""
+        keys = [key for key in self._cached_objects if matches(key)]
+        if keys:
+            self.synchronize()
+        for key in keys:
+            self._cached_objects.pop(key).close()
+
+    def close(self) -> None:
+        """Free everything; closing again has no effect."""
+        with self.lock:
+            if self._closed:
+                return
+            self._closed = True
+            self.release(lambda _: True)
+            self.synchronize()
+            for buffer in self._buffers.values():
+                buffer.writes += 1
+                if buffer.address:
+                    self.device.free(buffer.address)
+            self._buffers.clear()
+            self.device.destroy(self.stream)
+
+    def __del__(self) -> None:
+        """Free the memory of a thread that ended or of a backend that was never closed, except at interpreter exit."""
+        if not sys.is_finalizing() and hasattr(self, "stream"):
+            self.close()
+
+
+class Workspaces:
+    """Workspaces of all threads that use a backend, each created when its thread first needs it."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._lock = threading.Lock()
+        self._alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
+        self._thread_local = threading.local()
+
+    def own(self) -> Workspace:
+        """Return the workspace of the calling thread."""
+        workspace: Workspace | None = getattr(self._thread_local, "workspace", None)
+        if workspace is None:
+            workspace = self._thread_local.workspace = Workspace(self._device)
+            with self._lock:
+                self._alive.add(workspace)
+        return workspace
+
+    def every(self) -> list[Workspace]:
+        """Return the workspaces of all threads that are alive."""
+        with self._lock:
+            return list(self._alive)
+
+    def close(self) -> None:
+        """Free all workspaces; a thread that needs one later gets a new one."""
+        self._thread_local = threading.local()
+        for workspace in self.every():
+            workspace.close()
+
+
+class DeviceArray:
+    """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host.
+
+    It is valid until its thread computes or uploads a tensor of the same name again; later use raises BackendError.
+
+    Attributes:
+        name: Name of the tensor.
+        shape: Shape without padding.
+        padded: Shape with padding.
+        kind: TensorRT's name of the element type, such as "HALF".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        buffer: Buffer,
+        workspace: Workspace,
+        padded: tuple[int, ...],
+        real: Mapping[str, int],
+        dtype: npt.DTypeLike | None,
+        kind: str,
+    ) -> None:
+        """Describe the tensor that was just written to a buffer.
+
+        Args:
+            name: Name of the tensor, which gives its axes.
+            buffer: Buffer that holds it.
+            workspace: Workspace that owns the buffer.
+            padded: Shape in the buffer.
+            real: Axis name -> size without padding.
+            dtype: Element type in numpy; None if numpy has no such type.
+            kind: TensorRT's name of the element type, such as "HALF".
+        """
+        self.name, self.padded, self.kind = name, padded, kind
+        self.shape = buckets.shape(name, real, padded)
+        self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real
+        self._writes = buffer.writes
+
+    def address(self, workspace: Workspace) -> int:
+        """Return the device address, for work of the same thread.
+
+        Args:
+            workspace: Workspace of the calling thread.
+
+        Raises:
+            BackendError: If the array belongs to another thread or is no longer valid.
+        """
+        if workspace is not self._workspace:
+            raise BackendError(f"{self.name} belongs to another thread; copy it there with numpy.asarray")
+        if self._writes != self._buffer.writes:
+            raise BackendError(
+                f"{self.name} is no longer valid: it was computed again or its subgraph was closed; "
+                "copy it with numpy.asarray before that"
+            )
+        return self._buffer.address
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if copy is False:
+            raise ValueError(f"{self.name} is on a device and cannot be read without a copy")
+        if self._dtype is None:
+            raise BackendError(
+                f"{self.name} has type {self.kind}, which numpy does not support; it can only be passed to a subgraph"
+            )
+        with self._workspace.lock:
+            self.address(self._workspace)
+            host = self._workspace.download(self._buffer, self.padded, self._dtype)
+        return np.asarray(buckets.cut(host, self.name, self._real_sizes), dtype)

@@ -1,0 +1,98 @@
+"""Select the TensorRT engine of a bundle for a device and library, and the optimization profile for a batch.
+
+Everything here works on the manifest alone and needs no GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..bundle.manifest import Builder, Engine, Manifest, Profile
+from ..errors import BackendError
+from .contract import Files
+
+#: Axes that shrink with the number of sentences in a batch.
+_BATCH_AXES = ("batch", "spans", "pairs", "ranges")
+
+
+def choose(files: Files, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
+    """Select the engine of a subgraph that was built for this device and exactly this version of the library.
+
+    Neither library promises to run an engine that another of its releases built (TensorRT only if the engine was built
+    to be version-compatible, which ours are not; TensorRT for RTX never), or to run it well on another compute
+    capability.
+
+    Args:
+        files: The bundle.
+        subgraph: Name of the subgraph.
+        target: Compute capability of the device, such as ``sm_89``.
+        builder: Library that will run the engine.
+        version: Full version of the library.
+
+    Raises:
+        BackendError: If no engine fits; the message says why the closest engine does not.
+    """
+    engines = [engine for engine in files.manifest.engines if engine.subgraph == subgraph]
+    hint = f"run `trimf compile {files.path}` on this machine or use the cuda backend"
+    if not engines:
+        raise BackendError(f"{files.path} has no engine for {subgraph}; {hint}")
+    mismatches = [_list_mismatches(engine, files.manifest, target, builder, version) for engine in engines]
+    closest = min(range(len(engines)), key=lambda index: len(mismatches[index]))
+    if mismatches[closest]:
+        raise BackendError(f"engine {engines[closest].file} {mismatches[closest][0]}; {hint}")
+    return engines[closest]
+
+
+def _list_mismatches(engine: Engine, manifest: Manifest, target: str, builder: Builder, version: str) -> list[str]:
+    """Return the reasons why an engine does not fit, each as the predicate of a sentence about the engine."""
+    onnx = f"{engine.subgraph}.onnx"
+    checks = {
+        f"was built for {engine.target}, but this GPU is {target}": engine.target == target,
+        f"was built with {engine.builder}, not {builder}": engine.builder == builder,
+        f"was built with {engine.builder} {engine.version}, but {version} is installed": engine.version == version,
+        f"has precision {engine.precision}, but the bundle has {manifest.precision}": (
+            engine.precision == manifest.precision
+        ),
+        f"was built from an {onnx} with SHA-256 {engine.onnx_sha256[:12]}…, but the bundle's has "
+        f"{manifest.files[onnx].sha256[:12]}…": engine.onnx_sha256 == manifest.files[onnx].sha256,
+    }
+    return [reason for reason, fits in checks.items() if not fits]
+
+
+def profile_for(engine: Engine, sizes: Mapping[str, int], padded: Mapping[str, int]) -> int:
+    """Return the index of the first optimization profile that a batch fits.
+
+    Args:
+        engine: The engine.
+        sizes: Axis name -> real size. A size below the profile's minimum is fine, because the batch is padded to it; a
+            size above the maximum is not.
+        padded: Sizes of the axes that are already padded and cannot change; they must lie within the profile.
+
+    Raises:
+        BackendError: If no profile fits; the message names the axis, its size and the limits.
+    """
+    misfits = []
+    for index, profile in enumerate(engine.profiles):
+        outside = _find_axes_outside(profile, sizes, padded)
+        if not outside:
+            return index
+        misfits.append((len(outside), -profile.axes[outside[0]][2], index, outside[0]))
+    _, _, closest, axis = min(misfits)
+    profile = engine.profiles[closest]
+    least, _, most = profile.axes[axis]
+    smaller = "use a smaller batch_size, or " if axis in _BATCH_AXES else ""
+    raise BackendError(
+        f"{axis} must be {least} to {most} for {engine.file} (profile {profile.name}), "
+        f"got {padded.get(axis, sizes[axis])}; {smaller}run `trimf compile` with larger --shapes"
+    )
+
+
+def _find_axes_outside(profile: Profile, sizes: Mapping[str, int], padded: Mapping[str, int]) -> list[str]:
+    """Return the axes whose size does not fit a profile."""
+    outside = []
+    for axis, size in sizes.items():
+        least, _, most = profile.axes[axis]
+        padded_size = padded.get(axis)
+        if not (size <= most if padded_size is None else least <= padded_size <= most):
+            outside.append(axis)
+    return outside

@@ -1,0 +1,153 @@
+"""Run subgraphs with ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import BackendError, line
+from .contract import EXTRA, Files, thread_count
+from .cpu_info import available_cores, overflows
+from .onnxruntime_library import onnxruntime
+
+_PROVIDER = "CPUExecutionProvider"
+
+#: ONNX Runtime's name of an element type -> its number in ONNX and its numpy type (None for bfloat16, which numpy
+#: lacks).
+ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
+    "tensor(float)": (1, np.float32),
+    "tensor(int32)": (6, np.int32),
+    "tensor(int64)": (7, np.int64),
+    "tensor(bool)": (9, np.bool_),
+    "tensor(float16)": (10, np.float16),
+    "tensor(bfloat16)": (16, None),
+}
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """Return the options that all sessions share: only errors are logged, and weights outside the file are refused.
+
+    Args:
+        threads: Number of intra-op threads.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    if overflows():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    # For a model loaded from bytes, ONNX Runtime would look for external weights in the current folder. No file can
+    # exist below os.devnull.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    return options
+
+
+class OnnxSubgraph:
+    """Subgraph in an ONNX Runtime session on the CPU; any number of threads may run it at once.
+
+    Attributes:
+        inputs: Names of the inputs.
+        types: Name of an input or output -> numpy type; None for bfloat16.
+        outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
+    """
+
+    def __init__(self, session: onnxruntime.InferenceSession, name: str) -> None:
+        self._session: onnxruntime.InferenceSession | None = session
+        self._name = name
+        self.inputs = tuple(entry.name for entry in session.get_inputs())
+        self.types = {entry.name: ELEMENTS[entry.type][1] for entry in (*session.get_inputs(), *session.get_outputs())}
+        self.outputs = {
+            entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
+            for entry in session.get_outputs()
+        }
+
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
+        """Compute the outputs of the subgraph.
+
+        Args:
+            arrays: Input name -> array; arrays that are not inputs are ignored.
+            extra: Also compute the outputs in ``EXTRA``.
+
+        Returns:
+            Output name -> numpy array.
+
+        Raises:
+            BackendError: If the subgraph was closed or ONNX Runtime fails.
+        """
+        session = self._session
+        if session is None:
+            raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
+        names = [name for name in self.outputs if extra or name not in EXTRA]
+        try:
+            values = session.run(names, {name: arrays[name] for name in self.inputs})
+        except Exception as error:
+            version = onnxruntime.__version__
+            raise BackendError(f"ONNX Runtime {version} cannot run {self._name}.onnx: {line(error)}") from error
+        return dict(zip(names, values, strict=True))
+
+    def close(self) -> None:
+        """Free the session; closing again has no effect."""
+        self._session = None
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime with its CPU execution provider.
+
+    Args:
+        threads: Number of intra-op threads; by default all cores that the process may use.
+        reason: Why this backend was selected, for display.
+        optimize: False runs the nodes of a graph exactly as written, without graph optimizations. That is slower and
+            serves as the reference for other backends.
+
+    Raises:
+        BackendError: If ``threads`` is not positive.
+    """
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None, reason: str = "requested", *, optimize: bool = True) -> None:
+        self._optimize = optimize
+        self.threads = thread_count(threads, available_cores())
+        self.reason = reason
+
+    def open(self, name: str, files: Files) -> OnnxSubgraph:
+        """Load a subgraph of a bundle.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
+        Raises:
+            BackendError: If ONNX Runtime cannot load it or selects another provider.
+            BundleError: If the file is missing or damaged.
+        """
+        return self.load(name, files.read(f"{name}.onnx"))
+
+    def load(self, name: str, model: bytes) -> OnnxSubgraph:
+        """Load a subgraph from the bytes of its ONNX file.
+
+        Args:
+            name: Name of the subgraph.
+            model: Content of the ONNX file; weights outside the file are refused.
+
+        Raises:
+            BackendError: If ONNX Runtime cannot load it or selects another provider.
+        """
+        options = session_options(self.threads)
+        # Memory patterns, one per input shape ever seen, cost memory and save no time. The memory arena does save time
+        # on long sentences: without it, every large buffer is mapped anew.
+        options.enable_mem_pattern = False
+        if not self._optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
+        except Exception as error:
+            version = onnxruntime.__version__
+            raise BackendError(f"ONNX Runtime {version} cannot load {name}.onnx: {line(error)}") from error
+        provider = session.get_providers()[0]
+        if provider != _PROVIDER:
+            raise BackendError(f"{name}.onnx must run on {_PROVIDER}, but ONNX Runtime selected {provider}")
+        return OnnxSubgraph(session, name)

@@ -1,0 +1,184 @@
+"""Find and import TensorRT or TensorRT for RTX, the libraries that build and run engines, and list their features."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bundle.manifest import Builder
+from ..errors import BackendError, line
+
+_LOG = logging.getLogger("trimf.tensorrt")
+_LOG.addHandler(logging.NullHandler())  # silent until the application configures logging; errors are raised as well
+
+#: Severity of the library -> level of ``logging``.
+_LOG_LEVELS = {
+    "INTERNAL_ERROR": logging.ERROR,
+    "ERROR": logging.ERROR,
+    "WARNING": logging.WARNING,
+    "INFO": logging.INFO,
+    "VERBOSE": logging.DEBUG,
+}
+
+#: Parts of warnings that appear in every build although nothing is wrong; they are logged at level DEBUG.
+_HARMLESS_WARNINGS = ("Int64 binding",)
+
+#: Features of each library (see ``Library``). TensorRT for RTX has a timing cache as well, but according to its
+#: release notes the cache does not change the engine and makes a build need a GPU.
+_FEATURES: dict[Builder, dict[str, bool]] = {
+    "tensorrt": {
+        "ahead_of_time": False,
+        "timing_cache": True,
+        "runtime_cache": False,
+        "own_cuda_graphs": False,
+        "engine_validity": False,
+    },
+    "tensorrt-rtx": {
+        "ahead_of_time": True,
+        "timing_cache": False,
+        "runtime_cache": True,
+        "own_cuda_graphs": True,
+        "engine_validity": True,
+    },
+}
+
+#: Names under which each library may be importable; the PyPI wheels of TensorRT for RTX only have the second.
+_MODULES: dict[Builder, tuple[str, ...]] = {
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
+}
+
+#: Oldest supported versions: TensorRT needs caller-provided device memory by profile (10.1), TensorRT for RTX needs
+#: built-in CUDA graphs (1.2).
+_OLDEST: dict[Builder, tuple[int, int]] = {"tensorrt": (10, 1), "tensorrt-rtx": (1, 2)}
+
+#: Display names.
+_TITLES: dict[Builder, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
+
+
+@dataclass(frozen=True)
+class Library:
+    """TensorRT or TensorRT for RTX, imported.
+
+    Attributes:
+        name: Name of the library in manifests.
+        module: Its Python module.
+        version: Its full version, such as ``1.7.1.116``.
+        logger: Logger for its builders and runtimes; writes to the Python logger ``trimf.tensorrt``.
+        ahead_of_time: True if it builds for a compute capability without a GPU; the device compiles the kernels when it
+            loads the engine.
+        timing_cache: True if it can store measured kernel times of this GPU between builds.
+        runtime_cache: True if it can store the kernels that the device compiled, so that the next start is fast.
+        own_cuda_graphs: True if it captures CUDA graphs itself (``IRuntimeConfig.cuda_graph_strategy``).
+        engine_validity: True if it can explain why this device cannot run an engine
+            (``Runtime.get_engine_validity``).
+    """
+
+    name: Builder
+    module: Any
+    version: str
+    logger: Any
+    ahead_of_time: bool
+    timing_cache: bool
+    runtime_cache: bool
+    own_cuda_graphs: bool
+    engine_validity: bool
+
+    @property
+    def title(self) -> str:
+        """Display name and version of the library."""
+        return f"{_TITLES[self.name]} {self.version}"
+
+    def last_error(self) -> str:
+        """Return the last error logged since the previous call, as one line; empty if there was none."""
+        message: str = self.logger.last_error
+        self.logger.last_error = ""
+        return message
+
+    def strongly_typed_network(self, builder: Any) -> Any:
+        """Create an empty network whose tensor types are those of the ONNX graph.
+
+        TensorRT 10 needs a flag for this; TensorRT 11 and TensorRT for RTX always do it and ignore the flag.
+
+        Args:
+            builder: Builder of the library.
+        """
+        return builder.create_network(1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+
+
+def cache_folder() -> Path:
+    """Return the folder of TriMF's caches.
+
+    It is ``trimf`` in ``$XDG_CACHE_HOME`` if that is an absolute path, and in ``~/.cache`` otherwise.
+    """
+    cache_home = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache_home) if os.path.isabs(cache_home) else Path.home() / ".cache") / "trimf"
+
+
+@functools.cache
+def find(builder: Builder) -> Library:
+    """Import a library.
+
+    Args:
+        builder: Name of the library.
+
+    Raises:
+        BackendError: If it is not installed, cannot be imported, or is too old.
+    """
+    hint = f'pip install "trimf[{builder}]"'
+    name = next((name for name in _MODULES[builder] if importlib.util.find_spec(name)), None)
+    if name is None:
+        raise BackendError(f"{_TITLES[builder]} is not installed; {hint}")
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        reason = line(error)
+        raise BackendError(f"{_TITLES[builder]} is installed but cannot be imported: {reason}; {hint}") from error
+    return describe(builder, module)
+
+
+def describe(builder: Builder, module: Any) -> Library:
+    """Build the description of a library from its imported module.
+
+    Args:
+        builder: Name of the library.
+        module: Its Python module.
+
+    Raises:
+        BackendError: If it is too old.
+    """
+    version = str(module.__version__)
+    oldest = _OLDEST[builder]
+    if tuple(int(part) for part in version.split(".")[:2]) < oldest:
+        raise BackendError(
+            f"{_TITLES[builder]} {version} is too old (need {oldest[0]}.{oldest[1]} or later);"
+            f' pip install --upgrade "trimf[{builder}]"'
+        )
+    return Library(builder, module, version, _make_logger(module), **_FEATURES[builder])
+
+
+def _make_logger(module: Any) -> Any:
+    """Return a logger for the library that forwards its messages to ``logging``."""
+
+    class Logger(module.ILogger):  # type: ignore[misc]
+        """Forward messages to ``logging``. Called from any thread, even at interpreter exit; must never raise."""
+
+        def __init__(self) -> None:
+            module.ILogger.__init__(self)
+            self.last_error = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            level = _LOG_LEVELS.get(severity.name, logging.WARNING)
+            if level >= logging.ERROR:
+                self.last_error = " ".join(message.split())
+            if level == logging.WARNING and any(part in message for part in _HARMLESS_WARNINGS):
+                level = logging.DEBUG
+            _LOG.log(level, "%s", message)
+
+    return Logger()

@@ -1,0 +1,1 @@
+"""Extractions, explanations and bundles as text, HTML, JSON and tables."""

@@ -1,0 +1,427 @@
+"""Render extractions as marked text and tables on a console, or as one HTML page.
+
+Text and labels are untrusted: nothing in them is interpreted as console markup, terminal codes or HTML.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from html import escape
+from itertools import count, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..results import Entity, Extraction, Relation
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: Console colours of entity types.
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+
+#: Columns of the table of relations.
+_COLUMNS = ("Head", "Relation", "Tail", "Score", "Triggers")
+
+#: Note on an extraction without entities.
+_NOTHING = "No entities found."
+
+#: Label and CSS class of trigger words.
+_TRIGGER = "trigger"
+
+#: Replacements of unsafe characters: control pictures for control characters, U+FFFD for those without a picture and
+#: for the marks that reorder the text around them. Each maps to one character, so that offsets stay valid.
+_VISIBLE = (
+    {code: 0x2400 + code for code in range(0x20)}
+    | {0x7F: 0x2421}
+    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
+    | dict.fromkeys([*b"\t\n\r", 0x85, 0x2028, 0x2029], 0x20)
+)
+
+
+class _Mark(NamedTuple):
+    """A character range of a sentence to mark; the label of a trigger is empty."""
+
+    start: int
+    end: int
+    label: str
+
+
+class _WordArc(NamedTuple):
+    """A word with the index of its head in the sentence (a root has its own index) and its dependency label."""
+
+    word: str
+    head: int
+    label: str
+
+
+class _DisplaySentence(NamedTuple):
+    """A sentence prepared for display; marks are in order and count characters of ``text``."""
+
+    text: str
+    entities: list[_Mark]
+    triggers: list[_Mark]
+    relations: list[Relation]
+    arcs: list[_WordArc]
+
+
+def to_text(extraction: Extraction, console: Console) -> None:
+    """Print each sentence of an extraction with its entities and triggers marked, and a table of its relations.
+
+    Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it.
+
+    Args:
+        extraction: Extraction to print.
+        console: Console to print to.
+    """
+    for sentence in _split_sentences(extraction):
+        console.print(_mark_sentence(sentence), soft_wrap=True)
+        if sentence.relations:
+            console.print(_build_table(sentence.relations))
+    for note in _list_notes(extraction):
+        console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def to_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
+    """Render extractions as one self-contained HTML page.
+
+    The page needs no network and no script, and follows the reader's light or dark setting.
+
+    Args:
+        extractions: Extractions, each consumed when its part of the page is requested.
+        title: Title of the page.
+
+    Yields:
+        Parts of the page: its head, each extraction, its end. Write them as UTF-8.
+    """
+    yield head(title)
+    names = count()
+    for extraction in extractions:
+        yield f"<article>\n{sections(extraction, names)}</article>\n"
+    yield TAIL
+
+
+def head(title: str, style: str = "") -> str:
+    """Return the beginning of a page.
+
+    Args:
+        title: Title of the page, as plain text.
+        style: CSS rules to append to those of every page.
+
+    Returns:
+        HTML up to the page's content.
+    """
+    return HEAD.format(title=escape(visible(title)), style=_STYLE + style)
+
+
+def sections(extraction: Extraction, names: Iterator[int]) -> str:
+    """Render the sentences and the notes of an extraction.
+
+    Args:
+        extraction: Extraction to render.
+        names: Numbers for the ids of the dependency graphs, unique within the page.
+
+    Returns:
+        HTML.
+    """
+    body = "".join(_render_sentence(sentence, f"arcs-{next(names)}") for sentence in _split_sentences(extraction))
+    return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _list_notes(extraction))
+
+
+def visible(text: str) -> str:
+    """Replace each control character by one visible or blank character, so that offsets stay valid."""
+    return text.translate(_VISIBLE)
+
+
+def _list_notes(extraction: Extraction) -> list[str]:
+    """Return the notices of an extraction, and a note if it has no entities."""
+    nothing = [] if extraction.entities else [_NOTHING]
+    return nothing + [f"Note: {visible(notice)}" for notice in extraction.notices]
+
+
+def _split_sentences(extraction: Extraction) -> Iterator[_DisplaySentence]:
+    """Yield the sentences of an extraction, each with the entities, relations and words that begin in it."""
+    ranges = (extraction.sentences or ((0, len(extraction.text)),)) if extraction.text else ()
+    starts = [start for start, _ in ranges]
+    entities: list[list[Entity]] = [[] for _ in ranges]
+    relations: list[list[Relation]] = [[] for _ in ranges]
+    arcs: list[list[_WordArc]] = [[] for _ in ranges]
+    offsets: list[int] = [0] * len(ranges)
+    for index, arc in enumerate(extraction.arcs):
+        row = _find_sentence(starts, arc.start)
+        if not arcs[row]:
+            offsets[row] = index
+        arcs[row].append(_WordArc(visible(arc.text), arc.head - offsets[row], visible(arc.label)))
+    for entity in extraction.entities:
+        entities[_find_sentence(starts, entity.start)].append(entity)
+    for relation in extraction.relations:
+        relations[_find_sentence(starts, relation.head.start)].append(relation)
+    for (start, end), sentence_entities, sentence_relations, words in zip(
+        ranges, entities, relations, arcs, strict=True
+    ):
+        triggers = {(trigger.start, trigger.end) for relation in sentence_relations for trigger in relation.triggers}
+        yield _DisplaySentence(
+            visible(extraction.text[start:end]),
+            [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in sentence_entities],
+            [
+                _Mark(first - start, last - start, "")
+                for first, last in sorted(triggers)
+                if start <= first < last <= end
+            ],
+            sentence_relations,
+            words,
+        )
+
+
+def _find_sentence(starts: list[int], position: int) -> int:
+    """Return the index of the sentence that a character belongs to."""
+    return max(bisect_right(starts, position) - 1, 0)
+
+
+def _choose_colour(label: str) -> int:
+    """Return the colour index of an entity type, the same on every page."""
+    return sum(label.encode()) % len(_COLOURS)
+
+
+def _format_score(score: float) -> str:
+    return f"{score:.2f}"
+
+
+# --- console ---
+
+
+def _mark_sentence(sentence: _DisplaySentence) -> Text:
+    """Insert markers into a sentence; of two marks that start together the longer one encloses the other."""
+    from rich.text import Text
+
+    marks = sorted(sentence.entities + sentence.triggers, key=lambda mark: (mark.start, -mark.end))
+    opening: dict[int, list[_Mark]] = {}
+    closing: dict[int, list[_Mark]] = {}
+    for mark in marks:
+        opening.setdefault(mark.start, []).append(mark)
+        closing.setdefault(mark.end, []).insert(0, mark)
+    result = Text()
+    opened: dict[_Mark, int] = {}
+    for position, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
+        for mark in closing.get(position, ()):
+            result.append(f"]{visible(mark.label)}" if mark.label else "*")
+            result.stylize(
+                f"bold {_COLOURS[_choose_colour(mark.label)]}" if mark.label else "bold underline", opened[mark]
+            )
+        for mark in opening.get(position, ()):
+            opened[mark] = len(result)
+            result.append("[" if mark.label else "*")
+        result.append(sentence.text[position:following])
+    return result
+
+
+def _build_table(relations: list[Relation]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in _COLUMNS:
+        table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
+    for relation in relations:
+        table.add_row(
+            _format_entity(relation.head),
+            Text(visible(relation.label)),
+            _format_entity(relation.tail),
+            _format_score(relation.score),
+            Text(", ".join(visible(trigger.text) for trigger in relation.triggers)),
+        )
+    return table
+
+
+def _format_entity(entity: Entity) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(
+        visible(entity.text), " ", (f"({visible(entity.label)})", _COLOURS[_choose_colour(entity.label)])
+    )
+
+
+# --- HTML ---
+
+
+def _render_sentence(sentence: _DisplaySentence, name: str) -> str:
+    """Render the text, the relations and the dependency graph of a sentence; ``name`` is the id of the graph."""
+    overlapping = any(left.end > right.start for left, right in pairwise(sentence.entities))
+    marked = _render_stacked(sentence) if overlapping else _render_inline(sentence)
+    rows = "".join(map(_render_relation, sentence.relations))
+    heads = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n" if rows else ""
+    return f"<section>\n{marked}\n{table}{_render_dependencies(sentence, name)}</section>\n"
+
+
+def _render_inline(sentence: _DisplaySentence) -> str:
+    """Render entities as labelled boxes, with displaCy's "ent" style, which cannot nest, and triggers between them."""
+    from spacy.displacy.render import EntityRenderer
+
+    taken = {position for mark in sentence.entities for position in range(mark.start, mark.end)}
+    free = [mark for mark in sentence.triggers if taken.isdisjoint(range(mark.start, mark.end))]
+    marks = [
+        {"start": start, "end": end, "label": label, "params": _style_entity(label) if label else _UNDERLINE}
+        for start, end, label in sorted(sentence.entities + free)
+    ]
+    return _run_displacy(EntityRenderer({"template": _ENT}), sentence.text, ents=marks)
+
+
+def _style_entity(label: str) -> dict[str, str]:
+    """Return the fields that an entity of this type fills in ``_ENT``."""
+    return {"kind": "entity", "bg": _get_tint(label), "tag": f" <small>{escape(visible(label))}</small>"}
+
+
+def _render_stacked(sentence: _DisplaySentence) -> str:
+    """Render overlapping entities as bars below the words, with displaCy's "span" style."""
+    from spacy.displacy.render import SpanRenderer
+
+    text = sentence.text
+    marks = [*sentence.entities, *(mark._replace(label=_TRIGGER) for mark in sentence.triggers)]
+    # A bar extends to the next word, so that it has no gap where another bar ends.
+    ends = [len(text) - len(text[mark.end :].lstrip()) for mark in marks]
+    words = (match.start() for match in re.finditer(r"\S+", text))
+    cuts = sorted({0, len(text), *words, *ends, *(mark.start for mark in marks)})
+    token_index = {cut: index for index, cut in enumerate(cuts)}
+    spans = [
+        {"start_token": token_index[mark.start], "end_token": token_index[end], "label": escape(visible(mark.label))}
+        for mark, end in zip(marks, ends, strict=True)
+    ]
+    colours = {escape(visible(mark.label)): _get_tint(mark.label) for mark in sentence.entities}
+    options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
+    tokens = [text[start:end] for start, end in pairwise(cuts)]
+    return _run_displacy(SpanRenderer(options), text, tokens=tokens, spans=spans)
+
+
+def _render_dependencies(sentence: _DisplaySentence, name: str) -> str:
+    """Render the dependency graph with displaCy's "dep" style, with the id ``name``; empty without arcs."""
+    from spacy.displacy.render import DependencyRenderer
+
+    if not sentence.arcs:
+        return ""
+    words = [
+        {"text": arc.word, "tag": "" if arc.head != index else arc.label} for index, arc in enumerate(sentence.arcs)
+    ]
+    arcs = [
+        {
+            "start": min(index, arc.head),
+            "end": max(index, arc.head),
+            "label": escape(arc.label),
+            "dir": "left" if index < arc.head else "right",
+        }
+        for index, arc in enumerate(sentence.arcs)
+        if arc.head != index
+    ]
+    renderer = DependencyRenderer({"distance": 140, "color": "currentColor", "bg": "none", "font": "inherit"})
+    markup: str = renderer.render_svg(name, words, arcs)
+    # Within HTML an svg needs no namespace declarations, whose URLs look like network addresses.
+    markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
+    return f'<figure class="arcs">{markup.strip()}</figure>\n'
+
+
+def _run_displacy(renderer: Any, text: str, **content: object) -> str:
+    """Run a displaCy renderer on a sentence, in the writing direction of its first strongly directional letter."""
+    strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
+    direction = "ltr" if strong == "L" else "rtl"
+    markup: str = renderer.render([{"text": text, "settings": {"direction": direction, "lang": ""}, **content}])
+    return markup.strip()
+
+
+def _get_tint(label: str) -> str:
+    return f"var(--tint-{_choose_colour(label)})"
+
+
+def _render_relation(relation: Relation) -> str:
+    """Render a row of the table of relations."""
+    triggers = ", ".join(
+        f'<span class="{_TRIGGER}">{escape(visible(trigger.text))}</span> <small>{_format_score(trigger.score)}</small>'
+        for trigger in relation.triggers
+    )
+    cells = (
+        _render_entity(relation.head),
+        escape(visible(relation.label)),
+        _render_entity(relation.tail),
+        f'<span class="score">{_format_score(relation.score)}</span>',
+        triggers,
+    )
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
+
+
+def _render_entity(entity: Entity) -> str:
+    return _ENT.format(text=escape(visible(entity.text)), **_style_entity(entity.label))
+
+
+# Templates with the fields that displaCy fills.
+_ENT = '<mark class="{kind}" style="background:{bg}"><bdi>{text}</bdi>{tag}</mark>'
+_UNDERLINE = {"kind": _TRIGGER, "bg": "none", "tag": ""}
+_SPANS = {
+    "span": '<span class="word" style="height:{total_height}px">{text}{span_slices}{span_starts}</span>',
+    "slice": '<span class="bar" style="background:{bg};top:{top_offset}px"></span>',
+    "start": '<span class="bar" style="background:{bg};top:{top_offset}px">'
+    '<small style="background:{bg}">{label}{kb_link}</small></span>',
+}
+
+_STYLE = """\
+:root {
+  color-scheme: light dark;
+  --page: #f4f5f7; --card: #fff; --ink: #1c2128; --soft: #5b6470; --line: #dfe3e8; --trigger: #c2410c;
+  --tint-0: #c5e8f7; --tint-1: #e6d7fb; --tint-2: #cdeed3; --tint-3: #fdeaa8;
+  --tint-4: #cfdcfd; --tint-5: #fdd5d5; --tint-6: #c3efe6; --tint-7: #fbd5ea; --tint-trigger: #ffc9a3;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #14171b; --card: #1d2127; --ink: #e6e9ed; --soft: #9aa4b0; --line: #343b45; --trigger: #ffa26b;
+    --tint-0: #0f4d63; --tint-1: #4b3273; --tint-2: #1f5130; --tint-3: #5c4a0b;
+    --tint-4: #27427f; --tint-5: #702c2c; --tint-6: #135548; --tint-7: #6a2a4e; --tint-trigger: #8a4413;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1rem; max-width: 62rem; background: var(--page); color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
+h1 { margin: 0 0 1.25rem; font-size: 1.35rem; font-weight: 650; }
+article { margin: 0 0 1rem; padding: .4rem 1.25rem; background: var(--card); border: 1px solid var(--line);
+  border-radius: .6rem; }
+section { padding: .6rem 0; overflow-x: auto; }
+section + section { border-top: 1px solid var(--line); }
+.entities, .spans { line-height: 2 !important; overflow-wrap: anywhere; }
+mark { color: inherit; }
+.entity { padding: .15em .4em; border-radius: .35em; -webkit-box-decoration-break: clone; box-decoration-break: clone; }
+.entity small, .word small { font-size: .68em; font-weight: 650; letter-spacing: .02em; opacity: .8; }
+.trigger { background: none; color: var(--trigger); font-weight: 600; text-decoration: underline;
+  text-decoration-thickness: 2px; text-underline-offset: .25em; }
+.word { position: relative; display: inline-block; white-space: pre-wrap; font-weight: 600; line-height: 2; }
+.bar { position: absolute; left: 0; width: 100%; height: 4px; }
+.bar small { position: absolute; top: -.5em; z-index: 1; padding: .1em .35em; border-radius: .3em; line-height: 1.2;
+  opacity: 1; white-space: nowrap; }
+table { margin: .5rem 0 .25rem; width: 100%; border-collapse: collapse; font-size: .875rem; }
+th { padding: .35rem .75rem .35rem 0; text-align: start; color: var(--soft); font-weight: 500; }
+td { padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); vertical-align: baseline;
+  overflow-wrap: break-word; }
+td:nth-child(2) { font-weight: 600; }
+td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
+td .entity small { color: inherit; }
+.arcs { margin: .5rem 0 0; overflow-x: auto; color: var(--soft); }
+.arcs svg { display: block; height: auto; max-width: none; zoom: .55; }
+.score { font-variant-numeric: tabular-nums; }
+"""
+
+HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+<main>
+"""
+TAIL = "</main>\n</body>\n</html>\n"

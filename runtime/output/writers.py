@@ -1,0 +1,99 @@
+"""Write extractions to a file or to stdout while they are computed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from ..bundle.atomic_io import atomic_path
+from ..errors import InputError
+from ..results import Extraction
+
+
+def write(extractions: Iterable[Extraction], format_: str, output: Path | None) -> None:
+    """Write extractions to a file or to stdout.
+
+    Args:
+        extractions: Extractions to write; each is consumed once.
+        format_: ``"text"``, ``"json"`` (one array), ``"jsonl"`` (one object per line) or ``"html"``.
+        output: File to write, which appears only when it is complete; None writes to stdout as results arrive.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    with to_stream(output) as stream:
+        _FORMATS[format_](extractions, stream)
+        stream.flush()
+
+
+@contextmanager
+def to_stream(output: Path | None) -> Iterator[TextIO]:
+    """Open a text stream to a file or to stdout.
+
+    Args:
+        output: File to write, which is replaced when the block succeeds and left as it was when it raises; None is
+            stdout.
+
+    Yields:
+        The stream; a file is written as UTF-8.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with atomic_path(output) as new, new.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written: {error.strerror}") from error
+
+
+def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write marked sentences and tables; notices go to stderr too."""
+    from rich.console import Console
+
+    from .render import to_text
+
+    console = Console(file=stream)
+    for extraction in extractions:
+        to_text(extraction, console)
+        for notice in extraction.notices:
+            print(f"trimf: {notice}", file=sys.stderr)
+
+
+def _write_json(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one JSON array."""
+    separator = "[\n"
+    for extraction in extractions:
+        stream.write(separator + extraction.to_json())
+        separator = ",\n"
+    stream.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def _write_jsonl(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one JSON object per line, flushed at once for readers of a pipe."""
+    for extraction in extractions:
+        stream.write(extraction.to_json() + "\n")
+        stream.flush()
+
+
+def _write_html(extractions: Iterable[Extraction], stream: TextIO) -> None:
+    """Write one self-contained HTML page."""
+    from .render import to_html
+
+    for piece in to_html(extractions):
+        stream.write(piece)
+
+
+#: Writer of each output format.
+_FORMATS: dict[str, Callable[[Iterable[Extraction], TextIO], None]] = {
+    "text": _write_text,
+    "json": _write_json,
+    "jsonl": _write_jsonl,
+    "html": _write_html,
+}

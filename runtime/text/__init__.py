@@ -1,0 +1,1 @@
+"""Characters to words, subwords and dependency parses."""

@@ -1,0 +1,225 @@
+"""Tokenize words into subwords and record which subwords belong to each word.
+
+Each word is tokenized separately (the tokenizer's *pretokenized* mode), so the subwords of a sentence do not depend on
+the spaces that were between its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import NamedTuple, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from ..errors import BundleError, InputError
+
+#: Maximum number of subwords of a word. A longer word becomes the unknown token, as WordPiece itself does with overlong
+#: words.
+MAX_PIECES = 64
+
+#: Maximum number of words whose subwords are cached (about 200 bytes each), and maximum number of characters of such a
+#: word. The cache is emptied when it would exceed the limit.
+KNOWN_WORDS = 20_000
+KNOWN_CHARS = 40
+
+#: Multiplier that packs the letter case of a word above its vocabulary ids where the model reads letter case: each
+#: subword id is vocabulary id + CASE * case.
+CASE = 1 << 24
+
+#: Number of letter-case classes: 0 no capitals, 1 Capitalized, 2 ALL CAPITALS, 3 a single capital letter and no other
+#: letter, 4 any other use of capitals (capItals).
+CASES = 5
+
+IntArray = npt.NDArray[np.int64]
+
+
+def case_of(word: str) -> int:
+    """Return the letter-case class of a word, from 0 to ``CASES - 1``.
+
+    Args:
+        word: The word. Letters without case, such as Chinese characters, do not count as capitals.
+
+    Returns:
+        A class as listed at ``CASES``.
+    """
+    letters = [letter for letter in word if letter.isalpha()]
+    capitals = sum(letter.isupper() or letter.istitle() for letter in letters)
+    if not capitals:
+        return 0
+    if capitals == len(letters):
+        return 2 if capitals > 1 else 3
+    return 1 if capitals == 1 and not letters[0].islower() else 4
+
+
+class Subwords(NamedTuple):
+    """Subwords of one sentence: N words as T subwords.
+
+    Where the model reads letter case, the ids of a word's subwords also carry the case of the word (``CASE``), so
+    that an encoder with a lower-case vocabulary can see capitals. Special tokens carry none.
+
+    Attributes:
+        ids: Subword ids, special tokens included, ``[T]``.
+        first: Position in ``ids`` of each word's first subword, ``[N]``.
+        last: Position in ``ids`` of each word's last subword, ``[N]``.
+        unknown: Indices of the words that were replaced by the unknown token because they have no subword or too many.
+    """
+
+    ids: IntArray
+    first: IntArray
+    last: IntArray
+    unknown: tuple[int, ...]
+
+
+class SubwordTokenizer:
+    """Tokenizer of words into subwords, based on a Hugging Face fast tokenizer (``tokenizer.json``)."""
+
+    def __init__(self, tokenizer: Tokenizer, name: str, casing: bool = False) -> None:
+        """Wrap a tokenizer; its own padding and truncation are switched off.
+
+        Args:
+            tokenizer: The tokenizer. It is modified, so nobody else should use it.
+            name: The name of the tokenizer in error messages.
+            casing: Whether to add the letter case of each word to its subword ids (``CASE``).
+
+        Raises:
+            BundleError: The tokenizer has no unknown token, or adds no special token before a sentence.
+        """
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        # Text that happens to contain "[SEP]" or "</s>" must not become a special token.
+        tokenizer.encode_special_tokens = True
+        probe = tokenizer.encode(["a"], is_pretokenized=True)
+        positions = [position for position, word in enumerate(probe.word_ids) if word is not None]
+        if not positions or positions[0] == 0:
+            raise BundleError(
+                f"{name}: the tokenizer adds no special token before a sentence; use a tokenizer that adds [CLS] or <s>"
+            )
+        self._tokenizer = tokenizer
+        self._casing = casing
+        self._prefix_ids = list(probe.ids[: positions[0]])
+        self._suffix_ids = list(probe.ids[positions[-1] + 1 :])
+        self._cached_ids: dict[str, tuple[int, ...]] = {}
+        self._unknown_id = self._find_unknown_id(name)
+
+    @property
+    def specials(self) -> int:
+        """Number of special tokens added to a sentence."""
+        return len(self._prefix_ids) + len(self._suffix_ids)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str, casing: bool = False) -> Self:
+        """Create a tokenizer from the content of a ``tokenizer.json``.
+
+        Args:
+            content: The content of the file.
+            name: The name of the tokenizer in error messages.
+            casing: Whether to add the letter case of each word to its subword ids (``CASE``).
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            BundleError: The content is not a tokenizer, or not a tokenizer that TriMF can use.
+        """
+        try:
+            return cls(Tokenizer.from_buffer(content), name, casing)
+        except BundleError:
+            raise
+        except BaseException as error:  # a damaged file may panic in Rust, whose exception is not an Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            raise BundleError(f"{name}: not a tokenizer file: {' '.join(str(error).split())}") from error
+
+    def _find_unknown_id(self, name: str) -> int:
+        names = [getattr(self._tokenizer.model, "unk_token", None), "[UNK]", "<unk>"]
+        for token in names:
+            token_id = self._tokenizer.token_to_id(token) if token else None
+            if token_id is not None:
+                return int(token_id)
+        raise BundleError(
+            f"{name}: the tokenizer has no unknown token (tried {', '.join(n for n in names if n)});"
+            f" add [UNK] to its vocabulary"
+        )
+
+    def encode(self, sentences: Sequence[Sequence[str]], max_pieces: int = MAX_PIECES) -> list[Subwords]:
+        """Tokenize sentences of words; the result for a sentence does not depend on the others.
+
+        Args:
+            sentences: The words of each sentence.
+            max_pieces: Maximum number of subwords of a word; a longer word becomes the unknown token.
+
+        Returns:
+            The subwords of each sentence, in order.
+
+        Raises:
+            InputError: A word is not a str, or contains a lone surrogate.
+        """
+        encoded = []
+        all_ids = iter(self._lookup_subwords(sentences))
+        for sentence in sentences:
+            word_ids = list(islice(all_ids, len(sentence)))
+            counts = list(map(len, word_ids))
+            unknown: tuple[int, ...] = ()
+            if counts and (min(counts) == 0 or max(counts) > max_pieces):
+                unknown = tuple(index for index, count in enumerate(counts) if count == 0 or count > max_pieces)
+                for index in unknown:
+                    word_ids[index], counts[index] = (self._unknown_id + self._case_offset(sentence[index]),), 1
+            ids = np.array([*self._prefix_ids, *chain.from_iterable(word_ids), *self._suffix_ids], np.int64)
+            count = np.array(counts, np.int64)
+            last = np.cumsum(count) + (len(self._prefix_ids) - 1)
+            encoded.append(Subwords(ids, last - count + 1, last, unknown))
+        return encoded
+
+    def texts(self, subwords: Subwords) -> list[str]:
+        """Return the vocabulary strings of all T subwords of a sentence, special tokens included."""
+        return [self._tokenizer.id_to_token(int(subword_id) % CASE) or "" for subword_id in subwords.ids]
+
+    def _lookup_subwords(self, sentences: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
+        """Return the subword ids of each word of all sentences.
+
+        Most words of a text occur often, so only words that are not in the cache are tokenized.
+        """
+        try:
+            words = list(chain.from_iterable(sentences))
+            cached = list(map(self._cached_ids.get, words))
+            if None not in cached:
+                return cast(list[tuple[int, ...]], cached)
+            new_words = [word for word, word_ids in zip(words, cached, strict=True) if word_ids is None]
+            new_words = list(dict.fromkeys(new_words))
+            encodings = self._tokenizer.encode_batch(
+                [[word] for word in new_words], is_pretokenized=True, add_special_tokens=False
+            )
+        except (TypeError, UnicodeEncodeError) as error:
+            raise InputError(f"words must be strings of valid Unicode text: {error}") from error
+        new_ids = {}
+        for word, encoding in zip(new_words, encodings, strict=True):
+            offset = self._case_offset(word)
+            new_ids[word] = tuple(token_id + offset for token_id in encoding.ids) if offset else tuple(encoding.ids)
+        if len(self._cached_ids) + len(new_ids) > KNOWN_WORDS:
+            self._cached_ids = {}
+        self._cached_ids.update((word, word_ids) for word, word_ids in new_ids.items() if len(word) <= KNOWN_CHARS)
+        return [new_ids[word] if word_ids is None else word_ids for word, word_ids in zip(words, cached, strict=True)]
+
+    def _case_offset(self, word: str) -> int:
+        """Return the number to add to each subword id of a word for its letter case."""
+        return CASE * case_of(word) if self._casing else 0
+
+    def cut(self, subwords: Subwords, start: int, end: int) -> Subwords:
+        """Return part of a sentence as a sentence with special tokens around it.
+
+        Args:
+            subwords: The sentence.
+            start: Index of the first word of the part.
+            end: Index after the last word of the part; at least ``start + 1``.
+
+        Returns:
+            The subwords of words ``start`` to ``end`` (exclusive), with an empty ``unknown``.
+        """
+        first, last = subwords.first[start:end], subwords.last[start:end]
+        word_ids = subwords.ids[first[0] : last[-1] + 1]
+        shift = first[0] - len(self._prefix_ids)
+        ids = np.array([*self._prefix_ids, *word_ids.tolist(), *self._suffix_ids], np.int64)
+        return Subwords(ids, first - shift, last - shift, ())

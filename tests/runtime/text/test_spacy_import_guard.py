@@ -1,0 +1,65 @@
+"""spaCy without torch, where the default parser is the first to import it."""
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+
+pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="there is no torch to hide")
+
+LOAD = "from trimf.runtime.text.parser import load_parser, BackendError\n"
+LOAD += "from trimf.runtime.text.spacy_import_guard import lacks_torch\n"
+
+
+def fresh(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_torch_is_hidden_and_can_be_imported_later() -> None:
+    code = (
+        "import sys\nfinders = list(sys.meta_path)\n"
+        "from trimf.runtime.text.spacy_import_guard import light_spacy, lacks_torch\n"
+        "with light_spacy():\n    import spacy\n"
+        "print('torch' in sys.modules, lacks_torch(), sys.meta_path == finders)\n"
+        "import torch, thinc.compat\nprint(torch.ones(2).sum().item(), thinc.compat.has_torch)"
+    )
+    assert fresh(code) == ["False True True", "2.0 False"]
+
+
+def test_torch_that_is_there_already_stays() -> None:
+    code = (
+        "import torch\nfrom trimf.runtime.text.spacy_import_guard import light_spacy, lacks_torch\n"
+        "with light_spacy():\n    import thinc.compat\nprint(thinc.compat.has_torch, lacks_torch())"
+    )
+    assert fresh(code) == ["True False"]
+
+
+def test_others_find_torch_meanwhile() -> None:
+    code = (
+        "from threading import Thread\nfrom trimf.runtime.text.spacy_import_guard import light_spacy\n"
+        "def work():\n    import torch\n    print(torch.ones(2).sum().item())\n"
+        "with light_spacy():\n    thread = Thread(target=work)\n    thread.start()\n    thread.join()"
+    )
+    assert fresh(code) == ["2.0"]
+
+
+def test_another_pipeline_gets_torch(tmp_path: object) -> None:
+    code = LOAD + (
+        f"from pathlib import Path\nPath({str(tmp_path)!r}, 'meta.json').write_text('')\n"
+        f"try: load_parser({str(tmp_path)!r})\nexcept BackendError as error: print('hides' in str(error))\n"
+        "import thinc.compat\nprint(thinc.compat.has_torch)"
+    )
+    assert fresh(code) == ["False", "True"]
+
+
+def test_a_pipeline_that_comes_too_late_says_so(tmp_path: object) -> None:
+    code = LOAD + (
+        "from trimf.runtime.text.spacy_import_guard import light_spacy\nwith light_spacy():\n    import spacy\n"
+        f"from pathlib import Path\nPath({str(tmp_path)!r}, 'meta.json').write_text('')\n"
+        f"try: load_parser({str(tmp_path)!r})\nexcept BackendError as error: print(error)"
+    )
+    (message,) = fresh(code)
+    assert "if the pipeline needs torch, import torch before TriMF loads en_core_web_sm" in message

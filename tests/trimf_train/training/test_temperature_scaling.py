@@ -1,0 +1,116 @@
+"""Temperatures: what is found stays, and scores say how often it is right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trimf.cli import main
+from trimf.runtime.errors import DataError
+from trimf.runtime.pipeline import ParsedSentence
+from trimf_train.data.jsonl import encode
+from trimf_train.data.sentence import EntityMention, Sentence
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
+from trimf_train.training import temperature_scaling as calibration
+
+
+@pytest.fixture
+def half_right(sentences: list[Sentence]) -> list[Sentence]:
+    """Sentences whose gold is what the tiny model has learnt in five of six, and something else in the sixth."""
+    return [
+        msgspec.structs.replace(one, entities=[EntityMention("Loc", 0, 2)], relations=[]) if place % 6 == 0 else one
+        for place, one in enumerate(sentences)
+    ]
+
+
+@pytest.fixture
+def trained(tiny_checkpoint: Any, tmp_path: Path) -> Any:
+    """A copy of the trained model that may be changed."""
+    tiny_checkpoint.save(tmp_path / "copy")
+    return checkpoints.load(tmp_path / "copy")
+
+
+def found(checkpoint: Any, sentences: list[Sentence]) -> list[Any]:
+    given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
+    return [result.found for result in inference.pipeline(checkpoint).run(given)]
+
+
+def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: Any, half_right: list[Sentence]) -> None:
+    before = found(trained, half_right)
+    calibrated, fitted = calibration.calibrate(trained, half_right)
+    after = found(calibrated, half_right)
+    for one, other in zip(before, after, strict=True):
+        assert [entity[:3] for entity in one.entities] == [entity[:3] for entity in other.entities]
+        assert [relation[:3] for relation in one.relations] == [relation[:3] for relation in other.relations]
+    for name, share in (("entities", fitted.entities), ("relations", fitted.relations)):
+        scores = [item.score for one in after for item in getattr(one, name)]
+        assert share.scores == len(scores)
+        assert share.temperature > 1  # it had learnt them all by heart
+        assert share.after < share.before
+        assert np.mean(scores) < np.mean([item.score for one in before for item in getattr(one, name)])
+    for one, other in zip(before, after, strict=True):
+        for relation, scaled in zip(one.relations, other.relations, strict=True):
+            np.testing.assert_allclose(
+                scaled.triggers, relation.triggers / fitted.relations.temperature, rtol=1e-3, atol=1e-5
+            )
+    assert calibrated.description.provenance["calibration"]["entities"]["scores"] == fitted.entities.scores
+    _, more = calibration.calibrate(calibrated, half_right)
+    assert more.entities.temperature == pytest.approx(1, rel=0.05)
+    assert more.relations.temperature == pytest.approx(1, rel=0.05)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.3, 10), st.integers(2, 5), st.integers(0, 99))
+def test_a_temperature_is_found_again(temperature: float, classes: int, seed: int) -> None:
+    """Of logits from which truth is drawn, sharpened by a temperature."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(size=(4000, classes)) * 2
+    logits[:, 0] = logits.max(1)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    right = generator.random(4000) < shares[:, 0]
+    fitted = calibration._fit_temperature(calibration._PredictionLogits(list(logits * temperature), right.tolist()))
+    assert fitted.temperature == pytest.approx(temperature, rel=0.25)
+    assert fitted.after < 0.05
+    assert fitted.after <= fitted.before + 0.02
+
+
+def test_what_teaches_nothing_is_refused(trained: Any, sentences: list[Sentence]) -> None:
+    bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
+    with pytest.raises(DataError, match=r"entities predicted in 12 sentences, 0 of them correct"):
+        calibration.calibrate(trained, bare)
+
+
+def test_the_command(
+    trained: Any, tmp_path: Path, half_right: list[Sentence], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, output = tmp_path / "dev.jsonl", tmp_path / "calibrated"
+    data.write_bytes(b"".join(map(encode, half_right)))
+    arguments = ["calibrate", str(tmp_path / "copy"), str(data), "--output", str(output)]
+    assert main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "entities: temperature " in said
+    assert "relations: temperature " in said
+    limit = checkpoints.load(output).description.decode.relation_threshold
+    assert 0.4 < limit < 0.5
+    for model, column in (("copy", "before"), ("calibrated", "after")):
+        assert main(["eval", str(tmp_path / model), str(data), "--json", "--calibration"]) == 0
+        scores = json.loads(capsys.readouterr().out)["calibration"]
+        for name in ("entities", "relations"):
+            noted = checkpoints.load(output).description.provenance["calibration"][name]
+            assert scores[name]["error"] == pytest.approx(noted[column], abs=1e-3)
+            assert scores[name]["found"] == noted["scores"]
+    assert main(["eval", str(output), str(data), "--calibration"]) == 0
+    assert "calibration error" in capsys.readouterr().out
+    assert main(["eval", str(output), str(data), "--json"]) == 0
+    assert "calibration" not in json.loads(capsys.readouterr().out)
+    assert main(arguments) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite"]) == 0

@@ -1,0 +1,650 @@
+"""Training runs of a tiny model: what they learn, write, survive and refuse."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from trimf.runtime.errors import BundleError, ConfigError, DataError
+from trimf.runtime.pipeline import ParsedSentence
+from trimf_train.config import Config, TrainConfig
+from trimf_train.data.jsonl import encode
+from trimf_train.data.sentence import Sentence
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
+from trimf_train.training import dataset as loading
+from trimf_train.training import losses, run_folder
+from trimf_train.training import train as training
+from trimf_train.training.train import train
+
+#: Whatever draws random numbers, drawing them.
+ROUGH = {"model": {"dropout": 0.3, "semantic": {"keep": 0.7}}}
+
+
+class KilledError(Exception):
+    """Raised in the middle of a run."""
+
+
+@pytest.fixture(autouse=True)
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No tensor becomes an array unless it is asked to: one on a GPU would not."""
+
+    def refuse(*_: object) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
+
+
+def lines(config: Config) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(config.output) / "metrics.jsonl").read_text().splitlines()]
+
+
+def steps(config: Config) -> list[dict[str, Any]]:
+    return [line for line in lines(config) if line["type"] == "step"]
+
+
+def epochs(config: Config) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines(config) if line["type"] == "epoch"]
+
+
+def weights(config: Config) -> dict[str, torch.Tensor]:
+    return load_file(Path(config.output) / "best" / "model.safetensors")
+
+
+def same_weights(one: Config, other: Config) -> bool:
+    mine, yours = weights(one), weights(other)
+    return mine.keys() == yours.keys() and all(torch.equal(value, yours[name]) for name, value in mine.items())
+
+
+def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
+    """Make a function of training raise when it is called for the ``count``-th time."""
+    module = next(module for module in (loading, run_folder, training) if hasattr(module, name))
+    original, calls = getattr(module, name), Counter[str]()
+
+    def raising(*args: Any, **kwargs: Any) -> Any:
+        calls[name] += 1
+        if calls[name] == count:
+            raise KilledError
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, raising)
+
+
+@pytest.fixture(scope="module")
+def whole(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Any]:
+    """A run that nothing disturbs, and the record it returns."""
+    config = configure_in(tmp_path_factory.mktemp("whole"), **ROUGH)
+    return config, train(config)
+
+
+def die(config: Config, name: str, count: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill(patch, name, count)
+        with pytest.raises(KilledError):
+            train(config)
+    assert not [path for path in Path(config.output).iterdir() if path.name.endswith(".tmp")]
+
+
+def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: list[Sentence]) -> None:
+    config = configure(
+        train={"head_lr": 1e-2, "negative_spans": 100, "stage1": {"epochs": 15}, "stage2": {"epochs": 15}},
+        model={"dropout": 0.1},
+    )
+    best = train(config, command="trimf train run.toml")
+    folder = Path(config.output)
+    assert sorted(path.name for path in folder.iterdir()) == ["best", "config.json", "metrics.jsonl"]
+    assert msgspec.json.decode((folder / "config.json").read_bytes(), type=Config) == config
+
+    records = epochs(config)
+    assert [record["epoch"] for record in records] == list(range(1, 31))
+    assert [record["stage"] for record in records] == [1] * 15 + [2] * 15
+    assert records[-1]["entity_loss"] < 0.3 * records[0]["entity_loss"]
+    assert records[-1]["relation_loss"] < 0.5 * records[0]["relation_loss"]
+    each = steps(config)
+    assert [line["epoch"] for line in each] == [epoch for epoch in range(1, 31) for _ in range(3)]
+    assert all(math.isfinite(line["loss"]) for line in each)
+    rates = [line["lr"] for line in each]
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates.index(max(rates)) == 8
+    for record in records:
+        loss = sum(line["loss"] for line in each if line["epoch"] == record["epoch"]) / 3
+        assert record["entity_loss"] + record["relation_loss"] == pytest.approx(loss, abs=1e-5)
+
+    assert best["stage"] == 2
+    assert best["dev"]["relations"]["strict"]["micro"]["f1"] > 90
+    of_stage_two = [record["dev"]["relations"]["strict"]["micro"]["f1"] for record in records[15:]]
+    assert best["dev"]["relations"]["strict"]["micro"]["f1"] == max(of_stage_two)
+
+    model = checkpoints.load(folder / "best")
+    description = model.description
+    assert description.stage == 2
+    assert description.parser.name == "by-hand"
+    assert description.labels.symmetric == ("Know",)
+    assert description.provenance["epoch"] == best["epoch"]
+    assert description.provenance["dev"] == best["dev"]
+    assert description.provenance["command"] == "trimf train run.toml"
+    assert description.provenance["seed"] == 0
+    assert msgspec.convert(description.provenance["config"], Config) == config
+    found = inference.pipeline(model).run([ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences[:3]])
+    for sentence, result in zip(sentences, found, strict=False):
+        names = model.description.labels.entities
+        assert {(entity.start, entity.end, names[entity.label]) for entity in result.found.entities} == {
+            (entity.start, entity.end, entity.type) for entity in sentence.entities
+        }
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(
+    configure: Callable[..., Config], whole: tuple[Config, Any]
+) -> None:
+    again, other = configure("again", **ROUGH), configure("other", **ROUGH, seed=6)
+    train(again)
+    train(other)
+    assert same_weights(again, whole[0])
+    assert steps(again) == steps(whole[0])
+    assert not same_weights(other, whole[0])
+    assert steps(other)[0] != steps(whole[0])[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("collate", 2),  # in the first epoch
+        ("collate", 7),  # at the first step of stage 2
+        ("collate", 12),  # at the last step
+        ("evaluate", 1),
+        ("evaluate", 3),
+        ("atomic_path", 1),  # while the fresh state is saved
+        ("atomic_path", 4),  # after the best epoch so far is, before the state of that epoch is
+    ],
+)
+def test_a_killed_run_ends_as_if_it_had_not_been(
+    configure: Callable[..., Config], whole: tuple[Config, Any], name: str, count: int
+) -> None:
+    expected = whole[1]
+    killed = configure("killed", **ROUGH)
+    die(killed, name, count)
+    assert train(killed) == {**expected, "seconds": pytest.approx(expected["seconds"], abs=60)}
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+    assert epochs(killed) == epochs(whole[0])
+    assert not (Path(killed.output) / "state.pt").exists()
+
+
+def test_a_run_killed_more_than_once(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
+    killed = configure("killed", **ROUGH)
+    for count in (5, 5, 4):
+        die(killed, "collate", count)
+    train(killed)
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+
+
+@pytest.mark.parametrize("only", ["stage1", "stage2"])
+def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config], only: str) -> None:
+    left_out = {"stage1": "stage2", "stage2": "stage1"}[only]
+    undisturbed, killed = (configure(name, **ROUGH, train={left_out: {"epochs": 0}}) for name in ("whole", "killed"))
+    train(undisturbed)
+    die(killed, "atomic_path", 2)
+    assert (Path(killed.output) / "best").exists()
+    train(killed)
+    assert same_weights(undisturbed, killed)
+    assert steps(killed) == steps(undisturbed)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": {"gradient_accumulation": 2}},
+        {"model": {"memory": {"write": "sgd"}}},
+        {"data": {"dev": None}},
+        {"train": {"mine": True}},
+        {"model": {"syntax": {"source": "encoder"}}, "train": {"syntax_stage": {"epochs": 1}}},
+    ],
+)
+def test_a_killed_run_with_options(configure: Callable[..., Config], options: dict[str, Any]) -> None:
+    undisturbed, killed = configure("whole", **options), configure("killed", **options)
+    train(undisturbed)
+    die(killed, "collate", 5)
+    train(killed)
+    assert same_weights(undisturbed, killed)
+    assert steps(killed) == steps(undisturbed)
+
+
+def test_errors_are_mined_before_every_epoch_but_the_first(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, stages, given = training.mined, [], []
+
+    def listening(model: Any, stage: int, mixture: Any, overlap: bool) -> Any:
+        stages.append(stage)
+        found = original(model, stage, mixture, overlap)
+        given.append(sum(len(one.mined) for one in found.examples))
+        return found
+
+    monkeypatch.setattr(training, "mined", listening)
+    config = configure(train={"mine": True})
+    train(config)
+    assert stages == [1, 1, 2]
+    assert any(given)
+    before = weights(config)
+    train(configure("plain"))
+    assert stages == [1, 1, 2]
+    assert not all(before[name].equal(value) for name, value in weights(configure("plain")).items())
+
+
+def test_errors_are_mined_from_the_beginning_where_it_knows_the_types(
+    configure: Callable[..., Config], whole: tuple[Config, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = []
+    monkeypatch.setattr(training, "mined", lambda model, stage, mixture, overlap: stages.append(stage) or mixture)
+    init = str(Path(whole[0].output) / "best")
+    train(configure("begun", train={"mine": True, "init": init, "stage1": {"epochs": 0}}))
+    assert stages == [2, 2]
+    stages.clear()
+    train(configure("others", train={"mine": True, "init": init}, model={"span": {"max_width": 4}}))
+    assert stages == [1, 1, 2]
+
+
+def test_one_process_trains_in_a_folder(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure("shared")
+    original = training._train_epoch
+
+    def learn(*given: Any) -> Any:
+        with pytest.raises(ConfigError, match=r"shared: another process is training in this folder"):
+            train(config, restart=True)
+        assert (Path(config.output) / "state.pt").exists()
+        return original(*given)
+
+    monkeypatch.setattr(training, "_train_epoch", learn)
+    train(config)
+    assert len(epochs(config)) == 4
+    assert sorted(path.name for path in Path(config.output).iterdir()) == ["best", "config.json", "metrics.jsonl"]
+
+
+def test_a_student_learns_from_teachers(
+    configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
+) -> None:
+    teacher = str(Path(whole[0].output) / "best")
+    train(configure("teacher", train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+    learnt = str(tmp_path / "teacher" / "best")
+    options = {"teachers": [learnt, teacher], "distillation": 0.7}
+    student, killed = configure("student", train=options), configure("killed", train=options)
+    train(student)
+    die(killed, "collate", 5)
+    train(killed)
+    assert same_weights(student, killed)
+    noted = checkpoints.load(Path(student.output) / "best").description.provenance
+    assert [one["command"] for one in noted["teachers"]] == ["", ""]
+    other = configure("other", train={"teachers": [teacher], "distillation": 0.7})
+    train(other)
+    assert not same_weights(student, other)
+    with pytest.raises(BundleError, match="not a complete TriMF checkpoint"):
+        train(configure("none", train={"teachers": [str(tmp_path / "nowhere")]}))
+    with pytest.raises(ConfigError, match=r"supports only model\.span\.max_width <= 3, got 5"):
+        train(configure("wide", model={"span": {"max_width": 5}}, train={"teachers": [teacher]}))
+
+
+def test_every_sentence_draws_for_itself_anew_each_epoch(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, drawn = loading.collate, []
+
+    def listening(examples: Any, generators: Any, *counts: int) -> Any:
+        drawn.extend(str(generator.bit_generator.state) for generator in generators)
+        return original(examples, generators, *counts)
+
+    monkeypatch.setattr(loading, "collate", listening)
+    train(configure())
+    assert len(drawn) == len(set(drawn)) == 4 * 12
+
+
+def test_accumulated_gradients_are_used_up_in_their_epoch(
+    configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three batches an epoch, two an update: the third is an update of its own, and the rate follows the updates."""
+    updates: list[int] = []
+    original = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self, *args: (updates.append(1), original(self, *args))[1], raising=True
+    )
+    config = configure(train={"gradient_accumulation": 2, "warmup": 0})
+    train(config)
+    assert len(updates) == 4 * 2
+    assert [line["lr"] for line in steps(config)][:4] == pytest.approx([2e-3, 2e-3, 2e-3 * 7 / 7, 2e-3 * 6 / 7])
+
+
+def test_another_configuration_in_the_same_folder(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 0}})
+    train(config)
+    before = weights(config)
+    other = msgspec.structs.replace(config, seed=1)
+    with pytest.raises(ConfigError, match="another configuration; use --restart"):
+        train(other)
+    assert all(torch.equal(value, before[name]) for name, value in weights(config).items())
+    train(other, restart=True)
+    assert not torch.equal(weights(config)["entity_weight"], before["entity_weight"])
+
+
+def test_a_run_from_before_a_setting_came_goes_on(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
+    train(config)
+    path = Path(config.output) / "config.json"
+    written = json.loads(path.read_text())
+    del written["model"]["encoder"]["casing"], written["train"]["init"]
+    path.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="finished run of this configuration"):
+        train(config)
+    path.write_text("{}")
+    with pytest.raises(ConfigError, match="another configuration"):
+        train(config)
+
+
+def test_a_finished_run(configure: Callable[..., Config]) -> None:
+    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
+    train(config)
+    first, steps_before = weights(config), steps(config)
+    with pytest.raises(ConfigError, match="finished run of this configuration; use --restart"):
+        train(config)
+    train(config, restart=True)
+    assert all(torch.equal(value, first[name]) for name, value in weights(config).items())
+    assert steps(config) == steps_before
+
+
+def test_a_restart_forgets_a_killed_run(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
+    killed = configure("killed", **ROUGH)
+    die(killed, "collate", 8)
+    train(killed, restart=True)
+    assert same_weights(whole[0], killed)
+    assert steps(killed) == steps(whole[0])
+
+
+@pytest.mark.parametrize(("stage", "left_out"), [(1, "stage2"), (2, "stage1")])
+def test_one_stage_alone(configure: Callable[..., Config], stage: int, left_out: str) -> None:
+    config = configure(train={left_out: {"epochs": 0}})
+    best = train(config)
+    assert [record["stage"] for record in epochs(config)] == [stage, stage]
+    assert best["stage"] == stage
+    assert checkpoints.load(Path(config.output) / "best").description.stage == stage
+    torch.manual_seed(config.seed)
+    model = checkpoints.load(Path(config.output) / "best").model
+    fresh = configure("fresh", train={"lr": 1e-30, left_out: {"epochs": 0}})
+    train(fresh)
+    start = weights(fresh)
+    moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, start[name])}
+    later = {"subword_flow", "word_flow", "trigger"}
+    assert moved >= {"encoder", "memory", "fusion", "entity_weight", "relation_weight"}
+    assert moved & later == (later if stage == 2 else set())
+
+
+@pytest.mark.parametrize("frozen", [(True, False), (True, True), (False, True)])
+def test_a_frozen_encoder_does_not_move(configure: Callable[..., Config], frozen: tuple[bool, bool]) -> None:
+    both = {f"stage{number}": {"freeze_encoder": value} for number, value in enumerate(frozen, 1)}
+    config = configure(train=both)
+    train(config)
+    start = checkpoints.create(
+        checkpoints.load(Path(config.output) / "best").description.labels,
+        config.model,
+        config.decode,
+        checkpoints.load(Path(config.output) / "best").description.parser,
+        {},
+    ).model.state_dict()
+    moved = any(
+        not torch.equal(value, start[name]) for name, value in weights(config).items() if name.startswith("encoder.")
+    )
+    assert moved == (not all(frozen))
+
+
+def test_without_dev_data_the_last_epoch_is_kept(configure: Callable[..., Config]) -> None:
+    config = configure(data={"dev": None})
+    best = train(config)
+    assert best["epoch"] == 4
+    assert "dev" not in best
+    assert checkpoints.load(Path(config.output) / "best").description.provenance["epoch"] == 4
+
+
+def test_bfloat16(configure: Callable[..., Config]) -> None:
+    config = configure(train={"precision": "bf16", "stage1": {"epochs": 1}, "stage2": {"epochs": 6}})
+    train(config)
+    assert {value.dtype for value in weights(config).values() if value.is_floating_point()} == {torch.float32}
+    records = epochs(config)
+    assert records[-1]["entity_loss"] < records[0]["entity_loss"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_half_precision_needs_a_gpu(configure: Callable[..., Config]) -> None:
+    config = configure(train={"precision": "fp16"})
+    with pytest.raises(ConfigError, match="use bf16 or fp32"):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+def test_half_precision_has_one_optimiser(configure: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"with model\.memory\.write = 'sgd' use bf16 or fp32"):
+        train(configure(train={"precision": "fp16"}, model={"memory": {"write": "sgd"}}))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(configure: Callable[..., Config]) -> None:
+    config = configure(train={"lr": 1e30, "clip": 1e30, "warmup": 0})
+    with pytest.raises(ConfigError, match=r"lower train\.lr"):
+        train(config)
+
+
+def test_long_sentences_are_left_out(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = 60
+    long = Sentence(["in"] * words, [], [], [0] * words, ["dep"] * words, "long")
+    path = tmp_path / "more.jsonl"
+    path.write_bytes(b"".join(encode(one) for one in [*sentences[:4], long]))
+    config = configure(data={"train": [str(path)]})
+    train(config)
+    assert len(steps(config)) == 4
+    assert "1 training sentences exceed one window of the encoder" in capsys.readouterr().err
+
+    path.write_bytes(
+        encode(msgspec.structs.replace(long, entities=sentences[0].entities, relations=sentences[0].relations))
+    )
+    with pytest.raises(DataError, match="none of the 1 training sentences fits"):
+        train(configure("other", data={"train": [str(path)], "symmetric": []}))
+
+
+def test_several_files_are_one_training_set(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
+    for path, part in zip(paths, (sentences[:5], sentences[5:]), strict=True):
+        path.write_bytes(b"".join(encode(one) for one in part))
+    whole, parts = configure("whole"), configure("parts", data={"train": [str(path) for path in paths]})
+    train(whole)
+    train(parts)
+    assert same_weights(whole, parts)
+
+
+@pytest.mark.parametrize("which", ["train", "dev"])
+def test_data_that_is_not_prepared(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, which: str
+) -> None:
+    path = tmp_path / "bare.jsonl"
+    bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in sentences]
+    path.write_bytes(b"".join(encode(one) for one in bare))
+    config = configure(data={which: [str(path)] if which == "train" else str(path)})
+    with pytest.raises(DataError, match=r"bare\.jsonl: sentence 's0' has no dependency parse; run `trimf prepare`"):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": []}, "0 entity"),
+        ({"train": ["/no/such/file.jsonl"]}, "/no/such/file.jsonl"),
+        ({"dev": "/no/such/file.jsonl"}, "/no/such/file.jsonl"),
+        ({"symmetric": ["Hate"]}, "Hate"),
+    ],
+)
+def test_data_that_cannot_be_used(configure: Callable[..., Config], changes: dict[str, Any], message: str) -> None:
+    config = configure(data=changes)
+    with pytest.raises(DataError, match=message):
+        train(config)
+    assert not Path(config.output).exists()
+
+
+def test_the_parser_must_be_known(configure: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"set data\.parser"):
+        train(configure(data={"parser": None}))
+
+
+def test_labels_of_dev_that_training_has_not(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    """They cannot be found, so they count as missed."""
+    entities = [msgspec.structs.replace(one, type="New") for one in sentences[0].entities]
+    relations = [msgspec.structs.replace(one, type="NewToo") for one in sentences[0].relations]
+    path = tmp_path / "dev.jsonl"
+    path.write_bytes(encode(msgspec.structs.replace(sentences[0], entities=entities, relations=relations)))
+    best = train(configure(data={"dev": str(path)}))
+    assert best["dev"]["entities"]["micro"]["f1"] == 0
+    assert best["dev"]["entities"]["per_type"]["New"]["support"] == 2
+
+
+def test_a_parser_learns_before_the_model_and_beside_it(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    more = tmp_path / "more.jsonl"
+    others = [
+        msgspec.structs.replace(one, entities=[], relations=[], labels=["odd"] * len(one.tokens)) for one in sentences
+    ]
+    more.write_bytes(b"".join(map(encode, others[:8])))
+    syntax = {"source": "encoder", "arc_dim": 16, "label_dim": 8, "dropout": 0.0, "layer": 1}
+    stages = {"syntax_stage": {"epochs": 12}, "stage1": {"epochs": 2}, "stage2": {"epochs": 6}}
+    config = configure(
+        model={"syntax": syntax},
+        train={**stages, "lr": 1e-2, "extra_syntax": [str(more)], "extra_share": 0.25, "syntax_weight": 2.0},
+    )
+    best = train(config)
+    found = epochs(config)
+    assert [epoch["stage"] for epoch in found] == [0] * 12 + [1] * 2 + [2] * 6
+    assert found[0].keys() == {"type", "epoch", "stage", "syntax_loss", "sentences"}
+    assert {"entity_loss", "relation_loss", "syntax_loss", "dev"} <= found[-1].keys()
+    assert found[-1]["syntax_loss"] < found[0]["syntax_loss"]
+    counted = Counter(step["epoch"] for step in steps(config))
+    assert (counted[1], counted[13], counted[20]) == (5, 4, 4)  # 20 sentences, then 12 and a quarter of that
+    assert best["dev"]["syntax"]["uas"] > 60
+    checkpoint = checkpoints.load(Path(config.output) / "best")
+    assert "odd" in checkpoint.description.labels.dependencies
+    assert checkpoint.description.parser.source == "encoder"
+
+
+def test_a_file_of_parses_counts_as_what_was_trained_on(configure: Callable[..., Config], tmp_path: Path) -> None:
+    config = configure()
+    more = str(Path(config.data.train[0]))
+    config = configure(model={"syntax": {"source": "encoder"}}, train={"extra_syntax": [more], "stage1": {"epochs": 0}})
+    train(config)
+    assert more in checkpoints.load(Path(config.output) / "best").description.provenance["train"]
+
+
+def test_batches_are_made_ahead_and_no_further(
+    configure: Callable[..., Config], create: Callable[..., Any], sentences: list[Sentence]
+) -> None:
+    config = configure(train={"batch_size": 1})
+    mixture = loading.Mixture(loading.training_set(sentences, create()).examples, len(sentences))
+    made: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = loading.collate
+        patch.setattr(loading, "collate", lambda *args: (made.append(1), original(*args))[1])
+        found = loading.batches(mixture, config, 1, 0, 1, 0)
+        rest = [next(found)]
+        assert len(made) <= 1 + loading.AHEAD
+        rest += found
+    assert len(made) == len(rest) == 12
+    order = [places[0] for places in loading.global_batches(mixture, config, 1, 1, 0)]
+    for (inputs, _), place in zip(rest, order, strict=True):
+        assert inputs.input_ids[0].tolist() == mixture.examples[place].item.subwords.ids.tolist()
+
+
+def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[..., Any], sentences: Any) -> None:
+    """Against a loop over words: the heads of all, and the labels of the arcs that have one."""
+    checkpoint = create(syntax={"source": "encoder"})
+    mixture = loading.Mixture(loading.training_set(sentences, checkpoint).examples, len(sentences))
+    for inputs, targets in loading.batches(mixture, configure(), 1, 0, 1, 0):
+        with torch.no_grad():
+            logits = checkpoint.model.eval()(inputs, 1)
+        heads, labels = [], []
+        for row, word in inputs.word_mask.nonzero().tolist():
+            heads.append(-logits.arcs[row, word].log_softmax(-1)[inputs.heads[row, word]])
+            if number := int(inputs.labels[row, word]):
+                labels.append(-logits.arc_labels[row, word].log_softmax(-1)[number - 1])
+        expected = torch.stack(heads).mean() + torch.stack(labels).mean()
+        count = losses.counts(inputs, targets)
+        found = losses.losses(logits, inputs, targets, count, Accelerator(), TrainConfig())
+        torch.testing.assert_close(found["syntax"], expected)
+
+
+def test_a_compiled_encoder_learns_the_same(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the graphs that PyTorch finds, run one operation after the other: to compile those takes a minute."""
+    compile_ = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compile_(self, backend="eager", **how))
+    monkeypatch.setattr(training, "missing_compiler", lambda device: None)
+    tables = {"train": {"stage1": {"epochs": 1}, "stage2": {"epochs": 0}}, "model": {"encoder": {"dropout": 0.0}}}
+    one, other = (configure(name, **tables) for name in ("a", "b"))
+    train(one)
+    train(other, compiled=True)
+    for left, right in zip(steps(one), steps(other), strict=True):
+        assert left["loss"] == pytest.approx(right["loss"], rel=1e-3)
+    assert weights(one).keys() == weights(other).keys()
+
+
+def test_compiling_without_a_compiler(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "missing_compiler", lambda device: f"no {device} compiler")
+    config = configure()
+    with pytest.raises(ConfigError, match=r"--compile: torch.compile does not work on this machine: no cpu compiler"):
+        train(config, compiled=True)
+    assert not Path(config.output).exists()
+
+
+def test_the_average_of_all_steps_is_saved(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a killed run goes on with it."""
+    tables: dict[str, Any] = {"data": {"dev": None}, "train": {"ema": 0.75, "stage2": {"epochs": 2}}}
+    config = configure("whole", **tables)
+    expected: dict[str, torch.Tensor] = {}
+    update = training.AveragedModel.update_parameters
+
+    def spy(average: Any, model: Any) -> None:
+        update(average, model)
+        for name, value in model.named_parameters():
+            before = expected.get(name, value.detach())
+            expected[name] = before * 0.75 + value.detach() * 0.25
+
+    monkeypatch.setattr(training.AveragedModel, "update_parameters", spy)
+    train(config)
+    saved = weights(config)
+    assert saved.keys() == expected.keys()
+    for name, value in saved.items():
+        torch.testing.assert_close(value, expected[name])
+    monkeypatch.undo()
+    last = configure("last", data={"dev": None}, train={"stage2": {"epochs": 2}})
+    train(last)
+    assert not same_weights(last, config)
+    assert [line["loss"] for line in steps(last)] == [line["loss"] for line in steps(config)]
+    killed = configure("killed", **tables)
+    die(killed, "collate", 8)
+    train(killed)
+    assert same_weights(killed, config)
+
+
+def test_two_readings_that_shall_agree(configure: Callable[..., Config]) -> None:
+    config = configure(train={"r_drop": 1.0, "label_smoothing": 0.1, "layer_decay": 0.5})
+    train(config)
+    for record in epochs(config):
+        assert record["agreement_loss"] > 0
+        assert record["sentences"] == 12

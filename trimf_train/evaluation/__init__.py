@@ -1,0 +1,1 @@
+"""Evaluation of checkpoints and bundles: scores and the protocols of data sets."""

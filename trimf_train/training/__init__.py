@@ -1,0 +1,1 @@
+"""Training in two stages: examples, losses, optimizers, run folders and calibration."""

@@ -1,0 +1,231 @@
+"""Read prepared files and build the padded batches of each epoch, the same on any number of processes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+
+from trimf.runtime.errors import ConfigError, DataError
+from trimf.runtime.text import batch_arrays as features
+from trimf_train.config import Config
+from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
+from trimf_train.model import torch_backend as inference
+from trimf_train.model.checkpoint import Checkpoint
+from trimf_train.model.trimf import Inputs
+from trimf_train.training.sampling import Example, Soft, Targets, collate, example, twice, unannotated
+
+#: Number of batches that a background thread prepares ahead of training.
+AHEAD = 4
+
+#: Number of global batches whose sentences are sorted by length together, so that a batch has little padding.
+BUCKET = 16
+
+
+class TrainingSet(NamedTuple):
+    """Encoded training sentences.
+
+    ``skipped`` counts the sentences that do not fit one window and are left out; ``unknown`` counts the words that are
+    read as the unknown token.
+    """
+
+    examples: list[Example]
+    skipped: int
+    unknown: int
+
+
+def read_prepared(path: str) -> Iterator[Sentence]:
+    """Read the sentences of a prepared file.
+
+    Args:
+        path: A file that ``trimf prepare`` wrote.
+
+    Yields:
+        The sentences, each with a dependency parse.
+
+    Raises:
+        DataError: The file cannot be used, or a sentence has no dependency parse.
+    """
+    for sentence in read_sentences(path):
+        if sentence.heads is None:
+            raise DataError(
+                f"{path}: sentence {sentence.id!r} has no dependency parse; run `trimf prepare` on it first"
+            )
+        yield sentence
+
+
+def read_items(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> list[features.Item | None]:
+    """Encode sentences for the model of a checkpoint.
+
+    Args:
+        sentences: Sentences; the arcs of those without a parse are empty.
+        checkpoint: The checkpoint, which provides tokenizer, limits and dependency labels.
+
+    Returns:
+        For each sentence its subwords and arcs, or None if it is longer than one window.
+    """
+    settings = checkpoint.description.settings
+    items: list[features.Item | None] = []
+    encoded = inference.open_tokenizer(checkpoint).encode([sentence.tokens for sentence in sentences])
+    for sentence, subwords in zip(sentences, encoded, strict=True):
+        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
+            items.append(None)
+            continue
+        arcs = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
+        items.append(features.Item(subwords, *arcs))
+    return items
+
+
+def training_set(
+    sentences: Sequence[Sentence],
+    checkpoint: Checkpoint,
+    annotated: bool = True,
+    soft: Sequence[Soft | None] | None = None,
+) -> TrainingSet:
+    """Build training examples for the model of a checkpoint; sentences longer than one window are left out.
+
+    Args:
+        sentences: Sentences with a parse.
+        checkpoint: The checkpoint whose model will be trained.
+        annotated: Use the entities and relations of the sentences; otherwise the sentences are parse-only and nothing
+            is classified in them.
+        soft: Teacher probabilities of each sentence; default: no teachers.
+
+    Returns:
+        The examples, and counts of skipped sentences and unknown words.
+
+    Raises:
+        DataError: No sentence fits one window.
+    """
+    description = checkpoint.description
+    labels, width = description.labels, description.model.span.max_width
+    examples = []
+    items = read_items(sentences, checkpoint)
+    for sentence, item, targets in zip(sentences, items, soft or [None] * len(sentences), strict=True):
+        if item is None:
+            continue
+        encoded = example(sentence, item, labels, width) if annotated else unannotated(item, len(labels.relations))
+        examples.append(encoded._replace(soft=targets))
+    if not examples:
+        settings = description.settings
+        raise DataError(
+            f"none of the {len(sentences)} training sentences fits one window of {settings.max_subwords} subwords and "
+            f"{settings.max_words} words; use shorter sentences, or raise model.encoder.max_subwords and max_words"
+        )
+    unknown = sum(len(encoded.item.subwords.unknown) for encoded in examples)
+    return TrainingSet(examples, len(sentences) - len(examples), unknown)
+
+
+class Mixture(NamedTuple):
+    """Training examples: the first ``annotated`` ones have entities and relations, the rest are parse-only."""
+
+    examples: list[Example]
+    annotated: int
+
+    def of(self, config: Config, stage: int, epoch: int) -> list[int]:
+        """Select the examples of an epoch: all in stage 0, otherwise the annotated ones and a random parse-only share.
+
+        Args:
+            config: The run's configuration; ``train.extra_share`` sets the parse-only share.
+            stage: Training stage, 0 to 2.
+            epoch: Index of the epoch, which seeds the random choice together with ``config.seed``.
+
+        Returns:
+            Indices of the selected examples.
+        """
+        extra = len(self.examples) - self.annotated
+        count = extra if stage == 0 else min(extra, round(config.train.extra_share * self.annotated))
+        if count == extra:
+            return list(range(len(self.examples)))
+        generator = np.random.default_rng([config.seed, epoch, len(self.examples)])
+        drawn = generator.choice(extra, count, replace=False) + self.annotated
+        return [*range(self.annotated), *drawn.tolist()]
+
+
+def global_batches(mixture: Mixture, config: Config, processes: int, stage: int, epoch: int) -> list[list[int]]:
+    """Divide an epoch into global batches, each for all processes together.
+
+    The sentences are shuffled, sorted by length within buckets of ``BUCKET`` batches, and the batches shuffled.
+
+    Args:
+        mixture: The training examples.
+        config: The run's configuration.
+        processes: Number of processes; a global batch has ``train.batch_size`` sentences for each.
+        stage: Training stage, 0 to 2.
+        epoch: Index of the epoch.
+
+    Returns:
+        Indices of the examples of each batch.
+
+    Raises:
+        ConfigError: There are fewer sentences than processes.
+    """
+    examples, selected = mixture.examples, mixture.of(config, stage, epoch)
+    if len(selected) < processes:
+        raise ConfigError(
+            f"the number of processes must be <= {len(selected)}, the number of training sentences, got {processes}"
+        )
+    generator = np.random.default_rng([config.seed, epoch])
+    size = config.train.batch_size * processes
+    shuffled = [selected[index] for index in generator.permutation(len(selected)).tolist()]
+    batches = []
+    for start in range(0, len(shuffled), BUCKET * size):
+        bucket = sorted(
+            shuffled[start : start + BUCKET * size], key=lambda index: len(examples[index].item.subwords.ids)
+        )
+        batches += [bucket[first : first + size] for first in range(0, len(bucket), size)]
+    if len(batches) > 1 and len(batches[-1]) < processes:
+        batches[-2] += batches.pop()
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def batches(
+    mixture: Mixture, config: Config, processes: int, process: int, stage: int, epoch: int, pinned: bool = False
+) -> Iterator[tuple[Inputs, Targets]]:
+    """Build the batches of one process in an epoch: its part of every global batch.
+
+    A background thread prepares ``AHEAD`` batches. The negatives of a sentence depend on the seed, the epoch and
+    the index of the sentence, not on the batch. With ``train.r_drop`` each batch has its sentences twice.
+
+    Args:
+        mixture: The training examples.
+        config: The run's configuration.
+        processes: Number of processes.
+        process: Index of this process.
+        stage: Training stage, 0 to 2.
+        epoch: Index of the epoch.
+        pinned: Put the batches into pinned memory, from which a GPU can copy asynchronously.
+
+    Yields:
+        Inputs and targets of each batch, on the CPU.
+
+    Raises:
+        ConfigError: There are fewer sentences than processes.
+    """
+
+    def build_batch(batch: list[int]) -> tuple[Inputs, Targets]:
+        indices = batch[process::processes]
+        generators = [np.random.default_rng([config.seed, epoch, index]) for index in indices]
+        inputs, targets = collate(
+            [mixture.examples[index] for index in indices],
+            generators,
+            config.train.negative_spans,
+            config.train.negative_pairs,
+        )
+        if config.train.r_drop and stage:
+            inputs, targets = twice(inputs, targets)
+        if not pinned:
+            return inputs, targets
+        return Inputs(*(value.pin_memory() for value in inputs)), Targets(*(value.pin_memory() for value in targets))
+
+    remaining = iter(global_batches(mixture, config, processes, stage, epoch))
+    with ThreadPoolExecutor(1, "trimf-batches") as pool:
+        pending = deque(pool.submit(build_batch, batch) for _, batch in zip(range(AHEAD), remaining, strict=False))
+        while pending:
+            ready = pending.popleft().result()
+            pending.extend(pool.submit(build_batch, batch) for _, batch in zip(range(1), remaining, strict=False))
+            yield ready

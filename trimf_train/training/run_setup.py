@@ -1,0 +1,132 @@
+"""Set up a training run: read and encode its data, and build its model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import torch
+
+from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.errors import ConfigError
+from trimf_train.config import Config
+from trimf_train.data import label_collection as labels
+from trimf_train.data.prepare import source_of
+from trimf_train.data.sentence import Sentence
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model.checkpoint import Checkpoint
+from trimf_train.training import distillation
+from trimf_train.training.dataset import Mixture, read_prepared, training_set
+from trimf_train.training.sampling import Soft
+from trimf_train.training.warm_start import adopt
+
+#: Weights that predict entity types; a model with all of them from ``train.init`` can predict entities at once.
+_ENTITY_WEIGHTS = {"memory.entity", "entity_weight", "span_width.weight"}
+
+
+class Beginning(NamedTuple):
+    """Untrained model, training data and development data of a run, and lines to log about them.
+
+    ``knows`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise 0.
+    """
+
+    checkpoint: Checkpoint
+    mixture: Mixture
+    dev: list[Sentence]
+    about: list[str]
+    knows: int
+
+
+def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
+    """Read the data, build the model and compute teacher probabilities.
+
+    Args:
+        config: The run's configuration.
+        device: Device that runs the teachers.
+        command: Command line that started the run, recorded in the checkpoint.
+
+    Returns:
+        The model and the data, ready to train.
+
+    Raises:
+        ConfigError: A value does not fit the data or the encoder.
+        DataError: The data cannot be used.
+        BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
+    """
+    train = [sentence for path in config.data.train for sentence in read_prepared(path)]
+    dev = list(read_prepared(config.data.dev)) if config.data.dev else []
+    extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
+    names = labels.collect(train, config.data.symmetric, extra, config.decode.types == "seen")
+    provenance: dict[str, Any] = {
+        "command": command,
+        "seed": config.seed,
+        "train": _hash_files([*config.data.train, *config.train.extra_syntax]),
+        "config": msgspec.to_builtins(config),
+    }
+    trained = checkpoints.load(config.train.init) if config.train.init is not None else None
+    if trained is not None:
+        provenance["init"] = trained.description.provenance
+    teachers = [checkpoints.load(folder) for folder in config.train.teachers]
+    if teachers:
+        provenance["teachers"] = [teacher.description.provenance for teacher in teachers]
+    checkpoint = checkpoints.create(names, config.model, config.decode, _parser_note(config), provenance)
+    fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
+    soft = _compute_soft_targets(teachers, config, names, train, device) if teachers else None
+    annotated = training_set(train, checkpoint, soft=soft)
+    examples, skipped, unknown = annotated
+    about = [
+        f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
+        f"{len(names.relations)} relation types, "
+        f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
+    ]
+    if extra:
+        parse_only = training_set(extra, checkpoint, annotated=False)
+        examples = [*examples, *parse_only.examples]
+        skipped += parse_only.skipped
+        unknown += parse_only.unknown
+        about.append(f"{len(parse_only.examples)} parse-only sentences")
+    if fresh is not None:
+        about.append(
+            f"weights initialised from {config.train.init}, except {', '.join(fresh)}"
+            if fresh
+            else f"all weights initialised from {config.train.init}"
+        )
+    if soft and (without_teacher := sum(targets is None for targets in soft)):
+        about.append(f"{without_teacher} training sentences exceed one window of a teacher and use gold targets only")
+    if skipped:
+        about.append(f"{skipped} training sentences exceed one window of the encoder and are left out")
+    if unknown:
+        about.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
+    knows = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
+    return Beginning(checkpoint, Mixture(examples, len(annotated.examples)), dev, about, knows)
+
+
+def _compute_soft_targets(
+    teachers: Sequence[Checkpoint], config: Config, names: Labels, train: Sequence[Sentence], device: torch.device
+) -> list[Soft | None]:
+    """Check all teachers, then compute their probabilities for the training sentences."""
+    width = config.model.span.max_width
+    for teacher, folder in zip(teachers, config.train.teachers, strict=True):
+        distillation.check(teacher, folder, names, width)
+    return distillation.soft_targets(teachers, train, width, device)
+
+
+def _parser_note(config: Config) -> ParserNote:
+    """Return the parser of the training data, from ``data.parser`` or from the record of ``trimf prepare``."""
+    noted = source_of(config.data.train[0])
+    if config.data.parser is None and noted is None:
+        raise ConfigError(
+            f"{config.data.train[0]}: the parser of this file is not recorded; set data.parser to its spaCy pipeline"
+        )
+    name = config.data.parser or (noted.parser if noted else "")
+    version = noted.parser_version if noted and noted.parser == name else ""
+    return ParserNote(name=name, version=version, source=config.model.syntax.source)
+
+
+def _hash_files(paths: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 hash of each file."""
+    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}

@@ -1,0 +1,177 @@
+"""Calibrate the scores of a checkpoint by temperature scaling on held-out sentences (Guo et al. 2017).
+
+Each of the two classifiers, for entities and for relations, gets its own temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from trimf.runtime.decoding import span_decoding as decode
+from trimf.runtime.errors import DataError
+from trimf_train.data.readers import read_sentences
+from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation import metrics
+from trimf_train.evaluation.evaluate import judge, parsed, run
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
+from trimf_train.model.checkpoint import Checkpoint
+from trimf_train.training.batched_inference import read
+from trimf_train.training.dataset import read_items
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Candidate temperatures; the most likely of them is used.
+TEMPERATURES = np.geomspace(0.25, 16, 193)
+
+#: Upper limit of a logit; its probability is 1 in float64.
+_MAX_LOGIT = 40.0
+
+
+class Fitted(msgspec.Struct, frozen=True):
+    """A temperature, the number of scores it was fitted on, and the expected calibration error before and after.
+
+    The errors are those of ``trimf_train.evaluation.metrics.calibration``.
+    """
+
+    temperature: float
+    scores: int
+    before: float
+    after: float
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """Temperatures of a model's entity and relation scores."""
+
+    entities: Fitted
+    relations: Fitted
+
+
+class _PredictionLogits(NamedTuple):
+    """Logits ``[c]`` of each prediction, with the predicted class first, and whether the prediction is correct."""
+
+    logits: list[FloatArray]
+    correct: list[bool]
+
+
+def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, Calibration]:
+    """Fit both temperatures and fold them into the weights of the classifiers, in place.
+
+    The relation threshold moves with the temperature, so the model still predicts the same entities and relations.
+    Entities that overlap are an exception: only the highest-scoring entity is kept, and a temperature can change the
+    order of the scores. An entity is correct if its span and type are; a relation is correct if its type and both of
+    its entities are.
+
+    Args:
+        checkpoint: The model to calibrate; its weights change.
+        sentences: Annotated sentences that the model was not trained on, with a parse where the model needs one.
+
+    Returns:
+        The checkpoint with its new description, and the fitted temperatures.
+
+    Raises:
+        DataError: The predictions are all correct or all wrong, so that no temperature can be fitted.
+    """
+    entities, relations = _collect_predictions(checkpoint, sentences)
+    for name, predictions in (("entities", entities), ("relations", relations)):
+        if not 0 < sum(predictions.correct) < len(predictions.correct):
+            raise DataError(
+                f"{len(predictions.correct)} {name} predicted in {len(sentences)} sentences, "
+                f"{sum(predictions.correct)} of them correct; calibration needs correct and wrong predictions: "
+                "use more held-out sentences"
+            )
+    fitted = Calibration(_fit_temperature(entities), _fit_temperature(relations))
+    entity_temperature, relation_temperature = fitted.entities.temperature, fitted.relations.temperature
+    description = checkpoint.description
+    threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / relation_temperature))
+    provenance = {**description.provenance, "calibration": msgspec.to_builtins(fitted)}
+    decoding = msgspec.structs.replace(description.decode, relation_threshold=float(threshold))
+    with torch.no_grad():
+        checkpoint.model.entity_weight /= entity_temperature
+        checkpoint.model.relation_weight /= relation_temperature
+    calibrated = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
+    return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json), fitted
+
+
+def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> Calibration:
+    """Calibrate a checkpoint folder and write the result to another folder.
+
+    Sentences without a dependency parse are parsed first, unless the model has an in-model parser.
+
+    Args:
+        checkpoint: Checkpoint folder to read.
+        data: Annotated sentences that the model was not trained on, in any format of the data readers.
+        output: Checkpoint folder to write.
+        overwrite: Replace ``output`` if it exists.
+
+    Returns:
+        The fitted temperatures.
+
+    Raises:
+        BundleError: ``checkpoint`` is not a complete checkpoint.
+        DataError: The data cannot be used, or no temperature can be fitted on it.
+        BackendError: The spaCy parser is needed and not installed.
+        InputError: ``output`` exists and ``overwrite`` is false.
+    """
+    loaded = checkpoints.load(checkpoint)
+    sentences = list(read_sentences(data))
+    if loaded.model.parser is None:
+        sentences = parsed(sentences, loaded.description.parser.name)
+    calibrated, fitted = calibrate(loaded, sentences)
+    calibrated.save(output, overwrite=overwrite)
+    return fitted
+
+
+def _fit_temperature(predictions: _PredictionLogits) -> Fitted:
+    """Find the temperature with the highest likelihood of which predictions are correct and which are not."""
+    logits, correct = np.array(predictions.logits, np.float64), np.array(predictions.correct)
+    scores = np.stack([_first_class_probabilities(logits, temperature) for temperature in TEMPERATURES])
+    likelihoods = np.where(correct, scores, 1 - scores)
+    best = int(np.log(np.maximum(likelihoods, 1e-12)).sum(1).argmax())
+    before, after = (
+        metrics.calibration(probabilities.tolist(), predictions.correct)["error"]
+        for probabilities in (_first_class_probabilities(logits, 1.0), scores[best])
+    )
+    return Fitted(float(TEMPERATURES[best]), len(correct), before, after)
+
+
+def _first_class_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
+    """Return the softmax probability ``[m]`` of the first class of logits ``[m,c]``."""
+    scaled = logits / temperature
+    powers: FloatArray = np.exp(scaled - scaled.max(1, keepdims=True))
+    probabilities: FloatArray = powers[:, 0] / powers.sum(1)
+    return probabilities
+
+
+def _collect_predictions(
+    checkpoint: Checkpoint, sentences: Sequence[Sentence]
+) -> tuple[_PredictionLogits, _PredictionLogits]:
+    """Predict entities and relations in the sentences that fit one window, and compare them with gold."""
+    description = checkpoint.description
+    classes = 1 + len(description.labels.entities)
+    fitting = [
+        (sentence, item)
+        for sentence, item in zip(sentences, read_items(sentences, checkpoint), strict=True)
+        if item is not None
+    ]
+    kept, items = [sentence for sentence, _ in fitting], [item for _, item in fitting]
+    results = run(inference.pipeline(checkpoint), kept)
+    judged = judge(results, kept, description.labels)
+    logits_by_sentence: list[list[FloatArray]] = [[] for _ in kept]
+    for indices, arrays in read(checkpoint.model, description.stage, items):
+        for row, index in enumerate(indices):
+            for entity in results[index].found.entities:
+                logits = arrays["entity_logits"][row, entity.start, entity.end - entity.start - 1]
+                predicted = entity.label + 1
+                order = [predicted, *range(predicted), *range(predicted + 1, classes)]
+                logits_by_sentence[index].append(logits[order])
+    entities = [logits for of_sentence in logits_by_sentence for logits in of_sentence]
+    relations = [np.array([min(decode.logit(score), _MAX_LOGIT), 0.0]) for score in judged.relations[0]]
+    return _PredictionLogits(entities, judged.entities[1]), _PredictionLogits(relations, judged.relations[1])

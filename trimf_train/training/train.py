@@ -1,0 +1,246 @@
+"""Train a model in two stages (paper, sections 3.7 and 4.4): each epoch is trained, evaluated and saved.
+
+Training runs on one process or, under ``accelerate launch``, on several. A global batch has ``train.batch_size``
+sentences per process, each loss is normalised by counts over the global batch, and the negatives of a sentence depend
+only on the seed, the epoch and the sentence. P processes therefore train the same model as one process with a batch
+that is P times larger.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from trimf.runtime.errors import ConfigError
+from trimf_train.config import Config, StageConfig
+from trimf_train.evaluation.evaluate import evaluate
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
+from trimf_train.training import losses
+from trimf_train.training.compile_check import missing_compiler
+from trimf_train.training.dataset import Mixture, batches, global_batches
+from trimf_train.training.hard_negatives import mined
+from trimf_train.training.optimizer import freeze, optimizers, schedules
+from trimf_train.training.progress import Progress
+from trimf_train.training.run_folder import RunFolder
+from trimf_train.training.run_setup import begin
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainingSession:
+    """Objects that all epochs of a run share.
+
+    ``average`` is the moving average of the model's weights, if there is one; ``rates`` are the learning-rate
+    schedules; ``per_epoch`` is the number of batches per epoch in each stage.
+    """
+
+    config: Config
+    accelerator: Accelerator
+    model: nn.Module
+    average: AveragedModel | None
+    rates: Sequence[Any]
+    folder: RunFolder
+    progress: Progress
+    per_epoch: dict[int, int]
+
+
+def train(config: Config, *, restart: bool = False, command: str = "", compiled: bool = False) -> dict[str, Any]:
+    """Train a model and write it to the folder ``config.output``.
+
+    The folder gets ``config.json`` (the configuration with all defaults), ``metrics.jsonl`` (one line per step and per
+    epoch) and ``best/``, the checkpoint with the best strict relation F1 on dev among the epochs of the last stage that
+    has any, or of the last epoch if there is no dev data. An unfinished run also has ``state.pt``; it resumes after its
+    last complete epoch.
+
+    Args:
+        config: The run's configuration.
+        restart: Start again, even if the folder has an earlier run.
+        command: Command line that started the run, recorded in the checkpoint.
+        compiled: Run the encoder through ``torch.compile``.
+
+    Returns:
+        The record of the best epoch; empty on all processes except the main one.
+
+    Raises:
+        ConfigError: A value does not fit this machine, or the folder has a run of another configuration.
+        DataError: The data cannot be used.
+        BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
+    """
+    accelerator = _build_accelerator(config)
+    if compiled and (reason := missing_compiler(accelerator.device.type)):
+        raise ConfigError(f"--compile: torch.compile does not work on this machine: {reason}")
+    torch.manual_seed(config.seed)
+    checkpoint, mixture, dev, about, knows = begin(config, accelerator.device, command)
+    model = checkpoint.model
+    average, evaluated = None, checkpoint
+    if config.train.ema:
+        follow = get_ema_multi_avg_fn(config.train.ema)
+        average = AveragedModel(model, device=accelerator.device, multi_avg_fn=follow)
+        evaluated = checkpoints.Checkpoint(average.module, checkpoint.description, checkpoint.tokenizer_json)
+    if compiled:
+        model.encoder.compile(dynamic=True)
+    counts = {stage: len(global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)}
+
+    stages = [stage for stage, settings in _list_stages(config) for _ in range(settings.epochs)]
+    steps = [math.ceil(counts[stage] / config.train.gradient_accumulation) for stage in stages]
+    base_optimizers = optimizers(model, config)
+    parser_epochs = stages.count(0)
+    rates = schedules(base_optimizers, [sum(steps[:parser_epochs]), sum(steps[parser_epochs:])], config.train.warmup)
+    batch_counts = [counts[stage] for stage in stages]
+    with (
+        RunFolder(Path(config.output), config, accelerator, restart) as folder,
+        Progress(accelerator.is_main_process, sum(batch_counts)) as progress,
+    ):
+        first = folder.resume(model, average, base_optimizers, rates)
+        progress.skip(sum(batch_counts[:first]))
+        for line in about:
+            progress.say(line)
+        session = _TrainingSession(config, accelerator, model, average, rates, folder, progress, counts)
+        current = -1
+        for epoch in range(first, len(stages)):
+            stage = stages[epoch]
+            if stage != current:
+                freeze(model, stage, dict(_list_stages(config))[stage].freeze_encoder)
+                accelerator.free_memory()
+                wrapped = accelerator.prepare(model)
+                prepared = [accelerator.prepare(optimizer) for optimizer in base_optimizers]
+                current = stage
+            examples = mixture
+            if config.train.mine and (previous := stages[epoch - 1] if epoch else knows):
+                examples = mined(model, previous, mixture, config.decode.overlap)
+            record = _train_epoch(session, examples, epoch, stage, wrapped, prepared)
+            if accelerator.is_main_process:
+                if dev and stage:
+                    record["dev"] = evaluate(inference.pipeline(evaluated, stage), checkpoint.description.labels, dev)
+                folder.finish_epoch(record, evaluated, last_stage=stage == stages[-1])
+                folder.save(model, average, base_optimizers, rates)
+                progress.epoch(record)
+            accelerator.wait_for_everyone()
+    return folder.best
+
+
+def _train_epoch(
+    session: _TrainingSession, mixture: Mixture, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]
+) -> dict[str, Any]:
+    """Train one epoch and return its record; the last batch also applies gradients that are still accumulating."""
+    config, accelerator = session.config, session.accelerator
+    wrapped.train()
+    torch.manual_seed(_derive_seed(config.seed, epoch, accelerator.process_index))
+    started = time.monotonic()
+    per_epoch = session.per_epoch[stage]
+    total: dict[str, float] = {}
+    sentences = 0
+    pending: _BatchLosses | None = None
+    weights = losses.weights(config.train)
+    copies = 2 if config.train.r_drop and stage else 1
+    pinned = accelerator.device.type == "cuda"
+    process_batches = batches(
+        mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned
+    )
+    for batch_number, batch in enumerate(process_batches, 1):
+        sentences += len(batch[0].input_ids) // copies
+        count = losses.counts(*batch)
+        inputs, targets = (
+            type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in batch
+        )
+        updates = batch_number % config.train.gradient_accumulation == 0 or batch_number == per_epoch
+        accelerator.sync_gradients = updates
+        with nullcontext() if updates else accelerator.no_sync(wrapped):
+            batch_losses = losses.losses(wrapped(inputs, stage), inputs, targets, count, accelerator, config.train)
+            accelerator.backward(sum(weights[name] * loss for name, loss in batch_losses.items()))
+            if updates:
+                accelerator.clip_grad_norm_(session.model.parameters(), config.train.clip)
+            for optimizer in prepared:
+                optimizer.step()
+                optimizer.zero_grad()
+        if updates and session.average is not None:
+            session.average.update_parameters(session.model)
+        reduced = accelerator.reduce(torch.stack([loss.detach() for loss in batch_losses.values()]), "mean")
+        # The losses of a batch are copied to the host while the GPU works on the next batch, so that it never waits.
+        if pending is not None:
+            _record_batch(session, epoch, pending, total)
+        pending = _BatchLosses(list(batch_losses), reduced, session.rates[0].get_last_lr()[-1])
+        if updates:
+            for schedule in session.rates:
+                schedule.step()
+    if pending is not None:
+        _record_batch(session, epoch, pending, total)
+    return {
+        "type": "epoch",
+        "epoch": epoch + 1,
+        "stage": stage,
+        **{f"{name}_loss": value / per_epoch for name, value in total.items()},
+        "sentences": sentences,
+        "seconds": round(time.monotonic() - started, 2),
+    }
+
+
+class _BatchLosses(NamedTuple):
+    """Losses of one batch, on the device, and its learning rate."""
+
+    names: list[str]
+    losses: Tensor
+    rate: float
+
+
+def _record_batch(session: _TrainingSession, epoch: int, batch: _BatchLosses, total: dict[str, float]) -> None:
+    """Record the losses of a batch and add them to the ``total`` of its epoch."""
+    values = batch.losses.cpu()
+    if not torch.isfinite(values).all():
+        named = ", ".join(f"{name} {value:.4g}" for name, value in zip(batch.names, values.tolist(), strict=True))
+        raise ConfigError(
+            f"loss is not finite in epoch {epoch + 1} ({named}); lower train.lr, or use train.precision = 'fp32'"
+        )
+    for name, value in zip(batch.names, values.tolist(), strict=True):
+        total[name] = total.get(name, 0.0) + value
+    loss = float(values.sum())
+    session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": batch.rate})
+    session.progress.step(loss, batch.rate)
+
+
+def _list_stages(config: Config) -> list[tuple[int, StageConfig]]:
+    """Return the number and the settings of each stage, in training order."""
+    return [(0, config.train.syntax_stage), (1, config.train.stage1), (2, config.train.stage2)]
+
+
+def _build_accelerator(config: Config) -> Accelerator:
+    """Build the accelerator, after checking that this machine supports the precision and the number of processes."""
+    precision = {"fp32": "no"}.get(config.train.precision, config.train.precision)
+    if precision == "fp16" and config.model.memory.write == "sgd":
+        raise ConfigError(
+            "train.precision = 'fp16' supports only one optimiser; with model.memory.write = 'sgd' use bf16 or fp32"
+        )
+    if precision == "fp16" and not torch.cuda.is_available():
+        raise ConfigError("train.precision = 'fp16' needs a CUDA device, and none is available; use bf16 or fp32")
+    accelerator = Accelerator(
+        mixed_precision=precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(
+            num_steps=config.train.gradient_accumulation, sync_with_dataloader=False
+        ),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != accelerator.num_processes:
+        raise ConfigError(
+            f"launched with {launched} processes, but only {accelerator.num_processes} joined; "
+            "to train on CPUs, set ACCELERATE_USE_CPU=true"
+        )
+    return accelerator
+
+
+def _derive_seed(*values: int) -> int:
+    """Return a seed that depends on all values."""
+    return int(np.random.SeedSequence(values).generate_state(1)[0])
