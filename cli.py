@@ -77,7 +77,7 @@ def prepare(
     IN is SpERT JSON, DyGIE JSON lines, ADE's DRUG-AE.rel, or a prepared file. Run the same command again to resume a
     run that was stopped.
     """
-    from trimf_train.data.prepare import prepare as prepare_file
+    from trimf_train.data.prepare import prepare_file
 
     from .runtime.text.parser import load_parser
 
@@ -98,11 +98,11 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: boo
     Run the same command again to resume a run that was stopped.
     """
     _need("torch", "train")
-    from trimf_train.config import load
+    from trimf_train.config import load_config
     from trimf_train.configs import find_recipe
-    from trimf_train.training.train import train as train_model
+    from trimf_train.training.train import train_model
 
-    loaded = load(find_recipe(config), overrides)
+    loaded = load_config(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
     best = train_model(loaded, restart=restart, command=command, compiled=compiled)
     if best:  # None on all processes but the main one
@@ -144,15 +144,14 @@ def experiment(
     _need("torch", "train")
     _need("matplotlib", "bench")
     from trimf_train.configs import find_recipe
-    from trimf_train.experiments.run import Plan
-    from trimf_train.experiments.run import run as run_experiment
+    from trimf_train.experiments.run import ExperimentPlan, run_experiment
 
     options = {"--data": data, "--encoder": encoder, "--seeds": seeds, "--output": output, "--config": config}
     words = [f"{flag} {value}" for flag, value in options.items() if value is not None]
     words += [f"--set {override}" for override in overrides] + ["--quick"] * quick
     command = " ".join(["trimf experiment", name, *words])
     recipe = find_recipe(config) if config else None
-    plan = Plan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
+    plan = ExperimentPlan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
     run_experiment(plan, lambda line: click.echo(line, err=True))
     click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
 
@@ -177,13 +176,13 @@ def evaluate(
     from trimf_train.evaluation.evaluate import evaluate_file
 
     result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
-    protocol = protocols.of(result["entities"]["per_type"])
+    protocol = protocols.protocol_for(result["entities"]["per_type"])
     if as_json:
         import msgspec
 
         click.echo(msgspec.json.encode({**result, "protocol": str(protocol)}))
     else:
-        _console().print(metrics.table(result))
+        _console().print(metrics.build_tables(result))
         click.echo(protocol.headline(result))
 
 
@@ -199,9 +198,9 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     score highest.
     """
     _need("torch", "train")
-    from trimf_train.training.temperature_scaling import calibrate_file
+    from trimf_train.training.temperature_scaling import calibrate_folder
 
-    fitted = calibrate_file(checkpoint, data, output, overwrite=overwrite)
+    fitted = calibrate_folder(checkpoint, data, output, overwrite=overwrite)
     for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
         _say(
             f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
@@ -256,9 +255,9 @@ def export(
     _need("torch", "train")
     _need("onnxscript", "export")
     _need_onnxruntime()
-    from .export.exporter import export as export_bundle
-    from .export.profiles import parse
-    from .export.report import tables
+    from .export.exporter import export_checkpoint as export_bundle
+    from .export.profiles import parse_profile
+    from .export.report import render_report
 
     with _progress() as progress:
         manifest = export_bundle(
@@ -268,13 +267,13 @@ def export(
             calibrate=calibration_data,
             data=data,
             targets=targets,
-            shapes=[parse(text) for text in shapes],
+            shapes=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
             licence=licence,
             explain=explain,
             overwrite=overwrite,
             say=_say,
-            show=lambda report: _console().print(tables(report)),
+            show=lambda report: _console().print(render_report(report)),
             progress=progress,
         )
     size = sum(file.size for file in manifest.files.values())
@@ -295,9 +294,9 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     """
     from trimf_train.evaluation.evaluate import open_model
 
-    from .runtime.explain import explain as explain_text
-    from .runtime.output.explain_page import to_html
-    from .runtime.output.writers import to_stream
+    from .runtime.explain import explain_text
+    from .runtime.output.explain_page import render_explanations
+    from .runtime.output.writers import open_output
     from .runtime.text.parser import load_parser
 
     if not text.strip():
@@ -306,12 +305,12 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     parse = None if opened.pipeline.parses else load_parser(opened.parser).parse
     explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
     if html:
-        page = "".join(to_html(explanation))
+        page = "".join(render_explanations(explanation))
     else:
         import msgspec
 
         page = msgspec.json.encode(explanation).decode() + "\n"
-    with to_stream(output) as stream:
+    with open_output(output) as stream:
         stream.write(page)
 
 
@@ -341,14 +340,14 @@ def compile_(
     Needs no PyTorch.
     """
     from .export.bundle_compiler import compile_bundle
-    from .export.profiles import parse
+    from .export.profiles import parse_profile
 
     with _progress() as progress:
         engines = compile_bundle(
             bundle,
             backend,
             targets=targets,
-            shapes=[parse(text) for text in shapes],
+            shapes=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
             say=_say,
             progress=progress,
@@ -384,9 +383,8 @@ def verify(
     """
     import msgspec
 
-    from .export.report import tables
-    from .export.verify import save as save_report
-    from .export.verify import verify as verify_bundle
+    from .export.report import render_report
+    from .export.verify import save_report, verify_bundle
 
     failures = []
     for backend in backends or ("auto",):
@@ -396,7 +394,7 @@ def verify(
         if as_json:
             click.echo(msgspec.json.encode(report))
         else:
-            _console().print(tables(report))
+            _console().print(render_report(report))
         if save:
             save_report(bundle, report)
         if report["failure"]:
@@ -459,7 +457,7 @@ def extract(
     # Set before numpy is imported: the spaCy parser is faster with one thread, and leaves the other cores to the model.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .runtime.extractor import load
-    from .runtime.output.writers import write
+    from .runtime.output.writers import write_extractions
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
@@ -477,7 +475,7 @@ def extract(
     if extractor.parser_note:
         _say(f"trimf: {extractor.parser_note}")
     lines: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
-    write(extractor.stream(lines, batch_size, workers), format_, output)
+    write_extractions(extractor.stream(lines, batch_size, workers), format_, output)
     if backend == "auto":
         _say(f"backend {extractor.backend}: {extractor.backend_reason}")
 
@@ -491,7 +489,7 @@ def inspect(bundle: str, as_json: bool) -> None:
     BUNDLE is a folder, or `default`.
     """
     from .runtime.bundle.reader import Bundle
-    from .runtime.output.bundle_tables import describe
+    from .runtime.output.bundle_tables import build_bundle_tables
 
     opened = Bundle(bundle)
     for name in opened.manifest.files:
@@ -501,7 +499,7 @@ def inspect(bundle: str, as_json: bool) -> None:
 
         click.echo(msgspec.json.encode(opened.manifest, order="sorted"))
     else:
-        _console().print(describe(opened))
+        _console().print(build_bundle_tables(opened))
 
 
 def _say(text: str) -> None:
@@ -549,9 +547,9 @@ def _need_onnxruntime() -> None:
 
 
 def _lines(source: Path) -> Iterator[str]:
-    from .runtime.bundle.atomic_io import read_file, read_lines
+    from .runtime.bundle.atomic_io import read_file_lines, read_lines
 
-    return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file(source)
+    return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file_lines(source)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -76,26 +76,26 @@ def bench(
     from contextlib import nullcontext
 
     from ..runtime.bundle.atomic_io import atomic_folder
-    from .measure.benchmark_run import need, run
-    from .measure.case_planning import Options
+    from .measure.benchmark_run import require_modules, run_benchmark
+    from .measure.case_planning import BenchmarkOptions
     from .report import report_files as files
 
     if output:
-        need("matplotlib")
-    requested = Options(models=models or ("default",), backends=backends or ("auto",), **options)
+        require_modules("matplotlib")
+    requested = BenchmarkOptions(models=models or ("default",), backends=backends or ("auto",), **options)
     failure: BaseException | None
     with atomic_folder(output, overwrite=overwrite) if output else nullcontext() as folder:
         with _show_progress() as progress:
-            report, failure = run(requested, _format_command(context), say, progress)
+            report, failure = run_benchmark(requested, _format_command(context), print_to_stderr, progress)
         if folder:
-            failed = files.write(report, folder)
+            failed = files.write_report(report, folder)
             failure = failure or failed
     if output:
-        say(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
+        print_to_stderr(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
     else:
-        from .report.markdown_report import markdown
+        from .report.markdown_report import render_markdown
 
-        click.echo(markdown(report))
+        click.echo(render_markdown(report))
     if failure:
         raise failure
 
@@ -103,16 +103,16 @@ def bench(
 @bench.command("compare")
 @click.argument("before", type=_FILE, metavar="A.json")
 @click.argument("after", type=_FILE, metavar="B.json")
-def bench_compare(before: Path, after: Path) -> None:
+def compare_reports_command(before: Path, after: Path) -> None:
     """Compare report B with report A.
 
     A difference counts only if it exceeds the differences between rounds.
     """
     from rich.console import Console
 
-    from .report.comparison import compare, read, table
+    from .report.comparison import compare_reports, read_report, render_comparison
 
-    Console().print(table(compare(read(before), read(after))))
+    Console().print(render_comparison(compare_reports(read_report(before), read_report(after))))
 
 
 @bench.command("schema")
@@ -139,7 +139,7 @@ def _format_command(context: click.Context) -> str:
     return " ".join(parts)
 
 
-def say(text: str) -> None:
+def print_to_stderr(text: str) -> None:
     """Print one line on stderr."""
     click.echo(text, err=True)
 

@@ -12,14 +12,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from ..runtime.engine.onnx_cpu import available_cores, session_options
+from ..runtime.engine.cpu_info import count_available_cores
+from ..runtime.engine.onnx_cpu import make_session_options
 from ..runtime.engine.onnxruntime_library import onnxruntime
 
 #: Operators that multiply matrices; the precision of a graph is that of these operators.
-PRODUCTS = frozenset({"MatMul", "Gemm"})
+MATMUL_OPERATORS = frozenset({"MatMul", "Gemm"})
 
 
-class Range(NamedTuple):
+class ActivationRange(NamedTuple):
     """Smallest and largest value of a tensor, per channel (index on the last axis) or over all channels."""
 
     low: np.ndarray
@@ -31,18 +32,18 @@ class Range(NamedTuple):
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
     @property
-    def whole(self) -> Range:
+    def whole(self) -> ActivationRange:
         """Range over all channels."""
-        return Range(self.low.min(), self.high.max())
+        return ActivationRange(self.low.min(), self.high.max())
 
 
-def ranges(
+def measure_ranges(
     model: onnx.ModelProto,
     tensors: Iterable[str],
     inputs: Iterable[Mapping[str, np.ndarray]],
     *,
     channels: bool = False,
-) -> dict[str, Range]:
+) -> dict[str, ActivationRange]:
     """Measure the ranges of fp32 tensors while a model runs on calibration data.
 
     Args:
@@ -63,7 +64,7 @@ def ranges(
     watching.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     session = open_session(watching)
     input_names = [value.name for value in model.graph.input]
-    measured: dict[str, Range] = {}
+    measured: dict[str, ActivationRange] = {}
     for arrays in inputs:
         for name, value in zip(names, session.run(names, {key: arrays[key] for key in input_names}), strict=True):
             if not value.size:
@@ -72,11 +73,11 @@ def ranges(
             low, high = rows.min(0), rows.max(0)
             if name in measured:
                 low, high = np.minimum(low, measured[name].low), np.maximum(high, measured[name].high)
-            measured[name] = Range(low, high)
+            measured[name] = ActivationRange(low, high)
     return measured
 
 
-def matrix_products(model: onnx.ModelProto, *, by_constants: bool = False) -> Sequence[onnx.NodeProto]:
+def find_matmul_nodes(model: onnx.ModelProto, *, by_constants: bool = False) -> Sequence[onnx.NodeProto]:
     """Return the nodes of a graph that multiply matrices.
 
     Args:
@@ -90,11 +91,11 @@ def matrix_products(model: onnx.ModelProto, *, by_constants: bool = False) -> Se
     return [
         node
         for node in model.graph.node
-        if node.op_type in PRODUCTS and (not by_constants or node.input[1] in constants)
+        if node.op_type in MATMUL_OPERATORS and (not by_constants or node.input[1] in constants)
     ]
 
 
 def open_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Open a graph in ONNX Runtime on the CPU, with the same session options as the runtime uses."""
-    options = session_options(available_cores())
+    options = make_session_options(count_available_cores())
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -13,20 +13,29 @@ from typing import NamedTuple
 import msgspec
 
 from ..runtime.bundle.atomic_io import atomic_path
-from ..runtime.bundle.manifest import SCHEMA_VERSION, Builder, Engine, File, Manifest, Profile, Sizes, encode
+from ..runtime.bundle.manifest import (
+    SCHEMA_VERSION,
+    Builder,
+    Engine,
+    FileRecord,
+    Manifest,
+    Profile,
+    Sizes,
+    encode_manifest,
+)
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.contract import SUBGRAPHS
-from ..runtime.engine.tensorrt_library import Library
+from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import engine_builder as engines
-from .profiles import DEFAULTS, fit, restrict
+from .profiles import DEFAULT_PROFILES, fit_to_model, restrict_axes
 
 #: Upper limit of ``workspace_mb``: 1 TiB, more memory than any GPU has.
 MAX_WORKSPACE_MB = 1 << 20
 
 #: Called with the progress of a build: name of the engine, name of the phase, completed steps, steps in total.
-Progress = Callable[[str, str, int, int], None]
+BundleProgress = Callable[[str, str, int, int], None]
 
 
 def compile_bundle(
@@ -37,7 +46,7 @@ def compile_bundle(
     shapes: Sequence[Profile] = (),
     workspace_mb: int | None = None,
     say: Callable[[str], None] = lambda _: None,
-    progress: Progress = lambda *_: None,
+    progress: BundleProgress = lambda *_: None,
 ) -> list[Engine]:
     """Build engines of a bundle's four subgraphs and add them to the bundle.
 
@@ -65,41 +74,45 @@ def compile_bundle(
     """
     bundle = Bundle(path)
     before = bundle.manifest
-    planned = plan(
-        tensorrt_library.find(backend), before.sizes, targets=targets, shapes=shapes, workspace_mb=workspace_mb
+    planned = plan_engine_builds(
+        tensorrt_library.import_library(backend),
+        before.sizes,
+        targets=targets,
+        shapes=shapes,
+        workspace_mb=workspace_mb,
     )
     contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in SUBGRAPHS}
     built: list[Engine] = []
-    files: dict[str, File] = {}
+    files: dict[str, FileRecord] = {}
     try:
-        for engine, content in engines_for(contents, before, planned, say=say, progress=progress):
-            write(bundle.path, engine.file, content)
+        for engine, content in build_engines(contents, before, planned, say=say, progress=progress):
+            write_bundle_file(bundle.path, engine.file, content)
             built.append(engine)
-            files[engine.file] = file(content)
+            files[engine.file] = describe_file(content)
         after = _add_engines(Bundle(path).manifest, before, built, files)
-        write(bundle.path, "manifest.json", encode(after))
+        write_bundle_file(bundle.path, "manifest.json", encode_manifest(after))
     finally:
         _remove_unlisted_files(bundle.path, files.keys() | before.files.keys())
     return built
 
 
-class Plan(NamedTuple):
-    """Validated build request for ``engines_for``: library, targets, profiles and workspace limit."""
+class EngineBuildPlan(NamedTuple):
+    """Validated build request for ``build_engines``: library, targets, profiles and workspace limit."""
 
-    library: Library
+    library: TensorRtLibrary
     targets: list[str]
     profiles: list[Profile]
     workspace_mb: int | None
 
 
-def plan(
-    library: Library,
+def plan_engine_builds(
+    library: TensorRtLibrary,
     sizes: Sizes,
     *,
     targets: Sequence[str] = (),
     shapes: Sequence[Profile] = (),
     workspace_mb: int | None = None,
-) -> Plan:
+) -> EngineBuildPlan:
     """Validate a build request before any work is done.
 
     Args:
@@ -119,17 +132,17 @@ def plan(
     if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
         limit = ">= 1" if workspace_mb < 1 else f"<= {MAX_WORKSPACE_MB}"
         raise ConfigError(f"workspace_mb must be {limit}, got {workspace_mb}")
-    profiles = [fit(profile, sizes) for profile in shapes or DEFAULTS]
-    return Plan(library, _resolve_targets(library, targets), profiles, workspace_mb)
+    profiles = [fit_to_model(profile, sizes) for profile in shapes or DEFAULT_PROFILES]
+    return EngineBuildPlan(library, _resolve_targets(library, targets), profiles, workspace_mb)
 
 
-def engines_for(
+def build_engines(
     contents: Mapping[str, bytes],
     manifest: Manifest,
-    planned: Plan,
+    planned: EngineBuildPlan,
     *,
     say: Callable[[str], None] = lambda _: None,
-    progress: Progress = lambda *_: None,
+    progress: BundleProgress = lambda *_: None,
 ) -> Iterator[tuple[Engine, bytes]]:
     """Build an engine of every subgraph for every target.
 
@@ -153,63 +166,63 @@ def engines_for(
     if precision == "int8":
         raise BundleError("an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or int8-qdq")
     library, targets, profiles, workspace_mb = planned
-    networks = {name: engines.examine(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
-    for warning in engines.check({name: network.products for name, network in networks.items()}, precision):
+    networks = {name: engines.summarize_network(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    for warning in engines.check_precision({name: network.products for name, network in networks.items()}, precision):
         say(warning)
     for target in targets:
         for name in SUBGRAPHS:
             model = contents[f"{name}.onnx"]
             start = time.perf_counter()
-            content = engines.build(
+            content = engines.build_engine(
                 library,
                 name,
                 model,
                 profiles,
                 target=target,
                 workspace_mb=workspace_mb,
-                timing_cache=tensorrt_library.cache_folder() / f"{library.name}-{library.version}-{target}.timing",
+                timing_cache=tensorrt_library.user_cache_folder() / f"{library.name}-{library.version}-{target}.timing",
                 progress=partial(progress, f"{name} for {target}"),
             )
             seconds = time.perf_counter() - start
             say(f"{name} for {target}: {len(content) / 1e6:.1f} MB in {seconds:.1f} s")
             yield (
                 Engine(
-                    file=f"engines/{name}.{library.name}.{target}.{file(content).sha256[:8]}.engine",
+                    file=f"engines/{name}.{library.name}.{target}.{describe_file(content).sha256[:8]}.engine",
                     subgraph=name,
                     precision=precision,
                     builder=library.name,
                     version=library.version,
                     target=target,
-                    profiles=[restrict(profile, networks[name].inputs) for profile in profiles],
-                    onnx_sha256=file(model).sha256,
+                    profiles=[restrict_axes(profile, networks[name].inputs) for profile in profiles],
+                    onnx_sha256=describe_file(model).sha256,
                     products=networks[name].products,
                 ),
                 content,
             )
 
 
-def file(content: bytes) -> File:
+def describe_file(content: bytes) -> FileRecord:
     """Return the manifest entry of a file with these contents."""
-    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _resolve_targets(library: Library, requested: Sequence[str]) -> list[str]:
+def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list[str]:
     """Return the requested targets if the library supports them, or by default that of the GPU in this machine."""
     if library.ahead_of_time and requested:
-        supported = engines.targets(library)
+        supported = engines.supported_targets(library)
         if unknown := [target for target in requested if target not in supported]:
             raise ConfigError(
                 f"{library.title} cannot build engines for {unknown[0]}; choose from {', '.join(supported)}"
             )
         return list(dict.fromkeys(requested))
-    from ..runtime.engine.cuda import Device
+    from ..runtime.engine.cuda import CudaDevice
 
     try:
-        device = Device()
+        device = CudaDevice()
     except BackendError as error:
         if not library.ahead_of_time:
             raise BackendError(f"{library.title} needs the GPU that will run the engine: {error}") from error
-        names = ", ".join(engines.targets(library))
+        names = ", ".join(engines.supported_targets(library))
         raise BackendError(f"no GPU to take the target from ({error}); choose a target from {names}") from error
     if set(requested) - {device.target}:
         raise ConfigError(
@@ -224,7 +237,9 @@ def _engine_key(engine: Engine) -> tuple[str, str, str, str]:
     return engine.subgraph, engine.precision, engine.target, engine.builder
 
 
-def _add_engines(current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, File]) -> Manifest:
+def _add_engines(
+    current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, FileRecord]
+) -> Manifest:
     """Add new engines to the manifest that is now on disk, to which another process may have added engines, too."""
     for name in SUBGRAPHS:
         if current.files[f"{name}.onnx"] != before.files[f"{name}.onnx"]:
@@ -238,7 +253,7 @@ def _add_engines(current: Manifest, before: Manifest, built: Sequence[Engine], f
     )
 
 
-def write(folder: Path, name: str, content: bytes) -> None:
+def write_bundle_file(folder: Path, name: str, content: bytes) -> None:
     """Write a file of a bundle atomically.
 
     Args:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..runtime.bundle.atomic_io import atomic_path
-from ..runtime.bundle.manifest import Precision, Products, Profile
+from ..runtime.bundle.manifest import MatmulCounts, Precision, Profile
 from ..runtime.engine.contract import EXTRA
-from ..runtime.engine.tensorrt_library import Library
+from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import profiles as ranges
 
@@ -21,7 +21,7 @@ from . import profiles as ranges
 Progress = Callable[[str, int, int], None]
 
 #: Minimum share of the matrix products that must be half precision or int8, in a bundle for GPUs that is not fp32.
-LEAST_SHARE = 0.9
+MIN_REDUCED_SHARE = 0.9
 
 #: Types of layers that multiply matrices.
 _MATMUL_LAYERS = frozenset({"MATRIX_MULTIPLY", "EINSUM", "CONVOLUTION", "DECONVOLUTION", "ATTENTION_INPUT"})
@@ -29,27 +29,27 @@ _MATMUL_LAYERS = frozenset({"MATRIX_MULTIPLY", "EINSUM", "CONVOLUTION", "DECONVO
 #: Types of layers that move values without changing them.
 _MOVE_LAYERS = frozenset({"SHUFFLE", "SQUEEZE", "UNSQUEEZE", "IDENTITY"})
 
-#: Field of ``Products`` (in the manifest) that counts a matrix product, by the type of its first input.
+#: Field of ``MatmulCounts`` (in the manifest) that counts a matrix product, by the type of its first input.
 _COUNTERS = {"HALF": "half", "BF16": "half", "FLOAT": "single"}
 
 #: Path of the model as told to the ONNX parser, so that it looks for external weights where no file can exist.
 _NO_SUCH_PATH = f"{os.devnull}/model.onnx"
 
 
-def targets(library: Library) -> dict[str, Any]:
+def supported_targets(library: TensorRtLibrary) -> dict[str, Any]:
     """Return the compute capabilities that an ahead-of-time library can build for, by name (``sm_89``)."""
     members = library.module.ComputeCapability.__members__
     return {f"sm_{match[1]}": members[name] for name in members if (match := re.fullmatch(r"SM(\d+)", name))}
 
 
-class Examined(NamedTuple):
+class NetworkSummary(NamedTuple):
     """Summary of a parsed network: its matrix products by type, and the names of the network's inputs."""
 
-    products: Products
+    products: MatmulCounts
     inputs: tuple[str, ...]
 
 
-def examine(library: Library, subgraph: str, model: bytes) -> Examined:
+def summarize_network(library: TensorRtLibrary, subgraph: str, model: bytes) -> NetworkSummary:
     """Parse a subgraph with a library and count the network's matrix products by type.
 
     A matrix product is int8 if both inputs come from a dequantization; products of integers (shape computations) are
@@ -78,10 +78,10 @@ def examine(library: Library, subgraph: str, model: bytes) -> Examined:
         if counter is not None:
             counts["int8" if all(_is_dequantized(tensor, producers) for tensor in inputs) else counter] += 1
     names = tuple(network.get_input(index).name for index in range(network.num_inputs))
-    return Examined(Products(**counts), names)
+    return NetworkSummary(MatmulCounts(**counts), names)
 
 
-def check(products: Mapping[str, Products], precision: Precision) -> list[str]:
+def check_precision(products: Mapping[str, MatmulCounts], precision: Precision) -> list[str]:
     """Check that the subgraphs of a bundle compute in the bundle's precision.
 
     The minimum share applies to all subgraphs together: a small subgraph may have good reasons to stay in fp32, but is
@@ -103,11 +103,11 @@ def check(products: Mapping[str, Products], precision: Precision) -> list[str]:
     kind = "half precision or int8" if precision == "int8-qdq" else "half precision"
     counts = {name: (_count_reduced(counted), counted.total) for name, counted in products.items()}
     all_reduced, all_products = (sum(column) for column in zip(*counts.values(), strict=True))
-    if all_reduced < LEAST_SHARE * all_products:
+    if all_reduced < MIN_REDUCED_SHARE * all_products:
         parts = ", ".join(f"{name} {reduced} of {total}" for name, (reduced, total) in counts.items())
         raise BundleError(
             f"only {all_reduced / all_products:.0%} of the matrix products are {kind} ({all_reduced} of {all_products}:"
-            f" {parts}), but at least {LEAST_SHARE:.0%} must be; re-export the bundle as {precision}"
+            f" {parts}), but at least {MIN_REDUCED_SHARE:.0%} must be; re-export the bundle as {precision}"
         )
     if precision == "int8-qdq" and not any(counted.int8 for counted in products.values()):
         raise BundleError(
@@ -116,12 +116,12 @@ def check(products: Mapping[str, Products], precision: Precision) -> list[str]:
     return [
         f"{name}: {reduced} of {total} matrix products are {kind}"
         for name, (reduced, total) in counts.items()
-        if reduced < LEAST_SHARE * total
+        if reduced < MIN_REDUCED_SHARE * total
     ]
 
 
-def build(
-    library: Library,
+def build_engine(
+    library: TensorRtLibrary,
     subgraph: str,
     model: bytes,
     profiles: Sequence[Profile],
@@ -183,7 +183,7 @@ def build(
     return bytes(memory)
 
 
-def _parse_network(library: Library, subgraph: str, model: bytes, builder: Any) -> tuple[Any, Any]:
+def _parse_network(library: TensorRtLibrary, subgraph: str, model: bytes, builder: Any) -> tuple[Any, Any]:
     """Return the network of a model and its parser, which must stay alive until the network is built."""
     network = library.strongly_typed_network(builder)
     parser = library.module.OnnxParser(network, library.logger)
@@ -197,7 +197,7 @@ def _parse_network(library: Library, subgraph: str, model: bytes, builder: Any) 
     return network, parser
 
 
-def _count_reduced(products: Products) -> int:
+def _count_reduced(products: MatmulCounts) -> int:
     """Count the matrix products in half precision or int8."""
     return products.half + products.int8
 
@@ -210,9 +210,9 @@ def _is_dequantized(tensor: Any, producers: Mapping[str, Any]) -> bool:
     return layer is not None and layer.type.name == "DEQUANTIZE" and layer.get_input(0).dtype.name == "INT8"
 
 
-def _set_target(library: Library, config: Any, target: str) -> None:
+def _set_target(library: TensorRtLibrary, config: Any, target: str) -> None:
     """Set the compute capability that an ahead-of-time library builds for."""
-    supported = targets(library)
+    supported = supported_targets(library)
     if target not in supported:
         raise ConfigError(f"{library.title} cannot build engines for {target}; choose from {', '.join(supported)}")
     config.num_compute_capabilities = 1
@@ -220,12 +220,14 @@ def _set_target(library: Library, config: Any, target: str) -> None:
         raise BackendError(f"{library.title} rejected target {target}: {library.last_error()}")
 
 
-def _add_profile(library: Library, subgraph: str, builder: Any, network: Any, config: Any, profile: Profile) -> None:
+def _add_profile(
+    library: TensorRtLibrary, subgraph: str, builder: Any, network: Any, config: Any, profile: Profile
+) -> None:
     """Add an optimization profile with the shapes of every input of the network."""
     optimization = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        optimization.set_shape(tensor.name, *ranges.shapes(profile, tensor.name, tuple(tensor.shape)))
+        optimization.set_shape(tensor.name, *ranges.input_shapes(profile, tensor.name, tuple(tensor.shape)))
     if config.add_optimization_profile(optimization) < 0:
         raise BackendError(f"{library.title} rejected profile {profile.name} of {subgraph}: {library.last_error()}")
 

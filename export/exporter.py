@@ -17,29 +17,29 @@ from trimf_train.model import torch_backend as inference
 from trimf_train.training.dataset import read_prepared
 
 from ..runtime.bundle.atomic_io import atomic_folder
-from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode
+from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode_manifest
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.contract import SUBGRAPHS
-from ..runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import ConfigError, DataError
 from ..runtime.pipeline import Pipeline
 from . import parity
-from .bundle_compiler import Progress, engines_for, file, plan
-from .engine_builder import check as check_products
-from .half_precision import products
-from .model_card import card
-from .onnx_conversion import OPSET, example_inputs
-from .onnx_conversion import convert as to_onnx
-from .precision import convert
-from .samples import name_of, samples
-from .subgraphs import build
+from .bundle_compiler import BundleProgress, build_engines, describe_file, plan_engine_builds
+from .engine_builder import check_precision as check_products
+from .half_precision import count_matmuls_by_dtype
+from .model_card import render_model_card
+from .onnx_conversion import OPSET, create_example_inputs
+from .onnx_conversion import convert_to_onnx as to_onnx
+from .precision import convert_precision
+from .samples import built_in_samples, describe_data_file
+from .subgraphs import build_subgraphs
 
 #: Maximum number of calibration sentences from which the int8 activation ranges are measured.
-CALIBRATION = 64
+MAX_CALIBRATION_SENTENCES = 64
 
 
-def export(
+def export_checkpoint(
     checkpoint_folder: str | Path,
     output: str | Path,
     *,
@@ -54,7 +54,7 @@ def export(
     overwrite: bool = False,
     say: Callable[[str], None] = lambda _: None,
     show: Callable[[Mapping[str, Any]], None] = lambda _: None,
-    progress: Progress = lambda *_: None,
+    progress: BundleProgress = lambda *_: None,
 ) -> Manifest:
     """Export a checkpoint as a bundle and return the bundle's manifest.
 
@@ -65,7 +65,7 @@ def export(
         output: Folder of the new bundle.
         precision: Precision of the graphs; ``int8`` runs on CPUs, ``int8-qdq`` on GPUs.
         calibrate: Prepared file with the calibration data; required for the two int8 precisions, where its first
-            ``CALIBRATION`` sentences determine the activation ranges.
+            ``MAX_CALIBRATION_SENTENCES`` sentences determine the activation ranges.
         data: Prepared file on which whole extractions are compared with PyTorch, and scored if it has gold
             annotations. By default, a few sentences that ship with TriMF.
         targets: Compute capabilities, such as ``sm_89``, for which TensorRT for RTX engines are built.
@@ -91,24 +91,26 @@ def export(
         InputError: ``output`` exists and ``overwrite`` is false.
     """
     _check_options(precision, calibrate, targets, bool(shapes) or workspace_mb is not None)
-    library = tensorrt_library.find("tensorrt-rtx") if targets else None
-    checkpoint = checkpoints.load(checkpoint_folder)
+    library = tensorrt_library.import_library("tensorrt-rtx") if targets else None
+    checkpoint = checkpoints.load_checkpoint(checkpoint_folder)
     planned = None
     if library is not None:
-        planned = plan(library, _model_sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb)
+        planned = plan_engine_builds(
+            library, _model_sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb
+        )
     labels = checkpoint.description.labels
-    typical = samples(labels.dependencies)
+    typical = built_in_samples(labels.dependencies)
     compared = _read_sentences(data) if data is not None else typical
-    calibration = _read_sentences(calibrate)[:CALIBRATION] if calibrate is not None else None
+    calibration = _read_sentences(calibrate)[:MAX_CALIBRATION_SENTENCES] if calibrate is not None else None
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
         models = _trace_subgraphs(checkpoint, say, explain)
-        reference = inference.pipeline(checkpoint)
-        converted = convert(
+        reference = inference.build_pipeline(checkpoint)
+        converted = convert_precision(
             models,
             precision,
-            parity.given(reference, labels, [*typical, *compared[: parity.TAPPED]]),
-            parity.given(reference, labels, calibration) if calibration else None,
-            name_of(calibrate),
+            parity.record_inputs(reference, labels, [*typical, *compared[: parity.MAX_COMPARED_SENTENCES]]),
+            parity.record_inputs(reference, labels, calibration) if calibration else None,
+            describe_data_file(calibrate),
             say,
         )
         content = {
@@ -116,25 +118,29 @@ def export(
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
         say(f"comparing with PyTorch on {len(compared)} sentences")
-        report = parity.compare(reference, _open_cpu_pipeline(converted.comparable, reference), labels, compared)
-        report["extractions"]["data"] = name_of(data)
+        report = parity.compare_pipelines(
+            reference, _open_cpu_pipeline(converted.comparable, reference), labels, compared
+        )
+        report["extractions"]["data"] = describe_data_file(data)
         report["against"] = "PyTorch"
         show(report)
-        parity.check(report, precision)
+        parity.check_limits(report, precision)
         manifest = msgspec.structs.replace(
             _build_manifest(checkpoint, precision, licence, report),
-            products={name: products(model) for name, model in converted.shipped.items()},
+            products={name: count_matmuls_by_dtype(model) for name, model in converted.shipped.items()},
             quantization=converted.quantization,
             opset=max(opset.version for model in converted.shipped.values() for opset in model.opset_import),
         )
         for warning in check_products(manifest.products, precision):
             say(warning)
         if planned is not None:
-            for engine, plan_bytes in engines_for(content, manifest, planned, say=say, progress=progress):
+            for engine, plan_bytes in build_engines(content, manifest, planned, say=say, progress=progress):
                 manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
                 content[engine.file] = plan_bytes
-        content["MODEL_CARD.md"] = card(manifest).encode()
-        manifest = msgspec.structs.replace(manifest, files={name: file(content[name]) for name in sorted(content)})
+        content["MODEL_CARD.md"] = render_model_card(manifest).encode()
+        manifest = msgspec.structs.replace(
+            manifest, files={name: describe_file(content[name]) for name in sorted(content)}
+        )
         _write_bundle(folder, content, manifest)
     return manifest
 
@@ -156,7 +162,7 @@ def _check_options(
 
 def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:
     """Open the graphs on the CPU, with the tokenizer and the settings of the reference pipeline."""
-    backend = OnnxRuntimeBackend()
+    backend = OnnxCpuBackend()
     graphs = {name: backend.load(name, models[name].SerializeToString()) for name in SUBGRAPHS}
     return Pipeline(graphs, reference.tokenizer, reference.settings)
 
@@ -166,7 +172,7 @@ def _write_bundle(folder: Path, content: Mapping[str, bytes], manifest: Manifest
     for name, value in content.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(value)
-    (folder / "manifest.json").write_bytes(encode(manifest))
+    (folder / "manifest.json").write_bytes(encode_manifest(manifest))
     written = Bundle(folder)
     for name in manifest.files:
         written.read(name)
@@ -187,9 +193,9 @@ def _trace_subgraphs(
     model = checkpoint.model
     # Eager attention exports to fewer operators than fused attention, which adds a guard for rows without any key.
     model.encoder.set_attn_implementation("eager")
-    examples = example_inputs(model.width, torch.Generator().manual_seed(0))
+    examples = create_example_inputs(model.width, torch.Generator().manual_seed(0))
     models = {}
-    for name, module in build(model, checkpoint.description.stage, explain).items():
+    for name, module in build_subgraphs(model, checkpoint.description.stage, explain).items():
         say(f"tracing {name}")
         models[name] = to_onnx(module, examples)
     return models

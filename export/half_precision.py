@@ -20,13 +20,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from ..runtime.bundle.manifest import Products
+from ..runtime.bundle.manifest import MatmulCounts
 from ..runtime.engine.contract import EXTRA
 from ..runtime.errors import BundleError
-from .activation_ranges import PRODUCTS
+from .activation_ranges import MATMUL_OPERATORS
 
 #: Operators that always compute in fp32.
-SINGLE = frozenset(
+FP32_OPERATORS = frozenset(
     {
         "ArgMax",
         "ConstantOfShape",
@@ -51,18 +51,18 @@ HEADROOM = 1 / 8
 _BOUNDED = frozenset({"Softmax", "LayerNormalization"})
 
 #: Outputs that the host reads; they are fp32.
-SINGLE_OUTPUTS = frozenset({*EXTRA, "entity_logits", "relation_logits", "triggers", "word_logits"})
+FP32_OUTPUTS = frozenset({*EXTRA, "entity_logits", "relation_logits", "triggers", "word_logits"})
 
 #: Operators whose second input is a quantization scale.
-QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
+QUANTIZATION_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 #: ONNX type of each half precision.
-TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 _NUMPY = {"fp16": np.dtype(np.float16), "bf16": np.dtype(ml_dtypes.bfloat16)}
 
 
-def to_half(
+def convert_to_half(
     model: onnx.ModelProto, precision: str, peaks: Mapping[str, float] | None = None, *, rounded: bool = False
 ) -> onnx.ModelProto:
     """Convert a copy of an fp32 graph to half precision.
@@ -94,7 +94,7 @@ class _HalfConversion:
     """
 
     def __init__(self, model: onnx.ModelProto, precision: str, peaks: Mapping[str, float], rounded: bool) -> None:
-        self.type, self.numpy, self.rounded = TYPES[precision], _NUMPY[precision], rounded
+        self.type, self.numpy, self.rounded = HALF_TYPES[precision], _NUMPY[precision], rounded
         self.limit = float(ml_dtypes.finfo(self.numpy).max)
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
@@ -103,11 +103,11 @@ class _HalfConversion:
         self.weights = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT}
         large = {name for name, peak in peaks.items() if peak > HEADROOM * self.limit}
         self.fp32_nodes, self.clipped = _plan_types(
-            model, self.floats, set(self.weights), large, SINGLE | _UNSUPPORTED[precision]
+            model, self.floats, set(self.weights), large, FP32_OPERATORS | _UNSUPPORTED[precision]
         )
-        self.scales = {node.input[1] for node in graph.node if node.op_type in QUANTIZERS}
+        self.scales = {node.input[1] for node in graph.node if node.op_type in QUANTIZATION_OPERATORS}
         self.outputs = {
-            value.name: TensorProto.FLOAT if value.name in SINGLE_OUTPUTS else self.type
+            value.name: TensorProto.FLOAT if value.name in FP32_OUTPUTS else self.type
             for value in graph.output
             if value.name in self.floats
         }
@@ -259,7 +259,7 @@ def _plan_types(
     nodes = list(model.graph.node)
     wide: set[str] = set()  # tensors that a large product makes large
     for node in nodes:
-        passes = node.op_type not in PRODUCTS | _BOUNDED and wide.intersection(node.input)
+        passes = node.op_type not in MATMUL_OPERATORS | _BOUNDED and wide.intersection(node.input)
         if passes or large.intersection(node.output):
             wide.update(floats.intersection(node.output))
     readers: dict[str, list[int]] = {}
@@ -274,7 +274,7 @@ def _plan_types(
         node = nodes[index]
         float_outputs = [name for name in node.output if name in floats]
         if not float_outputs:
-            if node.op_type not in QUANTIZERS:
+            if node.op_type not in QUANTIZATION_OPERATORS:
                 fp32_nodes.add(index)
             continue
         following = {reader for name in float_outputs for reader in readers.get(name, ())}
@@ -282,20 +282,22 @@ def _plan_types(
         feeds_softmax = inner and bool(following) and following <= only_softmax
         if wide.intersection(node.input):
             fp32_nodes.add(index)
-        elif node.op_type in PRODUCTS:
+        elif node.op_type in MATMUL_OPERATORS:
             if large.intersection(float_outputs):
                 clipped.update(float_outputs) if feeds_softmax else fp32_nodes.add(index)
         elif node.op_type in never or (
-            (following <= fp32_nodes if inner else SINGLE_OUTPUTS.issuperset(float_outputs))
+            (following <= fp32_nodes if inner else FP32_OUTPUTS.issuperset(float_outputs))
             and not (node.op_type == "Gather" and node.input[0] in weights)
         ):
             fp32_nodes.add(index)
-        if node.op_type == "Softmax" or (node.op_type not in PRODUCTS and index in fp32_nodes and feeds_softmax):
+        if node.op_type == "Softmax" or (
+            node.op_type not in MATMUL_OPERATORS and index in fp32_nodes and feeds_softmax
+        ):
             only_softmax.add(index)
     return fp32_nodes, clipped
 
 
-def products(model: onnx.ModelProto) -> Products:
+def count_matmuls_by_dtype(model: onnx.ModelProto) -> MatmulCounts:
     """Count the matrix products of a graph by the type of their inputs.
 
     Args:
@@ -312,12 +314,12 @@ def products(model: onnx.ModelProto) -> Products:
     producers = {name: node.op_type for node in graph.node for name in node.output}
     counts = {"half": 0, "single": 0, "int8": 0}
     for node in graph.node:
-        if node.op_type not in PRODUCTS:
+        if node.op_type not in MATMUL_OPERATORS:
             continue
         if all(producers.get(name) == "DequantizeLinear" for name in node.input[:2]):
             counts["int8"] += 1
-        elif types.get(node.input[0]) in TYPES.values():
+        elif types.get(node.input[0]) in HALF_TYPES.values():
             counts["half"] += 1
         elif types.get(node.input[0]) == TensorProto.FLOAT:
             counts["single"] += 1
-    return Products(**counts)
+    return MatmulCounts(**counts)

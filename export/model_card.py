@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..runtime.bundle.manifest import Manifest, ParserNote
+from ..runtime.bundle.manifest import Manifest, ParserInfo
 
 
-def card(manifest: Manifest) -> str:
+def render_model_card(manifest: Manifest) -> str:
     """Return the model card in Markdown: task, training data, scores, licence and limitations.
 
     Args:
@@ -50,7 +50,7 @@ def card(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _describe_parser(parser: ParserNote) -> str:
+def _describe_parser(parser: ParserInfo) -> str:
     """Describe where the dependency trees come from."""
     name = f"{parser.name} {parser.version}".strip()
     if parser.source == "spacy":

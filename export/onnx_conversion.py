@@ -18,13 +18,13 @@ from ..runtime.errors import BundleError
 OPSET = 18
 
 #: Name of the tensor with the transformer's last hidden states ``[B, T, H]`` in the encoder graph.
-STATES = "subwords"
+TRANSFORMER_OUTPUT = "subwords"
 
 #: Operators that some backends run slowly or not at all; no subgraph may contain them.
-FORBIDDEN = frozenset({"NonZero", "Unique", "ScatterND", "ScatterElements", "If", "Loop", "Scan"})
+FORBIDDEN_OPERATORS = frozenset({"NonZero", "Unique", "ScatterND", "ScatterElements", "If", "Loop", "Scan"})
 
 
-def example_inputs(width: int, generator: torch.Generator) -> dict[str, Tensor]:
+def create_example_inputs(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Create small inputs for tracing, for all subgraphs.
 
     No two dynamic axes have the same size, so that the exporter cannot confuse them.
@@ -61,7 +61,7 @@ def example_inputs(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     }
 
 
-def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProto:
+def convert_to_onnx(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProto:
     """Export a subgraph module to ONNX and check the graph.
 
     Args:
@@ -72,7 +72,7 @@ def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProt
         The fp32 model.
 
     Raises:
-        BundleError: The graph contains a forbidden operator, see ``FORBIDDEN``.
+        BundleError: The graph contains a forbidden operator, see ``FORBIDDEN_OPERATORS``.
     """
     inputs, outputs = tuple(module.inputs), tuple(module.outputs)
     dynamic = tuple(
@@ -102,7 +102,7 @@ def convert(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProt
     _name_states(model)
     _strip_metadata(model)
     onnx.checker.check_model(model)
-    forbidden = sorted({node.op_type for node in model.graph.node} & FORBIDDEN)
+    forbidden = sorted({node.op_type for node in model.graph.node} & FORBIDDEN_OPERATORS)
     if forbidden:
         raise BundleError(
             f"the exported graph of {type(module).__name__} contains forbidden operators: {', '.join(forbidden)}"
@@ -134,7 +134,7 @@ def _name_axes(model: onnx.ModelProto) -> None:
 
 
 def _name_states(model: onnx.ModelProto) -> None:
-    """Rename the output of the submodule ``encoder`` to ``STATES``, if the graph has that submodule.
+    """Rename the output of the submodule ``encoder`` to ``TRANSFORMER_OUTPUT``, if the graph has that submodule.
 
     ``trimf bench`` uses the name to cut out the transformer as a baseline. If a parser reads an earlier layer, several
     tensors leave the submodule; the last is the transformer's output.
@@ -144,7 +144,7 @@ def _name_states(model: onnx.ModelProto) -> None:
     read = {name for node in model.graph.node if node not in inner for name in node.input}
     leaving = [name for name in produced if name in read]
     if leaving:
-        _rename_tensor(model, leaving[-1], STATES)
+        _rename_tensor(model, leaving[-1], TRANSFORMER_OUTPUT)
 
 
 def _module_scopes(node: onnx.NodeProto) -> list[str]:

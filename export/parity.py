@@ -10,7 +10,7 @@ import numpy as np
 
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation import metrics
-from trimf_train.evaluation.evaluate import predict
+from trimf_train.evaluation.evaluate import predict_annotations
 
 from ..runtime.bundle.labels import Labels
 from ..runtime.engine.contract import SUBGRAPHS, Subgraph
@@ -18,13 +18,13 @@ from ..runtime.errors import BundleError
 from ..runtime.pipeline import Pipeline
 
 #: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.
-TAPPED = 64
+MAX_COMPARED_SENTENCES = 64
 
 #: Integer outputs of the in-model parser, which are compared for equality.
-ARCS = ("heads", "labels")
+PARSER_OUTPUTS = ("heads", "labels")
 
 
-class Limits(msgspec.Struct, frozen=True):
+class ParityLimits(msgspec.Struct, frozen=True):
     """Largest differences that a precision may have from the reference.
 
     Attributes:
@@ -48,7 +48,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 #: Limits by precision. fp32 must be exact; otherwise a single differing sentence, annotation or word is tolerated.
 LIMITS = {
-    "fp32": Limits(
+    "fp32": ParityLimits(
         error=1e-3,
         identical=100.0,
         entity_agreement=100.0,
@@ -57,16 +57,22 @@ LIMITS = {
         f1_loss=0.0,
         largest=1e-3,
     ),
-    "fp16": Limits(error=0.02, identical=99.0, entity_agreement=99.0, relation_agreement=99.0, arcs=99.9, f1_loss=0.1),
-    "bf16": Limits(error=0.15, identical=95.0, entity_agreement=98.0, relation_agreement=96.0, arcs=99.0, f1_loss=0.3),
-    "int8": Limits(error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3),
-    "int8-qdq": Limits(
+    "fp16": ParityLimits(
+        error=0.02, identical=99.0, entity_agreement=99.0, relation_agreement=99.0, arcs=99.9, f1_loss=0.1
+    ),
+    "bf16": ParityLimits(
+        error=0.15, identical=95.0, entity_agreement=98.0, relation_agreement=96.0, arcs=99.0, f1_loss=0.3
+    ),
+    "int8": ParityLimits(
+        error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3
+    ),
+    "int8-qdq": ParityLimits(
         error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3
     ),
 }
 
 
-class Tap:
+class RecordingSubgraph:
     """Subgraph that records the arrays of every call: all inputs passed, even unused ones, and all outputs."""
 
     def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
@@ -93,10 +99,12 @@ class Tap:
 
 
 #: Inputs and outputs of every call of each subgraph.
-Calls = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
+RecordedCalls = dict[str, list[tuple[dict[str, Any], dict[str, Any]]]]
 
 
-def tap(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 8) -> Calls:
+def record_calls(
+    pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 8
+) -> RecordedCalls:
     """Run a pipeline on sentences and record every call of its subgraphs.
 
     Args:
@@ -108,13 +116,13 @@ def tap(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch
     Returns:
         Inputs and outputs of every call, by subgraph.
     """
-    calls: Calls = {name: [] for name in SUBGRAPHS}
-    graphs = {name: Tap(graph, calls[name]) for name, graph in pipeline.graphs.items()}
-    predict(Pipeline(graphs, pipeline.tokenizer, pipeline.settings), labels, sentences, batch_size)
+    calls: RecordedCalls = {name: [] for name in SUBGRAPHS}
+    graphs = {name: RecordingSubgraph(graph, calls[name]) for name, graph in pipeline.graphs.items()}
+    predict_annotations(Pipeline(graphs, pipeline.tokenizer, pipeline.settings), labels, sentences, batch_size)
     return calls
 
 
-def given(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
+def record_inputs(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
     """Run a pipeline on single sentences and record the inputs of every call of its subgraphs.
 
     Args:
@@ -126,11 +134,12 @@ def given(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence]) -> 
         The input arrays of every call, by subgraph.
     """
     return {
-        name: [inputs for inputs, _ in calls] for name, calls in tap(pipeline, labels, sentences, batch_size=1).items()
+        name: [inputs for inputs, _ in calls]
+        for name, calls in record_calls(pipeline, labels, sentences, batch_size=1).items()
     }
 
 
-def compare(
+def compare_pipelines(
     reference: Pipeline, candidate: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> dict[str, Any]:
     """Compare a pipeline with a reference on prepared sentences.
@@ -159,7 +168,7 @@ def compare(
     Raises:
         BundleError: An output of ``candidate`` contains NaN or infinity.
     """
-    calls = tap(reference, labels, sentences[:TAPPED])
+    calls = record_calls(reference, labels, sentences[:MAX_COMPARED_SENTENCES])
     skipped = {name: "no sentence produced any input for it" for name in SUBGRAPHS if not calls[name]}
     skipped |= {
         name: "its bfloat16 outputs stay on the device; only whole extractions were compared"
@@ -170,8 +179,8 @@ def compare(
     report: dict[str, Any] = {"subgraphs": _measure_errors(outputs), "skipped": skipped}
     if arcs := _compare_arcs(outputs):
         report["arcs"] = arcs
-    expected = predict(reference, labels, sentences, batch_size)
-    actual = predict(candidate, labels, sentences, batch_size)
+    expected = predict_annotations(reference, labels, sentences, batch_size)
+    actual = predict_annotations(candidate, labels, sentences, batch_size)
     differences = [
         (set(left.entities) ^ set(right.entities)) | (set(left.relations) ^ set(right.relations))
         for left, right in zip(expected, actual, strict=True)
@@ -180,23 +189,23 @@ def compare(
     report["extractions"] = {
         "sentences": len(sentences),
         "identical": round(100 * same / max(1, len(sentences)), 3),
-        "agreement": _select_f1(metrics.evaluate(expected, actual, labels.symmetric)),
+        "agreement": _select_f1(metrics.compute_scores(expected, actual, labels.symmetric)),
     }
     if same < len(sentences):
         index = max(range(len(differences)), key=lambda index: len(differences[index]))
         report["extractions"]["worst"] = _describe_difference(sentences[index], expected[index], actual[index])
     if any(sentence.entities for sentence in sentences):
-        gold = [metrics.annotation(sentence) for sentence in sentences]
+        gold = [metrics.gold_annotation(sentence) for sentence in sentences]
         for key, annotations in (("reference", expected), ("exported", actual)):
-            report["extractions"][key] = _select_f1(metrics.evaluate(gold, annotations, labels.symmetric))
+            report["extractions"][key] = _select_f1(metrics.compute_scores(gold, annotations, labels.symmetric))
     return report
 
 
-def check(report: Mapping[str, Any], precision: str) -> None:
+def check_limits(report: Mapping[str, Any], precision: str) -> None:
     """Check a parity report against the limits of a precision.
 
     Args:
-        report: Report as ``compare`` returns it.
+        report: Report as ``compare_pipelines`` returns it.
         precision: Precision of the bundle, a key of ``LIMITS``.
 
     Raises:
@@ -252,12 +261,12 @@ def check(report: Mapping[str, Any], precision: str) -> None:
 
 
 #: Inputs, expected outputs and actual outputs of every call of each compared subgraph.
-Outputs = dict[str, list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]]
+ComparedOutputs = dict[str, list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]]
 
 
-def _collect_outputs(calls: Calls, candidate: Pipeline, skipped: Collection[str]) -> Outputs:
+def _collect_outputs(calls: RecordedCalls, candidate: Pipeline, skipped: Collection[str]) -> ComparedOutputs:
     """Run the compared subgraphs of the candidate on the reference's inputs."""
-    collected: Outputs = {}
+    collected: ComparedOutputs = {}
     for name, graph in candidate.graphs.items():
         if name in skipped:
             continue
@@ -283,7 +292,7 @@ def _exclude_padding(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> d
     return arrays
 
 
-def _measure_errors(outputs: Outputs) -> dict[str, Any]:
+def _measure_errors(outputs: ComparedOutputs) -> dict[str, Any]:
     """Return the ``subgraphs`` section of the report; outputs that are not finite raise an error."""
     report: dict[str, Any] = {}
     for name, calls in outputs.items():
@@ -291,7 +300,7 @@ def _measure_errors(outputs: Outputs) -> dict[str, Any]:
         squares: dict[str, list[float]] = {}
         for _, expected, actual in calls:
             for key, value in expected.items():
-                if key in ARCS:
+                if key in PARSER_OUTPUTS:
                     continue
                 array = actual[key].astype(np.float64)
                 if not np.isfinite(array).all():
@@ -308,14 +317,14 @@ def _measure_errors(outputs: Outputs) -> dict[str, Any]:
     return report
 
 
-def _compare_arcs(outputs: Outputs) -> dict[str, Any] | None:
+def _compare_arcs(outputs: ComparedOutputs) -> dict[str, Any] | None:
     """Return the ``arcs`` section of the report, or None for a model without an in-model parser."""
     words = same = 0
     for inputs, expected, actual in outputs.get("encoder", ()):
-        if not set(ARCS) <= expected.keys():
+        if not set(PARSER_OUTPUTS) <= expected.keys():
             return None
         inside = inputs["pieces"][:, :, 0] > 0
-        agree = np.logical_and.reduce([expected[key] == actual[key] for key in ARCS])
+        agree = np.logical_and.reduce([expected[key] == actual[key] for key in PARSER_OUTPUTS])
         words, same = words + int(inside.sum()), same + int(agree[inside].sum())
     return {"words": words, "identical": round(100 * same / words, 3)} if words else None
 

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 
-from ..runtime.bundle.manifest import Precision, Quantization
-from .activation_ranges import matrix_products, ranges
-from .half_precision import TYPES, to_half
-from .quantize import joined, quantize, quantize_tables
+from ..runtime.bundle.manifest import Precision, QuantizationRecord
+from .activation_ranges import find_matmul_nodes, measure_ranges
+from .half_precision import HALF_TYPES, convert_to_half
+from .quantize import merge_reports, quantize_embedding_tables, quantize_matmuls
 
 #: Graphs whose matrix products are quantized to int8: for CPUs, all graphs that multiply every word; for GPUs not the
 #: fusion, which is too small to get faster.
-QUANTIZED: dict[Precision, tuple[str, ...]] = {"int8": ("encoder", "fusion"), "int8-qdq": ("encoder",)}
+QUANTIZED_GRAPHS: dict[Precision, tuple[str, ...]] = {"int8": ("encoder", "fusion"), "int8-qdq": ("encoder",)}
 
 #: Input arrays of every call of each subgraph, as a pipeline passes them.
-Inputs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
+SubgraphInputs = Mapping[str, Sequence[Mapping[str, np.ndarray]]]
 
 
-class Converted(NamedTuple):
+class ConvertedGraphs(NamedTuple):
     """Graphs converted to a precision.
 
     Attributes:
@@ -32,17 +32,17 @@ class Converted(NamedTuple):
 
     shipped: dict[str, onnx.ModelProto]
     comparable: dict[str, onnx.ModelProto]
-    quantization: Quantization | None = None
+    quantization: QuantizationRecord | None = None
 
 
-def convert(
+def convert_precision(
     models: Mapping[str, onnx.ModelProto],
     precision: Precision,
-    typical: Inputs,
-    calibration: Inputs | None,
+    typical: SubgraphInputs,
+    calibration: SubgraphInputs | None,
     data: str,
     say: Callable[[str], None],
-) -> Converted:
+) -> ConvertedGraphs:
     """Convert fp32 graphs to a precision.
 
     Args:
@@ -64,27 +64,27 @@ def convert(
     if calibration is not None:
         say(f"measuring int8 activation ranges on {len(calibration['encoder'])} sentences")
         reports = {}
-        for name in QUANTIZED[precision]:
-            models[name], reports[name] = quantize(
+        for name in QUANTIZED_GRAPHS[precision]:
+            models[name], reports[name] = quantize_matmuls(
                 models[name], calibration[name], precision=precision, data=data, say=say
             )
-        quantization = joined(reports)
+        quantization = merge_reports(reports)
     if precision == "int8":
-        models["encoder"] = quantize_tables(models["encoder"])
+        models["encoder"] = quantize_embedding_tables(models["encoder"])
     if precision in ("fp32", "int8"):
-        return Converted(models, models, quantization)
+        return ConvertedGraphs(models, models, quantization)
     half = "fp16" if precision == "int8-qdq" else precision
-    assert half in TYPES
+    assert half in HALF_TYPES
     shipped, comparable = {}, {}
     for name, model in models.items():
         say(f"converting {name} to {half}")
         peaks = _measure_peaks(model, typical[name])
-        shipped[name] = to_half(model, half, peaks)
-        comparable[name] = to_half(model, half, peaks, rounded=True)
-    return Converted(shipped, comparable, quantization)
+        shipped[name] = convert_to_half(model, half, peaks)
+        comparable[name] = convert_to_half(model, half, peaks, rounded=True)
+    return ConvertedGraphs(shipped, comparable, quantization)
 
 
 def _measure_peaks(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Measure the largest magnitude of each matrix product's output."""
-    measured = ranges(model, [node.output[0] for node in matrix_products(model)], inputs)
+    measured = measure_ranges(model, [node.output[0] for node in find_matmul_nodes(model)], inputs)
     return {name: float(limits.largest) for name, limits in measured.items()}

@@ -6,25 +6,25 @@ import re
 from collections.abc import Sequence
 
 from ..runtime.bundle.manifest import Profile, Sizes
-from ..runtime.decoding.range_pooling import most_rows
-from ..runtime.engine.buckets import RANGES
+from ..runtime.decoding.range_pooling import max_range_columns
+from ..runtime.engine.buckets import SHAPE_LIMITS
 from ..runtime.engine.contract import AXES
 from ..runtime.errors import BackendError, ConfigError
 
 #: Minimum, tuned and maximum size of an axis.
-Range = tuple[int, int, int]
+AxisSizes = tuple[int, int, int]
 
 Shape = tuple[int, ...]
 
 #: Smallest and largest size that a profile may have: those of the defaults, and windows as long as any model supports.
-LIMITS = {axis: (least, largest) for axis, (least, _, largest) in RANGES.items()} | {
+AXIS_LIMITS = {axis: (least, largest) for axis, (least, _, largest) in SHAPE_LIMITS.items()} | {
     "subwords": (3, 8192),
     "words": (1, 8192),
     "rows": (3, 1024),
 }
 
 #: Profile for batches, tuned for 32 sentences.
-THROUGHPUT = Profile(name="throughput", axes=dict(RANGES))
+THROUGHPUT = Profile(name="throughput", axes=dict(SHAPE_LIMITS))
 
 #: Profile for single sentences, tuned for about 24 words.
 LATENCY = Profile(
@@ -32,7 +32,7 @@ LATENCY = Profile(
     axes={
         "batch": (1, 1, 1),
         **{
-            axis: (RANGES[axis][0], tuned, RANGES[axis][2])
+            axis: (SHAPE_LIMITS[axis][0], tuned, SHAPE_LIMITS[axis][2])
             for axis, tuned in {
                 "subwords": 32,
                 "words": 24,
@@ -47,12 +47,12 @@ LATENCY = Profile(
 )
 
 #: Profiles of an engine by default; a batch runs in the first profile that it fits.
-DEFAULTS = (LATENCY, THROUGHPUT)
+DEFAULT_PROFILES = (LATENCY, THROUGHPUT)
 
 _ENTRY = re.compile(r"([a-z]+)=(\d{1,9}):(\d{1,9}):(\d{1,9})", re.ASCII)
 
 
-def parse(specification: str) -> Profile:
+def parse_profile(specification: str) -> Profile:
     """Parse a profile such as ``batch=1:8:16,subwords=3:32:128``.
 
     Args:
@@ -65,26 +65,26 @@ def parse(specification: str) -> Profile:
     Raises:
         ConfigError: An entry has the wrong form, an axis is unknown or given twice, or a size is out of range.
     """
-    axes: dict[str, Range] = {}
+    axes: dict[str, AxisSizes] = {}
     for entry in map(str.strip, specification.split(",")):
         match = _ENTRY.fullmatch(entry)
         if match is None:
             raise ConfigError(f"shapes {specification!r}: expected AXIS=MIN:OPT:MAX (as batch=1:8:16), got {entry!r}")
         axis, sizes = match[1], (int(match[2]), int(match[3]), int(match[4]))
-        if axis not in LIMITS:
-            raise ConfigError(f"shapes {specification!r}: unknown axis {axis!r}; choose from {', '.join(LIMITS)}")
+        if axis not in AXIS_LIMITS:
+            raise ConfigError(f"shapes {specification!r}: unknown axis {axis!r}; choose from {', '.join(AXIS_LIMITS)}")
         if axis in axes:
             raise ConfigError(f"shapes {specification!r}: {axis} is given twice; give each axis once")
         if list(sizes) != sorted(sizes):
             raise ConfigError(f"shapes {specification!r}: {entry} must satisfy MIN <= OPT <= MAX")
-        least, largest = LIMITS[axis]
+        least, largest = AXIS_LIMITS[axis]
         if sizes[0] < least or sizes[2] > largest:
             raise ConfigError(f"shapes {specification!r}: {axis} must be {least} to {largest}, got {entry}")
         axes[axis] = sizes
     return Profile(name="custom", axes={**THROUGHPUT.axes, **axes})
 
 
-def fit(profile: Profile, sizes: Sizes) -> Profile:
+def fit_to_model(profile: Profile, sizes: Sizes) -> Profile:
     """Limit a profile to the window size of a model.
 
     Args:
@@ -105,11 +105,11 @@ def fit(profile: Profile, sizes: Sizes) -> Profile:
             raise ConfigError(f"profile {profile.name}: {axis} must be <= {limit} for this model, got {least} as MIN")
         axes[axis] = (least, min(tuned, limit), min(largest, limit))
     least, tuned, largest = axes["rows"]
-    axes["rows"] = (least, tuned, max(largest, most_rows(axes["words"][2])))
+    axes["rows"] = (least, tuned, max(largest, max_range_columns(axes["words"][2])))
     return Profile(name=profile.name, axes=axes)
 
 
-def restrict(profile: Profile, tensors: Sequence[str]) -> Profile:
+def restrict_axes(profile: Profile, tensors: Sequence[str]) -> Profile:
     """Drop the axes of a profile that a subgraph does not have.
 
     Args:
@@ -123,7 +123,7 @@ def restrict(profile: Profile, tensors: Sequence[str]) -> Profile:
     return Profile(name=profile.name, axes={axis: sizes for axis, sizes in profile.axes.items() if axis in used})
 
 
-def shapes(profile: Profile, tensor: str, dims: Sequence[int]) -> tuple[Shape, Shape, Shape]:
+def input_shapes(profile: Profile, tensor: str, dims: Sequence[int]) -> tuple[Shape, Shape, Shape]:
     """Return the minimum, tuned and maximum shape of a network input.
 
     Args:

@@ -21,8 +21,8 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 
-from ..runtime.bundle.manifest import Precision, Quantization
-from .activation_ranges import Range, matrix_products, open_session, ranges
+from ..runtime.bundle.manifest import Precision, QuantizationRecord
+from .activation_ranges import ActivationRange, find_matmul_nodes, measure_ranges, open_session
 
 #: How far outliers move from the activations (0) to the weights (1), the exponent alpha of SmoothQuant. Of values from
 #: 0.4 to 1, this gave the smallest error of the encoder's words, with MiniLM on CoNLL04's training sentences.
@@ -31,26 +31,26 @@ SMOOTHING = 0.85
 #: Largest relative error that int8 may cause in a graph's first output (for the encoder, its words), as the root of the
 #: summed squared errors of the quantized matrix products. There are two budgets because an unquantized matrix product
 #: is slow on a CPU (fp32) but costs little on a GPU (fp16).
-BUDGETS = {"int8": 0.05, "int8-qdq": 0.025}
+ERROR_BUDGETS = {"int8": 0.05, "int8-qdq": 0.025}
 
 #: Number of calibration sentences on which the error of each matrix product is measured.
-MEASURED = 16
+MAX_MEASURED_SENTENCES = 16
 
 #: Size in bytes from which an embedding table is quantized; smaller tables stay in fp32.
-MIN_TABLE = 1 << 20
+MIN_TABLE_BYTES = 1 << 20
 
 #: Lower limit of smoothing factors and of the values they are computed from, against division by zero.
 _SMALLEST = 1e-5
 
 
-def quantize(
+def quantize_matmuls(
     model: onnx.ModelProto,
     inputs: Sequence[Mapping[str, np.ndarray]],
     *,
     precision: Precision,
     data: str,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[onnx.ModelProto, Quantization]:
+) -> tuple[onnx.ModelProto, QuantizationRecord]:
     """Quantize a copy of an fp32 graph to int8 with QuantizeLinear and DequantizeLinear nodes (QDQ).
 
     Args:
@@ -65,14 +65,16 @@ def quantize(
         The quantized graph, and the report on the quantization.
     """
     symmetric = precision == "int8-qdq"
-    smoothed = smooth(model, inputs)
-    nodes = matrix_products(smoothed, by_constants=True)
-    measured = ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
+    smoothed = smooth_activations(model, inputs)
+    nodes = find_matmul_nodes(smoothed, by_constants=True)
+    measured = measure_ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
     say(f"measuring the int8 error of {len(nodes)} matrix products")
-    sensitivity = _measure_sensitivity(smoothed, [node.name for node in nodes], measured, inputs[:MEASURED], symmetric)
-    kept = choose_kept(sensitivity, BUDGETS[precision])
+    sensitivity = _measure_sensitivity(
+        smoothed, [node.name for node in nodes], measured, inputs[:MAX_MEASURED_SENTENCES], symmetric
+    )
+    kept = choose_unquantized(sensitivity, ERROR_BUDGETS[precision])
     quantized = [name for name in sensitivity if name not in kept]
-    return _insert_qdq(smoothed, quantized, measured, symmetric), Quantization(
+    return _insert_qdq(smoothed, quantized, measured, symmetric), QuantizationRecord(
         data=data,
         sentences=len(inputs),
         method=f"static {'symmetric' if symmetric else 'asymmetric'} QDQ, per-channel weights, MinMax, "
@@ -83,7 +85,7 @@ def quantize(
     )
 
 
-def joined(reports: Mapping[str, Quantization]) -> Quantization:
+def merge_reports(reports: Mapping[str, QuantizationRecord]) -> QuantizationRecord:
     """Merge the quantization reports of several graphs.
 
     Args:
@@ -103,7 +105,7 @@ def joined(reports: Mapping[str, Quantization]) -> Quantization:
     )
 
 
-def smooth(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
+def smooth_activations(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -> onnx.ModelProto:
     """Move outlier channels from activations to weights: ``x W = (x / s) (s W)``, with a factor s per channel of x.
 
     Matrix products that read the same tensor share the factors.
@@ -118,10 +120,10 @@ def smooth(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in matrix_products(copy, by_constants=True):
+    for node in find_matmul_nodes(copy, by_constants=True):
         readers.setdefault(node.input[0], []).append(node)
     weights = {tensor.name: tensor for tensor in copy.graph.initializer}
-    for name, limits in ranges(model, readers, inputs, channels=True).items():
+    for name, limits in measure_ranges(model, readers, inputs, channels=True).items():
         nodes = readers[name]
         values = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
         largest = np.max([np.abs(value).max(1) for value in values], 0)
@@ -138,7 +140,7 @@ def smooth(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.ndarray]]) -
     return copy
 
 
-def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
+def choose_unquantized(sensitivity: Mapping[str, float], budget: float) -> list[str]:
     """Choose the matrix products that stay unquantized.
 
     Args:
@@ -161,7 +163,7 @@ def choose_kept(sensitivity: Mapping[str, float], budget: float) -> list[str]:
 def _measure_sensitivity(
     smoothed: onnx.ModelProto,
     names: Sequence[str],
-    measured: Mapping[str, Range],
+    measured: Mapping[str, ActivationRange],
     inputs: Sequence[Mapping[str, np.ndarray]],
     symmetric: bool,
 ) -> dict[str, float]:
@@ -205,7 +207,7 @@ def _add_switches(
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     codes = {tensor.name: tensor for tensor in graph.initializer}
-    exact = {node.name: node.input[1] for node in matrix_products(smoothed, by_constants=True)}
+    exact = {node.name: node.input[1] for node in find_matmul_nodes(smoothed, by_constants=True)}
     weights = {tensor.name: tensor for tensor in smoothed.graph.initializer}
     switches: dict[str, _Int8Switch] = {}
     for index, node in reversed(list(enumerate(graph.node))):
@@ -231,7 +233,7 @@ def _add_switches(
 
 
 def _insert_qdq(
-    model: onnx.ModelProto, names: Sequence[str], measured: Mapping[str, Range], symmetric: bool
+    model: onnx.ModelProto, names: Sequence[str], measured: Mapping[str, ActivationRange], symmetric: bool
 ) -> onnx.ModelProto:
     """Quantize the named matrix products of a copy of the graph, with the measured activation ranges."""
     copy = onnx.ModelProto()
@@ -239,7 +241,7 @@ def _insert_qdq(
     if not names:  # the quantizer takes an empty list to mean all nodes
         return copy
     data = {name: tuple(np.asarray(value, np.float32) for value in limits.whole) for name, limits in measured.items()}
-    unquantized = {node.name: node.input[0] for node in matrix_products(model) if node.name not in names}
+    unquantized = {node.name: node.input[0] for node in find_matmul_nodes(model) if node.name not in names}
     with _silence_logging():
         quantizer = QDQQuantizer(
             copy,
@@ -284,10 +286,10 @@ def _drop_unused_initializers(model: onnx.ModelProto) -> None:
         model.graph.initializer.remove(tensor)
 
 
-def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantize_embedding_tables(model: onnx.ModelProto) -> onnx.ModelProto:
     """Quantize large embedding tables to int8 with a scale per row, in place.
 
-    A table is quantized if only Gather nodes read it and it has at least ``MIN_TABLE`` bytes.
+    A table is quantized if only Gather nodes read it and it has at least ``MIN_TABLE_BYTES`` bytes.
 
     Args:
         model: The graph to modify.
@@ -302,7 +304,7 @@ def quantize_tables(model: onnx.ModelProto) -> onnx.ModelProto:
             readers.setdefault(name, []).append(node)
     for name, table in tables.items():
         gathered = all(node.op_type == "Gather" and node.input[0] == name for node in readers.get(name, [None]))
-        if not gathered or table.ByteSize() < MIN_TABLE:
+        if not gathered or table.ByteSize() < MIN_TABLE_BYTES:
             continue
         values = numpy_helper.to_array(table)
         scale = np.maximum(np.abs(values).max(-1, keepdims=True) / 127, 1e-12).astype(np.float32)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 
-def tables(report: Mapping[str, Any]) -> Group:
+def render_report(report: Mapping[str, Any]) -> Group:
     """Render a parity report: errors of the subgraph outputs, comparison of extractions, and the worst sentence.
 
     Args:

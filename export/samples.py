@@ -20,7 +20,7 @@ _TEXTS = (
 )
 
 
-def name_of(data: str | Path | None) -> str:
+def describe_data_file(data: str | Path | None) -> str:
     """Return the name of a data file for reports: its folder and file name, without the rest of the path.
 
     Args:
@@ -32,7 +32,7 @@ def name_of(data: str | Path | None) -> str:
     return "built-in samples" if data is None else "/".join(Path(data).parts[-2:])
 
 
-def samples(labels: Sequence[str]) -> list[Sentence]:
+def built_in_samples(labels: Sequence[str]) -> list[Sentence]:
     """Return the built-in samples: each sentence by itself, and sentences joined to a length of up to about 370 words.
 
     Args:

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trimf_train.model.biaffine import NO_WORD, SLOPE, BiaffineParser
+from trimf_train.model.biaffine import LEAKY_RELU_SLOPE, PADDING_SCORE, BiaffineParser
 from trimf_train.model.flow import MemoryFlow
-from trimf_train.model.graph import TypedLinear, children_mean
+from trimf_train.model.graph import TypedLinear, dependent_mean_matrix
 from trimf_train.model.memory import Memory, masked_softmax
 from trimf_train.model.trimf import TriMF
 
-from ..runtime.decoding.range_pooling import BLOCK
+from ..runtime.decoding.range_pooling import BLOCK_WORDS
 from ..runtime.engine.contract import MEMORIES
 
 
-def take(states: Tensor, index: Tensor) -> Tensor:
+def gather_rows(states: Tensor, index: Tensor) -> Tensor:
     """Gather rows of each batch element by index, as a single Gather from a flattened table.
 
     Args:
@@ -136,7 +136,7 @@ class FoldedParser(nn.Module):
             Heads ``[B, N]`` (a root or padding is its own head), indices of dependency labels ``[B, N]`` (0 for a root
             or padding) and arc scores ``[B, N, N]``.
         """
-        views = functional.leaky_relu(words @ self.views + self.views_bias, SLOPE)
+        views = functional.leaky_relu(words @ self.views + self.views_bias, LEAKY_RELU_SLOPE)
         dependent, head, of_label, of_label_head = views.split(self.sizes, -1)
         queries = dependent @ self.arc + self.arc_head
         positions = torch.arange(words.shape[1], device=words.device)
@@ -144,11 +144,11 @@ class FoldedParser(nn.Module):
         scores = torch.where(
             positions.unsqueeze(1) == positions, queries @ self.root.unsqueeze(-1), queries @ head.transpose(1, 2)
         )
-        arc_scores = torch.where(word_mask.unsqueeze(1), scores.float(), NO_WORD)
+        arc_scores = torch.where(word_mask.unsqueeze(1), scores.float(), PADDING_SCORE)
         heads = torch.where(word_mask, arc_scores.argmax(-1), positions)
         by_label = (of_label @ self.label + self.label_bias).unflatten(-1, (self.labels, -1))
         of_head, rest = by_label.split([self.sizes[3], 1], -1)
-        scores = (of_head @ take(of_label_head, heads).unsqueeze(-1) + rest).squeeze(-1)
+        scores = (of_head @ gather_rows(of_label_head, heads).unsqueeze(-1) + rest).squeeze(-1)
         return heads, torch.where(heads == positions, 0, scores.float().argmax(-1) + 1), arc_scores
 
 
@@ -200,10 +200,10 @@ class EncoderGraph(nn.Module):
         arcs: tuple[Tensor, ...] = ()
         if self.parser is not None:
             parser_states = states if self.layer is None else output.hidden_states[self.layer]
-            arcs = self.parser(take(parser_states, pieces).amax(2), word_mask)
+            arcs = self.parser(gather_rows(parser_states, pieces).amax(2), word_mask)
         flows: list[Tensor] = []
         states = self.flowed("subword_flow", states, attention_mask.bool(), flows)
-        words = self.flowed("word_flow", take(states, pieces).amax(2), word_mask, flows)
+        words = self.flowed("word_flow", gather_rows(states, pieces).amax(2), word_mask, flows)
         return words, states[:, 0], *arcs, *flows
 
     def flowed(self, name: str, states: Tensor, mask: Tensor, flows: list[Tensor]) -> Tensor:
@@ -319,10 +319,10 @@ class FusionGraph(nn.Module):
             weights = masked_softmax(active @ active.transpose(1, 2), word_mask.unsqueeze(1))
             graphs.append(weights.to(words.dtype) @ projected)
         if self.down is not None:
-            nodes = words @ self.own + self.down(take(self.down.product(words), heads), labels)
+            nodes = words @ self.own + self.down(gather_rows(self.down.product(words), heads), labels)
             if self.up is not None:
                 above = self.up(self.up.product(words), labels)
-                nodes = nodes + children_mean(heads, labels).to(words.dtype) @ above
+                nodes = nodes + dependent_mean_matrix(heads, labels).to(words.dtype) @ above
             graphs.append(torch.relu(nodes))
         if not graphs:
             return words.clone()
@@ -510,14 +510,14 @@ class RelationsGraph(nn.Module):
         Returns:
             ``[R, H]``.
         """
-        blocks = functional.max_pool2d(nodes.unsqueeze(1), (BLOCK, 1), ceil_mode=True).squeeze(1)
+        blocks = functional.max_pool2d(nodes.unsqueeze(1), (BLOCK_WORDS, 1), ceil_mode=True).squeeze(1)
         table = torch.cat([nodes, nodes[:, :1] * 0, blocks], 1)
         rows = ranges[:, 2:]
         rows = torch.where(rows < 0, nodes.shape[1] - 1 - rows, rows)
         return functional.embedding(rows + ranges[:, :1] * table.shape[1], table.reshape(-1, table.shape[-1])).amax(1)
 
 
-def build(model: TriMF, stage: int, explain: bool = False) -> dict[str, nn.Module]:
+def build_subgraphs(model: TriMF, stage: int, explain: bool = False) -> dict[str, nn.Module]:
     """Build the four subgraphs of a trained model, in eval mode.
 
     Args:

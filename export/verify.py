@@ -8,20 +8,20 @@ from typing import Any
 import msgspec
 
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluation.evaluate import parsed
+from trimf_train.evaluation.evaluate import add_missing_parses
 
-from ..runtime.bundle.manifest import SCHEMA_VERSION, encode
+from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
 from ..runtime.bundle.reader import Bundle, open_pipeline
 from ..runtime.engine.contract import open_backend
-from ..runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
 from ..runtime.pipeline import Pipeline
 from . import parity
-from .bundle_compiler import write
-from .samples import name_of, samples
+from .bundle_compiler import write_bundle_file
+from .samples import built_in_samples, describe_data_file
 
 
-def verify(
+def verify_bundle(
     path: str | Path,
     *,
     backend: str = "auto",
@@ -60,11 +60,11 @@ def verify(
         bundle.read(name)
     labels, precision = bundle.manifest.labels, bundle.manifest.precision
     if data is None:
-        sentences = samples(labels.dependencies)
+        sentences = built_in_samples(labels.dependencies)
     else:
         sentences = list(read_sentences(data))
         if bundle.manifest.parser.source == "spacy":
-            sentences = parsed(sentences, bundle.manifest.parser.name)
+            sentences = add_missing_parses(sentences, bundle.manifest.parser.name)
         if not sentences:
             raise DataError(f"{data}: contains no sentences; at least one is needed")
     opened = open_backend(backend, threads, bundle)
@@ -74,24 +74,24 @@ def verify(
     elif precision == "bf16":
         raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
     else:
-        reference = open_pipeline(bundle, OnnxRuntimeBackend(threads, optimize=False))
+        reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
         name = "ONNX Runtime, unoptimised"
-    report = parity.compare(reference, candidate, labels, sentences, batch_size)
-    report["extractions"]["data"] = name_of(data)
+    report = parity.compare_pipelines(reference, candidate, labels, sentences, batch_size)
+    report["extractions"]["data"] = describe_data_file(data)
     report |= {"against": name, "backend": opened.name, "reason": opened.reason, "failure": None}
     try:
-        parity.check(report, precision)
+        parity.check_limits(report, precision)
     except BundleError as error:
         report["failure"] = str(error)
     return report
 
 
-def save(path: str | Path, report: dict[str, Any]) -> None:
+def save_report(path: str | Path, report: dict[str, Any]) -> None:
     """Save a report in the bundle's manifest, for ``trimf inspect``; it replaces an older report on the same backend.
 
     Args:
         path: Folder of the bundle, or ``default``.
-        report: Report as ``verify`` returns it.
+        report: Report as ``verify_bundle`` returns it.
 
     Raises:
         BundleError: The bundle is damaged or cannot be written.
@@ -102,7 +102,7 @@ def save(path: str | Path, report: dict[str, Any]) -> None:
     manifest = msgspec.structs.replace(
         bundle.manifest, schema_version=SCHEMA_VERSION, parity={**parity, "verified": verified}
     )
-    write(bundle.path, "manifest.json", encode(manifest))
+    write_bundle_file(bundle.path, "manifest.json", encode_manifest(manifest))
 
 
 def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
@@ -112,7 +112,7 @@ def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
         from trimf_train.model import torch_backend as inference
     except ModuleNotFoundError as error:
         raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
-    checkpoint = checkpoints.load(folder)
+    checkpoint = checkpoints.load_checkpoint(folder)
     description, manifest = checkpoint.description, bundle.manifest
     sizes = (checkpoint.model.width, description.model.span.max_width)
     facts = {
@@ -125,4 +125,4 @@ def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
             raise BundleError(
                 f"{folder}: its {fact} from the bundle's; use the checkpoint that {bundle.path} was exported from"
             )
-    return inference.pipeline(checkpoint)
+    return inference.build_pipeline(checkpoint)

@@ -1,7 +1,7 @@
 """Schedule sentences of many documents in batches of similar length, with ordered results and bounded memory.
 
 Sentences of neighbouring documents are sorted by length and cut into batches, so that a batch contains little padding.
-Everything runs in the caller's thread, when a result is requested; only the work of ``Begun`` batches may run
+Everything runs in the caller's thread, when a result is requested; only the work of ``PendingBatch`` batches may run
 elsewhere. The source is therefore never read by two threads, and a stream that nobody consumes does no work.
 """
 
@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from .pipeline import MAX_BATCH_SUBWORDS
-from .text.tokenization import Words
+from .text.tokenization import TokenizedSentence
 
 #: Number of batches whose sentences are sorted together. Fewer leave more padding, more delay the first result.
-SORTED_BATCHES = 16
+BATCHES_PER_WINDOW = 16
 
 #: Limit on the words of a batch on a CPU, padding included: this many for each sentence of ``batch_size``, so that long
 #: sentences go in smaller batches. The limit bounds memory, and is faster than batches that outgrow the cache.
-SENTENCE_WORDS = 12
+WORDS_PER_SENTENCE = 12
 
 #: Lower bound of that limit, for small batch sizes.
-BATCH_WORDS = 256
+MIN_BATCH_WORDS = 256
 
 #: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
-COUNTED_WORDS = 64
+WORDS_PER_WEIGHT = 64
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -35,17 +35,17 @@ class Document(NamedTuple):
     """A text with its sentences, which may be produced lazily."""
 
     text: str
-    sentences: Iterable[Words]
+    sentences: Iterable[TokenizedSentence]
 
 
-class Sentence(NamedTuple):
+class SentenceInText(NamedTuple):
     """A sentence with the text it belongs to."""
 
     text: str
-    words: Words
+    words: TokenizedSentence
 
 
-class Begun(Protocol[P_co]):
+class PendingBatch(Protocol[P_co]):
     """A batch whose work has been started, such as a ``concurrent.futures.Future``."""
 
     def done(self) -> bool:
@@ -55,7 +55,7 @@ class Begun(Protocol[P_co]):
         """Return one part for each sentence of the batch, or raise the exception of its work."""
 
 
-class Lazy(Generic[P]):
+class DeferredBatch(Generic[P]):
     """A batch whose work runs in the caller's thread when its result is requested.
 
     Args:
@@ -70,7 +70,7 @@ class Lazy(Generic[P]):
         return False
 
 
-class Plan(NamedTuple):
+class SchedulePlan(NamedTuple):
     """Limits on how far a stream reads and works ahead.
 
     Attributes:
@@ -89,7 +89,7 @@ class Plan(NamedTuple):
     depth: int
 
     @classmethod
-    def of(cls, batch_size: int, workers: int, depth: int, cpu: bool = True) -> Plan:
+    def of(cls, batch_size: int, workers: int, depth: int, cpu: bool = True) -> SchedulePlan:
         """Build the plan of a stream.
 
         With several workers one window is read while another is processed. A ``batch_size`` of 1 disables sorting.
@@ -103,8 +103,8 @@ class Plan(NamedTuple):
         Returns:
             The plan.
         """
-        words = max(SENTENCE_WORDS * batch_size, BATCH_WORDS) if cpu else MAX_BATCH_SUBWORDS
-        window = batch_size * SORTED_BATCHES if batch_size > 1 else 1
+        words = max(WORDS_PER_SENTENCE * batch_size, MIN_BATCH_WORDS) if cpu else MAX_BATCH_SUBWORDS
+        window = batch_size * BATCHES_PER_WINDOW if batch_size > 1 else 1
         return cls(batch_size, words, window, window if workers == 1 else max(2 * window, depth), depth)
 
 
@@ -140,7 +140,7 @@ class _OpenDocument(Generic[P]):
 class _QueuedSentence(NamedTuple, Generic[P]):
     """A sentence waiting for its part, with its document and its index there."""
 
-    sentence: Sentence
+    sentence: SentenceInText
     document: _OpenDocument[P]
     sentence_index: int
 
@@ -152,7 +152,7 @@ class _QueuedSentence(NamedTuple, Generic[P]):
     @property
     def weight(self) -> int:
         """Number of sentences that it counts for."""
-        return 1 + self.length // COUNTED_WORDS
+        return 1 + self.length // WORDS_PER_WEIGHT
 
 
 class _DocumentReader(Generic[P]):
@@ -171,7 +171,7 @@ class _DocumentReader(Generic[P]):
         self.unprocessed = 0
         self.has_more = True
         self._source = iter(documents)
-        self._sentences: Iterator[Words] | None = None
+        self._sentences: Iterator[TokenizedSentence] | None = None
         self._count = 0
 
     def can_read(self, ahead: int) -> bool:
@@ -196,7 +196,7 @@ class _DocumentReader(Generic[P]):
             document.complete = True
             self._sentences = None
             return None
-        queued = _QueuedSentence(Sentence(document.text, words), document, len(document.parts))
+        queued = _QueuedSentence(SentenceInText(document.text, words), document, len(document.parts))
         document.parts.append(None)
         document.missing += 1
         # Starting a document already counted one sentence, which is its first.
@@ -241,8 +241,8 @@ class _DocumentReader(Generic[P]):
         return document.text, [part for part in document.parts if part is not None]
 
 
-def in_order(
-    documents: Iterable[Document], begin: Callable[[list[Sentence]], Begun[P]], plan: Plan
+def process_in_order(
+    documents: Iterable[Document], begin: Callable[[list[SentenceInText]], PendingBatch[P]], plan: SchedulePlan
 ) -> Iterator[tuple[str, list[P]]]:
     """Process documents in batches and yield their results in the order of the source.
 
@@ -265,7 +265,7 @@ def in_order(
     unsorted: list[_QueuedSentence[P]] = []
     weight, window = 0, min(2 * plan.batch_size, plan.window)
     ready: deque[list[_QueuedSentence[P]]] = deque()
-    begun: deque[tuple[list[_QueuedSentence[P]], Begun[P]]] = deque()
+    begun: deque[tuple[list[_QueuedSentence[P]], PendingBatch[P]]] = deque()
     while True:
         while begun and begun[0][1].done():
             _collect_batch(reader, *begun.popleft(), begin)
@@ -274,7 +274,7 @@ def in_order(
             unsorted.append(queued)
             weight += queued.weight
         if weight >= window or (unsorted and not (reading or ready or begun)):
-            ready.extend(batches(unsorted, plan.batch_size, plan.words))
+            ready.extend(batch_by_length(unsorted, plan.batch_size, plan.words))
             unsorted, weight = [], 0
             window = min(2 * window, plan.window)  # small windows first, so that the first results come soon
         while ready and len(begun) < plan.depth:
@@ -290,7 +290,9 @@ def in_order(
             return
 
 
-def batches(queued: Sequence[_QueuedSentence[P]], batch_size: int, words: int) -> Iterator[list[_QueuedSentence[P]]]:
+def batch_by_length(
+    queued: Sequence[_QueuedSentence[P]], batch_size: int, words: int
+) -> Iterator[list[_QueuedSentence[P]]]:
     """Group sentences of similar length into batches, the longest first.
 
     Args:
@@ -314,8 +316,8 @@ def batches(queued: Sequence[_QueuedSentence[P]], batch_size: int, words: int) -
 def _collect_batch(
     reader: _DocumentReader[P],
     batch: list[_QueuedSentence[P]],
-    work: Begun[P],
-    begin: Callable[[list[Sentence]], Begun[P]],
+    work: PendingBatch[P],
+    begin: Callable[[list[SentenceInText]], PendingBatch[P]],
 ) -> None:
     """Store the parts of a batch in its documents; on failure record the error there and stop reading the source."""
     try:
@@ -335,7 +337,7 @@ def _store_results(batch: Iterable[_QueuedSentence[P]], parts: Iterable[P]) -> N
 
 
 def _isolate_failing_sentence(
-    batch: list[_QueuedSentence[P]], begin: Callable[[list[Sentence]], Begun[P]], error: Exception
+    batch: list[_QueuedSentence[P]], begin: Callable[[list[SentenceInText]], PendingBatch[P]], error: Exception
 ) -> None:
     """Retry the sentences of a failed batch one by one and record which of them fail; if none does, the first."""
     isolated = False

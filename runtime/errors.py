@@ -28,7 +28,7 @@ class BackendError(TrimfError):
     """A required component (a backend, an execution provider, a parser) is missing or cannot run."""
 
 
-def line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Return an error's message as one printable line of bounded length.
 
     Messages of libraries may quote names from a file, so control characters become spaces and a long message is cut.

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 
 from .bundle.labels import Labels
-from .decoding.triggers import best_words, may_trigger
+from .decoding.triggers import top_trigger_words, trigger_candidate_mask
 from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
-from .pipeline import Pipeline, Tree
+from .pipeline import DependencyArcs, Pipeline
 from .text.parser import Parse
-from .text.tokenization import split
+from .text.tokenization import split_sentences
 
 
-class Span(msgspec.Struct, frozen=True):
+class EntityExplanation(msgspec.Struct, frozen=True):
     """An entity in the words ``start`` to ``end`` (exclusive) of its sentence."""
 
     start: int
@@ -26,7 +26,7 @@ class Span(msgspec.Struct, frozen=True):
     score: float
 
 
-class Sensed(msgspec.Struct, frozen=True):
+class RelationExplanation(msgspec.Struct, frozen=True):
     """A relation between two entities of a sentence of N words, with the weight of every word.
 
     Attributes:
@@ -47,14 +47,14 @@ class Sensed(msgspec.Struct, frozen=True):
     triggers: list[int]
 
 
-class Arcs(msgspec.Struct, frozen=True):
+class ExplainedArcs(msgspec.Struct, frozen=True):
     """Dependency arcs of N words: the index of each word's head (a root has its own index) and its label, ``[N]``."""
 
     heads: list[int]
     labels: list[str]
 
 
-class Sentence(msgspec.Struct, frozen=True, omit_defaults=True):
+class SentenceExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
     """Explanation of a sentence of N words in T subwords, special tokens included.
 
     Fields of parts that the model does not have are empty.
@@ -77,22 +77,22 @@ class Sentence(msgspec.Struct, frozen=True, omit_defaults=True):
     words: list[str]
     subwords: list[str]
     pieces: list[tuple[int, int]]
-    entities: list[Span]
-    relations: list[Sensed]
-    arcs: Arcs
+    entities: list[EntityExplanation]
+    relations: list[RelationExplanation]
+    arcs: ExplainedArcs
     subword_flow: dict[str, list[float]] = {}
     word_flow: dict[str, list[float]] = {}
     syntactic_share: list[float] = []
     sensor: Literal["contribution", "attention"] = "contribution"
 
 
-def explain(
+def explain_text(
     pipeline: Pipeline,
     labels: Labels,
     text: str,
     parse: Callable[[Sequence[Sequence[str]]], Sequence[Parse]] | None = None,
     triggers: int = 3,
-) -> list[Sentence]:
+) -> list[SentenceExplanation]:
     """Explain every sentence of a text.
 
     Args:
@@ -111,15 +111,15 @@ def explain(
         BackendError: The backend fails.
     """
     explanations = []
-    for sentence in split(text):
+    for sentence in split_sentences(text):
         arcs = parse([sentence.words])[0] if parse is not None and not pipeline.parses else None
         explanations.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
     return explanations
 
 
 def explain_words(
-    pipeline: Pipeline, labels: Labels, words: Sequence[str], arcs: Tree | None, triggers: int = 3
-) -> Sentence:
+    pipeline: Pipeline, labels: Labels, words: Sequence[str], arcs: DependencyArcs | None, triggers: int = 3
+) -> SentenceExplanation:
     """Explain one sentence of words.
 
     Args:
@@ -153,27 +153,27 @@ def explain_words(
     assert tree is not None
     (subwords,) = pipeline.tokenizer.encode([words])
     arrays = pipeline.read([subwords], None if external is None else [external], explaining=True)
-    candidates = may_trigger(words, result.found.entities)
-    return Sentence(
+    candidates = trigger_candidate_mask(words, result.found.entities)
+    return SentenceExplanation(
         words=list(words),
         subwords=pipeline.tokenizer.texts(subwords),
         pieces=list(zip(subwords.first.tolist(), subwords.last.tolist(), strict=True)),
         entities=[
-            Span(entity.start, entity.end, labels.entities[entity.label], entity.score)
+            EntityExplanation(entity.start, entity.end, labels.entities[entity.label], entity.score)
             for entity in result.found.entities
         ],
         relations=[
-            Sensed(
+            RelationExplanation(
                 relation.head,
                 labels.relations[relation.label],
                 relation.tail,
                 relation.score,
                 _round_floats(relation.triggers),
-                [index for index, _ in best_words(relation, candidates, triggers)],
+                [index for index, _ in top_trigger_words(relation, candidates, triggers)],
             )
             for relation in result.found.relations
         ],
-        arcs=Arcs(np.asarray(tree.heads).tolist(), list(tree.labels)),
+        arcs=ExplainedArcs(np.asarray(tree.heads).tolist(), list(tree.labels)),
         subword_flow=_split_by_memory(arrays, "subword_flow"),
         word_flow=_split_by_memory(arrays, "word_flow"),
         syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],

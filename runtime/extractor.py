@@ -13,19 +13,19 @@ from typing import NamedTuple, Self, get_args
 
 import msgspec
 
-from .batch_scheduler import Begun, Document, Lazy, Plan, Sentence, in_order
+from .batch_scheduler import DeferredBatch, Document, PendingBatch, SchedulePlan, SentenceInText, process_in_order
 from .bundle.reader import Bundle, open_pipeline
-from .decoding.triggers import best_words, may_trigger
+from .decoding.triggers import top_trigger_words, trigger_candidate_mask
 from .engine.contract import open_backend
-from .engine.cpu_info import available_cores
+from .engine.cpu_info import count_available_cores
 from .errors import InputError
-from .pipeline import Result, Syntax
+from .pipeline import SentenceResult, Syntax
 from .results import Arc, Entity, Extraction, Relation, Trigger
 from .text.parser import Parse, Parser, load_parser
-from .text.tokenization import Words, check_text, joined, prepare, sentences
+from .text.tokenization import TokenizedSentence, check_text, iterate_sentences, join_words, load_tokenizer_rules
 
 #: Default maximum number of trigger words reported with a relation.
-TRIGGERS = 3
+DEFAULT_TRIGGERS = 3
 
 
 class _SentenceExtraction(NamedTuple):
@@ -58,7 +58,7 @@ class Extractor:
         backend: str = "auto",
         threads: int | None = None,
         parser: Parser | None = None,
-        triggers: int = TRIGGERS,
+        triggers: int = DEFAULT_TRIGGERS,
         syntax: Syntax | None = None,
     ) -> None:
         """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
@@ -125,7 +125,7 @@ class Extractor:
             raise InputError(
                 f"stream() takes an iterable of texts, got the string {texts!r:.60}; call the extractor on it instead"
             )
-        return self._stream_documents((Document(text, sentences(text)) for text in texts), batch_size, workers)
+        return self._stream_documents((Document(text, iterate_sentences(text)) for text in texts), batch_size, workers)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
         """Extract from sentences that are already split into words; otherwise like ``stream``.
@@ -167,7 +167,9 @@ class Extractor:
         self, documents: Iterable[Document], batch_size: int, workers: int
     ) -> Iterator[Extraction]:
         with self._batch_runner(batch_size, workers) as (begin, depth):
-            for text, parts in in_order(documents, begin, Plan.of(batch_size, workers, depth, self.backend == "cpu")):
+            for text, parts in process_in_order(
+                documents, begin, SchedulePlan.of(batch_size, workers, depth, self.backend == "cpu")
+            ):
                 yield Extraction(
                     text,
                     tuple(entity for part in parts for entity in part.entities),
@@ -180,11 +182,11 @@ class Extractor:
     @contextmanager
     def _batch_runner(
         self, batch_size: int, workers: int
-    ) -> Iterator[tuple[Callable[[list[Sentence]], Begun[_SentenceExtraction]], int]]:
+    ) -> Iterator[tuple[Callable[[list[SentenceInText]], PendingBatch[_SentenceExtraction]], int]]:
         """Yield the function that starts a batch, and how many batches to start at a time."""
         if workers == 1:
             # On a single core a second thread only costs time, about 5 % of a stream's.
-            background = self.parser is not None and available_cores() > 1
+            background = self.parser is not None and count_available_cores() > 1
             start = self._parse_in_background if background else self._defer_batch
             yield partial(start, batch_size), 1 + background
             return
@@ -194,7 +196,7 @@ class Extractor:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _parse_in_background(self, batch_size: int, batch: list[Sentence]) -> Begun[_SentenceExtraction]:
+    def _parse_in_background(self, batch_size: int, batch: list[SentenceInText]) -> PendingBatch[_SentenceExtraction]:
         """Start parsing in the background thread; run the model in the caller's thread when the result is requested."""
         assert self.parser is not None
         if self._process_id != os.getpid():  # threads do not survive a fork
@@ -203,14 +205,14 @@ class Extractor:
             parsing = self._parser_thread.submit(self.parser.parse, [sentence.words.words for sentence in batch])
         except RuntimeError:  # the extractor is closed, which the backend will report, or the interpreter is exiting
             return self._defer_batch(batch_size, batch)
-        return Lazy(partial(self._extract_batch, batch, parsing.result, batch_size))
+        return DeferredBatch(partial(self._extract_batch, batch, parsing.result, batch_size))
 
-    def _defer_batch(self, batch_size: int, batch: list[Sentence]) -> Begun[_SentenceExtraction]:
+    def _defer_batch(self, batch_size: int, batch: list[SentenceInText]) -> PendingBatch[_SentenceExtraction]:
         """Parse and run the model in the caller's thread when the result is requested."""
         parses = partial(self.parser.parse, [sentence.words.words for sentence in batch]) if self.parser else None
-        return Lazy(partial(self._extract_batch, batch, parses, batch_size))
+        return DeferredBatch(partial(self._extract_batch, batch, parses, batch_size))
 
-    def _run_in_worker(self, batch_size: int, batch: list[Sentence]) -> list[_SentenceExtraction]:
+    def _run_in_worker(self, batch_size: int, batch: list[SentenceInText]) -> list[_SentenceExtraction]:
         """Parse and extract one batch in a worker thread."""
         if self.parser is None:
             return self._extract_batch(batch, None, batch_size)
@@ -232,13 +234,13 @@ class Extractor:
             return load_parser(self.bundle.manifest.parser.name)
 
     def _extract_batch(
-        self, batch: list[Sentence], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
+        self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
     ) -> list[_SentenceExtraction]:
         words = [sentence.words.words for sentence in batch]
         results = self.pipeline.run_words(words, parses, batch_size, trees=self.syntax)
         return list(map(self._assemble_sentence, batch, results))
 
-    def _assemble_sentence(self, sentence: Sentence, result: Result) -> _SentenceExtraction:
+    def _assemble_sentence(self, sentence: SentenceInText, result: SentenceResult) -> _SentenceExtraction:
         """Convert word indices to character offsets and label indices to names."""
         (words, starts, ends), labels = sentence.words, self.bundle.manifest.labels
         entities = []
@@ -247,11 +249,11 @@ class Extractor:
             entities.append(Entity(start, end, sentence.text[start:end], labels.entities[label], score))
         relations = []
         if result.found.relations:
-            candidates = may_trigger(words, result.found.entities)
+            candidates = trigger_candidate_mask(words, result.found.entities)
             for relation in result.found.relations:
                 triggers = tuple(
                     Trigger(starts[index], ends[index], words[index], weight)
-                    for index, weight in best_words(relation, candidates, self.triggers)
+                    for index, weight in top_trigger_words(relation, candidates, self.triggers)
                 )
                 head, tail, name = entities[relation.head], entities[relation.tail], labels.relations[relation.label]
                 relations.append(Relation(head, name, tail, relation.score, triggers))
@@ -269,7 +271,7 @@ def load(
     backend: str = "auto",
     threads: int | None = None,
     parser: Parser | None = None,
-    triggers: int = TRIGGERS,
+    triggers: int = DEFAULT_TRIGGERS,
     syntax: Syntax | None = None,
 ) -> Extractor:
     """Load a bundle.
@@ -305,7 +307,7 @@ def _document_from_words(sentence: Sequence[str]) -> Document:
     words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
     if words is None or not all(isinstance(word, str) for word in words):
         raise InputError(f"words() takes sentences as lists of words, got {sentence!r:.80}; pass raw text to stream()")
-    text, located = joined(words)
+    text, located = join_words(words)
     check_text(text)
     return Document(text, [located] if words else [])
 
@@ -316,7 +318,7 @@ def _open_parser(bundle: Bundle, requested: Parser | None) -> Parser | None:
         return requested
     note = bundle.manifest.parser
     parser = load_parser(note.name) if note.source == "spacy" else None
-    prepare()
+    load_tokenizer_rules()
     return parser
 
 
@@ -329,7 +331,7 @@ def _merge_arcs(parts: Sequence[_SentenceExtraction]) -> Iterator[Arc]:
         offset += len(part.arcs)
 
 
-def _build_notices(sentence: Words, result: Result) -> Iterator[str]:
+def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
     """Yield a message for each limitation that affected the sentence."""
     where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
     if result.unknown:

@@ -13,29 +13,29 @@ import numpy.typing as npt
 from .bundle.labels import Labels
 from .decoding import pair_blocks as pairs
 from .decoding import span_decoding as decode
-from .decoding.dependency_trees import joined, single_root
-from .decoding.windows import join, merge, windows
+from .decoding.dependency_trees import find_best_tree, repair_tree
+from .decoding.windows import join_window_arcs, merge_windows, split_windows
 from .engine.contract import Subgraph
 from .errors import BackendError, InputError
 from .text import batch_arrays as features
 from .text.batch_arrays import BoolArray
-from .text.parser import CONTINUED, ROOT, Parse
-from .text.subwords import MAX_PIECES, IntArray, Subwords, SubwordTokenizer
+from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
+from .text.subwords import MAX_WORD_SUBWORDS, IntArray, Subwords, SubwordTokenizer
 
 #: Maximum number of subwords, padding included, in one call of the encoder.
 MAX_BATCH_SUBWORDS = 4096
 
 #: Number of padding subwords that cost a CPU about as much as another call of the subgraphs.
-CPU_CALL = 8
+CPU_SPLIT_COST = 8
 
-#: Like ``CPU_CALL``, for int8 models on a CPU with int8 dot-product instructions, where a subword costs less.
-CPU_CALL_INT8 = 24
+#: Like ``CPU_SPLIT_COST``, for int8 models on a CPU with int8 dot-product instructions, where a subword costs less.
+CPU_SPLIT_COST_INT8 = 24
 
 #: Default maximum number of ordered entity pairs that are scored in a sentence, or in one window of a long sentence.
-SENTENCE_PAIRS = 100_000
+MAX_SENTENCE_PAIRS = 100_000
 
 
-class Settings(NamedTuple):
+class DecodingSettings(NamedTuple):
     """Label ids, thresholds and window limits that decoding needs.
 
     Attributes:
@@ -97,7 +97,7 @@ class Settings(NamedTuple):
 Syntax = Literal["arcs", "tree"]
 
 
-class ScoringSubgraph(Protocol):
+class ExtraOutputSubgraph(Protocol):
     """A subgraph that can also return the ``backend.EXTRA`` outputs."""
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class ScoringSubgraph(Protocol):
         """
 
 
-class Tree(Protocol):
+class DependencyArcs(Protocol):
     """Dependency arcs of a sentence of N words."""
 
     @property
@@ -132,7 +132,7 @@ class ParsedSentence(NamedTuple):
     labels: Sequence[str]
 
 
-class Result(NamedTuple):
+class SentenceResult(NamedTuple):
     """Decoded sentence.
 
     Attributes:
@@ -143,17 +143,17 @@ class Result(NamedTuple):
         tree: Dependency arcs of the sentence, if they were requested.
     """
 
-    found: decode.Found
+    found: decode.DecodedSentence
     unknown: tuple[int, ...]
     windows: int
     unpaired: int = 0
-    tree: Tree | None = None
+    tree: DependencyArcs | None = None
 
 
 class _WindowResult(NamedTuple):
-    """Decoded window: a ``Result`` whose indices count from the window's first word."""
+    """Decoded window: a ``SentenceResult`` whose indices count from the window's first word."""
 
-    found: decode.Found
+    found: decode.DecodedSentence
     unpaired: int
     tree: Parse | None
 
@@ -188,14 +188,14 @@ class Pipeline:
         self,
         graphs: Mapping[str, Subgraph],
         tokenizer: SubwordTokenizer,
-        settings: Settings,
-        max_pairs: int = SENTENCE_PAIRS,
+        settings: DecodingSettings,
+        max_pairs: int = MAX_SENTENCE_PAIRS,
         call: int | None = None,
     ) -> None:
         self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
         self.call = call
         self.parses = "heads" in graphs["encoder"].outputs
-        self._label_names = [ROOT, *settings.dependencies]
+        self._label_names = [ROOT_LABEL, *settings.dependencies]
         self._logit_threshold = decode.logit(settings.relation_threshold)
 
     @property
@@ -204,7 +204,7 @@ class Pipeline:
         return self.settings.max_subwords - self.tokenizer.specials
 
     def read(
-        self, sentences: Sequence[Subwords], trees: Sequence[Tree] | None = None, *, explaining: bool = False
+        self, sentences: Sequence[Subwords], trees: Sequence[DependencyArcs] | None = None, *, explaining: bool = False
     ) -> dict[str, Any]:
         """Run a batch through the encoder and the fusion without decoding.
 
@@ -223,7 +223,7 @@ class Pipeline:
 
     def run(
         self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
-    ) -> list[Result]:
+    ) -> list[SentenceResult]:
         """Extract from parsed sentences; see ``run_words``.
 
         Args:
@@ -240,11 +240,11 @@ class Pipeline:
     def run_words(
         self,
         sentences: Sequence[Sequence[str]],
-        parses: Callable[[], Sequence[Tree]] | None = None,
+        parses: Callable[[], Sequence[DependencyArcs]] | None = None,
         batch_size: int = 32,
         *,
         trees: Syntax | None = None,
-    ) -> list[Result]:
+    ) -> list[SentenceResult]:
         """Extract from sentences of words; the result of a sentence does not depend on the others.
 
         Sentences are split into windows where needed, sorted by length and cut into batches.
@@ -269,11 +269,11 @@ class Pipeline:
             raise InputError(f"batch_size must be >= 1, got {batch_size}")
         if parses is None and not self.parses:
             raise InputError("this model has no in-model parser; pass parses, for example from load_parser()")
-        encoded = self.tokenizer.encode(sentences, min(MAX_PIECES, self._window_capacity))
+        encoded = self.tokenizer.encode(sentences, min(MAX_WORD_SUBWORDS, self._window_capacity))
         items = [window for index, subwords in enumerate(encoded) for window in self._split_windows(index, subwords)]
-        decoded = [_WindowResult(decode.Found([], []), 0, None)] * len(items)
-        external: Sequence[Tree] | None = None
-        for indices in batches([len(item.subwords.ids) for item in items], batch_size, self.call):
+        decoded = [_WindowResult(decode.DecodedSentence([], []), 0, None)] * len(items)
+        external: Sequence[DependencyArcs] | None = None
+        for indices in batch_indices([len(item.subwords.ids) for item in items], batch_size, self.call):
             batch = [items[index] for index in indices]
             arrays = self._encode_windows(batch, trees == "tree" and parses is None)
             if parses is not None and external is None:
@@ -281,21 +281,21 @@ class Pipeline:
             model_arcs = trees if external is None else None
             for index, result in zip(indices, self._decode_windows(batch, arrays, external, model_arcs), strict=True):
                 decoded[index] = result
-        results = [Result(decode.Found([], []), subwords.unknown, 0) for subwords in encoded]
+        results = [SentenceResult(decode.DecodedSentence([], []), subwords.unknown, 0) for subwords in encoded]
         for sentence, group in groupby(range(len(items)), key=lambda index: items[index].sentence):
             indices = list(group)
             ranges = [(items[index].start, items[index].end) for index in indices]
-            merged = merge(ranges, [decoded[index].found for index in indices], self.settings.overlap)
+            merged = merge_windows(ranges, [decoded[index].found for index in indices], self.settings.overlap)
             unpaired = sum(decoded[index].unpaired for index in indices)
-            tree: Tree | None = None
+            tree: DependencyArcs | None = None
             if trees:
                 if external is not None:
                     tree = external[sentence]
                 else:
-                    tree = join([decoded[index].tree for index in indices], ranges)
+                    tree = join_window_arcs([decoded[index].tree for index in indices], ranges)
             if trees == "tree" and len(indices) > 1 and external is None and tree is not None:
-                tree = Parse(*joined(np.asarray(tree.heads), tree.labels, ROOT, CONTINUED))
-            results[sentence] = Result(merged, encoded[sentence].unknown, len(indices), unpaired, tree)
+                tree = Parse(*repair_tree(np.asarray(tree.heads), tree.labels, ROOT_LABEL, JOIN_LABEL))
+            results[sentence] = SentenceResult(merged, encoded[sentence].unknown, len(indices), unpaired, tree)
         return results
 
     def _split_windows(self, sentence: int, subwords: Subwords) -> Iterator[_Window]:
@@ -306,7 +306,9 @@ class Pipeline:
         if count <= self.settings.max_words and len(subwords.ids) <= self.settings.max_subwords:
             yield _Window(sentence, 0, count, subwords)
             return
-        for start, end in windows(subwords.last - subwords.first + 1, self._window_capacity, self.settings.max_words):
+        for start, end in split_windows(
+            subwords.last - subwords.first + 1, self._window_capacity, self.settings.max_words
+        ):
             yield _Window(sentence, start, end, self.tokenizer.cut(subwords, start, end))
 
     def _encode_windows(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
@@ -325,13 +327,13 @@ class Pipeline:
     def _run_subgraph(self, name: str, arrays: Mapping[str, Any], extra: bool) -> dict[str, Any]:
         """Return the outputs of a subgraph, with ``extra`` those of ``backend.EXTRA`` too."""
         graph = self.graphs[name]
-        return cast(ScoringSubgraph, graph).run(arrays, extra=True) if extra else graph.run(arrays)
+        return cast(ExtraOutputSubgraph, graph).run(arrays, extra=True) if extra else graph.run(arrays)
 
     def _decode_windows(
         self,
         batch: Sequence[_Window],
         arrays: dict[str, Any],
-        trees: Sequence[Tree] | None,
+        trees: Sequence[DependencyArcs] | None,
         model_arcs: Syntax | None,
     ) -> Iterator[_WindowResult]:
         """Run the other subgraphs on an encoded batch and decode each window.
@@ -344,16 +346,16 @@ class Pipeline:
         for name in ("fusion", "entities"):
             arrays.update(self.graphs[name].run(arrays))
         lengths = [item.end - item.start for item in batch]
-        entities = decode.entity_spans(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
+        entities = decode.decode_entities(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
         relations, unpaired = self._find_relations(arrays, entities, lengths)
         parses = self._read_model_arcs(arrays, lengths) if model_arcs else [None] * len(batch)
-        return map(_WindowResult, map(decode.Found, entities, relations), unpaired, parses)
+        return map(_WindowResult, map(decode.DecodedSentence, entities, relations), unpaired, parses)
 
-    def _set_arcs(self, arrays: dict[str, Any], parts: Sequence[tuple[Tree, int, int]]) -> None:
+    def _set_arcs(self, arrays: dict[str, Any], parts: Sequence[tuple[DependencyArcs, int, int]]) -> None:
         """Set the arcs of a batch from a (tree, first word, last word (exclusive)) for each row."""
         label_ids = self.settings.dependencies
         arrays["heads"], arrays["labels"] = features.pad_arcs(
-            [features.arcs(tree.heads, tree.labels, label_ids, start, end) for tree, start, end in parts]
+            [features.encode_arcs(tree.heads, tree.labels, label_ids, start, end) for tree, start, end in parts]
         )
 
     def _read_model_arcs(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
@@ -367,10 +369,10 @@ class Pipeline:
             best = heads[row, :length].astype(np.int64)
             names = [self._label_names[label] for label in labels[row, :length].tolist()]
             if "arc_scores" in arrays:
-                best = single_root(arrays["arc_scores"][row, :length, :length])
+                best = find_best_tree(arrays["arc_scores"][row, :length, :length])
                 is_root = best == np.arange(length)
                 for index in np.flatnonzero(is_root != (labels[row, :length] == 0)).tolist():
-                    names[index] = ROOT if is_root[index] else CONTINUED
+                    names[index] = ROOT_LABEL if is_root[index] else JOIN_LABEL
             parses.append(Parse(best, names))
         return parses
 
@@ -379,7 +381,7 @@ class Pipeline:
     ) -> tuple[list[list[decode.RelationSpan]], list[int]]:
         """Score the entity pairs of a batch; return each row's relations and its number of unpaired entities."""
         relations: list[list[decode.RelationSpan]] = [[] for _ in entities]
-        kept = pairs.surest(entities, self.max_pairs)
+        kept = pairs.top_scoring_entities(entities, self.max_pairs)
         counts = [len(indices) for indices in kept]
         unpaired = [len(spans) - count for spans, count in zip(entities, counts, strict=True)]
         if max(counts) < 2:
@@ -394,7 +396,7 @@ class Pipeline:
         if allowed is not None:
             types = np.array([entities[row][index].label for row, indices in enumerate(kept) for index in indices])
         words, width = arrays["nodes"].shape[1:]
-        for block in pairs.blocks(counts, spans, words, width, self.settings.relations):
+        for block in pairs.iterate_pair_blocks(counts, spans, words, width, self.settings.relations):
             outputs = graph.run({**arrays, **block._asdict()})
             logits = _require_finite(outputs, "relation_logits")
             above = logits > threshold
@@ -418,7 +420,7 @@ class Pipeline:
                 relations[row].append(
                     decode.RelationSpan(entity_indices[head], entity_indices[tail], label, score, weights)
                 )
-        return [decode.fold_symmetric(found, self.settings.symmetric) for found in relations], unpaired
+        return [decode.merge_symmetric_relations(found, self.settings.symmetric) for found in relations], unpaired
 
 
 def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
@@ -434,7 +436,7 @@ def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
     return logits
 
 
-def batches(lengths: Sequence[int], batch_size: int, call: int | None = None) -> Iterator[list[int]]:
+def batch_indices(lengths: Sequence[int], batch_size: int, call: int | None = None) -> Iterator[list[int]]:
     """Group sentences of similar length into batches of at most MAX_BATCH_SUBWORDS padded subwords.
 
     Args:

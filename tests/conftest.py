@@ -32,16 +32,16 @@ from transformers import (
 
 from trimf.export import exporter as bundles
 from trimf.export.exporter import _trace_subgraphs as trace
-from trimf.export.onnx_conversion import convert, example_inputs
-from trimf.export.subgraphs import build
+from trimf.export.onnx_conversion import convert_to_onnx, create_example_inputs
+from trimf.export.subgraphs import build_subgraphs
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserNote
-from trimf.runtime.decoding.range_pooling import rows
+from trimf.runtime.bundle.manifest import ParserInfo
+from trimf.runtime.decoding.range_pooling import build_range_rows
 from trimf_train.config import Config, DecodeConfig, ModelConfig
-from trimf_train.data.jsonl import encode
+from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.model import checkpoint as checkpoints
-from trimf_train.model.trimf import Inputs, TriMF
+from trimf_train.model.trimf import TrainingBatch, TriMF
 
 Graphs = dict[str, onnx.ModelProto]
 
@@ -107,10 +107,10 @@ def parser() -> Any:
 @pytest.fixture(scope="session")
 def conll04_test(shared_data: Path, parser: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The 288 test sentences of CoNLL04, parsed."""
-    from trimf_train.data.prepare import prepare
+    from trimf_train.data.prepare import prepare_file
 
     output = tmp_path_factory.mktemp("prepared") / "test.jsonl"
-    prepare(shared_data / "conll04" / "test.json", output, parser, progress=False)
+    prepare_file(shared_data / "conll04" / "test.json", output, parser, progress=False)
     return output
 
 
@@ -181,13 +181,13 @@ def ranges_of() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
         spans, pairs = np.asarray(spans), np.asarray(pairs).reshape(-1, 2)
         one, other = spans[pairs[:, 0]], spans[pairs[:, 1]]
         first, last = np.minimum(one[:, 2], other[:, 2]) + 1, np.maximum(one[:, 1], other[:, 1]) - 1
-        return rows(spans, np.stack([one[:, 0], first, last], 1)), len(spans) + np.arange(len(pairs))
+        return build_range_rows(spans, np.stack([one[:, 0], first, last], 1)), len(spans) + np.arange(len(pairs))
 
     return build
 
 
 @pytest.fixture(scope="session")
-def build_inputs() -> Callable[..., Inputs]:
+def build_inputs() -> Callable[..., TrainingBatch]:
     """Random padded inputs for sentences of the given numbers of words, all spans and all pairs of some of them."""
 
     def build(
@@ -197,7 +197,7 @@ def build_inputs() -> Callable[..., Inputs]:
         max_width: int = 3,
         words: int | None = None,
         noise: int = 0,
-    ) -> Inputs:
+    ) -> TrainingBatch:
         """``words`` pads further than needed, ``noise`` is the subword that fills the padding."""
         sentences = []
         for place, length in enumerate(lengths):
@@ -240,7 +240,7 @@ def build_inputs() -> Callable[..., Inputs]:
                 (len(entities) + i, len(entities) + j) for i in range(len(chosen)) for j in range(len(chosen)) if i != j
             ]
             entities += [(row, i, j) for i, j in chosen]
-        return Inputs(
+        return TrainingBatch(
             input_ids,
             attention_mask,
             pieces,
@@ -396,7 +396,7 @@ def configure_in(encoders: dict[str, str], sentences: list[Sentence]) -> Callabl
 
     def build(folder: Path, output: str = "run", **tables: Any) -> Config:
         data = folder / "train.jsonl"
-        data.write_bytes(b"".join(encode(sentence) for sentence in sentences))
+        data.write_bytes(b"".join(encode_line(sentence) for sentence in sentences))
         values: dict[str, Any] = {
             "data": {"train": [str(data)], "dev": str(data), "symmetric": ["Know"], "parser": "by-hand"},
             "output": str(folder / output),
@@ -440,7 +440,7 @@ def create(encoders: dict[str, str], names: Labels) -> Callable[..., Any]:
         torch.manual_seed(seed)
         encoder = {"name": encoders[family], **changes.pop("encoder", {})}
         config = msgspec.convert({"encoder": encoder, "span": {"max_width": 3}, **changes}, ModelConfig)
-        built = checkpoint.create(names, config, DecodeConfig(), ParserNote(name="none", version=""), {})
+        built = checkpoint.create_checkpoint(names, config, DecodeConfig(), ParserInfo(name="none", version=""), {})
         with torch.no_grad():
             built.model.memory.entity.normal_()
             built.model.memory.relation.normal_()
@@ -453,19 +453,19 @@ def create(encoders: dict[str, str], names: Labels) -> Callable[..., Any]:
 def tiny_data(sentences: list[Sentence], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The twelve sentences as a prepared file."""
     path = tmp_path_factory.mktemp("tiny") / "tiny.jsonl"
-    path.write_bytes(b"".join(encode(sentence) for sentence in sentences))
+    path.write_bytes(b"".join(encode_line(sentence) for sentence in sentences))
     return path
 
 
 @pytest.fixture(scope="session")
 def tiny_checkpoint(once: Callable[[str, Make], Path], configure_in: Callable[..., Config]) -> Any:
     """A tiny BERT trained for a few epochs on the twelve sentences: it finds most of them again."""
-    from trimf_train.training.train import train
+    from trimf_train.training.train import train_model
 
     def make(folder: Path) -> None:
-        train(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+        train_model(configure_in(folder, train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
 
-    return checkpoints.load(once("trained", make) / "run" / "best")
+    return checkpoints.load_checkpoint(once("trained", make) / "run" / "best")
 
 
 @pytest.fixture(scope="session")
@@ -484,7 +484,7 @@ def family_checkpoints(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], enco
         torch.manual_seed(3)
         encoder = msgspec.structs.replace(described.model.encoder, name=encoders[family])
         config = msgspec.structs.replace(described.model, encoder=encoder)
-        found[family] = checkpoints.create(described.labels, config, DecodeConfig(), described.parser, {})
+        found[family] = checkpoints.create_checkpoint(described.labels, config, DecodeConfig(), described.parser, {})
         found[family].model.load_state_dict(tiny_heads, strict=False)
     return {FAMILIES[0]: tiny_checkpoint, **found}
 
@@ -513,7 +513,10 @@ def traced(once: Callable[[str, Make], Path], family_checkpoints: dict[str, Any]
 
 def _trace_encoder(model: TriMF) -> onnx.ModelProto:
     model.encoder.set_attn_implementation("eager")
-    return convert(build(model.eval(), 2)["encoder"], example_inputs(model.width, torch.Generator().manual_seed(0)))
+    return convert_to_onnx(
+        build_subgraphs(model.eval(), 2)["encoder"],
+        create_example_inputs(model.width, torch.Generator().manual_seed(0)),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -536,6 +539,6 @@ def quick_export(encoders: dict[str, str], traced: Callable[[str], Graphs]) -> C
     def export(*arguments: Any, **options: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bundles, "_trace_subgraphs", find)
-            return bundles.export(*arguments, **options)
+            return bundles.export_checkpoint(*arguments, **options)
 
     return export

@@ -188,7 +188,7 @@ def test_a_damaged_file_is_not_compiled(refused, prepared, tmp_path):
 
 
 def test_verify_reports_and_then_fails(prepared, monkeypatch, capsys):
-    strict = parity.Limits(
+    strict = parity.ParityLimits(
         error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, arcs=100.0, f1_loss=0.0
     )
     monkeypatch.setitem(parity.LIMITS, "fp32", strict)

@@ -39,11 +39,11 @@ _FIELD_ERROR = re.compile(r"Object (?P<problem>missing required|contains unknown
 _NUMBER_LIMIT = re.compile(r"^(int|float) (?=[<>])")
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base class of the tables of the configuration file."""
 
 
-class FlowSwitches(Section):
+class FlowSwitches(ConfigTable):
     """Memories that flow into one level, subwords or words (paper, Table 3)."""
 
     #: Let the entity memory flow into this level.
@@ -52,7 +52,7 @@ class FlowSwitches(Section):
     relation: bool = True
 
 
-class MemoryGradient(Section):
+class MemoryGradient(ConfigTable):
     """Readers of the memory that pass gradients back to it; the two classifiers always do (paper, Table 6)."""
 
     #: Pass gradients from the flow into the subwords.
@@ -63,7 +63,7 @@ class MemoryGradient(Section):
     trigger: bool = True
 
 
-class MemoryConfig(Section):
+class MemoryConfig(ConfigTable):
     """Memory write (paper, section 3.2, equations (5)-(8))."""
 
     #: Optimiser of the memory: ``adam``, together with the other parameters, or ``sgd``, plain gradient descent.
@@ -74,7 +74,7 @@ class MemoryConfig(Section):
     gradient: MemoryGradient = MemoryGradient()
 
 
-class FlowConfig(Section):
+class FlowConfig(ConfigTable):
     """Memory flow attention (paper, section 3.3)."""
 
     #: How the flow weights a_R and a_E (relation and entity memory) change the states E: ``add`` gives
@@ -87,7 +87,7 @@ class FlowConfig(Section):
     word: FlowSwitches = FlowSwitches()
 
 
-class SyntaxConfig(Section):
+class SyntaxConfig(ConfigTable):
     """Source of the dependency arcs, and the R-GCN over them (paper, section 3.4, equation (15))."""
 
     #: Parser that provides the arcs: ``spacy`` runs before the model; ``encoder`` is a biaffine parser inside the model
@@ -109,14 +109,14 @@ class SyntaxConfig(Section):
     bases: Count = 0
 
 
-class SemanticConfig(Section):
+class SemanticConfig(ConfigTable):
     """Semantic graph (paper, section 3.4, equations (16)-(18))."""
 
     #: Share of the edges kept at random during training.
     keep: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
 
-class SpanConfig(Section):
+class SpanConfig(ConfigTable):
     """Spans of words that are classified as entities (paper, sections 3.1 and 3.6)."""
 
     #: Longest span in words, K in the paper.
@@ -127,7 +127,7 @@ class SpanConfig(Section):
     context: Literal["none", "cls"] = "none"
 
 
-class EncoderConfig(Section):
+class EncoderConfig(ConfigTable):
     """Pretrained encoder: any Hugging Face model that ``AutoModel`` loads."""
 
     #: Model name, folder, or ``module:folder`` for a folder inside an installed Python package.
@@ -144,7 +144,7 @@ class EncoderConfig(Section):
     max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 512
 
 
-class ModelConfig(Section):
+class ModelConfig(ConfigTable):
     """Architecture of the model: all that a checkpoint needs in addition to its weights and labels."""
 
     #: Pretrained encoder.
@@ -173,7 +173,7 @@ class ModelConfig(Section):
     dropout: Probability = 0.5
 
 
-class DataConfig(Section):
+class DataConfig(ConfigTable):
     """Annotated data: JSON-lines files written by ``trimf prepare``; relative paths start at the working directory."""
 
     #: Training files.
@@ -186,7 +186,7 @@ class DataConfig(Section):
     parser: str | None = None
 
 
-class DecodeConfig(Section):
+class DecodeConfig(ConfigTable):
     """Rules for turning scores into entities and relations."""
 
     #: Probability above which a relation is predicted (paper, section 4.4).
@@ -198,7 +198,7 @@ class DecodeConfig(Section):
     types: Literal["any", "seen"] = "any"
 
 
-class StageConfig(Section):
+class StageConfig(ConfigTable):
     """One of the training stages (paper, section 3.7)."""
 
     #: Number of epochs; 0 skips the stage.
@@ -228,7 +228,7 @@ class SecondStage(StageConfig):
     epochs: Count = 12
 
 
-class TrainConfig(Section):
+class TrainConfig(ConfigTable):
     """Optimisation (paper, section 4.4)."""
 
     #: Sentences per batch and process.
@@ -285,7 +285,7 @@ class TrainConfig(Section):
     stage2: SecondStage = SecondStage()
 
 
-class Config(Section):
+class Config(ConfigTable):
     """Settings of a training run: the top level of the configuration file."""
 
     #: Training and development data.
@@ -302,7 +302,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Load a configuration from a TOML file and apply overrides.
 
     Args:
@@ -326,12 +326,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return _build_config(values, overrides, str(path))
 
 
-def override(config: Config, overrides: Sequence[str]) -> Config:
+def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
     """Return a copy of a configuration with overrides applied.
 
     Args:
         config: The configuration to start from.
-        overrides: ``key=value`` strings as for ``load``.
+        overrides: ``key=value`` strings as for ``load_config``.
 
     Returns:
         The new configuration.

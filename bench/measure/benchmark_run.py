@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.bundle.reader import Bundle
 from ...runtime.errors import BackendError, BundleError, InputError
-from ..report.schema import SCHEMA_VERSION, Case, Floor, Measured, Power, Report, Round, Subject
+from ..report.schema import SCHEMA_VERSION, Case, LatencyFloor, Measurement, ModelInfo, Power, Report, Round
 from . import corpus as data
-from .case_planning import Options, Target, names, plan
-from .jobs import Checked, Peaks, Scores, Spec
+from .case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases
+from .jobs import DevicePeaks, F1Scores, Job, ModelCheck
 
 if TYPE_CHECKING:
     from . import job_process as process
-    from .gpu_monitor import Gpu
+    from .gpu_monitor import GpuMonitor
 
 #: Modules that a run needs in addition to those of the runtime.
-NEEDED = ("onnx", "psutil")
+REQUIRED_MODULES = ("onnx", "psutil")
 
 #: Receives a line of text.
-Say = Callable[[str], None]
+NoteCallback = Callable[[str], None]
 #: Receives the label of the current job, the number of finished jobs, and the number of all jobs.
-Progress = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 
 
-class Outcome(NamedTuple):
+class RunOutcome(NamedTuple):
     """Result of a run.
 
     Attributes:
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
     failure: BaseException | None
 
 
-def need(*modules: str) -> None:
+def require_modules(*modules: str) -> None:
     """Check that modules are installed.
 
     Args:
@@ -56,7 +56,12 @@ def need(*modules: str) -> None:
             raise BackendError(f'trimf bench needs {module}; pip install "trimf[bench]"')
 
 
-def run(options: Options, command: str, say: Say = lambda _: None, progress: Progress = lambda *_: None) -> Outcome:
+def run_benchmark(
+    options: BenchmarkOptions,
+    command: str,
+    say: NoteCallback = lambda _: None,
+    progress: ProgressCallback = lambda *_: None,
+) -> RunOutcome:
     """Run a benchmark.
 
     A job that fails ends the run; what was measured before it is kept.
@@ -76,7 +81,7 @@ def run(options: Options, command: str, say: Say = lambda _: None, progress: Pro
         BundleError: A model is damaged.
         BackendError: A module is missing, or a model cannot run on a backend here.
     """
-    need(*NEEDED)
+    require_modules(*REQUIRED_MODULES)
     options.check()
     with tempfile.TemporaryDirectory(prefix="trimf-bench-") as folder:
         return _BenchmarkRun(options, command, say, progress, Path(folder)).outcome()
@@ -85,15 +90,17 @@ def run(options: Options, command: str, say: Say = lambda _: None, progress: Pro
 class _BenchmarkRun:
     """State of one run; creating it reads the data and checks every model on every backend."""
 
-    def __init__(self, options: Options, command: str, say: Say, progress: Progress, folder: Path) -> None:
+    def __init__(
+        self, options: BenchmarkOptions, command: str, say: NoteCallback, progress: ProgressCallback, folder: Path
+    ) -> None:
         self._options, self._command, self._folder = options, command, folder
         self._say, self._progress = say, progress
         self._notes: list[str] = []
         self._cases: dict[str, Case] = {}
-        self._scores: dict[str, Scores] = {}
-        self._peaks: dict[tuple[str, int], Peaks] = {}
+        self._scores: dict[str, F1Scores] = {}
+        self._peaks: dict[tuple[str, int], DevicePeaks] = {}
         paths = [*options.models, *([str(options.against)] if options.against else [])]
-        self._names = dict(zip(paths, names(paths), strict=True))
+        self._names = dict(zip(paths, name_models(paths), strict=True))
         self._bundles = {path: Bundle(path) for path in options.models}
         self._hashes = {path: _hash_file(bundle.path / "manifest.json") for path, bundle in self._bundles.items()}
         longest = max(options.lengths, default=0)
@@ -112,10 +119,10 @@ class _BenchmarkRun:
             )
         self._parser = parsers[0]
         self._corpus = self._read_corpus()
-        self._gpu: Gpu | None = None
+        self._gpu: GpuMonitor | None = None
         self._targets = list(self._check_bundles())
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """Run every job and build the report."""
         failure: BaseException | None = None
         try:
@@ -127,7 +134,7 @@ class _BenchmarkRun:
             self._add_note(
                 f"the run ended early; everything measured until then is reported: {str(error) or type(error).__name__}"
             )
-        return Outcome(self._build_report(), failure)
+        return RunOutcome(self._build_report(), failure)
 
     def _add_note(self, text: str) -> None:
         self._notes.append(text)
@@ -135,12 +142,12 @@ class _BenchmarkRun:
 
     def _write_corpus(self, corpus: data.Corpus, name: str) -> str:
         path = self._folder / f"{name}.json"
-        data.write(corpus, path)
+        data.write_corpus(corpus, path)
         return str(path)
 
     def _read_corpus(self) -> data.Corpus:
         """Read the data, and parse it once before anything is measured if a bundle needs that."""
-        corpus = data.read(self._options.data)
+        corpus = data.read_corpus(self._options.data)
         if any(map(self._needs_spacy, self._bundles)) and any(sentence.heads is None for sentence in corpus.sentences):
             corpus = self._parse_corpus(corpus)
         if not corpus.annotated:
@@ -155,9 +162,9 @@ class _BenchmarkRun:
     def _parse_corpus(self, corpus: data.Corpus) -> data.Corpus:
         from ...runtime.text.parser import load_parser
 
-        return data.parse(corpus, load_parser(self._parser))
+        return data.parse_corpus(corpus, load_parser(self._parser))
 
-    def _check_bundles(self) -> Iterator[Target]:
+    def _check_bundles(self) -> Iterator[BenchmarkTarget]:
         """Run one sentence through every model on every backend, so that problems show before anything is measured."""
         devices: list[str] = []
         for path in self._options.models:
@@ -181,12 +188,12 @@ class _BenchmarkRun:
         if self._options.against:
             yield from self._check_checkpoint(str(self._options.against), dict.fromkeys(devices))
         if any(device != "cpu" for device in devices):
-            need("pynvml")
-            from .gpu_monitor import Gpu
+            require_modules("pynvml")
+            from .gpu_monitor import GpuMonitor
 
-            self._gpu = Gpu()
+            self._gpu = GpuMonitor()
 
-    def _check_checkpoint(self, path: str, backends: dict[str, None]) -> Iterator[Target]:
+    def _check_checkpoint(self, path: str, backends: dict[str, None]) -> Iterator[BenchmarkTarget]:
         """Check the checkpoint in PyTorch on the devices of the bundles' backends."""
         for device in dict.fromkeys("cpu" if name == "cpu" else "cuda" for name in backends):
             yield self._build_target(path, "eager", self._run_check(path, "eager", device))
@@ -195,7 +202,7 @@ class _BenchmarkRun:
             except BackendError as error:
                 self._add_note(f"compiled PyTorch was not measured: {error}")
 
-    def _run_check(self, path: str, engine: str, backend: str) -> Checked:
+    def _run_check(self, path: str, engine: str, backend: str) -> ModelCheck:
         onnx = engine == "onnx"
         spec = self._build_spec(
             "check",
@@ -205,30 +212,30 @@ class _BenchmarkRun:
             lengths=tuple(self._options.lengths) if onnx else (),
             batches=tuple(self._options.batch_sizes),
         )
-        checked: Checked = self._run_job(spec, Checked).answer
+        checked: ModelCheck = self._run_job(spec, ModelCheck).answer
         return checked
 
-    def _build_target(self, path: str, engine: str, checked: Checked) -> Target:
+    def _build_target(self, path: str, engine: str, checked: ModelCheck) -> BenchmarkTarget:
         lengths = {}
         for length, words in checked.lengths.items():
-            corpus = data.of_words(words, f"{length} subwords")
+            corpus = data.build_sentence_corpus(words, f"{length} subwords")
             if self._needs_spacy(path):
                 corpus = self._parse_corpus(corpus)
             lengths[length] = self._write_corpus(corpus, f"{len(list(self._folder.iterdir()))}")
-        return Target(self._names[path], path, engine, checked.backend, checked, lengths)  # type: ignore[arg-type]
+        return BenchmarkTarget(self._names[path], path, engine, checked.backend, checked, lengths)  # type: ignore[arg-type]
 
-    def _build_spec(self, kind: str, path: str, **fields: object) -> Spec:
+    def _build_spec(self, kind: str, path: str, **fields: object) -> Job:
         name = f"{kind} {self._names[path]}"
-        return Spec(name=name, kind=kind, model=self._names[path], path=path, data=self._data, **fields)  # type: ignore[arg-type]
+        return Job(name=name, kind=kind, model=self._names[path], path=path, data=self._data, **fields)  # type: ignore[arg-type]
 
-    def _run_job(self, spec: Spec, answer: type[object]) -> process.Outcome:
+    def _run_job(self, spec: Job, answer: type[object]) -> process.JobOutcome:
         from . import job_process as process
 
-        return process.run(spec, answer, self._gpu if spec.backend != "cpu" else None)
+        return process.run_job(spec, answer, self._gpu if spec.backend != "cpu" else None)
 
     def _measure_cases(self) -> None:
         """Measure all cases in turn, round after round, then F1 and the peaks of the devices."""
-        planned = plan(self._options, self._targets, self._data)
+        planned = plan_cases(self._options, self._targets, self._data)
         self._cases = {spec.name: _build_case(spec) for spec in planned}
         jobs = [(spec, index) for index in range(self._options.rounds) for spec in planned]
         jobs = [(spec, index) for spec, index in jobs if index == 0 or spec.kind != "soak"]
@@ -236,26 +243,26 @@ class _BenchmarkRun:
         total = len(jobs) + len(extra)
         for done, (spec, index) in enumerate(jobs):
             self._progress(f"{spec.name}, round {index + 1}", done, total)
-            answer, memory, power = self._run_job(spec, Measured)
-            fields = {name: getattr(answer, name) for name in Measured.__struct_fields__}
+            answer, memory, power = self._run_job(spec, Measurement)
+            fields = {name: getattr(answer, name) for name in Measurement.__struct_fields__}
             self._cases[spec.name].rounds.append(Round(**fields, memory=memory, power=power))
             self._note_throttling(spec, index, power)
         for done, spec in enumerate(extra, start=len(jobs)):
             self._progress(spec.name, done, total)
             if spec.kind == "evaluate":
-                self._scores[spec.model] = self._run_job(spec, Scores).answer
+                self._scores[spec.model] = self._run_job(spec, F1Scores).answer
             else:
-                self._peaks[spec.backend, spec.threads] = self._run_job(spec, Peaks).answer
+                self._peaks[spec.backend, spec.threads] = self._run_job(spec, DevicePeaks).answer
         self._progress("done", total, total)
 
-    def _note_throttling(self, spec: Spec, index: int, power: Power | None) -> None:
+    def _note_throttling(self, spec: Job, index: int, power: Power | None) -> None:
         if power and power.throttled:
             self._add_note(
                 f"{spec.name}, round {index + 1}: the GPU was throttled by {', '.join(power.throttled)}, down to "
                 f"{power.lowest_clock_mhz:.0f} MHz"
             )
 
-    def _plan_evaluations(self) -> Iterator[Spec]:
+    def _plan_evaluations(self) -> Iterator[Job]:
         if not self._corpus.annotated:
             return
         seen: set[str] = set()
@@ -266,7 +273,7 @@ class _BenchmarkRun:
                 fields = {"engine": target.engine, "backend": target.backend, "threads": threads}
                 yield self._build_spec("evaluate", target.path, **fields)
 
-    def _plan_peaks(self) -> Iterator[Spec]:
+    def _plan_peaks(self) -> Iterator[Job]:
         dtypes: dict[str, dict[str, None]] = {}
         first: dict[str, str] = {}
         for target in self._targets:
@@ -280,8 +287,8 @@ class _BenchmarkRun:
                 )
 
     def _build_report(self) -> Report:
-        from ..report.ratios import ratios
-        from .environment import environment
+        from ..report.ratios import compute_ratios
+        from .environment import describe_environment
 
         cases = [case for case in self._cases.values() if case.rounds]
         subjects = [self._build_subject(path) for path in self._names]
@@ -290,14 +297,14 @@ class _BenchmarkRun:
             schema_version=SCHEMA_VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=self._command,
-            environment=environment(device, self._gpu),
+            environment=describe_environment(device, self._gpu),
             data=self._corpus.name,
             sentences=len(self._corpus.sentences),
             words=self._corpus.words,
             subjects=subjects,
             cases=cases,
             floors=list(self._build_floors()),
-            ratios=ratios(cases, {subject.name: subject.precision for subject in subjects}),
+            ratios=compute_ratios(cases, {subject.name: subject.precision for subject in subjects}),
             notes=(*self._notes, *self._list_general_notes()),
         )
 
@@ -307,11 +314,11 @@ class _BenchmarkRun:
             " word before, and model files are loaded from the operating system's cache"
         )
 
-    def _build_subject(self, path: str) -> Subject:
+    def _build_subject(self, path: str) -> ModelInfo:
         scores = self._scores.get(self._names[path])
         products = next(target.checked.products for target in self._targets if target.path == path)
         bundle = self._bundles.get(path)
-        return Subject(
+        return ModelInfo(
             name=self._names[path],
             sha256=self._hashes[path],
             precision=bundle.manifest.precision if bundle else "fp32",
@@ -319,8 +326,8 @@ class _BenchmarkRun:
             f1={"entities": scores.entities, "relations": scores.relations} if scores else None,
         )
 
-    def _build_floors(self) -> Iterator[Floor]:
-        from .roofline import computing, least
+    def _build_floors(self) -> Iterator[LatencyFloor]:
+        from .roofline import compute_floor_ms, compute_operation_seconds
 
         for target in self._targets:
             for threads in self._options.threads:
@@ -329,7 +336,7 @@ class _BenchmarkRun:
                     continue
                 for batch, work in target.checked.work.items():
                     operations = sum(work.operations.values())
-                    yield Floor(
+                    yield LatencyFloor(
                         model=target.model,
                         backend=target.backend,
                         threads=threads,
@@ -337,13 +344,13 @@ class _BenchmarkRun:
                         subwords=target.checked.median,
                         operations=operations,
                         bytes=work.bytes,
-                        peak_operations=operations / computing(work, peaks),
+                        peak_operations=operations / compute_operation_seconds(work, peaks),
                         peak_bytes=peaks.bytes,
-                        milliseconds=least(work, peaks),
+                        milliseconds=compute_floor_ms(work, peaks),
                     )
 
 
-def _build_case(spec: Spec) -> Case:
+def _build_case(spec: Job) -> Case:
     fields = {name: getattr(spec, name) for name in Case.__struct_fields__ if name != "rounds"}
     return Case(**fields, rounds=[])
 

@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 
 from ...runtime.engine.contract import BACKENDS
 from ...runtime.errors import BackendError, InputError
-from .jobs import Checked, Spec
+from .jobs import Job, ModelCheck
 
 
-class Options(NamedTuple):
+class BenchmarkOptions(NamedTuple):
     """Options of a benchmark run; ``check`` validates them.
 
     Attributes:
@@ -76,7 +76,7 @@ def _reject_duplicates(name: str, values: Sequence[object]) -> None:
         raise InputError(f"{name} must not repeat a value, got {duplicate} twice")
 
 
-class Target(NamedTuple):
+class BenchmarkTarget(NamedTuple):
     """A model to benchmark on a backend.
 
     Attributes:
@@ -92,11 +92,11 @@ class Target(NamedTuple):
     path: str
     engine: Literal["onnx", "eager", "compile"]
     backend: str
-    checked: Checked
+    checked: ModelCheck
     lengths: Mapping[int, str]
 
 
-def names(paths: Sequence[str]) -> list[str]:
+def name_models(paths: Sequence[str]) -> list[str]:
     """Name models for the report: the folder's name, with as many parent folders as make the names unique.
 
     Args:
@@ -112,7 +112,7 @@ def names(paths: Sequence[str]) -> list[str]:
     return list(paths)
 
 
-def plan(options: Options, targets: Sequence[Target], data: str) -> list[Spec]:
+def plan_cases(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget], data: str) -> list[Job]:
     """Plan the cases of a run.
 
     Args:
@@ -126,7 +126,7 @@ def plan(options: Options, targets: Sequence[Target], data: str) -> list[Spec]:
     return [case for target in targets for case in _plan_cases(options, target, data)]
 
 
-def _plan_cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
+def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -> Iterator[Job]:
     common: dict[str, object] = {
         "model": target.model,
         "path": target.path,
@@ -136,10 +136,10 @@ def _plan_cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
     common["data"] = data
     common["seconds"] = options.seconds / options.rounds
 
-    def spec(kind: str, **fields: object) -> Spec:
-        unnamed = Spec(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
-        values = {field: getattr(unnamed, field) for field in Spec.__struct_fields__}
-        return Spec(**values | {"name": _name_case(unnamed)})
+    def spec(kind: str, **fields: object) -> Job:
+        unnamed = Job(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
+        values = {field: getattr(unnamed, field) for field in Job.__struct_fields__}
+        return Job(**values | {"name": _name_case(unnamed)})
 
     for threads in options.threads:
         for batch in options.batch_sizes:
@@ -160,7 +160,7 @@ def _plan_cases(options: Options, target: Target, data: str) -> Iterator[Spec]:
         yield spec("soak", sentences=options.soak, **last)
 
 
-def _name_case(spec: Spec) -> str:
+def _name_case(spec: Job) -> str:
     """Name a case by all its settings, so that two reports can be compared by name."""
     engine = [] if spec.engine == "onnx" else [spec.engine]
     parts = [spec.kind, spec.model, *engine, spec.backend, f"threads {spec.threads}", f"batch {spec.batch_size}"]

@@ -8,15 +8,15 @@ import msgspec
 import numpy as np
 
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import parsed
+from trimf_train.evaluation.evaluate import add_missing_parses
 
-from ...runtime.bundle.atomic_io import read_file
+from ...runtime.bundle.atomic_io import read_file_lines
 from ...runtime.errors import InputError
 from ...runtime.pipeline import ParsedSentence
 from ...runtime.text.parser import Parser
 
 #: Sixty news sentences, written for TriMF.
-BUILT_IN = Path(__file__).with_name("sentences.txt")
+BUILT_IN_SENTENCES = Path(__file__).with_name("sentences.txt")
 
 
 class Corpus(msgspec.Struct, frozen=True):
@@ -50,14 +50,14 @@ class Corpus(msgspec.Struct, frozen=True):
         ]
 
 
-def read(path: Path | None) -> Corpus:
+def read_corpus(path: Path | None) -> Corpus:
     """Read the sentences of a file.
 
     They are not parsed, except in prepared files.
 
     Args:
         path: A file named ``*.txt`` is plain text with one or more sentences per line; any other is annotated, in a
-            format that ``trimf prepare`` reads. None reads ``BUILT_IN``.
+            format that ``trimf prepare`` reads. None reads ``BUILT_IN_SENTENCES``.
 
     Returns:
         The sentences and their texts.
@@ -67,7 +67,7 @@ def read(path: Path | None) -> Corpus:
         DataError: The annotated file cannot be used.
     """
     if path is None or path.suffix == ".txt":
-        corpus = _read_text(path or BUILT_IN)
+        corpus = _read_text(path or BUILT_IN_SENTENCES)
     else:
         from trimf_train.data.readers import read_sentences
 
@@ -81,12 +81,12 @@ def read(path: Path | None) -> Corpus:
 
 
 def _read_text(path: Path) -> Corpus:
-    from ...runtime.text.tokenization import split
+    from ...runtime.text.tokenization import split_sentences
 
-    texts = [line for line in read_file(path) if line.strip()]
+    texts = [line for line in read_file_lines(path) if line.strip()]
     sentences, sentence_texts = [], []
     for text in texts:
-        for words in split(text):
+        for words in split_sentences(text):
             sentences.append(Sentence(words.words))
             sentence_texts.append(text[words.starts[0] : words.ends[-1]])
     return Corpus(_shorten_path(path), False, sentences, texts, sentence_texts)
@@ -94,10 +94,10 @@ def _read_text(path: Path) -> Corpus:
 
 def _shorten_path(path: Path) -> str:
     """Return the last folder and the file name, so that a report reveals nothing else about the machine."""
-    return "sentences of TriMF" if path == BUILT_IN else "/".join(path.parts[-2:])
+    return "sentences of TriMF" if path == BUILT_IN_SENTENCES else "/".join(path.parts[-2:])
 
 
-def parse(corpus: Corpus, parser: Parser) -> Corpus:
+def parse_corpus(corpus: Corpus, parser: Parser) -> Corpus:
     """Parse the sentences that have no parse yet.
 
     Args:
@@ -107,10 +107,10 @@ def parse(corpus: Corpus, parser: Parser) -> Corpus:
     Returns:
         The corpus with a parse of every sentence.
     """
-    return msgspec.structs.replace(corpus, sentences=parsed(corpus.sentences, parser))
+    return msgspec.structs.replace(corpus, sentences=add_missing_parses(corpus.sentences, parser))
 
 
-def of_words(words: list[str], name: str) -> Corpus:
+def build_sentence_corpus(words: list[str], name: str) -> Corpus:
     """Build a corpus of one sentence.
 
     Args:
@@ -120,8 +120,8 @@ def of_words(words: list[str], name: str) -> Corpus:
     return Corpus(name, False, [Sentence(words)], [" ".join(words)], [])
 
 
-def write(corpus: Corpus, path: Path) -> None:
-    """Write a corpus for child processes to ``load``.
+def write_corpus(corpus: Corpus, path: Path) -> None:
+    """Write a corpus for child processes to ``load_corpus``.
 
     Args:
         corpus: Sentences and texts.
@@ -130,6 +130,6 @@ def write(corpus: Corpus, path: Path) -> None:
     path.write_bytes(msgspec.json.encode(corpus))
 
 
-def load(path: str) -> Corpus:
-    """Load a corpus that ``write`` wrote."""
+def load_corpus(path: str) -> Corpus:
+    """Load a corpus that ``write_corpus`` wrote."""
     return msgspec.json.decode(Path(path).read_bytes(), type=Corpus)

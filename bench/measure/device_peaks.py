@@ -10,19 +10,19 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from . import device_timing as device
-from .jobs import Peaks
+from .jobs import DevicePeaks
 
 #: Sentences, words, columns, and number of chained matrix products of the measured graph, on a CPU and on a GPU.
-CPU, GPU = (1, 512, 1024, 4), (16, 128, 4096, 16)
+CPU_SIZES, GPU_SIZES = (1, 512, 1024, 4), (16, 128, 4096, 16)
 #: Rows and columns of the fp32 matrix that is read to multiply a single vector; larger than the caches.
-READ = (8192, 8192)
+READ_MATRIX_SHAPE = (8192, 8192)
 #: Seconds to measure each peak.
-SECONDS = 1.0
+SECONDS_PER_PEAK = 1.0
 
 _HALF_TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
-def measure(backend: Any, kinds: tuple[str, ...]) -> Peaks:
+def measure_peaks(backend: Any, kinds: tuple[str, ...]) -> DevicePeaks:
     """Measure the peaks of an ONNX Runtime backend.
 
     Operations are measured on large matrix products, bytes on the product of one vector with a large matrix.
@@ -34,14 +34,24 @@ def measure(backend: Any, kinds: tuple[str, ...]) -> Peaks:
     Returns:
         Operations per second for each type, and bytes per second.
     """
-    *rows, width, count = CPU if backend.name == "cpu" else GPU
+    *rows, width, count = CPU_SIZES if backend.name == "cpu" else GPU_SIZES
     byte = np.uint8 if backend.name == "cpu" else np.int8  # the types of activations that `trimf export` writes
     operations = {}
     for kind in kinds:
-        model = product(kind, width, count, byte=byte)
+        model = build_matmul_chain(kind, width, count, byte=byte)
         operations[kind] = count * 2 * math.prod(rows) * width**2 / _time_fastest_call(backend, model, rows, width)
-    read = 4 * READ[0] * READ[1] / _time_fastest_call(backend, product("fp32", READ[0], 1, READ[1]), [1, 1], READ[0])
-    return Peaks(operations=operations, bytes=read)
+    read = (
+        4
+        * READ_MATRIX_SHAPE[0]
+        * READ_MATRIX_SHAPE[1]
+        / _time_fastest_call(
+            backend,
+            build_matmul_chain("fp32", READ_MATRIX_SHAPE[0], 1, READ_MATRIX_SHAPE[1]),
+            [1, 1],
+            READ_MATRIX_SHAPE[0],
+        )
+    )
+    return DevicePeaks(operations=operations, bytes=read)
 
 
 def _time_fastest_call(backend: Any, model: bytes, rows: list[int], width: int) -> float:
@@ -50,7 +60,7 @@ def _time_fastest_call(backend: Any, model: bytes, rows: list[int], width: int) 
     words = np.ones((*rows, width), np.float32)
     best = np.inf
     try:
-        deadline = time.perf_counter() + SECONDS
+        deadline = time.perf_counter() + SECONDS_PER_PEAK
         while best == np.inf or time.perf_counter() < deadline:
             best = min(best, _time_call(graph, {"words": words}))
     finally:
@@ -59,15 +69,17 @@ def _time_fastest_call(backend: Any, model: bytes, rows: list[int], width: int) 
 
 
 def _time_call(graph: Any, arrays: dict[str, Any]) -> float:
-    events: list[device.Event] = []
-    with device.copies(events):
+    events: list[device.CopyEvent] = []
+    with device.record_copies(events):
         started = time.perf_counter()
         graph.run(arrays)
-        device.wait(graph)
+        device.wait_for_subgraph(graph)
         return time.perf_counter() - started - sum(event.end - event.start for event in events)
 
 
-def product(kind: str, width: int, count: int, columns: int | None = None, byte: type[Any] = np.uint8) -> bytes:
+def build_matmul_chain(
+    kind: str, width: int, count: int, columns: int | None = None, byte: type[Any] = np.uint8
+) -> bytes:
     """Build a model that multiplies its input by a matrix, ``count`` times in a chain.
 
     Input and output have the names of the fusion subgraph, because every backend knows how to pad and place them.

@@ -17,7 +17,7 @@ _COPY_METHODS = (
 )
 
 
-class Event(NamedTuple):
+class CopyEvent(NamedTuple):
     """A copy of a tensor between host and device.
 
     Attributes:
@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 @contextmanager
-def copies(events: list[Event]) -> Iterator[None]:
+def record_copies(events: list[CopyEvent]) -> Iterator[None]:
     """Record every copy that the runtime makes inside the block, waiting for each copy to finish.
 
     Only modules that the backend has already imported are instrumented: on a CPU nothing is replaced.
@@ -53,7 +53,7 @@ def copies(events: list[Event]) -> Iterator[None]:
         yield
 
 
-def wait(graph: Any) -> None:
+def wait_for_subgraph(graph: Any) -> None:
     """Wait until the work of a subgraph is done.
 
     ONNX Runtime waits by itself; the native TensorRT backend has one stream per thread.
@@ -68,7 +68,7 @@ def wait(graph: Any) -> None:
             workspace.synchronize()
 
 
-def _time_copies(copy: Callable[..., Any], way: str, events: list[Event]) -> Callable[..., Any]:
+def _time_copies(copy: Callable[..., Any], way: str, events: list[CopyEvent]) -> Callable[..., Any]:
     """Wrap a copying method so that it waits for the copy and appends an event."""
 
     def timed(holder: Any, *arguments: Any, **options: Any) -> Any:
@@ -77,7 +77,7 @@ def _time_copies(copy: Callable[..., Any], way: str, events: list[Event]) -> Cal
         if hasattr(holder, "synchronize"):
             holder.synchronize()
         name = holder.name if way == "device-to-host" else _find_tensor_name(arguments)
-        events.append(Event(way, name, start, time.perf_counter()))
+        events.append(CopyEvent(way, name, start, time.perf_counter()))
         return copied
 
     return timed

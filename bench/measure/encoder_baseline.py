@@ -9,28 +9,28 @@ from onnx.utils import Extractor
 from ...runtime.errors import BundleError
 
 #: Tensor with the transformer's last hidden states ``[batch, subwords, H]``.
-STATES = "subwords"
+HIDDEN_STATES = "subwords"
 #: Inputs that the transformer needs.
-INPUTS = ("input_ids", "attention_mask")
+TRANSFORMER_INPUTS = ("input_ids", "attention_mask")
 
 
-def cut(model: bytes) -> bytes:
+def cut_transformer(model: bytes) -> bytes:
     """Cut the transformer out of ``encoder.onnx``.
 
     Args:
         model: Serialized ``encoder.onnx``.
 
     Returns:
-        The serialized transformer; its only output is ``STATES``.
+        The serialized transformer; its only output is ``HIDDEN_STATES``.
 
     Raises:
         BundleError: The graph does not show where the transformer ends.
     """
     encoder = onnx.load_from_string(model)
-    if not any(STATES in node.output for node in encoder.graph.node):
+    if not any(HIDDEN_STATES in node.output for node in encoder.graph.node):
         raise BundleError(
-            f"encoder.onnx has no tensor {STATES!r}, which marks the end of the transformer; export the bundle again"
+            f"encoder.onnx has no tensor {HIDDEN_STATES!r}, which marks the end of the transformer; export the bundle again"
         )
-    inputs = [value.name for value in encoder.graph.input if value.name in INPUTS]
-    part = Extractor(shape_inference.infer_shapes(encoder)).extract_model(inputs, [STATES])
+    inputs = [value.name for value in encoder.graph.input if value.name in TRANSFORMER_INPUTS]
+    part = Extractor(shape_inference.infer_shapes(encoder)).extract_model(inputs, [HIDDEN_STATES])
     return bytes(part.SerializeToString())

@@ -9,8 +9,8 @@ from typing import Any
 
 import psutil
 
-from ...runtime.engine.cpu_info import available_cores
-from .gpu_monitor import Gpu
+from ...runtime.engine.cpu_info import count_available_cores
+from .gpu_monitor import GpuMonitor
 
 #: Distributions whose version affects the speed of a bundle.
 LIBRARIES = (
@@ -30,7 +30,7 @@ LIBRARIES = (
 )
 
 
-def environment(device: str | None, gpu: Gpu | None) -> dict[str, Any]:
+def describe_environment(device: str | None, gpu: GpuMonitor | None) -> dict[str, Any]:
     """Describe this machine for the report.
 
     Args:
@@ -43,7 +43,7 @@ def environment(device: str | None, gpu: Gpu | None) -> dict[str, Any]:
     return {
         "device": device or (gpu.name if gpu else "cpu"),
         "processor": _find_processor_name(),
-        "cores": available_cores(),
+        "cores": count_available_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

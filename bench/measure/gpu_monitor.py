@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...runtime.errors import BackendError, line
+from ...runtime.errors import BackendError, one_line
 
 #: Bits of NVML's reasons for a lower clock, without those that users cause (idle GPU, application clocks).
-REASONS = {
+THROTTLE_REASONS = {
     0x4: "power limit",
     0x8: "hardware slowdown",
     0x20: "temperature limit (software)",
@@ -17,7 +17,7 @@ REASONS = {
 }
 
 
-class Gpu:
+class GpuMonitor:
     """The first GPU that ``CUDA_VISIBLE_DEVICES`` leaves visible.
 
     Attributes:
@@ -44,7 +44,7 @@ class Gpu:
             self.name = _decode_text(pynvml.nvmlDeviceGetName(self._handle))
             self.driver = _decode_text(pynvml.nvmlSystemGetDriverVersion())
         except pynvml.NVMLError as error:
-            raise BackendError(f"cannot query the NVIDIA driver: {line(error)}") from error
+            raise BackendError(f"cannot query the NVIDIA driver: {one_line(error)}") from error
 
     def used(self) -> float:
         """Return the device memory in use by all processes, in MB."""
@@ -80,10 +80,10 @@ class Gpu:
         return None if millijoules is None else millijoules / 1e3
 
     def slowed(self) -> set[str]:
-        """Return why the clock is lower than it could be, as names of ``REASONS``."""
+        """Return why the clock is lower than it could be, as names of ``THROTTLE_REASONS``."""
         call = "nvmlDeviceGetCurrentClocksEventReasons"
         bits = self._query_nvml(call if hasattr(self._nvml, call) else "nvmlDeviceGetCurrentClocksThrottleReasons") or 0
-        return {name for bit, name in REASONS.items() if bits & bit}
+        return {name for bit, name in THROTTLE_REASONS.items() if bits & bit}
 
     def _query_nvml(self, call: str, *arguments: Any) -> Any:
         """Call an NVML function, returning None if the device does not support it."""

@@ -13,9 +13,9 @@ import msgspec
 
 from ...runtime.errors import BackendError
 from ..report.schema import Memory, Power
-from .gpu_monitor import Gpu
-from .jobs import MARK, Spec
-from .sampler import Sampler
+from .gpu_monitor import GpuMonitor
+from .jobs import MARK_PREFIX, Job
+from .sampler import ProcessSampler
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 _MAX_STDERR_LINES = 50
 
 
-class Outcome(NamedTuple):
+class JobOutcome(NamedTuple):
     """Result of a job.
 
     Attributes:
@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     power: Power | None
 
 
-def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
+def run_job(spec: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobOutcome:
     """Run a job in a separate process.
 
     Args:
@@ -67,7 +67,7 @@ def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
     assert process.stderr is not None
     messages: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
     try:
-        with Sampler(process.pid, gpu) as sampler:
+        with ProcessSampler(process.pid, gpu) as sampler:
             listener = threading.Thread(target=_read_stderr, args=(process.stderr, sampler, messages), daemon=True)
             listener.start()
             try:
@@ -87,14 +87,14 @@ def run(spec: Spec, answer: type[Any], gpu: Gpu | None = None) -> Outcome:
     if status:
         reason = messages[-1] if messages and status > 0 else f"the benchmark process exited with status {status}"
         raise BackendError(f"{spec.name}: {reason}")
-    return Outcome(msgspec.json.decode(output, type=answer), sampler.memory, sampler.power)
+    return JobOutcome(msgspec.json.decode(output, type=answer), sampler.memory, sampler.power)
 
 
-def _read_stderr(stream: Any, sampler: Sampler, messages: deque[str]) -> None:
+def _read_stderr(stream: Any, sampler: ProcessSampler, messages: deque[str]) -> None:
     """Pass marks on to the sampler and keep the other lines."""
     for raw in stream:
         line = raw.decode(errors="replace").strip()
-        if line.startswith(MARK):
-            sampler.mark(line.removeprefix(MARK))
+        if line.startswith(MARK_PREFIX):
+            sampler.mark(line.removeprefix(MARK_PREFIX))
         elif line:
             messages.append(line)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..report.schema import Section
+from ..report.schema import ReportObject
 
 #: Prefix of the stderr lines of a child process that are messages to its parent: "start" or "stop" of the measurement,
 #: or the number of sentences done.
-MARK = "trimf-bench: "
+MARK_PREFIX = "trimf-bench: "
 
 
-class Spec(Section, frozen=True, kw_only=True):
+class Job(ReportObject, frozen=True, kw_only=True):
     """A job of a child process.
 
     Attributes:
@@ -54,7 +54,7 @@ class Spec(Section, frozen=True, kw_only=True):
     precisions: tuple[str, ...] = ()
 
 
-class Work(Section, frozen=True, kw_only=True):
+class EncoderWork(ReportObject, frozen=True, kw_only=True):
     """Minimum work of a plain encoder for one call.
 
     Attributes:
@@ -67,7 +67,7 @@ class Work(Section, frozen=True, kw_only=True):
     bytes: float
 
 
-class Checked(Section, frozen=True, kw_only=True):
+class ModelCheck(ReportObject, frozen=True, kw_only=True):
     """Properties of a model on a backend, determined before anything is measured.
 
     Attributes:
@@ -86,18 +86,18 @@ class Checked(Section, frozen=True, kw_only=True):
     device: str | None
     products: dict[str, dict[str, int]]
     median: int
-    work: dict[int, Work]
+    work: dict[int, EncoderWork]
     lengths: dict[int, list[str]]
 
 
-class Scores(Section, frozen=True, kw_only=True):
+class F1Scores(ReportObject, frozen=True, kw_only=True):
     """Strict micro F1 in %."""
 
     entities: float
     relations: float
 
 
-class Peaks(Section, frozen=True, kw_only=True):
+class DevicePeaks(ReportObject, frozen=True, kw_only=True):
     """Measured peaks of a device on a backend.
 
     Attributes:

@@ -14,16 +14,16 @@ import numpy as np
 from ...runtime.pipeline import ParsedSentence, Pipeline
 from ...runtime.text.parser import Parser
 from . import device_timing as device
-from .model_under_test import Opened, Run
+from .model_under_test import EncoderRunner, LoadedModel
 
 #: Fewest batches of the warm-up, whose samples are dropped.
-WARM_UP = 10
-#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP`` batches were run. If time allows, every batch is run
+WARM_UP_BATCHES = 10
+#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP_BATCHES`` batches were run. If time allows, every batch is run
 #: twice there, because each shape is compiled or captured when it first occurs.
-LONGEST_WARM_UP = 60.0
+MAX_WARM_UP_SECONDS = 60.0
 
 
-class Watch:
+class CallRecorder:
     """Record of the subgraph runs and device copies of one instrumented call.
 
     Call ``clear`` before each call of ``pipeline``.
@@ -37,10 +37,10 @@ class Watch:
         owner: Output tensor -> subgraph that computed it.
     """
 
-    def __init__(self, opened: Opened) -> None:
+    def __init__(self, opened: LoadedModel) -> None:
         self._wait = opened.wait
         self.runs: list[tuple[str, float, float]] = []
-        self.copies: list[device.Event] = []
+        self.copies: list[device.CopyEvent] = []
         self.encoded: list[dict[str, Any]] = []
         self.owner: dict[str, str] = {}
         self.names = list(opened.pipeline.graphs)
@@ -102,9 +102,9 @@ class Watch:
 
 
 class _TimedSubgraph:
-    """Wrapper of a subgraph that records its runs in a ``Watch``."""
+    """Wrapper of a subgraph that records its runs in a ``CallRecorder``."""
 
-    def __init__(self, watch: Watch, name: str, graph: Any) -> None:
+    def __init__(self, watch: CallRecorder, name: str, graph: Any) -> None:
         self._watch, self._name, self._graph = watch, name, graph
 
     def __getattr__(self, name: str) -> Any:
@@ -115,7 +115,7 @@ class _TimedSubgraph:
         return self._watch.run(self._name, self._graph, arrays)
 
 
-class Loop:
+class LatencyLoop:
     """Measurement loop that keeps one sample of every stage for each batch.
 
     The samples of a batch come from calls in direct succession: the whole call and the instrumented call that is split
@@ -131,8 +131,8 @@ class Loop:
 
     def __init__(
         self,
-        opened: Opened,
-        plain: Run,
+        opened: LoadedModel,
+        plain: EncoderRunner,
         sentences: Sequence[ParsedSentence],
         batch_size: int,
         parser: Parser | None = None,
@@ -153,7 +153,7 @@ class Loop:
         """
         self._model, self._run_plain_encoder, self._parser = opened, plain, parser
         self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
-        self._watch = Watch(opened)
+        self._watch = CallRecorder(opened)
         self.samples: dict[str, list[float]] = {}
         self.sizes: list[tuple[int, int]] = []
         self.real = self.padded = 0
@@ -179,11 +179,11 @@ class Loop:
         first = time.perf_counter() - started
         if not self._model.warm():
             first = self._wait_for_compiler(started)
-        deadline = time.perf_counter() + LONGEST_WARM_UP
-        turns = WARM_UP if self._model.backend == "cpu" else max(WARM_UP, 2 * self.distinct())
+        deadline = time.perf_counter() + MAX_WARM_UP_SECONDS
+        turns = WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self.distinct())
         for turn in range(turns):
             self._measure_batch(turn, next(batches))
-            if turn >= WARM_UP and time.perf_counter() > deadline:
+            if turn >= WARM_UP_BATCHES and time.perf_counter() > deadline:
                 break
         self.samples, self.sizes, self.real, self.padded = {}, [], 0, 0
         return 1000 * first
@@ -243,7 +243,7 @@ class Loop:
         """Time the stages of an instrumented call, then the plain encoder on the same arrays."""
         sentences, watch = [self._sentences[index] for index in batch], self._watch
         watch.clear()
-        with device.copies(watch.copies):
+        with device.record_copies(watch.copies):
             started = time.perf_counter()
             watch.pipeline.run(sentences, self._batch_size)
             ended = time.perf_counter()
@@ -264,9 +264,9 @@ class Loop:
         return {"parse": 1000 * (time.perf_counter() - started)}
 
     def _time_splitting(self, batch: list[int]) -> dict[str, float]:
-        from ...runtime.text.tokenization import split
+        from ...runtime.text.tokenization import split_sentences
 
         started = time.perf_counter()
         for index in batch:
-            split(self._texts[index])
+            split_sentences(self._texts[index])
         return {"split": 1000 * (time.perf_counter() - started)}

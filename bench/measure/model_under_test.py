@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from ...runtime.pipeline import Pipeline
 from . import device_timing as device
-from .jobs import Spec
+from .jobs import Job
 
 #: Runs a plain encoder on the arrays of a batch and returns when it is done.
-Run = Callable[[Mapping[str, Any]], None]
+EncoderRunner = Callable[[Mapping[str, Any]], None]
 
 
-class Opened(NamedTuple):
+class LoadedModel(NamedTuple):
     """A loaded model.
 
     Attributes:
@@ -33,12 +33,12 @@ class Opened(NamedTuple):
     reason: str
     device: str | None
     cuts: bool
-    plain: Callable[[], Run]
+    plain: Callable[[], EncoderRunner]
     wait: Callable[[Any], None]
     warm: Callable[[], bool]
 
 
-def open_model(spec: Spec) -> Opened:
+def load_model(spec: Job) -> LoadedModel:
     """Load the model of a job.
 
     Nothing that the model needs is imported before, so that imports count as loading.
@@ -60,7 +60,7 @@ def open_model(spec: Spec) -> Opened:
     return open_checkpoint(spec)
 
 
-def _open_bundle(spec: Spec) -> Opened:
+def _open_bundle(spec: Job) -> LoadedModel:
     from ...runtime.bundle.reader import Bundle, open_pipeline
     from ...runtime.engine.contract import open_backend
 
@@ -70,19 +70,21 @@ def _open_bundle(spec: Spec) -> Opened:
 
     cuts = hasattr(backend, "load")
 
-    def plain() -> Run:
+    def plain() -> EncoderRunner:
         if cuts:
-            from .encoder_baseline import cut
+            from .encoder_baseline import cut_transformer
 
-            graph = backend.load("plain encoder", cut(bundle.read("encoder.onnx")))
+            graph = backend.load("plain encoder", cut_transformer(bundle.read("encoder.onnx")))
         else:
             graph = pipeline.graphs["encoder"]
 
         def run(arrays: Mapping[str, Any]) -> None:
             graph.run(arrays)
-            device.wait(graph)
+            device.wait_for_subgraph(graph)
 
         return run
 
     name = getattr(getattr(backend, "device", None), "name", None)
-    return Opened(pipeline, backend.name, backend.reason, name, cuts, plain, device.wait, lambda: True)
+    return LoadedModel(
+        pipeline, backend.name, backend.reason, name, cuts, plain, device.wait_for_subgraph, lambda: True
+    )

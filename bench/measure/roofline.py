@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from ...runtime.errors import BundleError
-from .jobs import Peaks, Work
+from .jobs import DevicePeaks, EncoderWork
 
 #: ONNX operators that are matrix products.
 _MATMUL_OPERATORS = ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul")
@@ -24,7 +24,7 @@ _DTYPE_NAMES = {
 }
 
 
-def products(model: bytes) -> dict[str, int]:
+def count_matmuls_by_dtype(model: bytes) -> dict[str, int]:
     """Count the matrix products of a graph by element type.
 
     Args:
@@ -38,7 +38,7 @@ def products(model: bytes) -> dict[str, int]:
     return dict(Counter(dtypes[node.output[0]] for node in graph.node if node.op_type in _MATMUL_OPERATORS))
 
 
-def work(model: bytes, batch: int, subwords: int) -> Work:
+def count_encoder_work(model: bytes, batch: int, subwords: int) -> EncoderWork:
     """Count the operations and bytes that a plain encoder (see ``plain``) needs for one batch.
 
     Args:
@@ -73,10 +73,10 @@ def work(model: bytes, batch: int, subwords: int) -> Work:
         transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
         # `output` is for a batch of 2, and each term is 2 operations (multiply and add): the two factors cancel out.
         operations[dtypes[node.output[0]]] += batch * math.prod(output) * left[0 if transposed else -1]
-    return Work(operations=dict(operations), bytes=_count_bytes(graph, shapes, batch, subwords))
+    return EncoderWork(operations=dict(operations), bytes=_count_bytes(graph, shapes, batch, subwords))
 
 
-def least(work: Work, peaks: Peaks) -> float:
+def compute_floor_ms(work: EncoderWork, peaks: DevicePeaks) -> float:
     """Return the lower bound on latency in milliseconds.
 
     The bound is the longer of the time to compute (each type at its peak) and the time to read memory.
@@ -85,10 +85,10 @@ def least(work: Work, peaks: Peaks) -> float:
         work: Operations and bytes of one call.
         peaks: Measured peaks of the device.
     """
-    return 1000 * max(computing(work, peaks), work.bytes / peaks.bytes)
+    return 1000 * max(compute_operation_seconds(work, peaks), work.bytes / peaks.bytes)
 
 
-def computing(work: Work, peaks: Peaks) -> float:
+def compute_operation_seconds(work: EncoderWork, peaks: DevicePeaks) -> float:
     """Return the seconds that the operations take at the peak of each type, without reading memory.
 
     Args:

@@ -9,21 +9,21 @@ from typing import Self
 import psutil
 
 from ..report.schema import Memory, Power
-from .gpu_monitor import Gpu
+from .gpu_monitor import GpuMonitor
 
 #: Seconds between two samples of the host memory.
-PERIOD = 0.02
+SAMPLE_SECONDS = 0.02
 #: Samples of the host memory for each query of the GPU.
-GPU_EVERY = 5
+SAMPLES_PER_GPU_QUERY = 5
 
 
-class Sampler:
+class ProcessSampler:
     """Samples a process in a background thread while the ``with`` block runs.
 
     Pass what the process reports about itself to ``mark``.
     """
 
-    def __init__(self, pid: int, gpu: Gpu | None) -> None:
+    def __init__(self, pid: int, gpu: GpuMonitor | None) -> None:
         """Prepare sampling.
 
         Args:
@@ -98,13 +98,13 @@ class Sampler:
         samples = 0
         while not self._stop.is_set():
             self._sample_host_memory()
-            if self._gpu and samples % GPU_EVERY == 0:
+            if self._gpu and samples % SAMPLES_PER_GPU_QUERY == 0:
                 used = self._gpu.used_by(self._pid)
                 self._device.append(max(0.0, self._gpu.used() - self._device_before) if used is None else used)
                 if self._measuring:
                     self._query_gpu()
             samples += 1
-            self._stop.wait(PERIOD)
+            self._stop.wait(SAMPLE_SECONDS)
 
     def _query_gpu(self) -> None:
         if self._gpu is None:

@@ -10,17 +10,17 @@ from itertools import chain, cycle, repeat
 from typing import Any
 
 from ...runtime.extractor import Extractor
-from ..report.schema import Measured
+from ..report.schema import Measurement
 from .corpus import Corpus
-from .jobs import Spec
+from .jobs import Job
 
 #: Batches per worker, or calls per thread, before the measurement starts.
-WARM_UP = 3
+WARM_UP_BATCHES = 3
 #: Number of progress reports of a soak.
-STEPS = 200
+PROGRESS_REPORTS = 200
 
 
-class Padding:
+class PaddingCounter:
     """Counter of the real and padded subwords that an extractor encodes.
 
     Attributes:
@@ -64,7 +64,9 @@ class _CountingSubgraph:
         return outputs
 
 
-def throughput(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
+def measure_throughput(
+    spec: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
+) -> Measurement:
     """Stream texts, or call the extractor from several threads, for ``spec.seconds``.
 
     The time runs from the first input to the last result, so that filling and draining the stream count.
@@ -79,11 +81,11 @@ def throughput(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, ma
     Returns:
         The measurements.
     """
-    padding = Padding(extractor)
+    padding = PaddingCounter(extractor)
     first = _time_call(extractor, corpus.texts[0])
     if spec.concurrency > 1:
         return _measure_callers(spec, corpus, extractor, padding, load, first, mark)
-    for _ in _stream_texts(spec, extractor, _take_texts(corpus, WARM_UP * spec.batch_size * spec.workers)):
+    for _ in _stream_texts(spec, extractor, _take_texts(corpus, WARM_UP_BATCHES * spec.batch_size * spec.workers)):
         pass
     padding.share()
     sizes = _count_sizes(corpus)
@@ -95,10 +97,14 @@ def throughput(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, ma
         done, words = done + size[0], words + size[1]
     seconds = time.perf_counter() - started
     mark("stop")
-    return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
+    return Measurement(
+        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share()
+    )
 
 
-def soak(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]) -> Measured:
+def measure_soak(
+    spec: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
+) -> Measurement:
     """Stream at least ``spec.sentences`` sentences and report progress, to observe the growth of memory.
 
     Every text ends in a different number, so that anything that caches words meets new ones all the time.
@@ -108,15 +114,15 @@ def soak(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Ca
         corpus: Texts to repeat.
         extractor: Extractor to measure; its pipeline is instrumented.
         load: Milliseconds that loading the extractor took.
-        mark: Receives "start", the number of sentences done about ``STEPS`` times, and "stop".
+        mark: Receives "start", the number of sentences done about ``PROGRESS_REPORTS`` times, and "stop".
 
     Returns:
         The measurements.
     """
-    padding = Padding(extractor)
+    padding = PaddingCounter(extractor)
     first = _time_call(extractor, corpus.texts[0])
     sizes = _count_sizes(corpus)
-    step = max(1, spec.sentences // STEPS)
+    step = max(1, spec.sentences // PROGRESS_REPORTS)
     done = words = reported = 0
     mark("start")
     started = time.perf_counter()
@@ -130,18 +136,20 @@ def soak(spec: Spec, corpus: Corpus, extractor: Extractor, load: float, mark: Ca
     mark("stop")
     if reported < done:
         mark(str(done))
-    return Measured(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share())
+    return Measurement(
+        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share()
+    )
 
 
 def _measure_callers(
-    spec: Spec,
+    spec: Job,
     corpus: Corpus,
     extractor: Extractor,
-    padding: Padding,
+    padding: PaddingCounter,
     load: float,
     first: float,
     mark: Callable[[str], None],
-) -> Measured:
+) -> Measurement:
     """Call the extractor from ``spec.concurrency`` threads and keep a sample of every call."""
     sizes = _count_sizes(corpus)
     calls: list[tuple[float, tuple[int, int]]] = []
@@ -151,7 +159,7 @@ def _measure_callers(
 
     def call(offset: int) -> None:
         try:
-            for text in corpus.texts[:WARM_UP]:  # a thread has its own buffers on a GPU
+            for text in corpus.texts[:WARM_UP_BATCHES]:  # a thread has its own buffers on a GPU
                 extractor(text)
             barrier.wait()
             barrier.wait()
@@ -184,7 +192,7 @@ def _measure_callers(
     mark("stop")
     if failures:
         raise next((error for error in failures if not isinstance(error, threading.BrokenBarrierError)), failures[0])
-    return Measured(
+    return Measurement(
         load=load,
         first=first,
         samples={"whole": [milliseconds for milliseconds, _ in calls]},
@@ -201,7 +209,7 @@ def _time_call(extractor: Extractor, text: str) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _stream_texts(spec: Spec, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
+def _stream_texts(spec: Job, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
     return extractor.stream(texts, spec.batch_size, spec.workers)
 
 
@@ -231,7 +239,7 @@ def _number_texts(sentences: int, corpus: Corpus, sizes: list[tuple[int, int]]) 
 
 def _count_sizes(corpus: Corpus) -> list[tuple[int, int]]:
     """Return the sentences and words of each text, as the runtime splits it."""
-    from ...runtime.text.tokenization import split
+    from ...runtime.text.tokenization import split_sentences
 
-    texts = [split(text) for text in corpus.texts]
+    texts = [split_sentences(text) for text in corpus.texts]
     return [(len(sentences), sum(len(sentence.words) for sentence in sentences)) for sentences in texts]

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import BackendError, line
-from .jobs import Spec
-from .model_under_test import Opened, Run
+from ...runtime.errors import BackendError, one_line
+from .jobs import Job
+from .model_under_test import EncoderRunner, LoadedModel
 
 #: Methods of the model that are compiled; "encode" includes the encoder.
-STEPS = ("encode", "fuse", "entity_logits", "relation_logits")
+COMPILED_METHODS = ("encode", "fuse", "entity_logits", "relation_logits")
 
 
-def open_checkpoint(spec: Spec) -> Opened:
+def open_checkpoint(spec: Job) -> LoadedModel:
     """Load a checkpoint.
 
     Args:
@@ -38,20 +38,20 @@ def open_checkpoint(spec: Spec) -> Opened:
     on_gpu = spec.backend != "cpu"
     if on_gpu and not torch.cuda.is_available():
         raise BackendError("PyTorch finds no CUDA device; benchmark the checkpoint with --backend cpu")
-    checkpoint = checkpoints.load(Path(spec.path))
+    checkpoint = checkpoints.load_checkpoint(Path(spec.path))
     model = checkpoint.model.to("cuda" if on_gpu else "cpu")
-    pipeline = inference.pipeline(checkpoint)
+    pipeline = inference.build_pipeline(checkpoint)
     encoder: Any = model.encoder
     if spec.engine == "compile":
         encoder = torch.compile(model.encoder, dynamic=True)
-        for step in STEPS:
+        for step in COMPILED_METHODS:
             setattr(model, step, torch.compile(getattr(model, step), dynamic=True))
 
     def wait(_: Any) -> None:
         if on_gpu:
             torch.cuda.synchronize()
 
-    def plain() -> Run:
+    def plain() -> EncoderRunner:
         def run(arrays: Mapping[str, Any]) -> None:
             device = next(model.parameters()).device
             ids, mask = (torch.as_tensor(arrays[name]).to(device) for name in ("input_ids", "attention_mask"))
@@ -63,7 +63,9 @@ def open_checkpoint(spec: Spec) -> Opened:
 
     counter = _CompilationCounter()
     name = torch.cuda.get_device_name() if on_gpu else None
-    return Opened(pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, counter.settled)
+    return LoadedModel(
+        pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, counter.settled
+    )
 
 
 class _CompilationCounter:
@@ -80,7 +82,7 @@ class _CompilationCounter:
         return before == self._count
 
 
-def missing_compiler(backend: str) -> str | None:
+def explain_missing_compiler(backend: str) -> str | None:
     """Return why ``torch.compile`` does not work here, or None if it does.
 
     Args:
@@ -89,5 +91,5 @@ def missing_compiler(backend: str) -> str | None:
     try:
         from trimf_train.training import compile_check as compiler
     except ModuleNotFoundError as error:
-        return line(error)
-    return compiler.missing_compiler("cpu" if backend == "cpu" else "cuda")
+        return one_line(error)
+    return compiler.find_compile_problem("cpu" if backend == "cpu" else "cuda")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...runtime.errors import BackendError, InputError, TrimfError
-from ..report.schema import Measured
-from .jobs import MARK, Checked, Peaks, Scores, Spec, Work
+from ..report.schema import Measurement
+from .jobs import MARK_PREFIX, DevicePeaks, EncoderWork, F1Scores, Job, ModelCheck
 
 if TYPE_CHECKING:
     from .corpus import Corpus
@@ -30,7 +30,7 @@ def main() -> int:
     # Send what libraries print to stderr, so that it cannot mix with the JSON.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Spec)
+    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
         result = _JOBS[spec.kind](spec)
     except TrimfError as error:
@@ -49,17 +49,17 @@ def main() -> int:
 
 def _send_mark(word: str) -> None:
     """Tell the parent process that measuring started or stopped, or how many sentences are done."""
-    print(f"{MARK}{word}", file=sys.stderr, flush=True)
+    print(f"{MARK_PREFIX}{word}", file=sys.stderr, flush=True)
 
 
-def _measure_latency(spec: Spec) -> Measured:
+def _measure_latency(spec: Job) -> Measurement:
     started = time.perf_counter()
-    from .model_under_test import open_model
+    from .model_under_test import load_model
 
-    opened = open_model(spec)
+    opened = load_model(spec)
     load = 1000 * (time.perf_counter() - started)
-    from .corpus import load as load_data
-    from .latency import Loop
+    from .corpus import load_corpus as load_data
+    from .latency import LatencyLoop
 
     corpus = load_data(spec.data)
     parser, texts = None, []
@@ -70,7 +70,7 @@ def _measure_latency(spec: Spec) -> Measured:
         note = Bundle(spec.path).manifest.parser
         parser = load_parser(note.name) if note.source == "spacy" else None
         texts = corpus.own or corpus.texts
-    loop = Loop(
+    loop = LatencyLoop(
         opened,
         opened.plain(),
         corpus.parsed(),
@@ -84,35 +84,35 @@ def _measure_latency(spec: Spec) -> Measured:
     seconds = loop.measure(spec.seconds)
     _send_mark("stop")
     padding = 1 - loop.real / loop.padded if loop.padded else 0.0
-    return Measured(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
+    return Measurement(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
 
 
-def _measure_stream(spec: Spec) -> Measured:
+def _measure_stream(spec: Job) -> Measurement:
     started = time.perf_counter()
     from ...runtime.extractor import load
 
     extractor = load(spec.path, backend=spec.backend, threads=spec.threads)
     taken = 1000 * (time.perf_counter() - started)
     from . import throughput as stream
-    from .corpus import load as load_data
+    from .corpus import load_corpus as load_data
 
-    job = stream.soak if spec.kind == "soak" else stream.throughput
+    job = stream.measure_soak if spec.kind == "soak" else stream.measure_throughput
     with extractor:
         return job(spec, load_data(spec.data), extractor, taken, _send_mark)
 
 
-def _check_model(spec: Spec) -> Checked:
+def _check_model(spec: Job) -> ModelCheck:
     """Run a model on one sentence and describe it."""
-    from .corpus import load
-    from .model_under_test import open_model
+    from .corpus import load_corpus
+    from .model_under_test import load_model
 
     if spec.engine == "compile":
-        from .torch_model import missing_compiler
+        from .torch_model import explain_missing_compiler
 
-        if reason := missing_compiler(spec.backend):
+        if reason := explain_missing_compiler(spec.backend):
             raise BackendError(f"torch.compile does not work here: {reason}")
-    corpus = load(spec.data)
-    opened = open_model(spec)
+    corpus = load_corpus(spec.data)
+    opened = load_model(spec)
     if spec.engine != "compile":  # its first run takes minutes
         opened.pipeline.run(corpus.parsed()[:1], 1)
     tokenizer, limit = opened.pipeline.tokenizer, opened.pipeline.settings.max_subwords
@@ -125,7 +125,7 @@ def _check_model(spec: Spec) -> Checked:
             )
     lengths = {length: _collect_words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
     products: dict[str, dict[str, int]] = {}
-    work: dict[int, Work] = {}
+    work: dict[int, EncoderWork] = {}
     median = min(median, limit)
     if spec.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
@@ -133,12 +133,14 @@ def _check_model(spec: Spec) -> Checked:
         from . import roofline as arithmetic
 
         bundle = Bundle(spec.path)
-        products = {name: arithmetic.products(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs}
+        products = {
+            name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs
+        }
         if opened.cuts:
-            part = plain.cut(bundle.read("encoder.onnx"))
-            work = {batch: arithmetic.work(part, batch, median) for batch in spec.batches}
+            part = plain.cut_transformer(bundle.read("encoder.onnx"))
+            work = {batch: arithmetic.count_encoder_work(part, batch, median) for batch in spec.batches}
         opened.plain()
-    return Checked(
+    return ModelCheck(
         backend=opened.backend,
         reason=opened.reason,
         device=opened.device,
@@ -176,13 +178,13 @@ def _collect_words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
     return words
 
 
-def _evaluate_model(spec: Spec) -> Scores:
-    from trimf_train.evaluation.evaluate import evaluate
+def _evaluate_model(spec: Job) -> F1Scores:
+    from trimf_train.evaluation.evaluate import evaluate_pipeline
 
-    from .corpus import load
-    from .model_under_test import open_model
+    from .corpus import load_corpus
+    from .model_under_test import load_model
 
-    opened = open_model(spec)
+    opened = load_model(spec)
     if spec.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
 
@@ -190,19 +192,19 @@ def _evaluate_model(spec: Spec) -> Scores:
     else:
         from pathlib import Path
 
-        from trimf_train.model.checkpoint import load as load_checkpoint
+        from trimf_train.model.checkpoint import load_checkpoint
 
         labels = load_checkpoint(Path(spec.path)).description.labels
-    result = evaluate(opened.pipeline, labels, load(spec.data).sentences)
-    return Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
+    result = evaluate_pipeline(opened.pipeline, labels, load_corpus(spec.data).sentences)
+    return F1Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
 
 
-def _measure_peaks(spec: Spec) -> Peaks:
+def _measure_peaks(spec: Job) -> DevicePeaks:
     from ...runtime.bundle.reader import Bundle
     from ...runtime.engine.contract import open_backend
     from . import device_peaks as peaks
 
-    return peaks.measure(open_backend(spec.backend, spec.threads, Bundle(spec.path)), tuple(spec.precisions))
+    return peaks.measure_peaks(open_backend(spec.backend, spec.threads, Bundle(spec.path)), tuple(spec.precisions))
 
 
 _JOBS = {

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from ...runtime.errors import InputError, line
-from .schema import SCHEMA_VERSION, Case, Report, Subject
-from .statistics import flat, speed, throttled
+from ...runtime.errors import InputError, one_line
+from .schema import SCHEMA_VERSION, Case, ModelInfo, Report
+from .statistics import compute_speed, describe_throttling, flatten_mapping
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 Verdict = Literal["faster", "slower", "no difference beyond the noise", "no verdict from one round"]
 
 #: Ratios closer to 1 than this count as no difference, however narrow the interval is.
-SMALLEST = 0.02
+MIN_DIFFERENCE = 0.02
 #: Bootstrap resamples.
-DRAWS = 4000
+BOOTSTRAP_DRAWS = 4000
 
 #: Two-sided 95 % quantiles of Student's t by degrees of freedom; use the next lower entry for values in between.
 _STUDENT_T = {
@@ -49,12 +49,12 @@ _DATA = ("data", "sentences", "words")
 _RoundLogs = list[list[np.ndarray]]
 
 
-class Line(NamedTuple):
+class QuantityComparison(NamedTuple):
     """Comparison of one quantity of a case.
 
     Attributes:
         case: Name of the case.
-        quantity: Name of the quantity (see ``compare``).
+        quantity: Name of the quantity (see ``compare_reports``).
         a: Value in report A.
         b: Value in report B.
         ratio: B over A; below 1 if B is faster.
@@ -73,7 +73,7 @@ class Line(NamedTuple):
     verdict: Verdict
 
 
-class Comparison(NamedTuple):
+class ReportComparison(NamedTuple):
     """Comparison of two reports.
 
     Attributes:
@@ -83,13 +83,13 @@ class Comparison(NamedTuple):
         warnings: Differences that make the reports hard to compare.
     """
 
-    lines: list[Line]
+    lines: list[QuantityComparison]
     only_a: list[str]
     only_b: list[str]
     warnings: list[str]
 
 
-def read(path: str | Path) -> Report:
+def read_report(path: str | Path) -> Report:
     """Read a report.
 
     Args:
@@ -110,13 +110,13 @@ def read(path: str | Path) -> Report:
         if version == SCHEMA_VERSION:
             return msgspec.json.decode(content, type=Report)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not a report of trimf bench: {line(error)}") from None
+        raise InputError(f"{path}: not a report of trimf bench: {one_line(error)}") from None
     raise InputError(
         f"{path}: schema_version must be {SCHEMA_VERSION}, got {version}; run trimf bench again with this version"
     )
 
 
-def compare(a: Report, b: Report) -> Comparison:
+def compare_reports(a: Report, b: Report) -> ReportComparison:
     """Match the cases of two reports by name and compare their times.
 
     The quantities are "whole" (milliseconds per call), "whole / plain encoder" (a ratio) and, for throughput cases,
@@ -135,7 +135,7 @@ def compare(a: Report, b: Report) -> Comparison:
     """
     cases_a, cases_b = ({case.name: case for case in report.cases} for report in (a, b))
     common = [name for name in cases_a if name in cases_b]
-    return Comparison(
+    return ReportComparison(
         [compared for name in common for compared in _compare_cases(cases_a[name], cases_b[name])],
         [name for name in cases_a if name not in cases_b],
         [name for name in cases_b if name not in cases_a],
@@ -143,11 +143,11 @@ def compare(a: Report, b: Report) -> Comparison:
     )
 
 
-def table(comparison: Comparison) -> Group:
+def render_comparison(comparison: ReportComparison) -> Group:
     """Render a comparison as a table for the console, followed by notes and warnings.
 
     Args:
-        comparison: Result of ``compare``.
+        comparison: Result of ``compare_reports``.
     """
     from rich.box import SIMPLE
     from rich.console import Group
@@ -177,7 +177,7 @@ def table(comparison: Comparison) -> Group:
         previous = compared.case
     notes = [
         "A ratio below 1 means that B is faster. Each interval is computed separately, without correction for multiple"
-        f" comparisons. Differences below {SMALLEST:.0%} get no verdict of faster or slower."
+        f" comparisons. Differences below {MIN_DIFFERENCE:.0%} get no verdict of faster or slower."
         if comparison.lines
         else "The reports have no times of the same case to compare."
     ]
@@ -200,7 +200,7 @@ def _replace_unprintable(text: str) -> str:
 # --- ratios and their intervals ---
 
 
-def _compare_cases(a: Case, b: Case) -> Iterator[Line]:
+def _compare_cases(a: Case, b: Case) -> Iterator[QuantityComparison]:
     if a.kind in ("latency", "length", "throughput"):
         calls = _count_common_calls(a, b)
         for stages in (("whole",), ("whole", "plain encoder")):
@@ -248,11 +248,13 @@ def _log_samples(case: Case, stage: str, samples: list[float]) -> np.ndarray:
 
 def _log_sentence_times(case: Case) -> _RoundLogs:
     """Return the log of the milliseconds per sentence, for each round."""
-    speeds = [speed(case, [round_]) for round_ in case.rounds]
+    speeds = [compute_speed(case, [round_]) for round_ in case.rounds]
     return [[np.log([1000 / rate.sentences])] for rate in speeds if rate and rate.sentences > 0]
 
 
-def _compare_quantity(name: str, quantity: str, a: _RoundLogs, b: _RoundLogs, paired: bool) -> Iterator[Line]:
+def _compare_quantity(
+    name: str, quantity: str, a: _RoundLogs, b: _RoundLogs, paired: bool
+) -> Iterator[QuantityComparison]:
     """Yield a line if both cases have the quantity.
 
     ``paired`` says that samples with the same index are of a call on the same words.
@@ -270,7 +272,7 @@ def _compare_quantity(name: str, quantity: str, a: _RoundLogs, b: _RoundLogs, pa
         half = _compute_half_width(rounds_a, rounds_b)
         low, high = np.exp([min(drawn[0], difference - half), max(drawn[1], difference + half)]).tolist()
     value_a, value_b, ratio = (float(np.exp(log)) for log in (*means, difference))
-    yield Line(name, quantity, value_a, value_b, ratio, low, high, _decide_verdict(ratio, low, high))
+    yield QuantityComparison(name, quantity, value_a, value_b, ratio, low, high, _decide_verdict(ratio, low, high))
 
 
 def _compute_log_ratio(logs: Sequence[Any]) -> Any:
@@ -285,21 +287,21 @@ def _bootstrap_interval(a: _RoundLogs, b: _RoundLogs, paired: bool) -> tuple[flo
     means = []
     for rounds in (a, b):
         values = np.array([_compute_log_ratio([next(medians) for _ in stages]) for stages in rounds])
-        picks = rng.integers(len(rounds), size=(len(rounds), DRAWS))
+        picks = rng.integers(len(rounds), size=(len(rounds), BOOTSTRAP_DRAWS))
         means.append(np.take_along_axis(values, picks, 0).mean(0))
     low, high = np.percentile(means[1] - means[0], (2.5, 97.5))
     return float(low), float(high)
 
 
 def _resample_medians(rng: np.random.Generator, samples: list[np.ndarray], paired: bool) -> list[np.ndarray]:
-    """Return the medians of ``DRAWS`` bootstrap resamples of each array.
+    """Return the medians of ``BOOTSTRAP_DRAWS`` bootstrap resamples of each array.
 
     The median of a resample is the value whose rank in the array is the resample's median rank. That rank is close to
     normally distributed around n / 2, with standard deviation sqrt(n) / 2. If ``paired``, the same calls are drawn in
     every array, so the ranks are correlated in the way that calls lie above or below the median of each array. Calls
     with longer sentences then do not count as noise.
     """
-    normal = rng.standard_normal((len(samples), DRAWS))
+    normal = rng.standard_normal((len(samples), BOOTSTRAP_DRAWS))
     if paired and len({len(values) for values in samples}) == 1:
         sides = np.array([np.sign(values - np.median(values)) for values in samples])
         eigenvalues, eigenvectors = np.linalg.eigh(sides @ sides.T / sides.shape[1])
@@ -326,7 +328,7 @@ def _compute_half_width(a: Sequence[float], b: Sequence[float]) -> float:
 def _decide_verdict(ratio: float, low: float | None, high: float | None) -> Verdict:
     if low is None or high is None:
         return "no verdict from one round"
-    if low <= 1 <= high or abs(ratio - 1) < SMALLEST:
+    if low <= 1 <= high or abs(ratio - 1) < MIN_DIFFERENCE:
         return "no difference beyond the noise"
     return "faster" if ratio < 1 else "slower"
 
@@ -335,7 +337,9 @@ def _decide_verdict(ratio: float, low: float | None, high: float | None) -> Verd
 
 
 def _collect_warnings(a: Report, b: Report, cases: list[tuple[Case, Case]]) -> Iterator[str]:
-    yield from _list_differences("environment", dict(flat(a.environment)), dict(flat(b.environment)))
+    yield from _list_differences(
+        "environment", dict(flatten_mapping(a.environment)), dict(flatten_mapping(b.environment))
+    )
     yield from _list_differences("sentences", *(_select_fields(report, _DATA) for report in (a, b)))
     subjects = {subject.name: subject for subject in b.subjects}
     for subject in a.subjects:
@@ -348,14 +352,14 @@ def _collect_warnings(a: Report, b: Report, cases: list[tuple[Case, Case]]) -> I
             f"case {pair[0].name}", *({name: getattr(case, name) for name in _SETTINGS} for case in pair)
         )
     for letter, report in (("A", a), ("B", b)):
-        yield from (f"{letter} was {text}" for text in throttled(report.cases))
+        yield from (f"{letter} was {text}" for text in describe_throttling(report.cases))
 
 
 def _select_fields(record: object, names: Sequence[str]) -> dict[str, object]:
     return {name: getattr(record, name) for name in names}
 
 
-def _describe_subject(subject: Subject) -> dict[str, object]:
+def _describe_subject(subject: ModelInfo) -> dict[str, object]:
     """Return the properties of a model that two reports should share."""
     scores = {f"F1 of {name}": f"{value:.2f}" for name, value in (subject.f1 or {}).items()}
     return {"precision": subject.precision, "sha256": subject.sha256, **scores}

@@ -10,9 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...runtime.errors import BackendError
-from .markdown_report import ENGINES, plain, precision, scores
+from .markdown_report import ENGINE_LABELS, get_precision, list_f1_names, replace_unprintable
 from .schema import Case, Report
-from .statistics import LEAST, pooled, sentences_a_call, speed, stages, summary
+from .statistics import (
+    MIN_SAMPLES,
+    compute_speed,
+    list_stages,
+    mean_sentences_per_call,
+    pool_samples,
+    summarize_samples,
+)
 
 #: Colours that are readable on white and on near black.
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444", "#14b8a6", "#8b5cf6")
@@ -30,7 +37,7 @@ _WIDTH = 7.0
 _SIZES = "b: batch size, w: workers, c: concurrent callers"
 
 
-class Figure(NamedTuple):
+class ReportFigure(NamedTuple):
     """A figure of the report.
 
     Attributes:
@@ -44,7 +51,7 @@ class Figure(NamedTuple):
     svg: str
 
 
-def figures(report: Report) -> list[Figure]:
+def draw_figures(report: Report) -> list[ReportFigure]:
     """Draw the figures that the report has data for.
 
     Args:
@@ -93,10 +100,10 @@ def _label_cases(report: Report, cases: Sequence[Case], *fields: str) -> list[st
     """Label each case by its model and by the settings in which the cases differ."""
     subjects = {subject.name: subject for subject in report.subjects}
     columns = [
-        [plain(case.model) for case in cases],
-        [precision(case, subjects) for case in cases],
-        [ENGINES[case.engine] for case in cases],
-        [plain(case.backend) for case in cases],
+        [replace_unprintable(case.model) for case in cases],
+        [get_precision(case, subjects) for case in cases],
+        [ENGINE_LABELS[case.engine] for case in cases],
+        [replace_unprintable(case.backend) for case in cases],
         [f"{case.threads} thread{'s' * (case.threads > 1)}" for case in cases],
         *([f"{field.replace('_size', '')} {getattr(case, field)}" for case in cases] for field in fields),
     ]
@@ -133,10 +140,12 @@ def _compute_height(axes: float, entries: int) -> float:
     return axes + 0.2 * entries
 
 
-def _plot_lengths(report: Report) -> Iterator[Figure]:
+def _plot_lengths(report: Report) -> Iterator[ReportFigure]:
     from matplotlib.lines import Line2D
 
-    cases = [case for case in report.cases if case.kind == "length" and case.subwords is not None and pooled(case)]
+    cases = [
+        case for case in report.cases if case.kind == "length" and case.subwords is not None and pool_samples(case)
+    ]
     if not cases:
         return
     groups = _group_by_label(report, sorted(cases, key=lambda case: case.subwords or 0))
@@ -145,10 +154,10 @@ def _plot_lengths(report: Report) -> Iterator[Figure]:
         colour = _COLOURS[index % len(_COLOURS)]
         marker = _MARKERS[index // len(_COLOURS) % len(_MARKERS)]
         for stage, dashes in (("whole", "-"), ("plain encoder", "--")):
-            points = [(case.subwords, values) for case in group if (values := pooled(case, stage))]
+            points = [(case.subwords, values) for case in group if (values := pool_samples(case, stage))]
             lengths, medians = [length for length, _ in points], [np.median(values) for _, values in points]
             axes.plot(lengths, medians, dashes, color=colour, marker=marker, markersize=4)
-            if stage == "whole" and all(len(values) >= LEAST[90] for _, values in points):
+            if stage == "whole" and all(len(values) >= MIN_SAMPLES[90] for _, values in points):
                 low, high = np.transpose([np.percentile(values, (10, 90)) for _, values in points])
                 axes.fill_between(lengths, low, high, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="subwords", ylabel="ms per call", ylim=(0, None))
@@ -158,20 +167,24 @@ def _plot_lengths(report: Report) -> Iterator[Figure]:
     ]
     handles += [Line2D([], [], color=_INK), Line2D([], [], color=_INK, linestyle="--")]
     _add_legend(canvas, handles, [*groups, "whole call: p50, band p10–p90", "plain encoder: p50"])
-    yield Figure("length", "Latency by length", _render_svg(canvas, "length"))
+    yield ReportFigure("length", "Latency by length", _render_svg(canvas, "length"))
 
 
-def _plot_stages(report: Report) -> Iterator[Figure]:
-    cases = [case for case in report.cases if case.kind == "latency" and stages(case) and sentences_a_call(case)]
+def _plot_stages(report: Report) -> Iterator[ReportFigure]:
+    cases = [
+        case for case in report.cases if case.kind == "latency" and list_stages(case) and mean_sentences_per_call(case)
+    ]
     if not cases:
         return
-    names = list(dict.fromkeys(name for case in cases for name in stages(case)))
+    names = list(dict.fromkeys(name for case in cases for name in list_stages(case)))
     canvas, (axes,) = _create_canvas(_compute_height(0.9 + 0.27 * len(cases), (len(names) + 1) // 2))
     rows = np.arange(len(cases))
     left = np.zeros(len(cases))
     handles = []
     for index, name in enumerate(names):
-        widths = np.array([(summary(pooled(c, name)).mean or 0) / (sentences_a_call(c) or 1) for c in cases])
+        widths = np.array(
+            [(summarize_samples(pool_samples(c, name)).mean or 0) / (mean_sentences_per_call(c) or 1) for c in cases]
+        )
         hatch = "//" * (index // len(_COLOURS))
         colour = _COLOURS[index % len(_COLOURS)]
         handles.append(axes.barh(rows, widths, left=left, height=0.7, color=colour, hatch=hatch))
@@ -181,13 +194,17 @@ def _plot_stages(report: Report) -> Iterator[Figure]:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("mean ms per sentence")
     _add_legend(canvas, handles, names)
-    yield Figure("stages", "Mean time by stage", _render_svg(canvas, "stages"))
+    yield ReportFigure("stages", "Mean time by stage", _render_svg(canvas, "stages"))
 
 
-def _plot_throughput(report: Report) -> Iterator[Figure]:
+def _plot_throughput(report: Report) -> Iterator[ReportFigure]:
     from matplotlib.ticker import LogLocator, NullLocator
 
-    cases = [case for case in report.cases if case.kind in ("latency", "throughput") and pooled(case) and speed(case)]
+    cases = [
+        case
+        for case in report.cases
+        if case.kind in ("latency", "throughput") and pool_samples(case) and compute_speed(case)
+    ]
     if not cases:
         return
     labels = [
@@ -200,7 +217,9 @@ def _plot_throughput(report: Report) -> Iterator[Figure]:
     canvas, (axes,) = _create_canvas(_compute_height(3.9, len(groups)))
     handles = []
     for index, group in enumerate(groups.values()):
-        points = sorted((float(np.median(pooled(case))), _compute_rate(case), _label_size(case)) for case in group)
+        points = sorted(
+            (float(np.median(pool_samples(case))), _compute_rate(case), _label_size(case)) for case in group
+        )
         colour = _COLOURS[index % len(_COLOURS)]
         marker = _MARKERS[(index // len(_COLOURS) * 2 + (group[0].kind == "throughput")) % len(_MARKERS)]
         line = "-" if group[0].kind == "latency" else ":"
@@ -215,11 +234,11 @@ def _plot_throughput(report: Report) -> Iterator[Figure]:
         axis.set_major_formatter("{x:g}")
         axis.set_minor_locator(NullLocator())
     _add_legend(canvas, handles, list(groups))
-    yield Figure("throughput", "Throughput against latency", _render_svg(canvas, "throughput"))
+    yield ReportFigure("throughput", "Throughput against latency", _render_svg(canvas, "throughput"))
 
 
 def _compute_rate(case: Case) -> float:
-    rate = speed(case)
+    rate = compute_speed(case)
     return rate.sentences if rate else 0.0
 
 
@@ -228,11 +247,11 @@ def _label_size(case: Case) -> str:
     return " ".join(f"{letter}{count}" for letter, count in counts if count > 1) or "b1"
 
 
-def _plot_scores(report: Report) -> Iterator[Figure]:
+def _plot_scores(report: Report) -> Iterator[ReportFigure]:
     f1 = {subject.name: subject.f1 for subject in report.subjects if subject.f1}
-    cases = [case for case in report.cases if case.kind == "latency" and case.model in f1 and pooled(case)]
+    cases = [case for case in report.cases if case.kind == "latency" and case.model in f1 and pool_samples(case)]
     cases = [case for case in cases if case.batch_size == min(other.batch_size for other in cases)]
-    names = scores(report)
+    names = list_f1_names(report)
     if not cases:
         return
     canvas, panels = _create_canvas(_compute_height(3.0, len(cases)), len(names))
@@ -241,14 +260,18 @@ def _plot_scores(report: Report) -> Iterator[Figure]:
         style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
         for axes, name in zip(panels, names, strict=True):
             if (score := f1[case.model].get(name)) is not None:
-                axes.scatter([score], [summary(pooled(case)).p50], s=45, alpha=0.85, **style)
+                axes.scatter([score], [summarize_samples(pool_samples(case)).p50], s=45, alpha=0.85, **style)
         handles.append(panels[0].scatter([], [], s=45, **style))
     for axes, name in zip(panels, names, strict=True):
         # Show at least two points of F1, so that a difference of one or two sentences does not look large.
         low, high = axes.get_xlim()
         half = max(1.0, 0.6 * (high - low))
-        axes.set(xlabel=f"F1 {plain(name)}, %", ylim=(0, None), xlim=((low + high) / 2 - half, (low + high) / 2 + half))
+        axes.set(
+            xlabel=f"F1 {replace_unprintable(name)}, %",
+            ylim=(0, None),
+            xlim=((low + high) / 2 - half, (low + high) / 2 + half),
+        )
         axes.locator_params(axis="x", nbins=5)
     panels[0].set_ylabel(f"p50 ms per call, batch {cases[0].batch_size}")
     _add_legend(canvas, handles, _label_cases(report, cases))
-    yield Figure("f1", "Precision: F1 against latency", _render_svg(canvas, "f1"))
+    yield ReportFigure("f1", "Precision: F1 against latency", _render_svg(canvas, "f1"))

@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from ...runtime.output.render import HEAD, TAIL
-from .figures import Figure, figures
-from .markdown_report import Section, about, plain, sections, warnings
+from ...runtime.output.render import PAGE_HEAD, PAGE_TAIL
+from .figures import ReportFigure, draw_figures
+from .markdown_report import ReportTable, build_tables, describe_report, list_throttling_warnings, replace_unprintable
 from .schema import Report
-from .statistics import flat
+from .statistics import flatten_mapping
 
 #: Title of the table below each figure, by name of the figure.
 _TABLE_OF_FIGURE = {"length": "Latency by length", "stages": "Stages", "throughput": "Throughput", "f1": "Speed and F1"}
 
 
-def page(report: Report) -> str:
+def render_page(report: Report) -> str:
     """Render the page.
 
     It links to ``report.json`` in the same folder for the raw samples.
@@ -36,30 +36,30 @@ def page(report: Report) -> str:
 
 
 def _render_parts(report: Report) -> Iterator[str]:
-    yield HEAD.format(title="Benchmark", style=_STYLE)
-    for text in warnings(report):
+    yield PAGE_HEAD.format(title="Benchmark", style=_STYLE)
+    for text in list_throttling_warnings(report):
         yield f'<p class="warning">{_escape_text(text)}</p>\n'
-    _, data = about(report)
+    _, data = describe_report(report)
     yield f"<p>{_escape_text(data)}</p>\n<pre>{_escape_text(report.command)}</pre>\n"
     yield '<p>All samples: <a href="report.json">report.json</a></p>\n'
-    drawn = {_TABLE_OF_FIGURE[figure.name]: figure for figure in figures(report)}
-    for section in sections(report):
+    drawn = {_TABLE_OF_FIGURE[figure.name]: figure for figure in draw_figures(report)}
+    for section in build_tables(report):
         yield _render_card(section.title, _render_figure(drawn.pop(section.title, None)) + _render_table(section))
     for figure in drawn.values():
         yield _render_card(figure.title, _render_figure(figure))
-    rows = [list(pair) for pair in flat(report.environment)]
+    rows = [list(pair) for pair in flatten_mapping(report.environment)]
     if rows:
-        yield _render_card("Environment", _render_table(Section("Environment", "", ("name", "value"), rows, 2)))
+        yield _render_card("Environment", _render_table(ReportTable("Environment", "", ("name", "value"), rows, 2)))
     if report.notes:
         yield _render_card("Notes", "".join(f"<p>{_escape_text(text)}.</p>\n" for text in report.notes))
-    yield TAIL
+    yield PAGE_TAIL
 
 
 def _render_card(title: str, body: str) -> str:
     return f"<section>\n<h2>{_escape_text(title)}</h2>\n{body}</section>\n"
 
 
-def _render_figure(figure: Figure | None) -> str:
+def _render_figure(figure: ReportFigure | None) -> str:
     if figure is None:
         return ""
     # HTML parsers need no namespace on an inline svg element, and the page should contain no external address.
@@ -68,7 +68,7 @@ def _render_figure(figure: Figure | None) -> str:
     return f'<figure class="wide">\n{svg}\n<figcaption>{_escape_text(figure.title)}</figcaption>\n</figure>\n'
 
 
-def _render_table(section: Section) -> str:
+def _render_table(section: ReportTable) -> str:
     classes = ["" if i < section.words else ' class="number"' for i in range(len(section.head))]
     heads = "".join(
         f'<th scope="col"{class_}>{_escape_text(name)}</th>' for class_, name in zip(classes, section.head, strict=True)
@@ -84,7 +84,7 @@ def _render_table(section: Section) -> str:
 
 
 def _escape_text(text: str) -> str:
-    return escape(plain(text))
+    return escape(replace_unprintable(text))
 
 
 _STYLE = """\

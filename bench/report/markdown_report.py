@@ -7,19 +7,31 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .schema import Case, Report, Subject
-from .statistics import LEAST, Spread, flat, medians, pooled, ratio, speed, spread, stages, summary, throttled
+from .schema import Case, ModelInfo, Report
+from .statistics import (
+    MIN_SAMPLES,
+    Spread,
+    compute_round_medians,
+    compute_speed,
+    compute_spread,
+    compute_stage_ratio,
+    describe_throttling,
+    flatten_mapping,
+    list_stages,
+    pool_samples,
+    summarize_samples,
+)
 
 #: Cell of a missing value.
-NOTHING = "–"
+MISSING = "–"
 
 #: Label of what runs a case, by ``Case.engine``; bundles are labelled by their backend only.
-ENGINES = {"onnx": "", "eager": "PyTorch eager", "compile": "PyTorch compiled"}
+ENGINE_LABELS = {"onnx": "", "eager": "PyTorch eager", "compile": "PyTorch compiled"}
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
 
 
-class Section(NamedTuple):
+class ReportTable(NamedTuple):
     """A table of plain text.
 
     Attributes:
@@ -37,27 +49,27 @@ class Section(NamedTuple):
     words: int
 
 
-def markdown(report: Report) -> str:
+def render_markdown(report: Report) -> str:
     """Render a report as a Markdown document, with all names from the report escaped.
 
     Args:
         report: The report.
     """
-    parts = ["# Benchmark", *(_escape_markdown(text) for text in about(report)), _indent_code(report.command)]
-    parts += [f"**{_escape_markdown(text)}**" for text in warnings(report)]
-    for section in sections(report):
+    parts = ["# Benchmark", *(_escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
+    parts += [f"**{_escape_markdown(text)}**" for text in list_throttling_warnings(report)]
+    for section in build_tables(report):
         parts += [f"## {section.title}", section.note, _render_table(section)]
     parts += [f"Note: {_escape_markdown(text)}." for text in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def about(report: Report) -> list[str]:
+def describe_report(report: Report) -> list[str]:
     """Describe the machine and the data of a report, in one line each.
 
     Args:
         report: The report.
     """
-    environment = "; ".join(f"{name} {value}" for name, value in flat(report.environment))
+    environment = "; ".join(f"{name} {value}" for name, value in flatten_mapping(report.environment))
     return [
         f"Environment: {environment or 'not recorded'}.",
         f"Data: {report.data or 'unnamed'}, {report.sentences:,} sentences, {report.words:,} words."
@@ -65,13 +77,13 @@ def about(report: Report) -> list[str]:
     ]
 
 
-def warnings(report: Report) -> list[str]:
+def list_throttling_warnings(report: Report) -> list[str]:
     """Return warnings about throttling, or a line that says whether throttling could be seen at all.
 
     Args:
         report: The report.
     """
-    messages = [f"The GPU was {text}" for text in throttled(report.cases)]
+    messages = [f"The GPU was {text}" for text in describe_throttling(report.cases)]
     powers = [round_.power for case in report.cases for round_ in case.rounds]
     if messages or not powers:
         return messages
@@ -82,7 +94,7 @@ def warnings(report: Report) -> list[str]:
     ]
 
 
-def sections(report: Report) -> Iterator[Section]:
+def build_tables(report: Report) -> Iterator[ReportTable]:
     """Return the tables of a report that have rows.
 
     Args:
@@ -103,27 +115,27 @@ def sections(report: Report) -> Iterator[Section]:
     return (section for section in tables if section.rows)
 
 
-def precision(case: Case, subjects: dict[str, Subject]) -> str:
-    """Return the precision of a case's model, or ``NOTHING`` if the report does not describe the model.
+def get_precision(case: Case, subjects: dict[str, ModelInfo]) -> str:
+    """Return the precision of a case's model, or ``MISSING`` if the report does not describe the model.
 
     Args:
         case: The case.
         subjects: Models of the report by name.
     """
     subject = subjects.get(case.model)
-    return subject.precision if subject else NOTHING
+    return subject.precision if subject else MISSING
 
 
-def backend(case: Case) -> str:
+def label_backend(case: Case) -> str:
     """Return a label of what runs a case, such as "cpu" or "PyTorch eager, cuda".
 
     Args:
         case: The case.
     """
-    return ", ".join(filter(None, (ENGINES[case.engine], case.backend)))
+    return ", ".join(filter(None, (ENGINE_LABELS[case.engine], case.backend)))
 
 
-def scores(report: Report) -> list[str]:
+def list_f1_names(report: Report) -> list[str]:
     """Return the names of the F1 scores that at least one model has.
 
     Args:
@@ -133,18 +145,18 @@ def scores(report: Report) -> list[str]:
 
 
 def _format_number(value: float | None, digits: int = 2) -> str:
-    return NOTHING if value is None else f"{value:,.{digits}f}"
+    return MISSING if value is None else f"{value:,.{digits}f}"
 
 
 def _format_spread(values: Spread | None, digits: int = 2) -> str:
     if values is None:
-        return NOTHING
+        return MISSING
     value, low, high = (_format_number(number, digits) for number in values)
     return value if low == high else f"{value} ({low}–{high})"
 
 
 def _format_percentiles(values: Sequence[float]) -> list[str]:
-    figures = summary(values)
+    figures = summarize_samples(values)
     return [*(_format_number(getattr(figures, name)) for name in _PERCENTILES), f"{figures.n:,}"]
 
 
@@ -152,43 +164,47 @@ def _select_cases(report: Report, *kinds: str) -> list[Case]:
     return [case for case in report.cases if case.kind in kinds]
 
 
-def _list_settings(case: Case, subjects: dict[str, Subject]) -> list[str]:
+def _list_settings(case: Case, subjects: dict[str, ModelInfo]) -> list[str]:
     """Return the cells of the columns model, precision, backend and threads."""
-    return [case.model, precision(case, subjects), backend(case), str(case.threads)]
+    return [case.model, get_precision(case, subjects), label_backend(case), str(case.threads)]
 
 
-def _tabulate_speed_and_f1(report: Report) -> Section:
-    names = scores(report)
+def _tabulate_speed_and_f1(report: Report) -> ReportTable:
+    names = list_f1_names(report)
     rows = []
     for subject in report.subjects:
         products: Counter[str] = Counter()
         for counts in subject.products.values():
             products.update(counts)
-        matmuls = ", ".join(f"{count} {kind}" for kind, count in products.items()) or NOTHING
-        cases = [case for case in _select_cases(report, "latency") if case.model == subject.name and pooled(case)]
+        matmuls = ", ".join(f"{count} {kind}" for kind, count in products.items()) or MISSING
+        cases = [case for case in _select_cases(report, "latency") if case.model == subject.name and pool_samples(case)]
         least = min((case.batch_size for case in cases), default=0)
-        times = [f"{summary(pooled(c)).p50:.2f} ({backend(c)}, {c.threads})" for c in cases if c.batch_size == least]
+        times = [
+            f"{summarize_samples(pool_samples(c)).p50:.2f} ({label_backend(c)}, {c.threads})"
+            for c in cases
+            if c.batch_size == least
+        ]
         f1 = [_format_number((subject.f1 or {}).get(name)) for name in names]
-        latency = "; ".join(times) or NOTHING
+        latency = "; ".join(times) or MISSING
         rows.append([subject.name, subject.precision, matmuls, subject.sha256[:12], latency, *f1])
     head = ["model", "precision", "matrix products", "sha256", "p50 ms (backend, threads)", *(f"F1 {n}" for n in names)]
     note = "Milliseconds per call at the smallest batch size, and strict micro F1 (%) of the same model."
-    return Section("Speed and F1", note, head, rows, 5)
+    return ReportTable("Speed and F1", note, head, rows, 5)
 
 
-def _tabulate_latency(report: Report, subjects: dict[str, Subject]) -> Section:
+def _tabulate_latency(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
     rows = [
         [
             *_list_settings(case, subjects),
             str(case.batch_size),
-            *_format_percentiles(pooled(case)),
-            _format_spread(spread(round_.load for round_ in case.rounds), 0),
-            _format_spread(spread(round_.first for round_ in case.rounds), 1),
-            _format_spread(ratio(case)),
+            *_format_percentiles(pool_samples(case)),
+            _format_spread(compute_spread(round_.load for round_ in case.rounds), 0),
+            _format_spread(compute_spread(round_.first for round_ in case.rounds), 1),
+            _format_spread(compute_stage_ratio(case)),
         ]
         for case in _select_cases(report, "latency")
     ]
-    limits = ", ".join(f"p{q} from {least:,}" for q, least in LEAST.items())
+    limits = ", ".join(f"p{q} from {least:,}" for q, least in MIN_SAMPLES.items())
     note = (
         "Milliseconds per call on one batch. All rounds are pooled and no sample is dropped; percentiles are"
         f" interpolated linearly ({limits} samples on)."
@@ -196,17 +212,17 @@ def _tabulate_latency(report: Report, subjects: dict[str, Subject]) -> Section:
         " medians over rounds with their range."
     )
     head = ["model", "precision", "backend", "threads", "batch", *_PERCENTILES, "n", "load", "first", "× plain encoder"]
-    return Section("Latency", note, head, rows, 3)
+    return ReportTable("Latency", note, head, rows, 3)
 
 
-def _tabulate_stages(report: Report, subjects: dict[str, Subject]) -> Section:
-    cases = [case for case in _select_cases(report, "latency") if stages(case)]
-    names = list(dict.fromkeys(name for case in cases for name in stages(case)))
+def _tabulate_stages(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
+    cases = [case for case in _select_cases(report, "latency") if list_stages(case)]
+    names = list(dict.fromkeys(name for case in cases for name in list_stages(case)))
     rows = [
         [
             *_list_settings(case, subjects),
             str(case.batch_size),
-            *(_format_number(summary(pooled(case, name)).mean) for name in names),
+            *(_format_number(summarize_samples(pool_samples(case, name)).mean) for name in names),
         ]
         for case in cases
     ]
@@ -214,21 +230,21 @@ def _tabulate_stages(report: Report, subjects: dict[str, Subject]) -> Section:
         "Mean milliseconds per call, so that stages add up. The stages split (text into words) and parse precede the"
         " call and are not part of its latency."
     )
-    return Section("Stages", note, ["model", "precision", "backend", "threads", "batch", *names], rows, 3)
+    return ReportTable("Stages", note, ["model", "precision", "backend", "threads", "batch", *names], rows, 3)
 
 
-def _tabulate_throughput(report: Report, subjects: dict[str, Subject]) -> Section:
+def _tabulate_throughput(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
     rows = []
     for case in _select_cases(report, "throughput", "soak"):
-        speeds = [rate for round_ in case.rounds if (rate := speed(case, [round_]))]
+        speeds = [rate for round_ in case.rounds if (rate := compute_speed(case, [round_]))]
         devices = [round_.memory.device for round_ in case.rounds if round_.memory.device is not None]
-        padding = spread(100 * round_.padding for round_ in case.rounds)
+        padding = compute_spread(100 * round_.padding for round_ in case.rounds)
         rows.append(
             [
                 *_list_settings(case, subjects),
                 *(str(value) for value in (case.batch_size, case.workers, case.concurrency)),
-                _format_spread(spread(rate.sentences for rate in speeds), 1),
-                _format_spread(spread(rate.words for rate in speeds), 0),
+                _format_spread(compute_spread(rate.sentences for rate in speeds), 1),
+                _format_spread(compute_spread(rate.words for rate in speeds), 0),
                 _format_number(padding.value if padding else None, 1),
                 _format_number(max((round_.memory.host for round_ in case.rounds), default=None), 0),
                 _format_number(max(devices, default=None), 0),
@@ -240,35 +256,35 @@ def _tabulate_throughput(report: Report, subjects: dict[str, Subject]) -> Sectio
     )
     head = ["model", "precision", "backend", "threads", "batch", "workers", "callers"]
     head += ["sentences/s", "words/s", "padding", "host MB", "device MB"]
-    return Section("Throughput", note, head, rows, 3)
+    return ReportTable("Throughput", note, head, rows, 3)
 
 
-def _tabulate_lengths(report: Report, subjects: dict[str, Subject]) -> Section:
+def _tabulate_lengths(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
     rows = [
         [
             *_list_settings(case, subjects),
-            NOTHING if case.subwords is None else str(case.subwords),
-            *_format_percentiles(pooled(case)),
-            _format_number(summary(pooled(case, "plain encoder")).p50),
-            _format_spread(ratio(case)),
+            MISSING if case.subwords is None else str(case.subwords),
+            *_format_percentiles(pool_samples(case)),
+            _format_number(summarize_samples(pool_samples(case, "plain encoder")).p50),
+            _format_spread(compute_stage_ratio(case)),
         ]
         for case in _select_cases(report, "length")
     ]
     head = ["model", "precision", "backend", "threads", "subwords", *_PERCENTILES, "n", "plain p50", "× plain encoder"]
     note = "Milliseconds per call on one synthetic sentence with a fixed number of subwords."
-    return Section("Latency by length", note, head, rows, 3)
+    return ReportTable("Latency by length", note, head, rows, 3)
 
 
-def _tabulate_ratios(report: Report) -> Section:
+def _tabulate_ratios(report: Report) -> ReportTable:
     rows = [
         [entry.name, entry.of, entry.to, _format_spread(Spread(entry.value, entry.low, entry.high)), str(entry.rounds)]
         for entry in report.ratios
     ]
     note = "Ratios of medians of the same round: median over rounds, with minimum and maximum."
-    return Section("Ratios", note, ["ratio", "of", "to", "value", "rounds"], rows, 3)
+    return ReportTable("Ratios", note, ["ratio", "of", "to", "value", "rounds"], rows, 3)
 
 
-def _tabulate_floors(report: Report) -> Section:
+def _tabulate_floors(report: Report) -> ReportTable:
     rows = []
     for floor in report.floors:
         key = (floor.model, floor.backend, floor.threads, floor.batch_size)
@@ -276,9 +292,9 @@ def _tabulate_floors(report: Report) -> Section:
             value
             for case in _select_cases(report, "latency")
             if case.engine == "onnx" and (case.model, case.backend, case.threads, case.batch_size) == key
-            for value in medians(case, "plain encoder")
+            for value in compute_round_medians(case, "plain encoder")
         ]
-        measured = spread(value / floor.milliseconds for value in plain) if floor.milliseconds > 0 else None
+        measured = compute_spread(value / floor.milliseconds for value in plain) if floor.milliseconds > 0 else None
         sizes = [str(size) for size in (floor.threads, floor.batch_size, floor.subwords)]
         amounts = (floor.operations / 1e9, floor.bytes / 1e6, floor.peak_operations / 1e9, floor.peak_bytes / 1e9)
         figures = [_format_number(amount) for amount in (*amounts, floor.milliseconds)]
@@ -289,10 +305,10 @@ def _tabulate_floors(report: Report) -> Section:
         " floor."
     )
     head = ["model", "backend", "threads", "batch", "subwords", "GFLOP", "MB", "peak GFLOP/s", "peak GB/s", "floor ms"]
-    return Section("Arithmetic floors", note, [*head, "measured / floor"], rows, 2)
+    return ReportTable("Arithmetic floors", note, [*head, "measured / floor"], rows, 2)
 
 
-def _tabulate_power(report: Report, subjects: dict[str, Subject]) -> Section:
+def _tabulate_power(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
     rows = []
     for case in report.cases:
         powers = [round_.power for round_ in case.rounds if round_.power]
@@ -305,9 +321,9 @@ def _tabulate_power(report: Report, subjects: dict[str, Subject]) -> Section:
             [
                 case.name,
                 reasons or "none",
-                _format_spread(spread(power.clock_mhz for power in powers), 0),
+                _format_spread(compute_spread(power.clock_mhz for power in powers), 0),
                 _format_number(min(power.lowest_clock_mhz for power in powers), 0),
-                _format_spread(spread(power.watts for power in powers), 1),
+                _format_spread(compute_spread(power.watts for power in powers), 1),
                 _format_number(joules, 3),
             ]
         )
@@ -316,10 +332,10 @@ def _tabulate_power(report: Report, subjects: dict[str, Subject]) -> Section:
         " extract."
     )
     head = ["case", "throttled by", "clock MHz", "lowest MHz", "W", "J per sentence"]
-    return Section("Power", note, head, rows, 2)
+    return ReportTable("Power", note, head, rows, 2)
 
 
-def _tabulate_memory_growth(report: Report, subjects: dict[str, Subject]) -> Section:
+def _tabulate_memory_growth(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
     rows = []
     for case in report.cases:
         for number, round_ in enumerate(case.rounds, start=1):
@@ -335,20 +351,20 @@ def _tabulate_memory_growth(report: Report, subjects: dict[str, Subject]) -> Sec
                 rows.append([case.name, str(number), *figures])
     head = ["case", "round", "first sample at", "last sample at", "first MB", "last MB", "growth MB"]
     note = "Resident memory at the first and last sample; samples are located by the number of sentences processed."
-    return Section("Memory over a long stream", note, head, rows, 1)
+    return ReportTable("Memory over a long stream", note, head, rows, 1)
 
 
 # --- Markdown ---
 
 
-def _render_table(section: Section) -> str:
+def _render_table(section: ReportTable) -> str:
     rule = ["---" if i < section.words else "---:" for i in range(len(section.head))]
     rows: Iterable[Sequence[str]] = (section.head, *section.rows)
     lines = ["| " + " | ".join(map(_escape_markdown, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
 
 
-def plain(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return the text on one line, with a space for every unprintable character.
 
     Args:
@@ -358,10 +374,10 @@ def plain(text: str) -> str:
 
 
 def _escape_markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*\[\]|~$])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], plain(text))
+    escaped = re.sub(r"([\\`*\[\]|~$])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], replace_unprintable(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _indent_code(text: str) -> str:
     """Return the command as an indented code block, which has no fence that the text could close."""
-    return f"    {plain(text)}" if text else ""
+    return f"    {replace_unprintable(text)}" if text else ""

@@ -7,16 +7,16 @@ from statistics import median
 from typing import Any
 
 from .schema import Case, Ratio, Round
-from .statistics import spread
+from .statistics import compute_spread
 
 #: Computes a value of a round, or None if the round does not have it.
-Value = Callable[[Round], float | None]
+RoundValue = Callable[[Round], float | None]
 
 #: Sentences after which the memory of a stream counts as settled.
-SETTLED = 1000
+SETTLED_SENTENCES = 1000
 
 
-def ratios(cases: Sequence[Case], precisions: dict[str, str]) -> list[Ratio]:
+def compute_ratios(cases: Sequence[Case], precisions: dict[str, str]) -> list[Ratio]:
     """Compute every ratio that the cases allow.
 
     Args:
@@ -40,8 +40,8 @@ def ratios(cases: Sequence[Case], precisions: dict[str, str]) -> list[Ratio]:
     return [entry for entry in entries if entry is not None]
 
 
-def ratio(
-    name: str, of: Case, to: Case, numerator: Value, denominator: Value | None = None, stage: str = ""
+def compute_ratio(
+    name: str, of: Case, to: Case, numerator: RoundValue, denominator: RoundValue | None = None, stage: str = ""
 ) -> Ratio | None:
     """Divide a value of each round of one case by a value of the same round of another.
 
@@ -61,7 +61,7 @@ def ratio(
         for upper, lower in zip(of.rounds, to.rounds, strict=False)
     ]
     values = [upper / lower for upper, lower in pairs if upper is not None and lower]
-    over_rounds = spread(values)
+    over_rounds = compute_spread(values)
     if over_rounds is None:
         return None
     return Ratio(
@@ -73,7 +73,7 @@ def ratio(
     )
 
 
-def stage(name: str) -> Value:
+def stage_median(name: str) -> RoundValue:
     """Return a function that computes the median of a round's samples of a stage.
 
     Args:
@@ -82,13 +82,13 @@ def stage(name: str) -> Value:
     return lambda round_: median(round_.samples[name]) if round_.samples.get(name) else None
 
 
-def speed(round_: Round) -> float | None:
+def compute_sentences_per_second(round_: Round) -> float | None:
     """Return the sentences per second of a throughput round, or None if it took no time."""
     return sum(sentences for sentences, _ in round_.sizes) / round_.seconds if round_.seconds else None
 
 
 #: Median time of a whole call.
-_WHOLE = stage("whole")
+_WHOLE = stage_median("whole")
 
 
 def _compute_time_from_text(round_: Round) -> float | None:
@@ -99,13 +99,13 @@ def _compute_time_from_text(round_: Round) -> float | None:
 
 def _compare_with_plain_encoder(cases: Iterable[Case]) -> Iterator[Ratio | None]:
     """Compare calls on parsed words, and on raw text, with the plain encoder."""
-    encoder = stage("plain encoder")
+    encoder = stage_median("plain encoder")
     for case in cases:
         if case.kind in ("latency", "length"):
-            yield ratio(f"{case.name}: whole / plain encoder", case, case, _WHOLE, encoder, "plain encoder")
+            yield compute_ratio(f"{case.name}: whole / plain encoder", case, case, _WHOLE, encoder, "plain encoder")
         if case.kind == "latency":
             name = f"{case.name}: from text / plain encoder"
-            yield ratio(name, case, case, _compute_time_from_text, encoder, "plain encoder")
+            yield compute_ratio(name, case, case, _compute_time_from_text, encoder, "plain encoder")
 
 
 def _compare_engines(cases: Sequence[Case]) -> Iterator[Ratio | None]:
@@ -114,11 +114,11 @@ def _compare_engines(cases: Sequence[Case]) -> Iterator[Ratio | None]:
     for of in latency:
         for to in latency:
             if of.engine == "eager" and to.engine == "compile" and _have_same_settings(of, to, "engine"):
-                yield ratio(f"eager / compile ({_describe_settings(of)})", of, to, _WHOLE)
+                yield compute_ratio(f"eager / compile ({_describe_settings(of)})", of, to, _WHOLE)
             same_device = (of.backend == "cpu") == (to.backend == "cpu")
             comparable = _have_same_settings(of, to, "engine", "model", "backend") and same_device
             if of.engine != "onnx" and to.engine == "onnx" and comparable:
-                yield ratio(f"{of.engine} / {to.model} ({_describe_settings(to)})", of, to, _WHOLE)
+                yield compute_ratio(f"{of.engine} / {to.model} ({_describe_settings(to)})", of, to, _WHOLE)
 
 
 def _compare_models(cases: Sequence[Case], precisions: dict[str, str]) -> Iterator[Ratio | None]:
@@ -130,7 +130,7 @@ def _compare_models(cases: Sequence[Case], precisions: dict[str, str]) -> Iterat
             if to.model == first != of.model and _have_same_settings(of, to, "model"):
                 names = precisions.get(of.model), precisions.get(to.model)
                 numerator, denominator = names if names[0] != names[1] else (of.model, to.model)
-                yield ratio(f"{numerator} / {denominator} ({_describe_settings(of)})", of, to, _WHOLE)
+                yield compute_ratio(f"{numerator} / {denominator} ({_describe_settings(of)})", of, to, _WHOLE)
 
 
 def _compare_backends(cases: Sequence[Case]) -> Iterator[Ratio | None]:
@@ -163,41 +163,51 @@ def _compare_batch_sizes(cases: Sequence[Case]) -> Iterator[Ratio | None]:
 def _compare_workers(cases: Sequence[Case]) -> Iterator[Ratio | None]:
     streams = [case for case in _select_cases(cases, "throughput") if case.concurrency == 1]
     return _compare_with_first(
-        streams, "workers", lambda of, to: f"sentences/s, {of.workers} workers / {to.workers}", speed
+        streams,
+        "workers",
+        lambda of, to: f"sentences/s, {of.workers} workers / {to.workers}",
+        compute_sentences_per_second,
     )
 
 
 def _compare_callers(cases: Sequence[Case]) -> Iterator[Ratio | None]:
     calls = [case for case in _select_cases(cases, "throughput") if case.batch_size == case.workers == 1]
     return _compare_with_first(
-        calls, "concurrency", lambda of, to: f"sentences/s, {of.concurrency} callers / {to.concurrency}", speed
+        calls,
+        "concurrency",
+        lambda of, to: f"sentences/s, {of.concurrency} callers / {to.concurrency}",
+        compute_sentences_per_second,
     )
 
 
 def _compare_memory(cases: Iterable[Case]) -> Iterator[Ratio | None]:
-    """Compare the memory at the end of a long stream with the memory after ``SETTLED`` sentences."""
+    """Compare the memory at the end of a long stream with the memory after ``SETTLED_SENTENCES`` sentences."""
 
     def settled(round_: Round) -> float | None:
-        return next((mb for done, mb in round_.memory.growth if done >= SETTLED), None)
+        return next((mb for done, mb in round_.memory.growth if done >= SETTLED_SENTENCES), None)
 
     def last(round_: Round) -> float | None:
         return round_.memory.growth[-1][1] if round_.memory.growth else None
 
     for case in cases:
         if case.kind == "soak":
-            name = f"memory after {case.rounds[0].sizes[0][0]} sentences / after {SETTLED}" if case.rounds else ""
-            yield ratio(name, case, case, last, settled)
+            name = (
+                f"memory after {case.rounds[0].sizes[0][0]} sentences / after {SETTLED_SENTENCES}"
+                if case.rounds
+                else ""
+            )
+            yield compute_ratio(name, case, case, last, settled)
 
 
 def _compare_with_first(
-    cases: Sequence[Case], field: str, name: Callable[[Case, Case], str], value: Value = _WHOLE
+    cases: Sequence[Case], field: str, name: Callable[[Case, Case], str], value: RoundValue = _WHOLE
 ) -> Iterator[Ratio | None]:
     """Compare each case with the first case that has the same settings, except perhaps ``field``."""
     for of in cases:
         to = next((case for case in cases if _have_same_settings(of, case, field)), of)
         if getattr(of, field) != getattr(to, field):
             settings = _describe_settings(of, field)
-            yield ratio(f"{name(of, to)} ({of.model}{', ' + settings if settings else ''})", of, to, value)
+            yield compute_ratio(f"{name(of, to)} ({of.model}{', ' + settings if settings else ''})", of, to, value)
 
 
 def _select_cases(cases: Iterable[Case], kind: str) -> list[Case]:

@@ -13,14 +13,14 @@ import msgspec
 SCHEMA_VERSION = 1
 
 #: Kinds of cases: calls on batches, calls on sentences of a fixed length, streams from raw text, and one long stream.
-Kind = Literal["latency", "length", "throughput", "soak"]
+CaseKind = Literal["latency", "length", "throughput", "soak"]
 
 
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ReportObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An object of the report."""
 
 
-class Power(Section, frozen=True, kw_only=True):
+class Power(ReportObject, frozen=True, kw_only=True):
     """State of the GPU during a round, as reported by NVML.
 
     Attributes:
@@ -38,7 +38,7 @@ class Power(Section, frozen=True, kw_only=True):
     throttled: tuple[str, ...] = ()
 
 
-class Memory(Section, frozen=True, kw_only=True):
+class Memory(ReportObject, frozen=True, kw_only=True):
     """Peak memory of a round's process, observed from another process.
 
     Attributes:
@@ -53,7 +53,7 @@ class Memory(Section, frozen=True, kw_only=True):
     growth: tuple[tuple[int, float], ...] = ()
 
 
-class Measured(Section, frozen=True, kw_only=True):
+class Measurement(ReportObject, frozen=True, kw_only=True):
     """Measurements of a case in one fresh process.
 
     The stages of "latency" and "length" cases are:
@@ -86,7 +86,7 @@ class Measured(Section, frozen=True, kw_only=True):
     padding: float
 
 
-class Round(Measured, frozen=True, kw_only=True):
+class Round(Measurement, frozen=True, kw_only=True):
     """Measurements of a case in one fresh process, with what was observed of the process from outside.
 
     Attributes:
@@ -98,7 +98,7 @@ class Round(Measured, frozen=True, kw_only=True):
     power: Power | None = None
 
 
-class Case(Section, frozen=True, kw_only=True):
+class Case(ReportObject, frozen=True, kw_only=True):
     """A measurement with fixed settings, repeated in several rounds.
 
     Attributes:
@@ -116,7 +116,7 @@ class Case(Section, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Kind
+    kind: CaseKind
     model: str
     engine: Literal["onnx", "eager", "compile"]
     backend: str
@@ -128,7 +128,7 @@ class Case(Section, frozen=True, kw_only=True):
     rounds: list[Round]
 
 
-class Subject(Section, frozen=True, kw_only=True):
+class ModelInfo(ReportObject, frozen=True, kw_only=True):
     """A bundle or checkpoint that was measured.
 
     Attributes:
@@ -146,7 +146,7 @@ class Subject(Section, frozen=True, kw_only=True):
     f1: dict[str, float] | None = None
 
 
-class Floor(Section, frozen=True, kw_only=True):
+class LatencyFloor(ReportObject, frozen=True, kw_only=True):
     """Lower bound on the latency of the encoder: its operations and bytes over the measured peaks of the device.
 
     Attributes:
@@ -174,7 +174,7 @@ class Floor(Section, frozen=True, kw_only=True):
     milliseconds: float
 
 
-class Ratio(Section, frozen=True, kw_only=True):
+class Ratio(ReportObject, frozen=True, kw_only=True):
     """Ratio of two medians of the same round, over all rounds.
 
     Attributes:
@@ -196,7 +196,7 @@ class Ratio(Section, frozen=True, kw_only=True):
     rounds: int
 
 
-class Report(Section, frozen=True, kw_only=True):
+class Report(ReportObject, frozen=True, kw_only=True):
     """Report of one run of ``trimf bench``.
 
     Attributes:
@@ -221,8 +221,8 @@ class Report(Section, frozen=True, kw_only=True):
     data: str
     sentences: int
     words: int
-    subjects: list[Subject]
+    subjects: list[ModelInfo]
     cases: list[Case]
-    floors: list[Floor]
+    floors: list[LatencyFloor]
     ratios: list[Ratio]
     notes: tuple[str, ...] = ()

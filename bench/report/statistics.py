@@ -10,14 +10,14 @@ import numpy as np
 from .schema import Case, Round
 
 #: Percentile -> samples needed to report it, so that at least ten samples lie above it.
-LEAST = {90: 100, 95: 200, 99: 1000}
+MIN_SAMPLES = {90: 100, 95: 200, 99: 1000}
 #: Stages that are not parts of a call.
-APART = ("whole", "plain encoder")
+NON_CALL_STAGES = ("whole", "plain encoder")
 #: Stages that turn text into the input of a call.
-BEFORE = ("split", "parse")
+PRE_CALL_STAGES = ("split", "parse")
 
 
-class Summary(NamedTuple):
+class SampleSummary(NamedTuple):
     """Summary of samples, in their own unit; values are None if there are too few samples.
 
     Attributes:
@@ -51,14 +51,14 @@ class Spread(NamedTuple):
     high: float
 
 
-class Speed(NamedTuple):
+class Throughput(NamedTuple):
     """Sentences and words per second."""
 
     sentences: float
     words: float
 
 
-def summary(values: Sequence[float]) -> Summary:
+def summarize_samples(values: Sequence[float]) -> SampleSummary:
     """Compute the mean and the percentiles of samples; none is dropped.
 
     Percentiles are interpolated linearly between the two nearest samples (numpy's default).
@@ -67,16 +67,16 @@ def summary(values: Sequence[float]) -> Summary:
         values: Samples.
 
     Returns:
-        The summary; percentiles above the median need the number of samples in ``LEAST``.
+        The summary; percentiles above the median need the number of samples in ``MIN_SAMPLES``.
     """
     n = len(values)
     if n == 0:
-        return Summary(0, None, None, None, None, None)
-    above = (float(np.percentile(values, q)) if n >= least else None for q, least in LEAST.items())
-    return Summary(n, float(np.mean(values)), float(np.median(values)), *above)
+        return SampleSummary(0, None, None, None, None, None)
+    above = (float(np.percentile(values, q)) if n >= least else None for q, least in MIN_SAMPLES.items())
+    return SampleSummary(n, float(np.mean(values)), float(np.median(values)), *above)
 
 
-def pooled(case: Case, stage: str = "whole") -> list[float]:
+def pool_samples(case: Case, stage: str = "whole") -> list[float]:
     """Return the samples of a stage from all rounds.
 
     Args:
@@ -89,20 +89,23 @@ def pooled(case: Case, stage: str = "whole") -> list[float]:
     return [sample for round_ in case.rounds for sample in round_.samples.get(stage, ())]
 
 
-def stages(case: Case) -> list[str]:
+def list_stages(case: Case) -> list[str]:
     """Return the stages of a case in the order they run.
 
     Args:
         case: The case.
 
     Returns:
-        The stages that precede a call (``BEFORE``), then those that the call is split into.
+        The stages that precede a call (``PRE_CALL_STAGES``), then those that the call is split into.
     """
-    names = dict.fromkeys(name for round_ in case.rounds for name in round_.samples if name not in APART)
-    return [*(name for name in BEFORE if name in names), *(name for name in names if name not in BEFORE)]
+    names = dict.fromkeys(name for round_ in case.rounds for name in round_.samples if name not in NON_CALL_STAGES)
+    return [
+        *(name for name in PRE_CALL_STAGES if name in names),
+        *(name for name in names if name not in PRE_CALL_STAGES),
+    ]
 
 
-def medians(case: Case, stage: str = "whole") -> list[float]:
+def compute_round_medians(case: Case, stage: str = "whole") -> list[float]:
     """Return the median of each round that has samples of a stage.
 
     Args:
@@ -115,7 +118,7 @@ def medians(case: Case, stage: str = "whole") -> list[float]:
     return [float(np.median(samples)) for round_ in case.rounds if (samples := round_.samples.get(stage))]
 
 
-def spread(values: Iterable[float]) -> Spread | None:
+def compute_spread(values: Iterable[float]) -> Spread | None:
     """Return the median, minimum and maximum of one value per round, or None without values.
 
     Args:
@@ -125,7 +128,7 @@ def spread(values: Iterable[float]) -> Spread | None:
     return Spread(float(np.median(numbers)), min(numbers), max(numbers)) if numbers else None
 
 
-def ratio(case: Case, of: str = "whole", to: str = "plain encoder") -> Spread | None:
+def compute_stage_ratio(case: Case, of: str = "whole", to: str = "plain encoder") -> Spread | None:
     """Divide the medians of two stages within each round.
 
     Args:
@@ -138,10 +141,10 @@ def ratio(case: Case, of: str = "whole", to: str = "plain encoder") -> Spread | 
     """
     pairs = ((round_.samples.get(of), round_.samples.get(to)) for round_ in case.rounds)
     values = [(np.median(upper), np.median(lower)) for upper, lower in pairs if upper and lower]
-    return spread(float(upper / lower) for upper, lower in values if lower > 0)
+    return compute_spread(float(upper / lower) for upper, lower in values if lower > 0)
 
 
-def speed(case: Case, rounds: Sequence[Round] | None = None) -> Speed | None:
+def compute_speed(case: Case, rounds: Sequence[Round] | None = None) -> Throughput | None:
     """Compute sentences and words per second.
 
     The time of a throughput or soak round is its wall-clock time, that of any other round the sum of its "whole"
@@ -160,10 +163,10 @@ def speed(case: Case, rounds: Sequence[Round] | None = None) -> Speed | None:
     if not included or None in seconds or total <= 0:
         return None
     sentences, words = (sum(size[i] for round_ in included for size in round_.sizes) for i in (0, 1))
-    return Speed(sentences / total, words / total)
+    return Throughput(sentences / total, words / total)
 
 
-def sentences_a_call(case: Case) -> float | None:
+def mean_sentences_per_call(case: Case) -> float | None:
     """Return the mean number of sentences per call, or None without calls.
 
     Args:
@@ -173,7 +176,7 @@ def sentences_a_call(case: Case) -> float | None:
     return float(np.mean(sizes)) if sizes else None
 
 
-def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def flatten_mapping(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """Flatten a nested mapping, such as the environment of a report.
 
     Args:
@@ -186,14 +189,14 @@ def flat(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
     for key, value in values.items():
         name = f"{before} {key}".strip()
         if isinstance(value, Mapping):
-            yield from flat(value, name)
+            yield from flatten_mapping(value, name)
         elif isinstance(value, list | tuple):
             yield name, ", ".join(map(str, value))
         elif value is not None:
             yield name, str(value)
 
 
-def throttled(cases: Sequence[Case]) -> Iterator[str]:
+def describe_throttling(cases: Sequence[Case]) -> Iterator[str]:
     """Describe the throttling of the device.
 
     Args:

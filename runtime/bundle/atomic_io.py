@@ -80,7 +80,7 @@ def atomic_folder(path: str | os.PathLike[str], *, overwrite: bool = False) -> I
         raise
 
 
-def read_file(path: str | Path) -> Iterator[str]:
+def read_file_lines(path: str | Path) -> Iterator[str]:
     """Read a UTF-8 file line by line; see ``read_lines``.
 
     Args:

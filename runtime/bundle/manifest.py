@@ -20,7 +20,7 @@ from .labels import Labels
 SCHEMA_VERSION = 5
 
 #: Constrained field types of the manifest.
-Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
@@ -60,7 +60,7 @@ class Decoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     overlap: bool
 
 
-class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ParserInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Dependency parser of the model.
 
     Attributes:
@@ -80,14 +80,14 @@ class ParserNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         return name if self.source == "spacy" else f"in-model parser (trained on {name})"
 
 
-class File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Size in bytes and SHA-256 (hexadecimal) of a file of the bundle."""
 
     size: Annotated[int, msgspec.Meta(ge=0)]
     sha256: Sha256
 
 
-class Products(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class MatmulCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Number of matrix products of a graph by the type of their inputs.
 
     Attributes:
@@ -116,7 +116,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """
 
     name: str
-    axes: dict[str, tuple[Positive, Positive, Positive]]
+    axes: dict[str, tuple[PositiveInt, PositiveInt, PositiveInt]]
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -143,10 +143,10 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     target: Annotated[str, msgspec.Meta(pattern="^sm_[0-9]{2,3}$")]
     profiles: Annotated[list[Profile], msgspec.Meta(min_length=1)]
     onnx_sha256: Sha256
-    products: Products
+    products: MatmulCounts
 
 
-class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class QuantizationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Record of an int8 quantization.
 
     Attributes:
@@ -216,22 +216,22 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     labels: Labels
     sizes: Sizes
     decoding: Decoding
-    parser: ParserNote
+    parser: ParserInfo
     encoder: str
     casing: bool = False
     triggers: Literal["attention", "contribution"] = "attention"
     precision: Precision
-    opset: Positive
+    opset: PositiveInt
     licence: str
     provenance: dict[str, Any]
     parity: dict[str, Any]
-    files: dict[str, File]
-    products: dict[str, Products] = {}
-    quantization: Quantization | None = None
+    files: dict[str, FileRecord]
+    products: dict[str, MatmulCounts] = {}
+    quantization: QuantizationRecord | None = None
     engines: list[Engine] = []
 
 
-def encode(manifest: Manifest) -> bytes:
+def encode_manifest(manifest: Manifest) -> bytes:
     """Encode a manifest as JSON, indented and with sorted keys, so that equal manifests give equal files.
 
     Args:

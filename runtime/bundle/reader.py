@@ -15,20 +15,20 @@ from typing import Any
 import msgspec
 
 from ..engine.contract import AXES, SUBGRAPHS, Backend, Subgraph
-from ..engine.cpu_info import overflows
+from ..engine.cpu_info import has_saturating_int8_matmul
 from ..errors import BundleError
-from ..pipeline import CPU_CALL, CPU_CALL_INT8, Pipeline, Settings
+from ..pipeline import CPU_SPLIT_COST, CPU_SPLIT_COST_INT8, DecodingSettings, Pipeline
 from ..text.subwords import SubwordTokenizer
 from .manifest import SCHEMA_VERSION, Engine, Manifest
 
 #: Maximum size of a manifest in bytes; a larger one is refused without being read.
-MAX_MANIFEST = 4 << 20
+MAX_MANIFEST_BYTES = 4 << 20
 
 #: Maximum nesting depth of a manifest, so that every reader can walk through it and write it.
-MAX_DEPTH = 64
+MAX_MANIFEST_DEPTH = 64
 
 #: Maximum values of the manifest's ``sizes``, far above any real model: arrays are allocated by these numbers.
-MAX_SIZES = {"hidden": 65_536, "max_span": 512, "max_subwords": 65_536, "max_words": 65_536}
+MAX_MODEL_SIZES = {"hidden": 65_536, "max_span": 512, "max_subwords": 65_536, "max_words": 65_536}
 
 #: Maximum number of entity types, of relation types and of dependency labels.
 MAX_LABELS = 10_000
@@ -37,7 +37,7 @@ MAX_LABELS = 10_000
 MAX_TRIPLES = 10_000_000
 
 #: Folder of the bundle inside the package.
-DEFAULT = Path(__file__).resolve().parents[2] / "models" / "default"
+DEFAULT_BUNDLE = Path(__file__).resolve().parents[2] / "models" / "default"
 
 #: Prefix of the names of compiled engines.
 _ENGINES = "engines/"
@@ -70,7 +70,7 @@ class Bundle:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = DEFAULT if str(path) == "default" else Path(path)
+        self.path = DEFAULT_BUNDLE if str(path) == "default" else Path(path)
         if not os.path.isdir(self.path):
             raise BundleError(f"bundle not found: {self.path} (create one with `trimf export`)")
         _check_inside(self.path, "manifest.json")
@@ -125,10 +125,10 @@ class Bundle:
             )
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DecodingSettings:
         """Label ids, thresholds and window limits for the pipeline."""
         decoding, sizes = self.manifest.decoding, self.manifest.sizes
-        return Settings.of(
+        return DecodingSettings.of(
             self.manifest.labels,
             decoding.relation_threshold,
             decoding.overlap,
@@ -168,7 +168,11 @@ def _estimate_call_cost(bundle: Bundle, backend: Backend) -> int | None:
     """Return the cost of a call in subwords of padding, or None on a GPU, where batches are never split."""
     if backend.name != "cpu":
         return None
-    return CPU_CALL_INT8 if bundle.manifest.precision == "int8" and not overflows() else CPU_CALL
+    return (
+        CPU_SPLIT_COST_INT8
+        if bundle.manifest.precision == "int8" and not has_saturating_int8_matmul()
+        else CPU_SPLIT_COST
+    )
 
 
 def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
@@ -208,9 +212,9 @@ def _check_shapes(bundle: Bundle, graphs: Mapping[str, Subgraph]) -> None:
 def _load_manifest(path: Path) -> Manifest:
     """Read, decode and check a manifest."""
     size = _get_file_size(path)
-    if size > MAX_MANIFEST:
-        raise BundleError(f"{path}: a manifest must have <= {MAX_MANIFEST} bytes, got {size}")
-    content = _read_bounded(path, MAX_MANIFEST)
+    if size > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{path}: a manifest must have <= {MAX_MANIFEST_BYTES} bytes, got {size}")
+    content = _read_bounded(path, MAX_MANIFEST_BYTES)
     try:
         version = msgspec.json.decode(content, type=_SchemaVersion).schema_version
         if not 1 <= version <= SCHEMA_VERSION:
@@ -247,7 +251,7 @@ def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _check_depth(content: Any) -> None:
     """Refuse deeply nested values: they can be read, but neither written nor walked through recursively."""
     level = [content]
-    for _ in range(MAX_DEPTH):
+    for _ in range(MAX_MANIFEST_DEPTH):
         level = [
             inner
             for value in level
@@ -255,12 +259,12 @@ def _check_depth(content: Any) -> None:
             for inner in (value.values() if isinstance(value, dict) else value)
         ]
     if level:
-        raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(f"nested more than {MAX_MANIFEST_DEPTH} levels deep")
 
 
 def _find_problems(manifest: Manifest) -> Iterator[str]:
     """Yield semantic errors that the schema types cannot express."""
-    for field, limit in MAX_SIZES.items():
+    for field, limit in MAX_MODEL_SIZES.items():
         if (value := getattr(manifest.sizes, field)) > limit:
             yield f"sizes.{field} must be <= {limit}, got {_format_integer(value)}"
     labels = manifest.labels

@@ -20,7 +20,7 @@ Scores = npt.NDArray[np.floating[Any]]
 _MINUS_INFINITY = -np.inf
 
 
-def single_root(scores: Scores) -> IntArray:
+def find_best_tree(scores: Scores) -> IntArray:
     """Find the dependency tree with exactly one root whose arcs have the highest total score.
 
     Args:
@@ -45,7 +45,7 @@ def single_root(scores: Scores) -> IntArray:
     return np.where(tree < 0, indices, tree)
 
 
-def joined(heads: IntArray, labels: Sequence[str], root_label: str, join_label: str) -> tuple[IntArray, list[str]]:
+def repair_tree(heads: IntArray, labels: Sequence[str], root_label: str, join_label: str) -> tuple[IntArray, list[str]]:
     """Turn arcs with several roots or with cycles into one tree.
 
     The first root stays the root; if there is none, the first word becomes the root. Every other root is attached to

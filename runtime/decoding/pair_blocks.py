@@ -15,10 +15,10 @@ from . import range_pooling as ranges
 from .span_decoding import EntitySpan
 
 #: Maximum number of ordered pairs of a block.
-MAX_PAIRS = 4096
+MAX_BLOCK_PAIRS = 4096
 
 #: Maximum size in bytes of the largest arrays of a block together.
-MAX_BYTES = 32_000_000
+MAX_BLOCK_BYTES = 32_000_000
 
 #: Floats that a pair needs for each word of its sentence: its trigger weights and the values they are computed from.
 #: In addition, it needs one for each relation type and sentence of the batch.
@@ -28,7 +28,7 @@ _FLOATS_PER_WORD = 6
 _MAX_CACHED_COUNT = 32
 
 
-class Block(NamedTuple):
+class PairBlock(NamedTuple):
     """Inputs of the relations subgraph for a block of P = 2U ordered pairs (see ``trimf.export.subgraphs``).
 
     Attributes:
@@ -46,7 +46,7 @@ class Block(NamedTuple):
     gaps: IntArray
 
 
-def surest(entities: Sequence[Sequence[EntitySpan]], limit: int) -> list[Sequence[int]]:
+def top_scoring_entities(entities: Sequence[Sequence[EntitySpan]], limit: int) -> list[Sequence[int]]:
     """Select the entities of each sentence whose pairs are scored.
 
     Args:
@@ -66,11 +66,13 @@ def surest(entities: Sequence[Sequence[EntitySpan]], limit: int) -> list[Sequenc
     ]
 
 
-def blocks(counts: Sequence[int], spans: IntArray, words: int, width: int, types: int) -> Iterator[Block]:
+def iterate_pair_blocks(
+    counts: Sequence[int], spans: IntArray, words: int, width: int, types: int
+) -> Iterator[PairBlock]:
     """Generate the blocks of all ordered pairs of different spans of the same sentence.
 
-    Both directions of a pair are in the same block. A block has at most ``MAX_PAIRS`` pairs and
-    ``MAX_BYTES`` bytes, but never less than one pair in both directions.
+    Both directions of a pair are in the same block. A block has at most ``MAX_BLOCK_PAIRS`` pairs and
+    ``MAX_BLOCK_BYTES`` bytes, but never less than one pair in both directions.
 
     Args:
         counts: Number of spans of each sentence.
@@ -82,9 +84,9 @@ def blocks(counts: Sequence[int], spans: IntArray, words: int, width: int, types
     Yields:
         The blocks.
     """
-    widest = ranges.most_rows(words)
+    widest = ranges.max_range_columns(words)
     pair_floats = words * _FLOATS_PER_WORD + len(counts) * types
-    step = max(1, min(MAX_PAIRS // 2, MAX_BYTES // (4 * (widest * width + 2 * pair_floats))))
+    step = max(1, min(MAX_BLOCK_PAIRS // 2, MAX_BLOCK_BYTES // (4 * (widest * width + 2 * pair_floats))))
     for indices in _iterate_pairs(counts, step):
         low, high = int(indices[0, 0]), int(indices[:, 1].max()) + 1
         block_spans, count = spans[low:high], len(indices)
@@ -96,7 +98,7 @@ def blocks(counts: Sequence[int], spans: IntArray, words: int, width: int, types
         pairs = np.empty((2, count, 2), np.int64)
         pairs[0], pairs[1] = indices - low, indices[:, ::-1] - low
         gaps = np.arange(2 * count) % count + len(block_spans)
-        yield Block(low, block_spans, pairs.reshape(-1, 2), ranges.rows(block_spans, gap), gaps)
+        yield PairBlock(low, block_spans, pairs.reshape(-1, 2), ranges.build_range_rows(block_spans, gap), gaps)
 
 
 def _iterate_pairs(counts: Sequence[int], most: int) -> Iterator[IntArray]:

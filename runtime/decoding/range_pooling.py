@@ -1,7 +1,7 @@
 """Compute which table rows to pool for the maxima over many word ranges at once.
 
 The relations subgraph takes maxima over word ranges, such as spans and the gaps between them. For a sentence of N
-words it builds a table of N rows of single words, a row of zeros, and a row for each block of ``BLOCK`` words, so
+words it builds a table of N rows of single words, a row of zeros, and a row for each block of ``BLOCK_WORDS`` words, so
 that a long range needs few rows. A range that needs fewer rows than the longest repeats its last row, which does not
 change the maximum.
 """
@@ -13,10 +13,10 @@ import numpy as np
 from ..text.subwords import IntArray
 
 #: Number of words of a block.
-BLOCK = 16
+BLOCK_WORDS = 16
 
 
-def rows(spans: IntArray, gaps: IntArray) -> IntArray:
+def build_range_rows(spans: IntArray, gaps: IntArray) -> IntArray:
     """Compute the table rows of M spans and U gaps.
 
     Args:
@@ -33,15 +33,15 @@ def rows(spans: IntArray, gaps: IntArray) -> IntArray:
     length = last - first + 1
     longest = max(int(length.max(initial=1)), 1)
     # Most ranges are short, and for them blocks save little.
-    indices = np.minimum(first + np.arange(longest), last) if longest <= 2 * BLOCK else _use_blocks(first, length)
+    indices = np.minimum(first + np.arange(longest), last) if longest <= 2 * BLOCK_WORDS else _use_blocks(first, length)
     width = length.copy()
     width[len(spans) :] = 0
     table_rows: IntArray = np.where(length > 0, indices, -1)
     return np.concatenate([ranges[:, :1], width, table_rows], 1)
 
 
-def most_rows(words: int) -> int:
-    """Return the maximum number of columns of the result of ``rows``.
+def max_range_columns(words: int) -> int:
+    """Return the maximum number of columns of the result of ``build_range_rows``.
 
     Args:
         words: Maximum number of words of a sentence.
@@ -49,7 +49,7 @@ def most_rows(words: int) -> int:
     Returns:
         The maximum of ``2+G``.
     """
-    return 2 + min(words, max(2 * BLOCK, 2 * (BLOCK - 1) + words // BLOCK))
+    return 2 + min(words, max(2 * BLOCK_WORDS, 2 * (BLOCK_WORDS - 1) + words // BLOCK_WORDS))
 
 
 def _use_blocks(first: IntArray, length: IntArray) -> IntArray:
@@ -58,16 +58,16 @@ def _use_blocks(first: IntArray, length: IntArray) -> IntArray:
     ``first`` and ``length`` are ``[R, 1]``.
     """
     stop = first + length
-    first_block, stop_block = -(-first // BLOCK), stop // BLOCK
+    first_block, stop_block = -(-first // BLOCK_WORDS), stop // BLOCK_WORDS
     blocks = np.maximum(stop_block - first_block, 0)
-    words_before = np.where(blocks > 0, first_block * BLOCK - first, length)
-    count = words_before + blocks + np.where(blocks > 0, stop - stop_block * BLOCK, 0)
+    words_before = np.where(blocks > 0, first_block * BLOCK_WORDS - first, length)
+    count = words_before + blocks + np.where(blocks > 0, stop - stop_block * BLOCK_WORDS, 0)
     step = np.minimum(np.arange(int(count.max())), np.maximum(count, 1) - 1)
     block_step = step - words_before
     after_step = block_step - blocks
     indices: IntArray = np.where(
         block_step < 0,
         first + step,
-        np.where(after_step < 0, -2 - first_block - block_step, stop_block * BLOCK + after_step),
+        np.where(after_step < 0, -2 - first_block - block_step, stop_block * BLOCK_WORDS + after_step),
     )
     return indices

@@ -50,7 +50,7 @@ class RelationSpan(NamedTuple):
     first: int = 0
 
 
-class Found(NamedTuple):
+class DecodedSentence(NamedTuple):
     """Entities and relations of one sentence.
 
     Attributes:
@@ -62,12 +62,12 @@ class Found(NamedTuple):
     relations: list[RelationSpan]
 
 
-def order(entities: list[EntitySpan]) -> list[EntitySpan]:
+def sort_by_position(entities: list[EntitySpan]) -> list[EntitySpan]:
     """Sort entities by position (start, end), then by entity type."""
     return sorted(entities, key=lambda entity: entity[:3])
 
 
-def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
+def decode_entities(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
     """Decode entity logits: a span is an entity if its most probable type is not None (type 0).
 
     Args:
@@ -91,10 +91,10 @@ def entity_spans(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> l
         if end <= lengths[row]:
             score = 1 / sum(math.exp(value - values[label]) for value in values)
             entities[row].append(EntitySpan(start, end, label - 1, score))
-    return entities if overlap else [without_overlap(spans) for spans in entities]
+    return entities if overlap else [greedy_non_overlapping(spans) for spans in entities]
 
 
-def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
+def greedy_non_overlapping(entities: list[EntitySpan]) -> list[EntitySpan]:
     """Remove overlapping entities greedily.
 
     Args:
@@ -111,7 +111,7 @@ def without_overlap(entities: list[EntitySpan]) -> list[EntitySpan]:
         if taken.isdisjoint(words):
             taken.update(words)
             kept.append(entity)
-    return order(kept)
+    return sort_by_position(kept)
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
@@ -126,7 +126,7 @@ def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
-def fold_symmetric(relations: list[RelationSpan], symmetric: frozenset[int]) -> list[RelationSpan]:
+def merge_symmetric_relations(relations: list[RelationSpan], symmetric: frozenset[int]) -> list[RelationSpan]:
     """Merge the two directions of symmetric relations.
 
     Args:

@@ -12,14 +12,14 @@ from .span_decoding import EntitySpan, RelationSpan
 
 
 @cache
-def stop_words() -> frozenset[str]:
+def load_stop_words() -> frozenset[str]:
     """Return spaCy's English stop words in lower case."""
     from spacy.lang.en.stop_words import STOP_WORDS
 
     return frozenset(STOP_WORDS)
 
 
-def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
+def trigger_candidate_mask(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
     """Find the words of a sentence that may be shown as triggers.
 
     Args:
@@ -29,7 +29,7 @@ def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArr
     Returns:
         False for words of entities, stop words and punctuation, True for all others, ``[N]``.
     """
-    stops = stop_words()
+    stops = load_stop_words()
     candidates = np.array(
         [word.lower() not in stops and (word.isalnum() or any(map(str.isalnum, word))) for word in words], np.bool_
     )
@@ -38,12 +38,12 @@ def may_trigger(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArr
     return candidates
 
 
-def best_words(relation: RelationSpan, candidates: BoolArray, count: int) -> list[tuple[int, float]]:
+def top_trigger_words(relation: RelationSpan, candidates: BoolArray, count: int) -> list[tuple[int, float]]:
     """Select the candidate words with the highest trigger weights for a relation.
 
     Args:
         relation: The relation.
-        candidates: The words of the sentence that may be shown, ``[N]``, as returned by ``may_trigger``.
+        candidates: The words of the sentence that may be shown, ``[N]``, as returned by ``trigger_candidate_mask``.
         count: Maximum number of words.
 
     Returns:

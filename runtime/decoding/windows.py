@@ -8,13 +8,13 @@ import numpy as np
 
 from ..text.parser import Parse
 from ..text.subwords import IntArray
-from .span_decoding import Found, RelationSpan, order, without_overlap
+from .span_decoding import DecodedSentence, RelationSpan, greedy_non_overlapping, sort_by_position
 
 #: Number of words that neighbouring windows share, but at most a quarter of a window.
-OVERLAP = 64
+OVERLAP_WORDS = 64
 
 
-def windows(subword_counts: IntArray, max_subwords: int, max_words: int) -> list[tuple[int, int]]:
+def split_windows(subword_counts: IntArray, max_subwords: int, max_words: int) -> list[tuple[int, int]]:
     """Split a sentence into overlapping windows.
 
     Args:
@@ -35,7 +35,7 @@ def windows(subword_counts: IntArray, max_subwords: int, max_words: int) -> list
         ranges.append((start, end))
         if end >= count:
             return ranges
-        start = max(end - min(OVERLAP, (end - start) // 4), start + 1)
+        start = max(end - min(OVERLAP_WORDS, (end - start) // 4), start + 1)
 
 
 def _assign_words(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -47,7 +47,9 @@ def _assign_words(ranges: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]
         start = stop
 
 
-def merge(ranges: Sequence[tuple[int, int]], results: Sequence[Found], overlap: bool) -> Found:
+def merge_windows(
+    ranges: Sequence[tuple[int, int]], results: Sequence[DecodedSentence], overlap: bool
+) -> DecodedSentence:
     """Merge the results of the windows of a sentence.
 
     Each word belongs to one window: the words that two windows share are divided in the middle. An entity is taken from
@@ -55,7 +57,7 @@ def merge(ranges: Sequence[tuple[int, int]], results: Sequence[Found], overlap: 
     same relation, the higher score wins. Its trigger weights cover only the words of its window.
 
     Args:
-        ranges: The windows, as returned by ``windows``.
+        ranges: The windows, as returned by ``split_windows``.
         results: The result of each window, with word indices relative to its start.
         overlap: Whether entities may overlap. If False, of two entities from different windows that share a word, only
             the entity with the higher score is kept.
@@ -73,7 +75,7 @@ def merge(ranges: Sequence[tuple[int, int]], results: Sequence[Found], overlap: 
         for entity in result.entities
         if first <= entity.start + offset < stop
     }
-    kept = order(list(entities.values())) if overlap else without_overlap(list(entities.values()))
+    kept = sort_by_position(list(entities.values())) if overlap else greedy_non_overlapping(list(entities.values()))
     kept_indices = {(entity.start, entity.end, entity.label): index for index, entity in enumerate(kept)}
     relations: dict[tuple[int, int, int], RelationSpan] = {}
     for (offset, _), result in zip(ranges, results, strict=True):
@@ -88,18 +90,18 @@ def merge(ranges: Sequence[tuple[int, int]], results: Sequence[Found], overlap: 
             if key in relations and relations[key].score >= relation.score:
                 continue
             relations[key] = relation._replace(head=head, tail=tail, first=offset)
-    return Found(kept, [relations[key] for key in sorted(relations)])
+    return DecodedSentence(kept, [relations[key] for key in sorted(relations)])
 
 
-def join(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, int]]) -> Parse:
+def join_window_arcs(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, int]]) -> Parse:
     """Join the dependency arcs of the windows of a sentence.
 
-    The head of each word comes from the window to which the word belongs, as in ``merge``. The result may have
+    The head of each word comes from the window to which the word belongs, as in ``merge_windows``. The result may have
     several roots or a cycle.
 
     Args:
         trees: The arcs of each window, with word indices relative to its start; none may be None.
-        ranges: The windows, as returned by ``windows``.
+        ranges: The windows, as returned by ``split_windows``.
 
     Returns:
         The arcs of the sentence.

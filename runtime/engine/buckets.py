@@ -16,7 +16,7 @@ from ..errors import BackendError
 from .contract import AXES
 
 #: Minimum, optimum and maximum size of every axis, for backends that compile a subgraph before they see a batch.
-RANGES = {
+SHAPE_LIMITS = {
     "batch": (1, 32, 64),
     "subwords": (3, 48, 512),
     "words": (1, 32, 512),
@@ -34,7 +34,7 @@ _STEPPED_AXES = ("subwords", "words")
 _MAX_POOLED_ARRAYS = ("pieces", "ranges")
 
 
-def bucket(axis: str, size: int, limit: int | None = None) -> int:
+def bucket_size(axis: str, size: int, limit: int | None = None) -> int:
     """Return the bucket of an axis, that is, the size that ``size`` is padded to.
 
     Args:
@@ -48,21 +48,21 @@ def bucket(axis: str, size: int, limit: int | None = None) -> int:
     return padded if limit is None else max(size, min(padded, limit))
 
 
-def buckets(sizes: Mapping[str, int], limits: Mapping[str, int] | None = None) -> dict[str, int]:
+def bucket_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return the bucket of every axis.
 
     Args:
         sizes: Axis name -> real size.
-        limits: Axis name -> largest bucket (see ``bucket``); axes that are not listed have no limit.
+        limits: Axis name -> largest bucket (see ``bucket_size``); axes that are not listed have no limit.
 
     Returns:
         Axis name -> padded size.
     """
     limits = limits or {}
-    return {axis: bucket(axis, size, limits.get(axis)) for axis, size in sizes.items()}
+    return {axis: bucket_size(axis, size, limits.get(axis)) for axis, size in sizes.items()}
 
 
-def sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
+def read_axis_sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
     """Read the size of every named axis from the real shapes of a subgraph's inputs.
 
     Args:
@@ -90,7 +90,7 @@ def sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:
     return axis_sizes
 
 
-def pad(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.NDArray[Any]:
+def pad_array(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.NDArray[Any]:
     """Pad every axis of a host array.
 
     New elements are 0: masked, no arc, or the first word or span of the first sentence. Only the subwords of a word
@@ -100,12 +100,12 @@ def pad(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.ND
     Args:
         array: The array, with its real shape.
         name: Its name, which gives its axes.
-        padded: Axis name -> padded size (see ``buckets``).
+        padded: Axis name -> padded size (see ``bucket_sizes``).
 
     Returns:
         A padded copy, or ``array`` itself if it has the padded shape already.
     """
-    target = shape(name, padded, array.shape)
+    target = resolve_shape(name, padded, array.shape)
     if target == array.shape:
         return array
     grown = np.zeros(target, array.dtype)
@@ -116,7 +116,7 @@ def pad(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.ND
     return grown
 
 
-def cut(array: npt.NDArray[Any], name: str, real: Mapping[str, int]) -> npt.NDArray[Any]:
+def remove_padding(array: npt.NDArray[Any], name: str, real: Mapping[str, int]) -> npt.NDArray[Any]:
     """Remove the padding of a host array.
 
     Args:
@@ -127,10 +127,10 @@ def cut(array: npt.NDArray[Any], name: str, real: Mapping[str, int]) -> npt.NDAr
     Returns:
         A view of ``array``.
     """
-    return array[tuple(slice(size) for size in shape(name, real, array.shape))]
+    return array[tuple(slice(size) for size in resolve_shape(name, real, array.shape))]
 
 
-def shape(name: str, sizes: Mapping[str, int], fixed: Iterable[int | None]) -> tuple[int, ...]:
+def resolve_shape(name: str, sizes: Mapping[str, int], fixed: Iterable[int | None]) -> tuple[int, ...]:
     """Return the shape that an array has for given axis sizes.
 
     Args:
@@ -139,7 +139,7 @@ def shape(name: str, sizes: Mapping[str, int], fixed: Iterable[int | None]) -> t
         fixed: Size of each axis in order; used for unnamed axes only, so named axes may be None.
 
     Raises:
-        BackendError: If an axis has a size in neither ``sizes`` nor ``fixed``.
+        BackendError: If an axis has a size in neither ``read_axis_sizes`` nor ``fixed``.
     """
     resolved: list[int] = []
     for axis, size in zip(AXES[name], fixed, strict=True):

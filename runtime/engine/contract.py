@@ -134,12 +134,12 @@ def open_backend(name: str, threads: int | None, files: Files) -> Backend:
     if name == "cpu":
         return _cpu(threads, files, "requested")
     if name == "tensorrt":
-        from .tensorrt_backend import open_native
+        from .tensorrt_backend import open_tensorrt
 
-        return open_native(files, "requested")
-    from .onnx_device import DeviceBackend
+        return open_tensorrt(files, "requested")
+    from .onnx_device import OnnxGpuBackend
 
-    return DeviceBackend(name, "requested", threads)
+    return OnnxGpuBackend(name, "requested", threads)
 
 
 def _auto(threads: int | None, files: Files) -> Backend:
@@ -148,22 +148,22 @@ def _auto(threads: int | None, files: Files) -> Backend:
 
     if files.manifest.precision == "int8":
         return _cpu(threads, files, "this bundle is int8 for CPUs")
-    if reason := cuda.missing():
+    if reason := cuda.explain_missing_device():
         return _cpu(threads, files, reason)
     reason = "this bundle has no engines"
     if files.manifest.engines:
-        from .tensorrt_backend import open_native
+        from .tensorrt_backend import open_tensorrt
 
         try:
-            return open_native(files)
+            return open_tensorrt(files)
         except BackendError as error:
             reason = str(error)
     from .onnxruntime_library import INSTALL_GPU, onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        from .onnx_device import DeviceBackend
+        from .onnx_device import OnnxGpuBackend
 
-        return DeviceBackend("cuda", reason, threads)
+        return OnnxGpuBackend("cuda", reason, threads)
     return _cpu(threads, files, f"{reason}; and the installed ONNX Runtime has no CUDA: run {INSTALL_GPU}")
 
 
@@ -176,6 +176,6 @@ def _cpu(threads: int | None, files: Files, reason: str) -> Backend:
         )
     if precision in ("fp16", "int8-qdq"):
         reason += f"; {precision} is meant for GPUs, and a CPU runs fp32 or int8 faster"
-    from .onnx_cpu import OnnxRuntimeBackend
+    from .onnx_cpu import OnnxCpuBackend
 
-    return OnnxRuntimeBackend(threads, reason)
+    return OnnxCpuBackend(threads, reason)

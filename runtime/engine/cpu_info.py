@@ -8,13 +8,13 @@ import platform
 from pathlib import Path
 
 
-def available_cores() -> int:
+def count_available_cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
-def overflows() -> bool:
+def has_saturating_int8_matmul() -> bool:
     """Return True if products of unsigned and signed bytes can saturate on this CPU (x86 without VNNI).
 
     ONNX Runtime has an exact mode for such CPUs, which only costs time on a CPU with VNNI, where nothing saturates. An

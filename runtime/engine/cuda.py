@@ -15,7 +15,7 @@ _PACKAGE = "cuda.bindings.runtime"
 _DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 
 
-def missing() -> str | None:
+def explain_missing_device() -> str | None:
     """Return the reason why no CUDA device can be used, or None if there is one.
 
     Only the driver is queried; no package is imported.
@@ -34,7 +34,7 @@ def missing() -> str | None:
     return None if count.value else "no CUDA device (the NVIDIA driver reports none)"
 
 
-class Device:
+class CudaDevice:
     """First CUDA device that ``CUDA_VISIBLE_DEVICES`` leaves visible. Addresses, streams and graphs are integers.
 
     All methods raise BackendError if CUDA reports an error; the message names the failed call and the error.
@@ -49,7 +49,7 @@ class Device:
     """
 
     def __init__(self) -> None:
-        if reason := missing():
+        if reason := explain_missing_device():
             raise BackendError(f"{reason}; install the NVIDIA driver, or use the cpu backend")
         try:
             self._cuda: Any = importlib.import_module(_PACKAGE)

@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from ..errors import BackendError
 from . import buckets
-from .cuda import Device
+from .cuda import CudaDevice
 
 #: Limit per thread on the objects that ``Workspace.held`` keeps (the least recently used is closed first), and on
 #: the uploads that may be in progress.
-MAX_HELD = 128
+MAX_CACHED = 128
 
 
 class Closeable(Protocol):
@@ -50,7 +50,7 @@ class Workspace:
         stream: The CUDA stream.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: CudaDevice) -> None:
         self.device = device
         self.lock = threading.Lock()
         self._buffers: dict[str, Buffer] = {}
@@ -94,7 +94,7 @@ class Workspace:
             BackendError: If CUDA reports an error.
         """
         array = np.ascontiguousarray(array)
-        if len(self._pending_uploads) == MAX_HELD:
+        if len(self._pending_uploads) == MAX_CACHED:
             self.synchronize()
         buffer = self.buffer(name, array.nbytes)
         self._pending_uploads.append(array)  # must stay alive until the copy is done
@@ -125,7 +125,7 @@ class Workspace:
     def held(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return the cached object of a key, creating it if needed.
 
-        At most ``MAX_HELD`` objects are cached; the least recently used is closed when there are more.
+        At most ``MAX_CACHED`` objects are cached; the least recently used is closed when there are more.
 
         Args:
             key: Cache key.
@@ -133,7 +133,7 @@ class Workspace:
         """
         cached: _T = self._cached_objects.pop(key) if key in self._cached_objects else make()
         self._cached_objects[key] = cached
-        if len(self._cached_objects) > MAX_HELD:
+        if len(self._cached_objects) > MAX_CACHED:
             oldest = next(iter(self._cached_objects))
             self.release(lambda cached_key: cached_key == oldest)
         return cached
@@ -170,7 +170,7 @@ class Workspace:
 class Workspaces:
     """Workspaces of all threads that use a backend, each created when its thread first needs it."""
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: CudaDevice) -> None:
         self._device = device
         self._lock = threading.Lock()
         self._alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
@@ -197,7 +197,7 @@ class Workspaces:
             workspace.close()
 
 
-class DeviceArray:
+class CudaArray:
     """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host.
 
     It is valid until its thread computes or uploads a tensor of the same name again; later use raises BackendError.
@@ -231,7 +231,7 @@ class DeviceArray:
             kind: TensorRT's name of the element type, such as "HALF".
         """
         self.name, self.padded, self.kind = name, padded, kind
-        self.shape = buckets.shape(name, real, padded)
+        self.shape = buckets.resolve_shape(name, real, padded)
         self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real
         self._writes = buffer.writes
 
@@ -263,4 +263,4 @@ class DeviceArray:
         with self._workspace.lock:
             self.address(self._workspace)
             host = self._workspace.download(self._buffer, self.padded, self._dtype)
-        return np.asarray(buckets.cut(host, self.name, self._real_sizes), dtype)
+        return np.asarray(buckets.remove_padding(host, self.name, self._real_sizes), dtype)

@@ -15,7 +15,7 @@ from .contract import Files
 _BATCH_AXES = ("batch", "spans", "pairs", "ranges")
 
 
-def choose(files: Files, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
+def select_engine(files: Files, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
     """Select the engine of a subgraph that was built for this device and exactly this version of the library.
 
     Neither library promises to run an engine that another of its releases built (TensorRT only if the engine was built
@@ -59,7 +59,7 @@ def _list_mismatches(engine: Engine, manifest: Manifest, target: str, builder: B
     return [reason for reason, fits in checks.items() if not fits]
 
 
-def profile_for(engine: Engine, sizes: Mapping[str, int], padded: Mapping[str, int]) -> int:
+def select_profile(engine: Engine, sizes: Mapping[str, int], padded: Mapping[str, int]) -> int:
     """Return the index of the first optimization profile that a batch fits.
 
     Args:

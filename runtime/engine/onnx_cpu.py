@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import BackendError, line
+from ..errors import BackendError, one_line
 from .contract import EXTRA, Files, thread_count
-from .cpu_info import available_cores, overflows
+from .cpu_info import count_available_cores, has_saturating_int8_matmul
 from .onnxruntime_library import onnxruntime
 
 _PROVIDER = "CPUExecutionProvider"
 
 #: ONNX Runtime's name of an element type -> its number in ONNX and its numpy type (None for bfloat16, which numpy
 #: lacks).
-ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
+ELEMENT_TYPES: dict[str, tuple[int, type[np.generic] | None]] = {
     "tensor(float)": (1, np.float32),
     "tensor(int32)": (6, np.int32),
     "tensor(int64)": (7, np.int64),
@@ -27,7 +27,7 @@ ELEMENTS: dict[str, tuple[int, type[np.generic] | None]] = {
 }
 
 
-def session_options(threads: int) -> onnxruntime.SessionOptions:
+def make_session_options(threads: int) -> onnxruntime.SessionOptions:
     """Return the options that all sessions share: only errors are logged, and weights outside the file are refused.
 
     Args:
@@ -37,7 +37,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if overflows():
+    if has_saturating_int8_matmul():
         options.add_session_config_entry("session.x64quantprecision", "1")
     # For a model loaded from bytes, ONNX Runtime would look for external weights in the current folder. No file can
     # exist below os.devnull.
@@ -45,7 +45,7 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-class OnnxSubgraph:
+class OnnxCpuSubgraph:
     """Subgraph in an ONNX Runtime session on the CPU; any number of threads may run it at once.
 
     Attributes:
@@ -58,7 +58,9 @@ class OnnxSubgraph:
         self._session: onnxruntime.InferenceSession | None = session
         self._name = name
         self.inputs = tuple(entry.name for entry in session.get_inputs())
-        self.types = {entry.name: ELEMENTS[entry.type][1] for entry in (*session.get_inputs(), *session.get_outputs())}
+        self.types = {
+            entry.name: ELEMENT_TYPES[entry.type][1] for entry in (*session.get_inputs(), *session.get_outputs())
+        }
         self.outputs = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
@@ -85,7 +87,7 @@ class OnnxSubgraph:
             values = session.run(names, {name: arrays[name] for name in self.inputs})
         except Exception as error:
             version = onnxruntime.__version__
-            raise BackendError(f"ONNX Runtime {version} cannot run {self._name}.onnx: {line(error)}") from error
+            raise BackendError(f"ONNX Runtime {version} cannot run {self._name}.onnx: {one_line(error)}") from error
         return dict(zip(names, values, strict=True))
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class OnnxSubgraph:
         self._session = None
 
 
-class OnnxRuntimeBackend:
+class OnnxCpuBackend:
     """ONNX Runtime with its CPU execution provider.
 
     Args:
@@ -110,10 +112,10 @@ class OnnxRuntimeBackend:
 
     def __init__(self, threads: int | None = None, reason: str = "requested", *, optimize: bool = True) -> None:
         self._optimize = optimize
-        self.threads = thread_count(threads, available_cores())
+        self.threads = thread_count(threads, count_available_cores())
         self.reason = reason
 
-    def open(self, name: str, files: Files) -> OnnxSubgraph:
+    def open(self, name: str, files: Files) -> OnnxCpuSubgraph:
         """Load a subgraph of a bundle.
 
         Args:
@@ -126,7 +128,7 @@ class OnnxRuntimeBackend:
         """
         return self.load(name, files.read(f"{name}.onnx"))
 
-    def load(self, name: str, model: bytes) -> OnnxSubgraph:
+    def load(self, name: str, model: bytes) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
@@ -136,7 +138,7 @@ class OnnxRuntimeBackend:
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
         """
-        options = session_options(self.threads)
+        options = make_session_options(self.threads)
         # Memory patterns, one per input shape ever seen, cost memory and save no time. The memory arena does save time
         # on long sentences: without it, every large buffer is mapped anew.
         options.enable_mem_pattern = False
@@ -146,8 +148,8 @@ class OnnxRuntimeBackend:
             session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:
             version = onnxruntime.__version__
-            raise BackendError(f"ONNX Runtime {version} cannot load {name}.onnx: {line(error)}") from error
+            raise BackendError(f"ONNX Runtime {version} cannot load {name}.onnx: {one_line(error)}") from error
         provider = session.get_providers()[0]
         if provider != _PROVIDER:
             raise BackendError(f"{name}.onnx must run on {_PROVIDER}, but ONNX Runtime selected {provider}")
-        return OnnxSubgraph(session, name)
+        return OnnxCpuSubgraph(session, name)

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BackendError, line
+from ..errors import BackendError, one_line
 from . import buckets
 from .contract import AXES, EXTRA, Files, thread_count
-from .onnx_cpu import ELEMENTS, session_options
+from .onnx_cpu import ELEMENT_TYPES, make_session_options
 from .onnx_providers import PROVIDERS, Provider
 from .onnxruntime_library import onnxruntime
 
@@ -32,7 +32,7 @@ _DEVICE_LOCK = threading.Lock()
 #: First ONNX Runtime version whose GatherND and batched MatMul replay correctly from a CUDA graph. Earlier versions
 #: read host memory that was freed after the capture (pull requests 32120 and 32121 of microsoft/onnxruntime). The
 #: environment variable TRIMF_CUDA_GRAPHS=0 disables CUDA graphs.
-GRAPHS_SINCE = (1, 32)
+CUDA_GRAPHS_SINCE = (1, 32)
 
 
 class _DeviceBuffer:
@@ -42,7 +42,7 @@ class _DeviceBuffer:
         self.value, self.writes = value, 0
 
 
-class DeviceArray:
+class OrtDeviceArray:
     """Output on the device; ``numpy.asarray`` copies it to the host.
 
     It is valid until its subgraph runs with the same padded shape again; later use raises BackendError.
@@ -57,7 +57,7 @@ class DeviceArray:
         self.name, self._buffer, self._writes = name, buffer, buffer.writes
         self._padded_shape = tuple(buffer.value.shape())
         self._real_sizes = dict(real)
-        self.shape = buckets.shape(name, real, self._padded_shape)
+        self.shape = buckets.resolve_shape(name, real, self._padded_shape)
 
     def bind(self, padded: tuple[int, ...]) -> onnxruntime.OrtValue:
         """Return the value on the device, to be bound as an input.
@@ -78,13 +78,13 @@ class DeviceArray:
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         value = self.bind(self._padded_shape)
-        if ELEMENTS[value.data_type()][1] is None:
+        if ELEMENT_TYPES[value.data_type()][1] is None:
             raise BackendError(
                 f"{self.name} has type {value.data_type()}, which numpy does not support; "
                 "it can only be passed to a subgraph"
             )
         with _DEVICE_LOCK:
-            host = buckets.cut(value.numpy(), self.name, self._real_sizes)
+            host = buckets.remove_padding(value.numpy(), self.name, self._real_sizes)
         return host.astype(dtype or host.dtype, copy=bool(copy))
 
 
@@ -97,7 +97,7 @@ class _ThreadState(threading.local):
         self.captured_runs: dict[tuple[int, ...], onnxruntime.RunOptions] = {}
 
 
-class DeviceSubgraph:
+class OnnxGpuSubgraph:
     """Subgraph in an ONNX Runtime session on a GPU; threads may share it, and their runs take turns.
 
     Attributes:
@@ -131,7 +131,7 @@ class DeviceSubgraph:
             raise BackendError(f"{name}.onnx has an unknown tensor {unknown[0]!r}; expected only {', '.join(AXES)}")
         self._shapes = {entry.name: tuple(entry.shape) for entry in session.get_inputs()}
         self.inputs = tuple(self._shapes)
-        self.types = {name: ELEMENTS[kind][1] for name, kind in self._types.items()}
+        self.types = {name: ELEMENT_TYPES[kind][1] for name, kind in self._types.items()}
         self.outputs: dict[str, tuple[int | None, ...]] = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
@@ -142,16 +142,16 @@ class DeviceSubgraph:
         """Compute the outputs of the subgraph, except those in ``EXTRA``.
 
         Args:
-            arrays: Input name -> array on the host, or ``DeviceArray``; arrays that are not inputs are ignored.
+            arrays: Input name -> array on the host, or ``OrtDeviceArray``; arrays that are not inputs are ignored.
 
         Returns:
-            Output name -> ``DeviceArray``.
+            Output name -> ``OrtDeviceArray``.
 
         Raises:
             BackendError: If the subgraph was closed; if an array is missing, too large, of the wrong type or
                 inconsistent with the others; or if ONNX Runtime fails.
         """
-        real = buckets.sizes(arrays, self.inputs)
+        real = buckets.read_axis_sizes(arrays, self.inputs)
         limits = self._provider.limits
         for axis, size in real.items():
             if size > limits.get(axis, size):
@@ -159,7 +159,7 @@ class DeviceSubgraph:
                     f"{axis} must be <= {limits[axis]} for backend {self._backend!r}, got {size}; "
                     "use a smaller batch_size, or the cuda or cpu backend"
                 )
-        padded = buckets.buckets(real, limits)
+        padded = buckets.bucket_sizes(real, limits)
         with _DEVICE_LOCK:
             session = self._session
             if session is None:
@@ -172,7 +172,7 @@ class DeviceSubgraph:
                 hint = "; set TRIMF_CUDA_GRAPHS=0 to disable CUDA graphs" if self.graphs else ""
                 raise BackendError(
                     f"ONNX Runtime {onnxruntime.__version__} cannot run {self._name}.onnx on backend "
-                    f"{self._backend!r}: {line(error)}{hint}"
+                    f"{self._backend!r}: {one_line(error)}{hint}"
                 ) from error
 
     def _run_with_binding(
@@ -187,14 +187,15 @@ class DeviceSubgraph:
         addresses = []
         for name in self.inputs:
             array = arrays[name]
-            if isinstance(array, DeviceArray):
-                value = array.bind(buckets.shape(name, padded, array.shape))
+            if isinstance(array, OrtDeviceArray):
+                value = array.bind(buckets.resolve_shape(name, padded, array.shape))
             else:
                 value = self._upload_input(array, name, padded)
             state.binding.bind_ortvalue_input(name, value)
             addresses.append(value.data_ptr())
         outputs = {
-            name: self._get_buffer(name, buckets.shape(name, padded, self.outputs[name])) for name in self.outputs
+            name: self._get_buffer(name, buckets.resolve_shape(name, padded, self.outputs[name]))
+            for name in self.outputs
         }
         for name, buffer in outputs.items():
             state.binding.bind_ortvalue_output(name, buffer.value)
@@ -202,14 +203,14 @@ class DeviceSubgraph:
             buffer.writes += 1
         session.run_with_iobinding(state.binding, self._choose_run_options((*padded.values(), *addresses)))
         state.binding.synchronize_outputs()
-        return {name: DeviceArray(name, buffer, real) for name, buffer in outputs.items()}
+        return {name: OrtDeviceArray(name, buffer, real) for name, buffer in outputs.items()}
 
     def _upload_input(self, array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> onnxruntime.OrtValue:
         """Check an input on the host, pad it and copy it to its buffer on the device."""
         kind = self._types[name]
-        if array.dtype != ELEMENTS[kind][1]:
+        if array.dtype != ELEMENT_TYPES[kind][1]:
             raise BackendError(f"{name} has type {array.dtype}, but {self._name}.onnx expects {kind}")
-        grown = np.ascontiguousarray(buckets.pad(array, name, padded))
+        grown = np.ascontiguousarray(buckets.pad_array(array, name, padded))
         for size, expected in zip(grown.shape, self._shapes[name], strict=True):
             if isinstance(expected, int) and size != expected:
                 raise BackendError(
@@ -223,7 +224,7 @@ class DeviceSubgraph:
         """Return this thread's buffer for a tensor of one shape, allocating it when first needed."""
         pool = self._thread_state.buffers
         if (name, shape) not in pool:
-            element = ELEMENTS[self._types[name]][0]
+            element = ELEMENT_TYPES[self._types[name]][0]
             pool[name, shape] = _DeviceBuffer(
                 onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), element, *self._provider.place)
             )
@@ -247,7 +248,7 @@ class DeviceSubgraph:
                 del self._thread_state
 
 
-class DeviceBackend:
+class OnnxGpuBackend:
     """ONNX Runtime on a GPU, with one of the execution providers in ``PROVIDERS``.
 
     Args:
@@ -265,7 +266,7 @@ class DeviceBackend:
         self._provider = PROVIDERS[name]
         self._devices = self._provider.ready()
 
-    def open(self, name: str, files: Files) -> DeviceSubgraph:
+    def open(self, name: str, files: Files) -> OnnxGpuSubgraph:
         """Load a subgraph of a bundle.
 
         Args:
@@ -278,7 +279,7 @@ class DeviceBackend:
         """
         return self.load(name, files.read(f"{name}.onnx"))
 
-    def load(self, name: str, model: bytes) -> DeviceSubgraph:
+    def load(self, name: str, model: bytes) -> OnnxGpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
@@ -292,12 +293,12 @@ class DeviceBackend:
         with _DEVICE_LOCK:
             session, graphs = self._create_session(name, model, self._provider.graphs and _supports_cuda_graphs())
         self._check_assignment(name, session)
-        return DeviceSubgraph(session, name, self.name, self._provider, graphs)
+        return OnnxGpuSubgraph(session, name, self.name, self._provider, graphs)
 
     def _create_session(self, name: str, model: bytes, graphs: bool) -> tuple[onnxruntime.InferenceSession, bool]:
         """Create a session, without CUDA graphs if it cannot capture them; also return whether it captures them."""
         provider = self._provider
-        options = session_options(self.threads)
+        options = make_session_options(self.threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
             settings = provider.options(model) | ({"enable_cuda_graph": "1"} if graphs else {})
@@ -310,11 +311,11 @@ class DeviceBackend:
             raise
         except Exception as error:
             if graphs:
-                _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, line(error))
+                _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, one_line(error))
                 return self._create_session(name, model, False)
             version = onnxruntime.__version__
             raise BackendError(
-                f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {line(error)}"
+                f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {one_line(error)}"
             ) from error
 
     def _check_assignment(self, name: str, session: onnxruntime.InferenceSession) -> None:
@@ -353,9 +354,11 @@ def _supports_cuda_graphs() -> bool:
     if os.environ.get("TRIMF_CUDA_GRAPHS") == "0":
         return False
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if version < GRAPHS_SINCE:
-        _LOG.info("CUDA graphs are disabled: they need ONNX Runtime %d.%d or later, got %d.%d", *GRAPHS_SINCE, *version)
-    return version >= GRAPHS_SINCE
+    if version < CUDA_GRAPHS_SINCE:
+        _LOG.info(
+            "CUDA graphs are disabled: they need ONNX Runtime %d.%d or later, got %d.%d", *CUDA_GRAPHS_SINCE, *version
+        )
+    return version >= CUDA_GRAPHS_SINCE
 
 
 def _make_run_options(graph_id: int) -> onnxruntime.RunOptions:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import BackendError, line
+from ..errors import BackendError, one_line
 from . import buckets, cuda
-from .onnx_cpu import session_options
+from .onnx_cpu import make_session_options
 from .onnxruntime_library import INSTALL_GPU, onnxruntime
-from .tensorrt_library import cache_folder
+from .tensorrt_library import user_cache_folder
 
 _LOG = logging.getLogger("trimf")
 
@@ -50,7 +50,7 @@ def _prepare_built_in(name: str, provider: str) -> list[Any]:
             f"backend {name!r} needs {provider}, which the installed ONNX Runtime {onnxruntime.__version__} lacks; "
             f"run {INSTALL_GPU}"
         )
-    if reason := cuda.missing():
+    if reason := cuda.explain_missing_device():
         raise BackendError(f"backend {name!r} needs an NVIDIA GPU: {reason}; use the cpu backend")
     with contextlib.redirect_stdout(io.StringIO()) as output:
         onnxruntime.preload_dlls()  # loads CUDA and cuDNN from NVIDIA's wheels
@@ -78,7 +78,7 @@ def _register_rtx_plugin() -> list[Any]:
         onnxruntime.register_execution_provider_library(name, library)
     except Exception as error:
         raise BackendError(
-            f"backend 'tensorrt-rtx-ep' cannot run here: {line(error).rpartition('with error: ')[2]}; {needs}"
+            f"backend 'tensorrt-rtx-ep' cannot run here: {one_line(error).rpartition('with error: ')[2]}; {needs}"
         ) from error
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == name]
     if not devices:
@@ -94,11 +94,11 @@ def _tensorrt_options(model: bytes) -> dict[str, str]:
     # A session that is loaded but not yet initialized already knows the inputs of the file.
     from onnxruntime.capi import _pybind_state
 
-    loaded = _pybind_state.InferenceSession(session_options(1), model, False, False)
+    loaded = _pybind_state.InferenceSession(make_session_options(1), model, False, False)
     shapes = []
     for bound in range(3):
-        sizes = {axis: sizes[bound] for axis, sizes in buckets.RANGES.items()}
-        dims = {entry.name: buckets.shape(entry.name, sizes, entry.shape) for entry in loaded.inputs_meta}
+        sizes = {axis: sizes[bound] for axis, sizes in buckets.SHAPE_LIMITS.items()}
+        dims = {entry.name: buckets.resolve_shape(entry.name, sizes, entry.shape) for entry in loaded.inputs_meta}
         shapes.append(",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in dims.items()))
     folder = _cache_path("tensorrt-ep", model)
     return {
@@ -119,10 +119,10 @@ def _rtx_options(model: bytes) -> dict[str, str]:
 def _cache_path(name: str, model: bytes) -> str:
     """Create the cache folder of a compiled model. It holds machine code, so only its owner may write to it."""
     try:
-        folder = cache_folder() / name / hashlib.sha256(model).hexdigest()
+        folder = user_cache_folder() / name / hashlib.sha256(model).hexdigest()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
-        raise BackendError(f"backend {name!r} needs a cache folder: {line(error)}; set XDG_CACHE_HOME") from error
+        raise BackendError(f"backend {name!r} needs a cache folder: {one_line(error)}; set XDG_CACHE_HOME") from error
     return str(folder)
 
 
@@ -138,7 +138,7 @@ PROVIDERS = {
         functools.partial(_prepare_built_in, "tensorrt-ep", "TensorrtExecutionProvider"),
         _tensorrt_options,
         after=("CUDAExecutionProvider",),
-        limits={axis: largest for axis, (_, _, largest) in buckets.RANGES.items()},
+        limits={axis: largest for axis, (_, _, largest) in buckets.SHAPE_LIMITS.items()},
     ),
     "tensorrt-rtx-ep": Provider(
         "NvTensorRTRTXExecutionProvider", _register_rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)

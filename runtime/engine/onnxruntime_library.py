@@ -14,7 +14,7 @@ import logging
 import os
 from importlib.metadata import PackageNotFoundError, version
 
-from ..errors import BackendError, line
+from ..errors import BackendError, one_line
 
 _LOG = logging.getLogger("trimf")
 
@@ -58,7 +58,7 @@ def missing_error(error: ImportError, names: list[str]) -> BackendError:
         names: what ``installed_distributions`` returned.
     """
     if names:
-        reason = f"{' and '.join(names)} cannot be imported ({line(error)}); reinstall: {INSTALL_CPU}"
+        reason = f"{' and '.join(names)} cannot be imported ({one_line(error)}); reinstall: {INSTALL_CPU}"
         return BackendError(f"{reason}, or {INSTALL_GPU} for an NVIDIA GPU")
     return BackendError(
         'ONNX Runtime is not installed; pip install "trimf[cpu]", or pip install "trimf[gpu]" for an NVIDIA GPU'

@@ -19,9 +19,9 @@ from ..errors import BackendError
 from . import buckets
 from . import engine_selection as engines
 from .contract import AXES, SUBGRAPHS, Files
-from .cuda import Device
-from .cuda_memory import DeviceArray, Workspace, Workspaces
-from .tensorrt_library import Library, cache_folder, find
+from .cuda import CudaDevice
+from .cuda_memory import CudaArray, Workspace, Workspaces
+from .tensorrt_library import TensorRtLibrary, import_library, user_cache_folder
 
 _LOG = logging.getLogger("trimf.tensorrt")
 
@@ -42,7 +42,7 @@ _DTYPES: dict[str, type[np.generic] | None] = {
 _ITEM_SIZES = {kind: 2 if dtype is None else np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()}
 
 
-def open_native(files: Files, reason: str | None = None) -> TensorRtBackend:
+def open_tensorrt(files: Files, reason: str | None = None) -> TensorRtBackend:
     """Open the backend of the library for which the bundle has engines of all subgraphs.
 
     Args:
@@ -55,15 +55,15 @@ def open_native(files: Files, reason: str | None = None) -> TensorRtBackend:
     builders = {engine.builder for engine in files.manifest.engines}
     if not builders:
         raise BackendError(f"{files.path} has no engines; run `trimf compile {files.path}` or use the cuda backend")
-    device = Device()
+    device = CudaDevice()
     problems = []
     for builder in _BUILDERS:
         if builder not in builders:
             continue
         try:
-            library = find(builder)
+            library = import_library(builder)
             for name in SUBGRAPHS:
-                engines.choose(files, name, device.target, builder, library.version)
+                engines.select_engine(files, name, device.target, builder, library.version)
         except BackendError as error:
             problems.append(str(error))
             continue
@@ -85,7 +85,7 @@ class TensorRtBackend:
 
     name = "tensorrt"
 
-    def __init__(self, device: Device, library: Library, reason: str = "requested") -> None:
+    def __init__(self, device: CudaDevice, library: TensorRtLibrary, reason: str = "requested") -> None:
         self.device, self.library, self.reason = device, library, reason
         self.workspaces = Workspaces(device)
         self._open_subgraphs: set[int] = set()
@@ -102,7 +102,7 @@ class TensorRtBackend:
             BackendError: If no engine fits this device and library, or the library rejects the engine.
             BundleError: If the engine's file is damaged.
         """
-        entry = engines.choose(files, name, self.device.target, self.library.name, self.library.version)
+        entry = engines.select_engine(files, name, self.device.target, self.library.name, self.library.version)
         subgraph = TensorRtSubgraph(self, entry, files.read(entry.file))
         with self._lock:
             self._open_subgraphs.add(id(subgraph))
@@ -117,7 +117,7 @@ class TensorRtBackend:
 
 
 class TensorRtSubgraph:
-    """Engine of one subgraph. Batches are padded to buckets within a profile; outputs are ``DeviceArray`` objects.
+    """Engine of one subgraph. Batches are padded to buckets within a profile; outputs are ``CudaArray`` objects.
 
     Attributes:
         entry: The engine's entry in the manifest.
@@ -169,11 +169,11 @@ class TensorRtSubgraph:
         """Compute all outputs of the subgraph.
 
         Args:
-            arrays: Input name -> array on the host, or ``DeviceArray`` from a subgraph of the same backend; arrays
+            arrays: Input name -> array on the host, or ``CudaArray`` from a subgraph of the same backend; arrays
                 that are not inputs are ignored.
 
         Returns:
-            Output name -> ``DeviceArray``.
+            Output name -> ``CudaArray``.
 
         Raises:
             BackendError: If the subgraph is closed, an input has the wrong type or shape or is too large for the
@@ -183,9 +183,9 @@ class TensorRtSubgraph:
         with workspace.lock:
             if self._closed:
                 raise BackendError(f"{self.entry.file} is closed; load the bundle again")
-            real = buckets.sizes(arrays, self.inputs)
+            real = buckets.read_axis_sizes(arrays, self.inputs)
             profile, padded = self._choose_profile(arrays, real)
-            shapes = {name: buckets.shape(name, padded, self._shapes[name]) for name in self._shapes}
+            shapes = {name: buckets.resolve_shape(name, padded, self._shapes[name]) for name in self._shapes}
             addresses = {
                 name: self._put_on_device(workspace, name, arrays[name], shapes[name], padded) for name in self.inputs
             }
@@ -196,7 +196,7 @@ class TensorRtSubgraph:
             addresses.update((name, buffer.address) for name, buffer in outputs.items())
             self._get_runner(workspace, profile, padded).run(workspace, shapes, addresses)
             return {
-                name: DeviceArray(
+                name: CudaArray(
                     name, buffer, workspace, shapes[name], real, _DTYPES[self.kinds[name]], self.kinds[name]
                 )
                 for name, buffer in outputs.items()
@@ -239,37 +239,37 @@ class TensorRtSubgraph:
         """Return the profile for a batch and the sizes to pad it to; arrays on the device keep their padding."""
         fixed: dict[str, int] = {}
         for name in self.inputs:
-            if isinstance(arrays[name], DeviceArray):
+            if isinstance(arrays[name], CudaArray):
                 for axis, size in zip(AXES[name], arrays[name].padded, strict=True):
                     if axis and fixed.setdefault(axis, size) != size:
                         raise BackendError(
                             f"inputs disagree on the padding of axis {axis!r}: {name} is padded to {size}, "
                             f"another input to {fixed[axis]}"
                         )
-        profile = engines.profile_for(self.entry, real, fixed)
+        profile = engines.select_profile(self.entry, real, fixed)
         axes = self.entry.profiles[profile].axes
         limits = {axis: axes[axis][2] for axis in real}
         return profile, {
-            axis: fixed.get(axis, max(size, axes[axis][0])) for axis, size in buckets.buckets(real, limits).items()
+            axis: fixed.get(axis, max(size, axes[axis][0])) for axis, size in buckets.bucket_sizes(real, limits).items()
         }
 
     def _put_on_device(
         self, workspace: Workspace, name: str, array: Any, shape: tuple[int, ...], padded: Mapping[str, int]
     ) -> int:
         """Check an input, upload it unless it is on the device already, and return its device address."""
-        on_device = isinstance(array, DeviceArray)
+        on_device = isinstance(array, CudaArray)
         array = array if on_device else np.asarray(array)
         actual_type = array.kind if on_device else array.dtype
         if actual_type != (self.kinds[name] if on_device else _DTYPES[self.kinds[name]]):
             raise BackendError(f"{name} has type {actual_type}, but {self.entry.file} expects {self.kinds[name]}")
-        actual_shape = array.padded if on_device else buckets.shape(name, padded, array.shape)
+        actual_shape = array.padded if on_device else buckets.resolve_shape(name, padded, array.shape)
         if actual_shape != shape:
             raise BackendError(
                 f"{name} has the padded shape {list(actual_shape)}, but {self.entry.file} expects {list(shape)}"
             )
         if on_device:
             return int(array.address(workspace))
-        return workspace.upload(name, buckets.pad(array, name, padded))
+        return workspace.upload(name, buckets.pad_array(array, name, padded))
 
     def _get_runner(self, workspace: Workspace, profile: int, padded: Mapping[str, int]) -> _Runner:
         """Return this thread's execution context for a profile and, if TriMF captures the graphs, for a bucket."""
@@ -445,7 +445,7 @@ class _RuntimeCache:
         self.cache: Any = self._config.create_runtime_cache()
         subgraph.check(self.cache is not None, "create_runtime_cache")
         engine_sha256 = hashlib.sha256(content).hexdigest()
-        path = cache_folder() / library.name / f"{engine_sha256}.{subgraph.device.target}.{library.version}"
+        path = user_cache_folder() / library.name / f"{engine_sha256}.{subgraph.device.target}.{library.version}"
         saved = path.read_bytes() if path.is_file() else b""
         if saved and not self.cache.deserialize(saved):
             _LOG.info("%s was saved with another driver or device; the kernels are compiled again", path)

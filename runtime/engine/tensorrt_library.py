@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..bundle.manifest import Builder
-from ..errors import BackendError, line
+from ..errors import BackendError, one_line
 
 _LOG = logging.getLogger("trimf.tensorrt")
 _LOG.addHandler(logging.NullHandler())  # silent until the application configures logging; errors are raised as well
@@ -29,7 +29,7 @@ _LOG_LEVELS = {
 #: Parts of warnings that appear in every build although nothing is wrong; they are logged at level DEBUG.
 _HARMLESS_WARNINGS = ("Int64 binding",)
 
-#: Features of each library (see ``Library``). TensorRT for RTX has a timing cache as well, but according to its
+#: Features of each library (see ``TensorRtLibrary``). TensorRT for RTX has a timing cache as well, but according to its
 #: release notes the cache does not change the engine and makes a build need a GPU.
 _FEATURES: dict[Builder, dict[str, bool]] = {
     "tensorrt": {
@@ -63,7 +63,7 @@ _TITLES: dict[Builder, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT
 
 
 @dataclass(frozen=True)
-class Library:
+class TensorRtLibrary:
     """TensorRT or TensorRT for RTX, imported.
 
     Attributes:
@@ -112,7 +112,7 @@ class Library:
         return builder.create_network(1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
 
-def cache_folder() -> Path:
+def user_cache_folder() -> Path:
     """Return the folder of TriMF's caches.
 
     It is ``trimf`` in ``$XDG_CACHE_HOME`` if that is an absolute path, and in ``~/.cache`` otherwise.
@@ -122,7 +122,7 @@ def cache_folder() -> Path:
 
 
 @functools.cache
-def find(builder: Builder) -> Library:
+def import_library(builder: Builder) -> TensorRtLibrary:
     """Import a library.
 
     Args:
@@ -138,12 +138,12 @@ def find(builder: Builder) -> Library:
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:
-        reason = line(error)
+        reason = one_line(error)
         raise BackendError(f"{_TITLES[builder]} is installed but cannot be imported: {reason}; {hint}") from error
-    return describe(builder, module)
+    return describe_library(builder, module)
 
 
-def describe(builder: Builder, module: Any) -> Library:
+def describe_library(builder: Builder, module: Any) -> TensorRtLibrary:
     """Build the description of a library from its imported module.
 
     Args:
@@ -160,7 +160,7 @@ def describe(builder: Builder, module: Any) -> Library:
             f"{_TITLES[builder]} {version} is too old (need {oldest[0]}.{oldest[1]} or later);"
             f' pip install --upgrade "trimf[{builder}]"'
         )
-    return Library(builder, module, version, _make_logger(module), **_FEATURES[builder])
+    return TensorRtLibrary(builder, module, version, _make_logger(module), **_FEATURES[builder])
 
 
 def _make_logger(module: Any) -> Any:

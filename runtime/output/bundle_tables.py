@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from ..bundle.manifest import Engine, Manifest, Products, Profile, Quantization
+from ..bundle.manifest import Engine, Manifest, MatmulCounts, Profile, QuantizationRecord
 from ..bundle.reader import Bundle
 
 
@@ -75,7 +75,7 @@ class _ParityReport(msgspec.Struct):
     extractions: _ExtractionParity | None = None
 
 
-def describe(bundle: Bundle) -> Group:
+def build_bundle_tables(bundle: Bundle) -> Group:
     """Describe a bundle as tables: the model, its parity, matrix products, quantization, engines and files.
 
     Args:
@@ -192,8 +192,8 @@ def _list_error_rows(subgraphs: dict[str, _SubgraphErrors]) -> Iterator[tuple[st
                 yield (name, kind, *map(_format_figure, (error.max, error.mean, error.p99)))
 
 
-def _describe_products(products: dict[str, Products]) -> Table:
-    total = Products(
+def _describe_products(products: dict[str, MatmulCounts]) -> Table:
+    total = MatmulCounts(
         half=sum(counts.half for counts in products.values()),
         single=sum(counts.single for counts in products.values()),
         int8=sum(counts.int8 for counts in products.values()),
@@ -205,7 +205,7 @@ def _describe_products(products: dict[str, Products]) -> Table:
     return _build_table("matrix products", "subgraph", "total", "half precision", "int8", rows=rows)
 
 
-def _describe_quantization(quantization: Quantization) -> Table:
+def _describe_quantization(quantization: QuantizationRecord) -> Table:
     rows = {
         "calibration data": f"{quantization.sentences} sentences ({quantization.data})",
         "method": quantization.method,

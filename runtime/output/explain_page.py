@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence, Set
 from html import escape
 from itertools import count
 
-from ..explain import Sensed, Sentence
+from ..explain import RelationExplanation, SentenceExplanation
 from ..results import Arc, Entity, Extraction, Relation, Trigger
-from ..text.tokenization import joined
-from .render import TAIL, head, sections, visible
+from ..text.tokenization import join_words
+from .render import PAGE_TAIL, make_visible, render_head, render_sections
 
 #: Caption of the trigger sensor's heat maps, by ``explain.Sentence.sensor``.
 _SENSOR = {
@@ -52,7 +52,7 @@ h2 + p { margin: 0 0 .5rem; color: var(--soft); font-size: .82rem; }
 """
 
 
-def to_html(sentences: Sequence[Sentence], title: str = "Explanation") -> Iterator[str]:
+def render_explanations(sentences: Sequence[SentenceExplanation], title: str = "Explanation") -> Iterator[str]:
     """Render explanations as one self-contained HTML page without scripts.
 
     Args:
@@ -62,16 +62,16 @@ def to_html(sentences: Sequence[Sentence], title: str = "Explanation") -> Iterat
     Yields:
         Parts of the page: its head, each sentence, its end. Write them as UTF-8.
     """
-    yield head(title, _STYLE)
+    yield render_head(title, _STYLE)
     names = count()
     for sentence in sentences:
-        yield f"<article>\n{sections(_build_extraction(sentence), names)}{''.join(_render_maps(sentence))}</article>\n"
-    yield TAIL
+        yield f"<article>\n{render_sections(_build_extraction(sentence), names)}{''.join(_render_maps(sentence))}</article>\n"
+    yield PAGE_TAIL
 
 
-def _build_extraction(sentence: Sentence) -> Extraction:
+def _build_extraction(sentence: SentenceExplanation) -> Extraction:
     """Convert the sentence to an extraction from its words joined by one space."""
-    text, (_, starts, ends) = joined(sentence.words)
+    text, (_, starts, ends) = join_words(sentence.words)
     entities = [
         Entity(start, end, text[start:end], span.label, span.score)
         for span in sentence.entities
@@ -94,7 +94,7 @@ def _build_extraction(sentence: Sentence) -> Extraction:
     return Extraction(text, tuple(entities), tuple(relations), ((0, len(text)),), (), tuple(Arc(*arc) for arc in arcs))
 
 
-def _render_maps(sentence: Sentence) -> Iterator[str]:
+def _render_maps(sentence: SentenceExplanation) -> Iterator[str]:
     """Yield the sections with heat maps of the sentence."""
     inside = {index for span in sentence.entities for index in range(span.start, span.end)}
     if sentence.relations:
@@ -116,7 +116,7 @@ def _render_section(title: str, caption: str, rows: Iterable[str]) -> str:
     return f'<section>\n<h2>{title}</h2>\n<p>{caption}</p>\n<dl class="maps">\n{"".join(rows)}</dl>\n</section>\n'
 
 
-def _render_flows(sentence: Sentence, inside: Set[int]) -> Iterator[str]:
+def _render_flows(sentence: SentenceExplanation, inside: Set[int]) -> Iterator[str]:
     """Yield two rows for each level and memory: all tokens, and only those outside the entities."""
     entity_subwords = [sentence.pieces[index] for index in sorted(inside)]
     masked_subwords = {index for first, last in entity_subwords for index in range(first, last + 1)}
@@ -130,10 +130,10 @@ def _render_flows(sentence: Sentence, inside: Set[int]) -> Iterator[str]:
                 yield _render_map("entities masked", texts, weights, masked)
 
 
-def _format_relation(sentence: Sentence, relation: Sensed) -> str:
+def _format_relation(sentence: SentenceExplanation, relation: RelationExplanation) -> str:
     ends = (sentence.entities[index] for index in (relation.head, relation.tail))
-    head, tail = (escape(visible(" ".join(sentence.words[end.start : end.end]))) for end in ends)
-    return f"<b>{escape(visible(relation.label))}</b><br>{head} → {tail}"
+    head, tail = (escape(make_visible(" ".join(sentence.words[end.start : end.end]))) for end in ends)
+    return f"<b>{escape(make_visible(relation.label))}</b><br>{head} → {tail}"
 
 
 def _render_map(
@@ -161,4 +161,4 @@ def _render_share(text: str, share: float) -> str:
 def _render_cell(text: str, value: float, kind: str, colour: str = "", strength: float = 0.0) -> str:
     """Render a token; its exact value is the tooltip."""
     style = f' style="background:color-mix(in srgb,var(--{colour}) {80 * strength:.0f}%,transparent)"' if colour else ""
-    return f'<bdi class="cell{" " * bool(kind)}{kind}" title="{value:.3f}"{style}>{escape(visible(text))}</bdi>'
+    return f'<bdi class="cell{" " * bool(kind)}{kind}" title="{value:.3f}"{style}>{escape(make_visible(text))}</bdi>'

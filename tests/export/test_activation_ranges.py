@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from trimf.export.activation_ranges import Range, matrix_products, ranges
+from trimf.export.activation_ranges import ActivationRange, find_matmul_nodes, measure_ranges
 
 TABLE = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
 
@@ -38,7 +38,9 @@ def model() -> onnx.ModelProto:
 def test_equal_to_numpy(model: onnx.ModelProto, sizes: list[int], seed: int, channels: bool) -> None:
     random = np.random.default_rng(seed)
     batches = [random.standard_normal((size, 3)).astype(np.float32) for size in sizes]
-    found = ranges(model, ["product", "high"], [{"x": x, "other": np.ones(1)} for x in batches], channels=channels)
+    found = measure_ranges(
+        model, ["product", "high"], [{"x": x, "other": np.ones(1)} for x in batches], channels=channels
+    )
     if not any(sizes):
         assert not found
         return
@@ -53,23 +55,23 @@ def test_equal_to_numpy(model: onnx.ModelProto, sizes: list[int], seed: int, cha
 
 def test_an_output_of_the_graph_and_any_number_of_axes(model: onnx.ModelProto) -> None:
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
-    found = ranges(model, ["total", "square"], [{"x": x}])
-    assert found["square"] == Range(5, 50)
+    found = measure_ranges(model, ["total", "square"], [{"x": x}])
+    assert found["square"] == ActivationRange(5, 50)
     np.testing.assert_allclose(found["total"].high, np.maximum(x @ TABLE, 0).sum(-1).max(), rtol=1e-5)
 
 
 def test_what_had_no_value_is_absent(model: onnx.ModelProto) -> None:
-    assert ranges(model, ["high"], []) == {}
-    assert ranges(model, ["high"], [{"x": np.zeros((0, 3), np.float32)}]) == {}
-    assert ranges(model, [], [{"x": np.zeros((1, 3), np.float32)}]) == {}
+    assert measure_ranges(model, ["high"], []) == {}
+    assert measure_ranges(model, ["high"], [{"x": np.zeros((0, 3), np.float32)}]) == {}
+    assert measure_ranges(model, [], [{"x": np.zeros((1, 3), np.float32)}]) == {}
 
 
 def test_the_model_is_left_as_it_was(model: onnx.ModelProto) -> None:
     before = model.SerializeToString(deterministic=True)
-    ranges(model, ["high", "high"], [{"x": np.ones((1, 3), np.float32)}])
+    measure_ranges(model, ["high", "high"], [{"x": np.ones((1, 3), np.float32)}])
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_products(model: onnx.ModelProto) -> None:
-    assert [node.name for node in matrix_products(model)] == ["by table", "by itself"]
-    assert [node.name for node in matrix_products(model, by_constants=True)] == ["by table"]
+    assert [node.name for node in find_matmul_nodes(model)] == ["by table", "by itself"]
+    assert [node.name for node in find_matmul_nodes(model, by_constants=True)] == ["by table"]

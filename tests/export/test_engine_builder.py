@@ -23,22 +23,22 @@ import trimf.runtime.engine.cuda
 from trimf.export import bundle_compiler as compiling
 from trimf.export import engine_builder as engines
 from trimf.export.bundle_compiler import compile_bundle
-from trimf.export.half_precision import to_half
-from trimf.export.profiles import DEFAULTS, parse
-from trimf.runtime.bundle.manifest import Products, encode
+from trimf.export.half_precision import convert_to_half
+from trimf.export.profiles import DEFAULT_PROFILES, parse_profile
+from trimf.runtime.bundle.manifest import MatmulCounts, encode_manifest
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import tensorrt_library
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.tensorrt_library import Library
+from trimf.runtime.engine.tensorrt_library import TensorRtLibrary
 from trimf.runtime.errors import BackendError, BundleError, ConfigError
 
 BLOCKED = ("torch", "transformers", "trimf_train", "accelerate", "safetensors", "onnx", "onnxscript")
 
 
 @pytest.fixture(scope="module")
-def rtx() -> Library:
+def rtx() -> TensorRtLibrary:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
-    return tensorrt_library.find("tensorrt-rtx")
+    return tensorrt_library.import_library("tensorrt-rtx")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def bundle(exported: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def compiled_once(rtx: Library, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compiled_once(rtx: TensorRtLibrary, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = Path(shutil.copytree(exported, tmp_path_factory.mktemp("compiled") / "bundle"))
     compile_bundle(folder, "tensorrt-rtx", targets=["sm_89"])
     return folder
@@ -68,7 +68,7 @@ def compiled(compiled_once: Path, tmp_path: Path) -> Path:
 
 def edit(bundle: Path, **changes: Any) -> None:
     manifest = Bundle(bundle).manifest
-    (bundle / "manifest.json").write_bytes(encode(msgspec.structs.replace(manifest, **changes)))
+    (bundle / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, **changes)))
 
 
 def listing(bundle: Path) -> set[str]:
@@ -97,7 +97,7 @@ PRODUCT = product(numpy_helper.from_array(np.eye(8, dtype=np.float32), "W"))
 # Compiling a bundle
 
 
-def test_engines_are_added_to_the_bundle(compiled: Path, exported: Path, rtx: Library) -> None:
+def test_engines_are_added_to_the_bundle(compiled: Path, exported: Path, rtx: TensorRtLibrary) -> None:
     opened = Bundle(compiled)
     manifest, before = opened.manifest, Bundle(exported).manifest
     assert [(engine.subgraph, engine.target) for engine in manifest.engines] == [(name, "sm_89") for name in SUBGRAPHS]
@@ -117,23 +117,23 @@ def test_products_are_those_of_the_graph(compiled: Path) -> None:
     for engine in Bundle(compiled).manifest.engines:
         graph = onnx.load(compiled / f"{engine.subgraph}.onnx").graph
         products = sum(node.op_type in ("MatMul", "Gemm", "Einsum") for node in graph.node)
-        assert engine.products == Products(single=products)
+        assert engine.products == MatmulCounts(single=products)
 
 
 def test_an_engine_is_replaced_and_others_stay(compiled: Path) -> None:
     before = Bundle(compiled).manifest
-    compile_bundle(compiled, "tensorrt-rtx", targets=["sm_120"], shapes=[parse("batch=1:1:1")])
+    compile_bundle(compiled, "tensorrt-rtx", targets=["sm_120"], shapes=[parse_profile("batch=1:1:1")])
     both = Bundle(compiled).manifest
     assert both.engines[:4] == before.engines
     assert [engine.target for engine in both.engines] == ["sm_89"] * 4 + ["sm_120"] * 4
-    compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"], shapes=[parse("batch=1:2:4")])
+    compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"], shapes=[parse_profile("batch=1:2:4")])
     after = Bundle(compiled).manifest
     assert after.engines[:4] == both.engines[4:]
     assert [profile.axes["batch"] for profile in after.engines[4].profiles] == [(1, 2, 4)]
     assert listing(compiled) == {*after.files, "manifest.json"}
 
 
-def test_compiling_needs_nothing_of_training(bundle: Path, rtx: Library) -> None:
+def test_compiling_needs_nothing_of_training(bundle: Path, rtx: TensorRtLibrary) -> None:
     code = f"""
 import sys
 for name in {BLOCKED!r}:
@@ -171,14 +171,14 @@ compiling.compile_bundle({str(compiled)!r}, "tensorrt-rtx", targets=["sm_89"])
 
 def test_a_failure_leaves_no_file(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = listing(compiled)
-    build = engines.build
+    build = engines.build_engine
 
-    def fails(library: Library, name: str, *rest: Any, **options: Any) -> bytes:
+    def fails(library: TensorRtLibrary, name: str, *rest: Any, **options: Any) -> bytes:
         if name == "relations":
             raise BackendError("no")
         return build(library, name, *rest, **options)
 
-    monkeypatch.setattr(engines, "build", fails)
+    monkeypatch.setattr(engines, "build_engine", fails)
     with pytest.raises(BackendError, match="no"):
         compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"])
     assert listing(compiled) == before
@@ -188,16 +188,16 @@ def test_a_failure_leaves_no_file(compiled: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_interrupt_after_the_last_step_leaves_the_new_bundle(
     compiled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = compiling.write
+    write = compiling.write_bundle_file
 
     def interrupted(folder: Path, name: str, content: bytes) -> None:
         write(folder, name, content)
         if name == "manifest.json":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(compiling, "write", interrupted)
+    monkeypatch.setattr(compiling, "write_bundle_file", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"], shapes=[parse("batch=1:1:1")])
+        compile_bundle(compiled, "tensorrt-rtx", targets=["sm_89"], shapes=[parse_profile("batch=1:1:1")])
     manifest = Bundle(compiled).manifest
     assert [len(engine.profiles) for engine in manifest.engines] == [1] * 4
     assert listing(compiled) == {*manifest.files, "manifest.json"}
@@ -209,13 +209,16 @@ def test_a_bundle_that_changed_meanwhile(compiled: Path, monkeypatch: pytest.Mon
     def changes(*_: Any, **__: Any) -> bytes:
         content = (compiled / "fusion.onnx").read_bytes() + b" "
         (compiled / "fusion.onnx").write_bytes(content)
-        edit_files = {**Bundle(compiled.parent / "twin").manifest.files, "fusion.onnx": compiling.file(content)}
+        edit_files = {
+            **Bundle(compiled.parent / "twin").manifest.files,
+            "fusion.onnx": compiling.describe_file(content),
+        }
         manifest = msgspec.structs.replace(Bundle(compiled.parent / "twin").manifest, files=edit_files)
-        (compiled / "manifest.json").write_bytes(encode(manifest))
+        (compiled / "manifest.json").write_bytes(encode_manifest(manifest))
         return b"engine"
 
     shutil.copytree(compiled, compiled.parent / "twin")
-    monkeypatch.setattr(engines, "build", changes)
+    monkeypatch.setattr(engines, "build_engine", changes)
     with pytest.raises(
         BundleError, match=r"fusion.onnx was replaced while its engine was being built; compile the bundle again"
     ):
@@ -224,17 +227,17 @@ def test_a_bundle_that_changed_meanwhile(compiled: Path, monkeypatch: pytest.Mon
 
 
 def test_engines_of_another_process_stay(compiled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def builds(library: Library, name: str, *_: Any, target: str, **__: Any) -> bytes:
+    def builds(library: TensorRtLibrary, name: str, *_: Any, target: str, **__: Any) -> bytes:
         if (name, target) == ("fusion", "sm_120"):
             compile_bundle(compiled, "tensorrt-rtx", targets=["sm_86"])
         return f"{name} {target}".encode()
 
-    monkeypatch.setattr(engines, "build", builds)
+    monkeypatch.setattr(engines, "build_engine", builds)
     compile_bundle(compiled, "tensorrt-rtx", targets=["sm_120"])
     assert {engine.target for engine in Bundle(compiled).manifest.engines} == {"sm_86", "sm_89", "sm_120"}
 
 
-def test_a_link_out_of_the_bundle(bundle: Path, tmp_path: Path, rtx: Library) -> None:
+def test_a_link_out_of_the_bundle(bundle: Path, tmp_path: Path, rtx: TensorRtLibrary) -> None:
     (tmp_path / "elsewhere").mkdir()
     (bundle / "engines").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="this link points outside the bundle"):
@@ -242,7 +245,7 @@ def test_a_link_out_of_the_bundle(bundle: Path, tmp_path: Path, rtx: Library) ->
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_a_folder_that_cannot_be_written(bundle: Path, rtx: Library) -> None:
+def test_a_folder_that_cannot_be_written(bundle: Path, rtx: TensorRtLibrary) -> None:
     (bundle / "engines").write_bytes(b"")
     with pytest.raises(BundleError, match=r"encoder.tensorrt-rtx.sm_89.\w{8}.engine: cannot be written: "):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"])
@@ -251,14 +254,14 @@ def test_a_folder_that_cannot_be_written(bundle: Path, rtx: Library) -> None:
 # Targets
 
 
-def test_an_unknown_target(bundle: Path, rtx: Library) -> None:
+def test_an_unknown_target(bundle: Path, rtx: TensorRtLibrary) -> None:
     with pytest.raises(ConfigError) as error:
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89", "sm_90"])
     assert f"{rtx.title} cannot build engines for sm_90; choose from sm_75, " in str(error.value)
     assert not (bundle / "engines").exists()
 
 
-def test_no_target_and_no_gpu(bundle: Path, rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_target_and_no_gpu(bundle: Path, rtx: TensorRtLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise BackendError("no NVIDIA driver")
 
@@ -269,7 +272,7 @@ def test_no_target_and_no_gpu(bundle: Path, rtx: Library, monkeypatch: pytest.Mo
         compile_bundle(bundle, "tensorrt-rtx")
 
 
-def test_the_gpu_present(bundle: Path, rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_gpu_present(bundle: Path, rtx: TensorRtLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trimf.runtime.engine.cuda, "Device", lambda: SimpleNamespace(target="sm_86", name="A"))
     assert {engine.target for engine in compile_bundle(bundle, "tensorrt-rtx")} == {"sm_86"}
 
@@ -277,15 +280,15 @@ def test_the_gpu_present(bundle: Path, rtx: Library, monkeypatch: pytest.MonkeyP
 # Types
 
 
-def test_half_precision_is_proved(exported: Path, rtx: Library) -> None:
+def test_half_precision_is_proved(exported: Path, rtx: TensorRtLibrary) -> None:
     for name in SUBGRAPHS:
-        content = to_half(onnx.load(exported / f"{name}.onnx"), "fp16").SerializeToString()
-        single = engines.examine(rtx, name, (exported / f"{name}.onnx").read_bytes()).products
-        assert engines.examine(rtx, name, content).products == Products(half=single.single)
-        assert engines.build(rtx, name, content, DEFAULTS[:1], target="sm_75")
+        content = convert_to_half(onnx.load(exported / f"{name}.onnx"), "fp16").SerializeToString()
+        single = engines.summarize_network(rtx, name, (exported / f"{name}.onnx").read_bytes()).products
+        assert engines.summarize_network(rtx, name, content).products == MatmulCounts(half=single.single)
+        assert engines.build_engine(rtx, name, content, DEFAULT_PROFILES[:1], target="sm_75")
 
 
-def test_graphs_that_are_not_what_the_manifest_says(bundle: Path, rtx: Library) -> None:
+def test_graphs_that_are_not_what_the_manifest_says(bundle: Path, rtx: TensorRtLibrary) -> None:
     edit(bundle, precision="fp16")
     with pytest.raises(
         BundleError, match=r"only 0% of the matrix products are half precision \(0 of \d+: encoder 0 of"
@@ -299,12 +302,12 @@ def test_graphs_that_are_not_what_the_manifest_says(bundle: Path, rtx: Library) 
 
 
 def test_the_share_is_of_all_products() -> None:
-    products = {"encoder": Products(half=90, single=2), "fusion": Products(half=1, single=7)}
-    assert engines.check(products, "fp16") == ["fusion: 1 of 8 matrix products are half precision"]
-    assert engines.check(products, "fp32") == []
-    products["relations"] = Products(single=2)
+    products = {"encoder": MatmulCounts(half=90, single=2), "fusion": MatmulCounts(half=1, single=7)}
+    assert engines.check_precision(products, "fp16") == ["fusion: 1 of 8 matrix products are half precision"]
+    assert engines.check_precision(products, "fp32") == []
+    products["relations"] = MatmulCounts(single=2)
     with pytest.raises(BundleError) as error:
-        engines.check(products, "bf16")
+        engines.check_precision(products, "bf16")
     assert str(error.value) == (
         "only 89% of the matrix products are half precision (91 of 102: encoder 90 of 92, fusion 1 of 8, relations 0"
         " of 2), but at least 90% must be; re-export the bundle as bf16"
@@ -312,13 +315,13 @@ def test_the_share_is_of_all_products() -> None:
 
 
 def test_int8_must_be_there() -> None:
-    assert engines.check({"encoder": Products(half=10, int8=40)}, "int8-qdq") == []
+    assert engines.check_precision({"encoder": MatmulCounts(half=10, int8=40)}, "int8-qdq") == []
     with pytest.raises(BundleError, match="none of the 10 matrix products is int8, but the bundle is marked int8-qdq"):
-        engines.check({"encoder": Products(half=10)}, "int8-qdq")
+        engines.check_precision({"encoder": MatmulCounts(half=10)}, "int8-qdq")
 
 
-@pytest.mark.parametrize(("both", "expected"), [(True, Products(int8=1)), (False, Products(single=1))])
-def test_int8_is_int8_on_both_sides(rtx: Library, both: bool, expected: Products) -> None:
+@pytest.mark.parametrize(("both", "expected"), [(True, MatmulCounts(int8=1)), (False, MatmulCounts(single=1))])
+def test_int8_is_int8_on_both_sides(rtx: TensorRtLibrary, both: bool, expected: MatmulCounts) -> None:
     weight = np.arange(64, dtype=np.int8).reshape(8, 8)
     nodes = [
         helper.make_node("QuantizeLinear", ["nodes", "s", "z"], ["q"]),
@@ -336,29 +339,29 @@ def test_int8_is_int8_on_both_sides(rtx: Library, both: bool, expected: Products
             numpy_helper.from_array(np.int8(0), "z"),
         ],
     )
-    assert engines.examine(rtx, "entities", content) == (expected, ("nodes",))
+    assert engines.summarize_network(rtx, "entities", content) == (expected, ("nodes",))
 
 
 # Single builds
 
 
-def test_a_model_that_cannot_be_read(rtx: Library) -> None:
+def test_a_model_that_cannot_be_read(rtx: TensorRtLibrary) -> None:
     with pytest.raises(BackendError, match=r"RTX [\d.]+ cannot read encoder.onnx: .*Failed to parse the ONNX model"):
-        engines.examine(rtx, "encoder", b"rubbish")
+        engines.summarize_network(rtx, "encoder", b"rubbish")
 
 
-def test_an_operator_that_is_not_known(rtx: Library) -> None:
+def test_an_operator_that_is_not_known(rtx: TensorRtLibrary) -> None:
     node = helper.make_node("Sheep", ["nodes"], ["out"], domain="farm")
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", "n", 8]) for name in ("nodes", "out")]
     with pytest.raises(BackendError, match="Sheep") as error:
-        engines.build(
-            rtx, "fusion", model(node, inputs=info[:1], outputs=info[1:], weights=[]), DEFAULTS, target="sm_89"
+        engines.build_engine(
+            rtx, "fusion", model(node, inputs=info[:1], outputs=info[1:], weights=[]), DEFAULT_PROFILES, target="sm_89"
         )
     assert "\n" not in str(error.value)
 
 
 def test_weights_outside_the_file_cannot_be_reached(
-    rtx: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rtx: TensorRtLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "w.bin").write_bytes(np.eye(8, dtype=np.float32).tobytes())
     monkeypatch.chdir(tmp_path)
@@ -366,51 +369,53 @@ def test_weights_outside_the_file_cannot_be_reached(
         weight = TensorProto(name="W", data_type=TensorProto.FLOAT, dims=[8, 8], data_location=TensorProto.EXTERNAL)
         weight.external_data.add(key="location", value=location)
         with pytest.raises(BackendError, match=r"cannot read entities\.onnx"):
-            engines.examine(rtx, "entities", product(weight))
+            engines.summarize_network(rtx, "entities", product(weight))
 
 
-def test_progress(rtx: Library) -> None:
+def test_progress(rtx: TensorRtLibrary) -> None:
     heard: list[tuple[str, int, int]] = []
-    engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89", progress=lambda *step: heard.append(step))
+    engines.build_engine(
+        rtx, "entities", PRODUCT, DEFAULT_PROFILES, target="sm_89", progress=lambda *step: heard.append(step)
+    )
     assert heard
     assert all(0 <= done <= steps for _, done, steps in heard)
 
 
-def test_an_error_in_the_progress_stops_the_build(rtx: Library) -> None:
+def test_an_error_in_the_progress_stops_the_build(rtx: TensorRtLibrary) -> None:
     def fails(*_: Any) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89", progress=fails)
+        engines.build_engine(rtx, "entities", PRODUCT, DEFAULT_PROFILES, target="sm_89", progress=fails)
 
 
-def test_the_keyboard_stops_a_build(rtx: Library, exported: Path, request: pytest.FixtureRequest) -> None:
+def test_the_keyboard_stops_a_build(rtx: TensorRtLibrary, exported: Path, request: pytest.FixtureRequest) -> None:
     # A shell that starts this in the background has interrupts ignored.
     request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
     signal.signal(signal.SIGINT, signal.default_int_handler)
     content = (exported / "relations.onnx").read_bytes()
     once = iter([True])  # a second interrupt might come after the build has ended
     with pytest.raises(KeyboardInterrupt):
-        engines.build(
+        engines.build_engine(
             rtx,
             "relations",
             content,
-            DEFAULTS,
+            DEFAULT_PROFILES,
             target="sm_89",
             progress=lambda *_: _thread.interrupt_main() if next(once, False) else None,
         )
 
 
-def test_a_profile_that_the_library_refuses(rtx: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_the_library_refuses(rtx: TensorRtLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines.ranges, "shapes", lambda *_: ((2, 2, 8), (1, 1, 8), (4, 4, 8)))
     with pytest.raises(BackendError, match="rejected profile latency of entities"):
-        engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89")
+        engines.build_engine(rtx, "entities", PRODUCT, DEFAULT_PROFILES, target="sm_89")
 
 
-def test_workspace(bundle: Path, rtx: Library) -> None:
+def test_workspace(bundle: Path, rtx: TensorRtLibrary) -> None:
     with pytest.raises(ConfigError, match="workspace_mb must be >= 1, got 0"):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"], workspace_mb=0)
-    assert engines.build(rtx, "entities", PRODUCT, DEFAULTS, target="sm_89", workspace_mb=64)
+    assert engines.build_engine(rtx, "entities", PRODUCT, DEFAULT_PROFILES, target="sm_89", workspace_mb=64)
 
 
 # TensorRT itself, of which there is a stand-in only
@@ -503,7 +508,7 @@ def configs() -> list[Config]:
 
 
 @pytest.fixture
-def tensorrt(configs: list[Config]) -> Library:
+def tensorrt(configs: list[Config]) -> TensorRtLibrary:
     class Builder:
         def __init__(self, logger: Any) -> None:
             self.logger = logger
@@ -551,13 +556,19 @@ def tensorrt(configs: list[Config]) -> Library:
         Builder=Builder,
         OnnxParser=Parser,
     )
-    return tensorrt_library.describe("tensorrt", module)
+    return tensorrt_library.describe_library("tensorrt", module)
 
 
-def test_tensorrt_builds(tensorrt: Library, configs: list[Config]) -> None:
+def test_tensorrt_builds(tensorrt: TensorRtLibrary, configs: list[Config]) -> None:
     steps: list[Any] = []
-    content = engines.build(
-        tensorrt, "entities", b"", DEFAULTS, target="sm_87", workspace_mb=64, progress=lambda *step: steps.append(step)
+    content = engines.build_engine(
+        tensorrt,
+        "entities",
+        b"",
+        DEFAULT_PROFILES,
+        target="sm_87",
+        workspace_mb=64,
+        progress=lambda *step: steps.append(step),
     )
     assert content == b"engine"
     (config,) = configs
@@ -568,38 +579,42 @@ def test_tensorrt_builds(tensorrt: Library, configs: list[Config]) -> None:
     assert config.profiles[1] == {"nodes": ((1, 1, 8), (32, 32, 8), (64, 512, 8))}
     assert config.cache is None
     assert steps == [("tune", 0, 2), ("tune", 1, 2), ("tune", 2, 2)]
-    assert engines.examine(tensorrt, "entities", b"") == (Products(half=1), ("nodes",))
+    assert engines.summarize_network(tensorrt, "entities", b"") == (MatmulCounts(half=1), ("nodes",))
 
 
-def test_tensorrt_says_why_not(tensorrt: Library) -> None:
+def test_tensorrt_says_why_not(tensorrt: TensorRtLibrary) -> None:
     with pytest.raises(BackendError) as error:
-        engines.build(tensorrt, "entities", b"", DEFAULTS, target="sm_87", workspace_mb=1)
+        engines.build_engine(tensorrt, "entities", b"", DEFAULT_PROFILES, target="sm_87", workspace_mb=1)
     assert str(error.value) == "TensorRT 10.13.3.9 cannot build entities for sm_87: no kernel fits"
 
 
 @pytest.mark.parametrize("found", [None, b"rubbish", b"other device", b"good"])
-def test_the_timing_cache(tensorrt: Library, configs: list[Config], tmp_path: Path, found: bytes | None) -> None:
+def test_the_timing_cache(
+    tensorrt: TensorRtLibrary, configs: list[Config], tmp_path: Path, found: bytes | None
+) -> None:
     path = tmp_path / "caches" / "timing"
     if found is not None:
         path.parent.mkdir()
         path.write_bytes(found)
-    engines.build(tensorrt, "entities", b"", DEFAULTS, target="sm_87", timing_cache=path)
+    engines.build_engine(tensorrt, "entities", b"", DEFAULT_PROFILES, target="sm_87", timing_cache=path)
     assert path.read_bytes() == (b"good+" if found == b"good" else b"+")
     assert [entry.name for entry in path.parent.iterdir()] == ["timing"]
 
 
-def test_a_timing_cache_that_cannot_be_there(tensorrt: Library, tmp_path: Path) -> None:
+def test_a_timing_cache_that_cannot_be_there(tensorrt: TensorRtLibrary, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(
         BackendError, match=r"timing cache .*timing: File exists; set XDG_CACHE_HOME to a writable folder"
     ):
-        engines.build(tensorrt, "entities", b"", DEFAULTS, target="sm_87", timing_cache=tmp_path / "file" / "timing")
+        engines.build_engine(
+            tensorrt, "entities", b"", DEFAULT_PROFILES, target="sm_87", timing_cache=tmp_path / "file" / "timing"
+        )
 
 
 @pytest.fixture
-def on_a_jetson(tensorrt: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+def on_a_jetson(tensorrt: TensorRtLibrary, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     monkeypatch.setattr(trimf.runtime.engine.cuda, "Device", lambda: SimpleNamespace(target="sm_87", name="Orin"))
-    monkeypatch.setattr(tensorrt_library, "find", lambda _: tensorrt)
+    monkeypatch.setattr(tensorrt_library, "import_library", lambda _: tensorrt)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return lambda bundle, **options: compile_bundle(bundle, "tensorrt", **options)
 
@@ -635,5 +650,5 @@ def test_tensorrt_needs_a_gpu(on_a_jetson: Callable[..., Any], bundle: Path, mon
 
 def test_manifests_are_written_alike(exported: Path) -> None:
     content = (exported / "manifest.json").read_bytes()
-    assert encode(Bundle(exported).manifest) == content
+    assert encode_manifest(Bundle(exported).manifest) == content
     assert json.loads(content)["engines"] == []

@@ -14,16 +14,22 @@ import pytest
 from trimf.cli import main
 from trimf.export import exporter as bundles
 from trimf.export import parity
-from trimf.export.exporter import _trace_subgraphs, export
+from trimf.export.exporter import _trace_subgraphs, export_checkpoint
 from trimf.runtime import explain as explaining
 from trimf.runtime.errors import InputError
-from trimf.runtime.explain import Arcs, Sensed, Sentence, Span, explain
-from trimf.runtime.output.explain_page import to_html
+from trimf.runtime.explain import (
+    EntityExplanation,
+    ExplainedArcs,
+    RelationExplanation,
+    SentenceExplanation,
+    explain_text,
+)
+from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.text.parser import Parse
 from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.evaluation.evaluate import evaluate_file, open_model
 from trimf_train.model import checkpoint as checkpoints
-from trimf_train.model.torch_backend import pipeline
+from trimf_train.model.torch_backend import build_pipeline
 
 TRACED: dict[str, Any] = {}
 
@@ -40,9 +46,9 @@ def parse(sentences: Any) -> list[Parse]:
     return found
 
 
-def of(model: str | Path) -> list[Sentence]:
+def of(model: str | Path) -> list[SentenceExplanation]:
     opened = open_model(model, backend="cpu")
-    return explain(opened.pipeline, opened.labels, TEXT, None if opened.pipeline.parses else parse)
+    return explain_text(opened.pipeline, opened.labels, TEXT, None if opened.pipeline.parses else parse)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +58,7 @@ def parsing_checkpoint(tiny_checkpoint: Any) -> Any:
     syntax = msgspec.structs.replace(described.model.syntax, source="encoder")
     config: ModelConfig = msgspec.structs.replace(described.model, syntax=syntax)
     parser = msgspec.structs.replace(described.parser, source="encoder")
-    made = checkpoints.create(described.labels, config, DecodeConfig(), parser, {})
+    made = checkpoints.create_checkpoint(described.labels, config, DecodeConfig(), parser, {})
     made.model.load_state_dict(tiny_checkpoint.model.state_dict(), strict=False)
     return made
 
@@ -83,7 +89,7 @@ def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundles, "_trace_subgraphs", trace)
 
 
-def same(one: list[Sentence], other: list[Sentence], tolerance: float) -> None:
+def same(one: list[SentenceExplanation], other: list[SentenceExplanation], tolerance: float) -> None:
     assert len(one) == len(other) == 2
     for mine, yours in zip(one, other, strict=True):
         for name in ("words", "subwords", "pieces", "arcs"):
@@ -104,7 +110,7 @@ def same(one: list[Sentence], other: list[Sentence], tolerance: float) -> None:
 def test_a_bundle_explains_as_its_checkpoint_does(
     parsing_folder: Path, tiny_data: Path, tmp_path: Path, traced_once: None
 ) -> None:
-    export(parsing_folder, tmp_path / "bundle", data=tiny_data, explain=True)
+    export_checkpoint(parsing_folder, tmp_path / "bundle", data=tiny_data, explain=True)
     same(of(parsing_folder), of(tmp_path / "bundle"), 1e-4)
     assert evaluate_file(tmp_path / "bundle", tiny_data) == evaluate_file(parsing_folder, tiny_data)
 
@@ -150,29 +156,31 @@ def test_other_precisions_explain_too(
     monkeypatch: pytest.MonkeyPatch,
     traced_once: None,
 ) -> None:
-    monkeypatch.setitem(parity.LIMITS, precision, parity.Limits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+    monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
     calibrate = tiny_data if precision == "int8" else None
-    export(parsing_folder, tmp_path / "bundle", data=tiny_data, explain=True, precision=precision, calibrate=calibrate)
+    export_checkpoint(
+        parsing_folder, tmp_path / "bundle", data=tiny_data, explain=True, precision=precision, calibrate=calibrate
+    )
     opened = open_model(tmp_path / "bundle", backend="cpu")
     for name in ("subword_flow", "word_flow"):
         assert opened.pipeline.graphs["encoder"].types[name] is np.float32
-    found = explain(opened.pipeline, opened.labels, TEXT)
+    found = explain_text(opened.pipeline, opened.labels, TEXT)
     for mine, yours in zip(found, of(parsing_folder), strict=True):
         np.testing.assert_allclose(mine.word_flow["entity"], yours.word_flow["entity"], atol=0.3)
 
 
 def test_what_a_model_does_not_have_is_left_out(create: Any) -> None:
     made = create(flow={"subword": {"entity": False, "relation": False}, "word": {"entity": False}}, fusion="max")
-    (sentence, _) = explain(pipeline(made, 2), made.description.labels, TEXT, parse)
+    (sentence, _) = explain_text(build_pipeline(made, 2), made.description.labels, TEXT, parse)
     assert (sentence.subword_flow, list(sentence.word_flow), sentence.syntactic_share) == ({}, ["relation"], [])
-    assert "Graph weights" not in "".join(to_html([sentence]))
+    assert "Graph weights" not in "".join(render_explanations([sentence]))
 
 
 def test_a_sentence_of_several_windows_is_refused(create: Any) -> None:
     made = create(encoder={"max_subwords": 12})
     text = " ".join(["Alice knows Bob"] * 6)
     with pytest.raises(InputError, match=r"starting with 'Alice knows Bob .* windows of the encoder"):
-        explain(pipeline(made, 2), made.description.labels, text, parse)
+        explain_text(build_pipeline(made, 2), made.description.labels, text, parse)
 
 
 def test_the_command(
@@ -187,7 +195,7 @@ def test_the_command(
     monkeypatch.setattr(parser, "load_parser", lambda name: ByHand)
     assert main(["explain", str(checkpoint_folder), TEXT]) == 0
     printed = capsys.readouterr().out
-    assert msgspec.json.decode(printed, type=list[Sentence]) == of(checkpoint_folder)
+    assert msgspec.json.decode(printed, type=list[SentenceExplanation]) == of(checkpoint_folder)
     assert json.loads(printed)[0]["words"] == ["Alice", "lives", "in", "New", "York", "."]
     page = tmp_path / "page.html"
     assert main(["explain", str(checkpoint_folder), TEXT, "--html", "--output", str(page)]) == 0
@@ -195,13 +203,13 @@ def test_the_command(
     assert "Memory flow attention" in page.read_text()
 
 
-HOSTILE = Sentence(
+HOSTILE = SentenceExplanation(
     words=["<script>", "Иван", "\x1b[31m", "\u202eevil"],
     subwords=["[CLS]", "<s", "##cript>", "ив", "##ан", "?", "?", "[SEP]"],
     pieces=[(1, 2), (3, 4), (5, 5), (6, 6)],
-    entities=[Span(0, 1, "<b>", 0.9), Span(1, 2, "Peop", 0.8)],
-    relations=[Sensed(0, "<i>", 1, 0.7, [0.5, 0.2, 0.2, 0.1], [2])],
-    arcs=Arcs([0, 0, 1, 1], ["ROOT", "<u>", "dep", "dep"]),
+    entities=[EntityExplanation(0, 1, "<b>", 0.9), EntityExplanation(1, 2, "Peop", 0.8)],
+    relations=[RelationExplanation(0, "<i>", 1, 0.7, [0.5, 0.2, 0.2, 0.1], [2])],
+    arcs=ExplainedArcs([0, 0, 1, 1], ["ROOT", "<u>", "dep", "dep"]),
     subword_flow={"entity": [0.5] * 8, "relation": [0.0] * 8},
     word_flow={"entity": [1.0, 0.5, 0.25, 0.25]},
     syntactic_share=[1.0, 0.0, 0.5, 0.75],
@@ -209,7 +217,7 @@ HOSTILE = Sentence(
 
 
 def test_a_page_stands_alone_and_is_harmless() -> None:
-    page = "".join(to_html([HOSTILE]))
+    page = "".join(render_explanations([HOSTILE]))
     assert not re.search(r"<(script|b|i|u)>(?!entity memory|relation memory|words|&lt;i)", page)
     assert "\x1b" not in page
     assert "\u202e" not in page
@@ -219,19 +227,21 @@ def test_a_page_stands_alone_and_is_harmless() -> None:
 
 def test_what_a_weight_is_is_said(checkpoint_folder: Path) -> None:
     opened = open_model(checkpoint_folder, backend="cpu")
-    (sentence, _) = explain(opened.pipeline, opened.labels, TEXT, parse)
+    (sentence, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse)
     assert sentence.sensor == "contribution"
     opened.pipeline.graphs["relations"].outputs = ("relation_logits", "triggers")  # as bundles before schema 5 have it
-    (older, _) = explain(opened.pipeline, opened.labels, TEXT, parse)
+    (older, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse)
     assert older.sensor == "attention"
-    now, before = ("".join(to_html([msgspec.structs.replace(HOSTILE, sensor=one.sensor)])) for one in (sentence, older))
+    now, before = (
+        "".join(render_explanations([msgspec.structs.replace(HOSTILE, sensor=one.sensor)])) for one in (sentence, older)
+    )
     assert "Contribution of each word to each relation" in now
     assert "Attention of the trigger sensor to each word for each relation" in before
     assert "Contribution of each word" not in before
 
 
 def test_a_row_is_over_its_largest_and_a_masked_one_over_the_rest() -> None:
-    page = "".join(to_html([HOSTILE]))
+    page = "".join(render_explanations([HOSTILE]))
     rows = re.findall(r"<dt>(.*?)</dt>\n<dd>(.*?)</dd>", page, re.DOTALL)
     words = next(cells for name, cells in rows if name == "<b>entity memory</b>, words")
     assert re.findall(r"(\d+)%", words) == ["80", "40", "20", "20"]

@@ -15,24 +15,24 @@ from onnx import numpy_helper
 import trimf
 from trimf.export import exporter as bundles
 from trimf.export import parity
-from trimf.export.exporter import export
-from trimf.export.model_card import card
+from trimf.export.exporter import export_checkpoint
+from trimf.export.model_card import render_model_card
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
 from trimf.runtime.text.batch_arrays import Batch, pad_subwords
 from trimf.runtime.text.parser import Parse
 from trimf_train.evaluation import metrics
 from trimf_train.evaluation.evaluate import evaluate_file
-from trimf_train.model.torch_backend import pipeline
+from trimf_train.model.torch_backend import build_pipeline
 
 
 @pytest.fixture(scope="module")
 def bundle(checkpoint_folder, tiny_data, tmp_path_factory):
     """Traced anew: the one export here that is whole."""
     output = tmp_path_factory.mktemp("bundles") / "fp32"
-    export(checkpoint_folder, output, data=tiny_data, licence="CC0")
+    export_checkpoint(checkpoint_folder, output, data=tiny_data, licence="CC0")
     return output
 
 
@@ -59,13 +59,13 @@ def test_two_exports_are_equal_byte_by_byte(bundle, checkpoint_folder, tiny_data
 
 def test_the_card_says_what_scores_were_calibrated_on(bundle):
     manifest = Bundle(bundle).manifest
-    assert "temperature" not in card(manifest)
+    assert "temperature" not in render_model_card(manifest)
     fitted = {"temperature": 2.5, "scores": 881, "before": 0.11, "after": 0.034}
     provenance = {**manifest.provenance, "calibration": {"entities": fitted, "relations": fitted}}
     assert (
         "- relation scores: temperature 2.50, fitted on 881 scores; expected calibration error 0.110 before and 0.034 "
         "after"
-    ) in card(msgspec.structs.replace(manifest, provenance=provenance))
+    ) in render_model_card(msgspec.structs.replace(manifest, provenance=provenance))
 
 
 def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sentences, tmp_path):
@@ -77,7 +77,7 @@ def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sent
     quick_export(tmp_path / "best", tmp_path / "bundle")
     opened = Bundle(tmp_path / "bundle")
     assert opened.manifest.casing
-    pipelines = (open_pipeline(opened, OnnxRuntimeBackend(1)), pipeline(checkpoint))
+    pipelines = (open_pipeline(opened, OnnxCpuBackend(1)), build_pipeline(checkpoint))
     lower = [[word.lower() for word in sentence.tokens] for sentence in sentences]
     states = []
     for words in (lower, [sentence.tokens for sentence in sentences]):
@@ -94,7 +94,7 @@ def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sent
 def lenient(monkeypatch):
     """A model this small has no reason to agree with itself in few bits."""
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
-        monkeypatch.setitem(parity.LIMITS, precision, parity.Limits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+        monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
 
 
 PRODUCTS = {
@@ -143,12 +143,12 @@ def test_a_precision_is_written_scored_and_the_same_every_time(
 def test_int8_needs_calibration_and_nothing_else_does(checkpoint_folder, tiny_data, tmp_path):
     for precision in ("int8", "int8-qdq"):
         with pytest.raises(ConfigError, match=f"--{precision} needs --calibration-data FILE"):
-            export(checkpoint_folder, tmp_path / "b", precision=precision)
+            export_checkpoint(checkpoint_folder, tmp_path / "b", precision=precision)
     for precision in ("fp32", "fp16", "bf16"):
         with pytest.raises(ConfigError, match=f"applies only to --int8 and --int8-qdq, not to {precision}"):
-            export(checkpoint_folder, tmp_path / "b", precision=precision, calibrate=tiny_data)
+            export_checkpoint(checkpoint_folder, tmp_path / "b", precision=precision, calibrate=tiny_data)
     with pytest.raises(ConfigError, match="--int8 is for CPUs only and excludes --target sm_89"):
-        export(checkpoint_folder, tmp_path / "b", precision="int8", calibrate=tiny_data, targets=["sm_89"])
+        export_checkpoint(checkpoint_folder, tmp_path / "b", precision="int8", calibrate=tiny_data, targets=["sm_89"])
     assert not list(tmp_path.iterdir())
 
 
@@ -161,7 +161,7 @@ def test_failing_parity_fails_the_export_and_leaves_nothing(checkpoint_folder, t
     with pytest.raises(
         BundleError, match=r"parity: entities\.entity_logits has a relative error .*maximum 0\.001 for fp32"
     ):
-        export(checkpoint_folder, tmp_path / "b")
+        export_checkpoint(checkpoint_folder, tmp_path / "b")
     assert not list(tmp_path.iterdir())
 
 
@@ -181,7 +181,7 @@ def test_an_existing_bundle_is_kept_unless_overwritten(checkpoint_folder, tmp_pa
 def test_unprepared_data_is_refused(checkpoint_folder, tmp_path):
     (tmp_path / "raw.json").write_text(json.dumps([{"tokens": ["a"], "entities": [], "relations": []}]))
     with pytest.raises(DataError, match="trimf prepare"):
-        export(checkpoint_folder, tmp_path / "b", data=tmp_path / "raw.json")
+        export_checkpoint(checkpoint_folder, tmp_path / "b", data=tmp_path / "raw.json")
 
 
 def test_logging_is_left_as_it_was(bundle):
@@ -204,14 +204,14 @@ def test_an_extractor_gives_what_pytorch_gives(bundle, tiny_checkpoint, sentence
             parses = {tuple(one.tokens): Parse(one.heads, one.labels) for one in sentences}
             return [parses[tuple(words)] for words in lists]
 
-    from trimf_train.evaluation.evaluate import predict
+    from trimf_train.evaluation.evaluate import predict_annotations
 
     labels = tiny_checkpoint.description.labels
-    expected = predict(pipeline(tiny_checkpoint), labels, sentences)
+    expected = predict_annotations(build_pipeline(tiny_checkpoint), labels, sentences)
     extract = trimf.load(bundle, parser=Given())
     docs = list(extract.words([one.tokens for one in sentences], batch_size=3))
     for doc, annotation in zip(docs, expected, strict=True):
         assert [entity.label for entity in doc.entities] == [label for *_, label in annotation.entities]
         assert len(doc.relations) == len(list(annotation.relations))
-    assert metrics.evaluate(expected, expected)["sentences"] == len(docs)
+    assert metrics.compute_scores(expected, expected)["sentences"] == len(docs)
     assert msgspec.json.decode(docs[0].to_json())["text"] == " ".join(sentences[0].tokens)

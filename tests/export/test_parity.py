@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from trimf.export import parity
-from trimf.export.half_precision import to_half
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.export.half_precision import convert_to_half
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BundleError
 from trimf.runtime.pipeline import Pipeline
 from trimf_train.config import SyntaxConfig
@@ -49,12 +49,12 @@ def labels(tiny_checkpoint: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def reference(tiny_checkpoint: Any) -> Pipeline:
-    return inference.pipeline(tiny_checkpoint)
+    return inference.build_pipeline(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
 def exported(reference: Pipeline, traced: Any) -> Pipeline:
-    backend = OnnxRuntimeBackend(threads=1)
+    backend = OnnxCpuBackend(threads=1)
     graphs = {name: backend.load(name, model.SerializeToString()) for name, model in traced("bert").items()}
     return Pipeline(graphs, reference.tokenizer, reference.settings)
 
@@ -65,7 +65,7 @@ def altered(pipeline: Pipeline, name: str, change: Callable[[dict[str, Any]], No
 
 
 def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]) -> None:
-    found = parity.compare(reference, exported, labels, sentences)
+    found = parity.compare_pipelines(reference, exported, labels, sentences)
     outputs = ("encoder.words", "encoder.cls", "fusion.nodes", "entities.entity_logits", "relations.relation_logits")
     assert set(found["subgraphs"]) == {*outputs, "relations.triggers", "relations.word_logits"}
     for one in found["subgraphs"].values():
@@ -77,7 +77,7 @@ def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: A
     assert extractions["reference"] == extractions["exported"]
     assert extractions["reference"]["support"] == [24, 12]
     assert "worst" not in extractions
-    parity.check(found, "fp32")
+    parity.check_limits(found, "fp32")
 
 
 def test_errors_are_of_one_subgraph_and_relative_to_its_values(
@@ -86,9 +86,9 @@ def test_errors_are_of_one_subgraph_and_relative_to_its_values(
     def change(outputs: dict[str, Any]) -> None:
         outputs["nodes"] *= 1.5
 
-    found = parity.compare(reference, altered(exported, "fusion", change), labels, sentences)["subgraphs"]
+    found = parity.compare_pipelines(reference, altered(exported, "fusion", change), labels, sentences)["subgraphs"]
     nodes = np.concatenate(
-        [outputs["nodes"].ravel() for _, outputs in parity.tap(reference, labels, sentences)["fusion"]]
+        [outputs["nodes"].ravel() for _, outputs in parity.record_calls(reference, labels, sentences)["fusion"]]
     )
     error = found.pop("fusion.nodes")
     np.testing.assert_allclose(error["max"], np.abs(nodes).max() / 2, rtol=1e-3)
@@ -111,10 +111,10 @@ def test_spans_beyond_their_sentence_do_not_count(
     def inside(outputs: dict[str, Any]) -> None:
         outputs["entity_logits"][:, 0, 0] += 100
 
-    same = parity.compare(reference, altered(exported, "entities", outside), labels, sentences)
+    same = parity.compare_pipelines(reference, altered(exported, "entities", outside), labels, sentences)
     assert same["subgraphs"]["entities.entity_logits"]["max"] < 1e-3
     assert same["extractions"]["identical"] == 100.0
-    other = parity.compare(reference, altered(exported, "entities", inside), labels, sentences)
+    other = parity.compare_pipelines(reference, altered(exported, "entities", inside), labels, sentences)
     assert other["subgraphs"]["entities.entity_logits"]["max"] > 99
 
 
@@ -132,8 +132,8 @@ def test_the_worst_sentence_is_named_with_what_is_missing(
             found[2] = found[2]._replace(relations=[])
         return found
 
-    monkeypatch.setattr(parity, "predict", planted)
-    found = parity.compare(reference, exported, labels, sentences)["extractions"]
+    monkeypatch.setattr(parity, "predict_annotations", planted)
+    found = parity.compare_pipelines(reference, exported, labels, sentences)["extractions"]
     assert found["identical"] == pytest.approx(100 * 10 / 12, abs=1e-3)
     person, _, _, *place, _ = sentences[worst].tokens
     assert found["worst"] == {
@@ -168,12 +168,12 @@ def test_what_is_not_finite_is_refused_by_name(
         outputs[output].flat[-1] = value
 
     with pytest.raises(BundleError, match=said):
-        parity.compare(reference, altered(exported, name, change), labels, sentences)
+        parity.compare_pipelines(reference, altered(exported, name, change), labels, sentences)
 
 
 def test_sentences_without_annotation(reference: Pipeline, exported: Pipeline, labels: Any) -> None:
     plain = [Sentence(tokens=["."], heads=[0], labels=["ROOT"], id="dot")]
-    found = parity.compare(reference, exported, labels, plain)["extractions"]
+    found = parity.compare_pipelines(reference, exported, labels, plain)["extractions"]
     assert found["identical"] == 100.0
     assert "exported" not in found
 
@@ -195,8 +195,8 @@ def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3,
 @pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
 def test_a_single_number_may_not_be_far_off_in_fp32(largest: float) -> None:
     with pytest.raises(BundleError, match=r"encoder\.words has an absolute error of .*, maximum 0\.001 for fp32"):
-        parity.check(report(largest=largest), "fp32")
-    parity.check(report(largest=1.1e-3), "fp16")
+        parity.check_limits(report(largest=largest), "fp32")
+    parity.check_limits(report(largest=1.1e-3), "fp16")
 
 
 def scores(entities: float, relations: float, support: Sequence[int] = (500, 200)) -> dict[str, Any]:
@@ -206,22 +206,22 @@ def scores(entities: float, relations: float, support: Sequence[int] = (500, 200
 @pytest.mark.parametrize("precision", parity.LIMITS)
 def test_every_limit(precision: str) -> None:
     limits = parity.LIMITS[precision]
-    parity.check(report(), precision)
-    parity.check(report(relative=limits.error), precision)
+    parity.check_limits(report(), precision)
+    parity.check_limits(report(relative=limits.error), precision)
     with pytest.raises(BundleError, match=rf"encoder\.words has a relative error of .*maximum {limits.error} for"):
-        parity.check(report(relative=limits.error * 1.01), precision)
+        parity.check_limits(report(relative=limits.error * 1.01), precision)
     with pytest.raises(BundleError, match=r"encoder\.words has a relative error of nan"):
-        parity.check(report(relative=float("nan")), precision)
-    parity.check(report(identical=limits.identical), precision)
+        parity.check_limits(report(relative=float("nan")), precision)
+    parity.check_limits(report(identical=limits.identical), precision)
     with pytest.raises(BundleError, match=rf"of 1000 sentences .*minimum .* for {precision}; .*is encoder\.words"):
-        parity.check(report(identical=limits.identical - 0.1), precision)
+        parity.check_limits(report(identical=limits.identical - 0.1), precision)
     differing = min(99.5, limits.identical) if limits.identical < 100 else 100.0  # more than one, but allowed
     for kind, least in (("entities", limits.entity_agreement), ("relations", limits.relation_agreement)):
         just, below = ({"entities": 100.0, "relations": 100.0, kind: least - less} for less in (0, 0.01))
-        parity.check(report(identical=differing, agreement=scores(**just)), precision)
+        parity.check_limits(report(identical=differing, agreement=scores(**just)), precision)
         said = rf"{kind} agree with F1 .*minimum {least:g} for {precision}; .*is encoder\.words"
         with pytest.raises(BundleError, match=said):
-            parity.check(report(identical=differing, agreement=scores(**below)), precision)
+            parity.check_limits(report(identical=differing, agreement=scores(**below)), precision)
 
 
 @pytest.mark.parametrize("precision", parity.LIMITS)
@@ -235,31 +235,31 @@ def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
                 fallen[kind] -= less
                 given = report(reference=scores(80.0, 60.0, support), exported=fallen)
                 if not refused:
-                    parity.check(given, precision)
+                    parity.check_limits(given, precision)
                     continue
                 with pytest.raises(BundleError, match=rf"F1 of {kind} drops by .*, maximum {limit} for {precision}"):
-                    parity.check(given, precision)
-    parity.check(report(exported=scores(90.0, 90.0)), precision)
+                    parity.check_limits(given, precision)
+    parity.check_limits(report(exported=scores(90.0, 90.0)), precision)
 
 
 def test_one_sentence_may_differ_but_not_in_fp32() -> None:
     one = {"sentences": 10, "identical": 90.0, "agreement": scores(95.0, 80.0, (20, 5))}
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
-        parity.check(report(**one), precision)
+        parity.check_limits(report(**one), precision)
     with pytest.raises(BundleError, match="90% of 10 sentences are identical, minimum 100% for fp32"):
-        parity.check(report(**one), "fp32")
+        parity.check_limits(report(**one), "fp32")
     with pytest.raises(BundleError, match="80% of 10 sentences are identical, minimum 99% for fp16"):
-        parity.check(report(**one | {"identical": 80.0}), "fp16")
+        parity.check_limits(report(**one | {"identical": 80.0}), "fp16")
 
 
 @pytest.mark.parametrize("precision", parity.LIMITS)
 def test_nothing_found_at_all(precision: str) -> None:
     nothing = scores(0.0, 0.0, (0, 0))
-    parity.check(report(agreement=nothing, reference=nothing, exported=nothing), precision)
+    parity.check_limits(report(agreement=nothing, reference=nothing, exported=nothing), precision)
     unfound = scores(0.0, 0.0)
-    parity.check(report(agreement=nothing, reference=unfound, exported=unfound), precision)
+    parity.check_limits(report(agreement=nothing, reference=unfound, exported=unfound), precision)
     with pytest.raises(BundleError, match="entities agree with F1 0"):
-        parity.check(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
+        parity.check_limits(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
 
 
 @pytest.fixture(scope="module")
@@ -272,8 +272,8 @@ def parsing(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], encoders: dict[
         syntax=SyntaxConfig(source="encoder", arc_dim=8, label_dim=4),
     )
     torch.manual_seed(2)
-    parser = ParserNote(name="by-hand", source="encoder")
-    made = checkpoints.create(described.labels, config, described.decode, parser, {})
+    parser = ParserInfo(name="by-hand", source="encoder")
+    made = checkpoints.create_checkpoint(described.labels, config, described.decode, parser, {})
     made.model.load_state_dict(tiny_heads, strict=False)
     return made
 
@@ -286,42 +286,42 @@ def parsing_traced(parsing: Any, traced: Any, trace_encoder: Any) -> dict[str, o
 def test_arcs_are_compared_word_by_word(
     parsing: Any, parsing_traced: dict[str, onnx.ModelProto], sentences: list[Sentence]
 ) -> None:
-    labels, reference = parsing.description.labels, inference.pipeline(parsing)
-    backend = OnnxRuntimeBackend(threads=1)
+    labels, reference = parsing.description.labels, inference.build_pipeline(parsing)
+    backend = OnnxCpuBackend(threads=1)
     graphs = {name: backend.load(name, model.SerializeToString()) for name, model in parsing_traced.items()}
     exported = Pipeline(graphs, reference.tokenizer, reference.settings)
-    report = parity.compare(reference, exported, labels, sentences)
+    report = parity.compare_pipelines(reference, exported, labels, sentences)
     words = sum(len(one.tokens) for one in sentences)
     assert report["arcs"] == {"words": words, "identical": 100.0}
     assert not {"encoder.heads", "encoder.labels"} & report["subgraphs"].keys()
-    parity.check(report, "fp32")
+    parity.check_limits(report, "fp32")
     same = report
 
     def change(outputs: dict[str, Any]) -> None:
         outputs["heads"][0, 0] += 1
         outputs["labels"][0, 1] += 1
 
-    report = parity.compare(reference, altered(exported, "encoder", change), labels, sentences)
+    report = parity.compare_pipelines(reference, altered(exported, "encoder", change), labels, sentences)
     calls = -(-len(sentences) // 8)
     assert report["arcs"]["identical"] == round(100 * (words - 2 * calls) / words, 3)
     with pytest.raises(BundleError, match=f"of {words} words have the same arc, minimum 99.9% for fp16"):
-        parity.check({**report, "subgraphs": {}}, "fp16")
-    parity.check({**same, "arcs": {"words": 60, "identical": round(100 * 59 / 60, 3)}}, "fp16")
+        parity.check_limits({**report, "subgraphs": {}}, "fp16")
+    parity.check_limits({**same, "arcs": {"words": 60, "identical": round(100 * 59 / 60, 3)}}, "fp16")
 
 
 def test_a_model_that_does_not_parse_has_no_arcs_to_compare(
     reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]
 ) -> None:
-    assert "arcs" not in parity.compare(reference, exported, labels, sentences)
+    assert "arcs" not in parity.compare_pipelines(reference, exported, labels, sentences)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_arcs_in_half_precision(parsing_traced: dict[str, onnx.ModelProto], precision: str) -> None:
     """Numbers of words and labels stay integers, and the rounded graph that parity is measured on has them too."""
     model = parsing_traced["encoder"]
-    half = to_half(model, precision)
+    half = convert_to_half(model, precision)
     kinds = {value.name: value.type.tensor_type.elem_type for value in half.graph.output}
     assert kinds["heads"] == kinds["labels"] == onnx.TensorProto.INT64
-    rounded = to_half(model, precision, rounded=True)
+    rounded = convert_to_half(model, precision, rounded=True)
     session = onnxruntime.InferenceSession(rounded.SerializeToString(), providers=["CPUExecutionProvider"])
     assert {output.name for output in session.get_outputs()} == {"words", "cls", "heads", "labels", "arc_scores"}

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.export.profiles import DEFAULTS, LATENCY, LIMITS, THROUGHPUT, fit, parse, restrict, shapes
+from trimf.export.profiles import (
+    AXIS_LIMITS,
+    DEFAULT_PROFILES,
+    LATENCY,
+    THROUGHPUT,
+    fit_to_model,
+    input_shapes,
+    parse_profile,
+    restrict_axes,
+)
 from trimf.runtime.bundle.manifest import Sizes
 from trimf.runtime.engine.contract import AXES
 from trimf.runtime.errors import BackendError, ConfigError
@@ -15,26 +24,26 @@ def sizes(subwords: int, words: int) -> Sizes:
 
 
 def test_defaults() -> None:
-    assert [profile.name for profile in DEFAULTS] == ["latency", "throughput"]
+    assert [profile.name for profile in DEFAULT_PROFILES] == ["latency", "throughput"]
     assert LATENCY.axes["batch"] == (1, 1, 1)
     assert THROUGHPUT.axes["batch"] == (1, 32, 64)
     assert LATENCY.axes["subwords"] == (3, 32, 512)
-    assert all(profile.axes.keys() == LIMITS.keys() for profile in DEFAULTS)
+    assert all(profile.axes.keys() == AXIS_LIMITS.keys() for profile in DEFAULT_PROFILES)
 
 
 def test_axes_not_named_are_those_for_throughput() -> None:
-    profile = parse("batch=1:8:16, subwords=3:32:128")
+    profile = parse_profile("batch=1:8:16, subwords=3:32:128")
     assert profile.axes == {**THROUGHPUT.axes, "batch": (1, 8, 16), "subwords": (3, 32, 128)}
 
 
 @given(st.data())
 def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
     axes = {
-        axis: tuple(sorted(data.draw(st.lists(st.integers(*LIMITS[axis]), min_size=3, max_size=3))))
-        for axis in data.draw(st.lists(st.sampled_from(list(LIMITS)), min_size=1, unique=True))
+        axis: tuple(sorted(data.draw(st.lists(st.integers(*AXIS_LIMITS[axis]), min_size=3, max_size=3))))
+        for axis in data.draw(st.lists(st.sampled_from(list(AXIS_LIMITS)), min_size=1, unique=True))
     }
     text = ",".join(f"{axis}={least}:{tuned}:{largest}" for axis, (least, tuned, largest) in axes.items())
-    assert parse(text).axes == {**THROUGHPUT.axes, **axes}
+    assert parse_profile(text).axes == {**THROUGHPUT.axes, **axes}
 
 
 @pytest.mark.parametrize(
@@ -59,25 +68,25 @@ def test_whatever_is_within_the_limits_is_taken(data: st.DataObject) -> None:
 )
 def test_what_is_refused(text: str, reason: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse(text)
+        parse_profile(text)
     assert reason in str(error.value)
 
 
 def test_no_more_than_the_model_takes() -> None:
-    axes = fit(THROUGHPUT, sizes(subwords=40, words=20)).axes
+    axes = fit_to_model(THROUGHPUT, sizes(subwords=40, words=20)).axes
     assert axes["subwords"] == (3, 40, 40)
     assert axes["words"] == (1, 20, 20)
     assert axes["pairs"] == THROUGHPUT.axes["pairs"]
     assert axes["rows"] == THROUGHPUT.axes["rows"]
-    assert fit(THROUGHPUT, sizes(subwords=8192, words=8192)) == THROUGHPUT
-    assert fit(parse("words=1:32:8192"), sizes(subwords=8192, words=8192)).axes["rows"] == (3, 24, 544)
+    assert fit_to_model(THROUGHPUT, sizes(subwords=8192, words=8192)) == THROUGHPUT
+    assert fit_to_model(parse_profile("words=1:32:8192"), sizes(subwords=8192, words=8192)).axes["rows"] == (3, 24, 544)
     with pytest.raises(ConfigError, match="profile custom: subwords must be <= 40 for this model, got 64 as MIN"):
-        fit(parse("subwords=64:64:64"), sizes(subwords=40, words=20))
+        fit_to_model(parse_profile("subwords=64:64:64"), sizes(subwords=40, words=20))
 
 
 def test_a_subgraph_has_its_own_axes() -> None:
-    assert list(restrict(LATENCY, ["nodes"]).axes) == ["batch", "words"]
-    assert list(restrict(LATENCY, ["nodes", "word_mask", "spans", "pairs"]).axes) == [
+    assert list(restrict_axes(LATENCY, ["nodes"]).axes) == ["batch", "words"]
+    assert list(restrict_axes(LATENCY, ["nodes", "word_mask", "spans", "pairs"]).axes) == [
         "batch",
         "words",
         "spans",
@@ -88,7 +97,7 @@ def test_a_subgraph_has_its_own_axes() -> None:
 @pytest.mark.parametrize("tensor", AXES)
 def test_shapes(tensor: str) -> None:
     dims = [-1 if axis else 7 for axis in AXES[tensor]]
-    found = shapes(THROUGHPUT, tensor, dims)
+    found = input_shapes(THROUGHPUT, tensor, dims)
     for place, axis in enumerate(AXES[tensor]):
         assert tuple(shape[place] for shape in found) == (THROUGHPUT.axes[axis] if axis else (7, 7, 7))
 
@@ -96,4 +105,4 @@ def test_shapes(tensor: str) -> None:
 @pytest.mark.parametrize(("tensor", "dims"), [("other", [-1]), ("cls", [-1, -1]), ("cls", [-1, 8, 8]), ("other", [])])
 def test_tensors_that_are_not_known(tensor: str, dims: list[int]) -> None:
     with pytest.raises(BackendError, match=f"unknown input '{tensor}' with dimensions .*; re-export the bundle"):
-        shapes(LATENCY, tensor, dims)
+        input_shapes(LATENCY, tensor, dims)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from trimf.export import quantize as quantizing
-from trimf.export.activation_ranges import matrix_products, open_session
-from trimf.export.half_precision import QUANTIZERS, products
-from trimf.export.precision import Converted, convert
-from trimf.export.quantize import choose_kept, quantize, quantize_tables, smooth
+from trimf.export.activation_ranges import find_matmul_nodes, open_session
+from trimf.export.half_precision import QUANTIZATION_OPERATORS, count_matmuls_by_dtype
+from trimf.export.precision import ConvertedGraphs, convert_precision
+from trimf.export.quantize import choose_unquantized, quantize_embedding_tables, quantize_matmuls, smooth_activations
 from trimf.runtime.engine.contract import SUBGRAPHS
 
 Models = dict[str, onnx.ModelProto]
@@ -71,7 +71,7 @@ def initializers(model: onnx.ModelProto) -> dict[str, np.ndarray]:
 @given(seed=st.integers(0, 10_000), outliers=st.floats(0, 3))
 def test_smoothing_keeps_the_function(seed: int, outliers: float) -> None:
     model = mlp(seed, outliers)
-    smoothed = smooth(model, batches(seed))
+    smoothed = smooth_activations(model, batches(seed))
     onnx.checker.check_model(smoothed, full_check=True)
     for arrays in batches(seed + 1):
         (expected,) = open_session(model).run(["words"], arrays)
@@ -82,9 +82,9 @@ def test_smoothing_keeps_the_function(seed: int, outliers: float) -> None:
 def test_smoothing_shares_a_factor_among_the_readers_of_a_tensor() -> None:
     model = mlp(1, 1.0)
     before = model.SerializeToString(deterministic=True)
-    smoothed = smooth(model, batches(1))
+    smoothed = smooth_activations(model, batches(1))
     assert model.SerializeToString(deterministic=True) == before
-    inputs = {node.name: node.input[0] for node in matrix_products(smoothed)}
+    inputs = {node.name: node.input[0] for node in find_matmul_nodes(smoothed)}
     assert inputs == {"by a": "scaled.smooth", "by b": "scaled.smooth", "by c": "positive.smooth"}
     assert sum(node.op_type == "Mul" for node in smoothed.graph.node) == 1 + 2
     assert initializers(smoothed).keys() == {
@@ -97,7 +97,7 @@ def test_smoothing_shares_a_factor_among_the_readers_of_a_tensor() -> None:
 def test_smoothing_makes_channels_alike() -> None:
     model, inputs = mlp(3, 3.0), batches(3, 20)
     spread = []
-    for one, name in ((model, "scaled"), (smooth(model, inputs), "scaled.smooth")):
+    for one, name in ((model, "scaled"), (smooth_activations(model, inputs), "scaled.smooth")):
         largest = quantizing.ranges(one, [name], inputs, channels=True)[name].largest
         spread.append(largest[largest > 1e-3].max() / largest[largest > 1e-3].min())
     assert spread[1] < spread[0] / 10
@@ -111,14 +111,14 @@ def test_the_kept_are_the_fewest_and_the_most_sensitive(sensitivity: dict[str, i
     def fits(kept: Any) -> bool:
         return sum(value**2 for name, value in sensitivity.items() if name not in kept) <= budget**2
 
-    found = choose_kept(sensitivity, budget)
+    found = choose_unquantized(sensitivity, budget)
     assert fits(found)
     assert not any(fits(fewer) for size in range(len(found)) for fewer in itertools.combinations(sensitivity, size))
     assert found == sorted(sensitivity, key=lambda name: (-sensitivity[name], name))[: len(found)]
 
 
 def test_what_cannot_be_measured_is_kept() -> None:
-    assert set(choose_kept({"a": 0.1, "b": float("nan")}, 1.0)) == {"a", "b"}
+    assert set(choose_unquantized({"a": 0.1, "b": float("nan")}, 1.0)) == {"a", "b"}
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +129,9 @@ def inputs(traced: Any, chain: Any, sentence_arrays: Any) -> dict[str, list[dict
 
 
 @pytest.fixture(scope="module")
-def converted(traced: Any, inputs: Any) -> dict[str, Converted]:
+def converted(traced: Any, inputs: Any) -> dict[str, ConvertedGraphs]:
     return {
-        precision: convert(traced("bert"), precision, inputs, inputs, "tiny/train.jsonl", lambda _: None)
+        precision: convert_precision(traced("bert"), precision, inputs, inputs, "tiny/train.jsonl", lambda _: None)
         for precision in ("int8", "int8-qdq")
     }
 
@@ -141,14 +141,14 @@ every_int8 = pytest.mark.parametrize("precision", ["int8", "int8-qdq"])
 
 @every_int8
 def test_every_product_with_a_constant_is_quantised_alike(
-    traced: Any, converted: dict[str, Converted], precision: str
+    traced: Any, converted: dict[str, ConvertedGraphs], precision: str
 ) -> None:
     model = converted[precision].shipped["encoder"]
     onnx.checker.check_model(model, full_check=True)
     makers = {output: node for node in model.graph.node for output in node.output}
     values = initializers(model)
     count = 0
-    for node in matrix_products(model):
+    for node in find_matmul_nodes(model):
         left, right = (makers.get(name) for name in node.input)
         if right is None or right.op_type != "DequantizeLinear":
             continue
@@ -170,17 +170,19 @@ def test_every_product_with_a_constant_is_quantised_alike(
         assert scale > 0
         assert zero.dtype == (np.int8 if precision == "int8-qdq" else np.uint8)
         assert precision == "int8" or zero == 0
-    assert count == len(matrix_products(traced("bert")["encoder"], by_constants=True))
-    assert count == products(model).int8
+    assert count == len(find_matmul_nodes(traced("bert")["encoder"], by_constants=True))
+    assert count == count_matmuls_by_dtype(model).int8
 
 
 @every_int8
-def test_the_report_is_complete(traced: Any, converted: dict[str, Converted], precision: str) -> None:
+def test_the_report_is_complete(traced: Any, converted: dict[str, ConvertedGraphs], precision: str) -> None:
     report = converted[precision].quantization
     assert report is not None
     graphs = ("encoder", "fusion") if precision == "int8" else ("encoder",)
     names = [
-        f"{graph}.{node.name}" for graph in graphs for node in matrix_products(traced("bert")[graph], by_constants=True)
+        f"{graph}.{node.name}"
+        for graph in graphs
+        for node in find_matmul_nodes(traced("bert")[graph], by_constants=True)
     ]
     assert sorted(report.sensitivity) == sorted(names)
     assert all(0 < value < 1 for value in report.sensitivity.values())
@@ -191,7 +193,7 @@ def test_the_report_is_complete(traced: Any, converted: dict[str, Converted], pr
 
 @every_int8
 def test_a_product_is_measured_as_if_it_alone_were_quantised(
-    traced: Any, inputs: Any, converted: dict[str, Converted], precision: str
+    traced: Any, inputs: Any, converted: dict[str, ConvertedGraphs], precision: str
 ) -> None:
     """The slow way: a graph for each."""
     given = inputs["encoder"]
@@ -200,8 +202,8 @@ def test_a_product_is_measured_as_if_it_alone_were_quantised(
         session = open_session(model)
         return np.concatenate([session.run(["words"], one)[0].ravel() for one in given])
 
-    smoothed = smooth(traced("bert")["encoder"], given)
-    nodes = matrix_products(smoothed, by_constants=True)
+    smoothed = smooth_activations(traced("bert")["encoder"], given)
+    nodes = find_matmul_nodes(smoothed, by_constants=True)
     found = quantizing.ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, given)
     report, expected = converted[precision].quantization, words(smoothed)
     assert report is not None
@@ -217,39 +219,42 @@ def test_products_beyond_the_budget_stay_as_they_were(
 ) -> None:
     heard: list[str] = []
     encoder, given = traced("bert")["encoder"], inputs["encoder"]
-    monkeypatch.setitem(quantizing.BUDGETS, precision, 0.001)
-    model, report = quantize(encoder, given, precision=precision, data="x", say=heard.append)
-    names = [node.name for node in matrix_products(encoder, by_constants=True)]
+    monkeypatch.setitem(quantizing.ERROR_BUDGETS, precision, 0.001)
+    model, report = quantize_matmuls(encoder, given, precision=precision, data="x", say=heard.append)
+    names = [node.name for node in find_matmul_nodes(encoder, by_constants=True)]
     assert 0 < len(report.kept) < len(names)
     assert report.quantized + len(report.kept) == len(names) == len(report.sensitivity)
-    assert {node.name for node in matrix_products(model, by_constants=True)} == set(report.kept)
+    assert {node.name for node in find_matmul_nodes(model, by_constants=True)} == set(report.kept)
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
-    for node in matrix_products(model):
+    for node in find_matmul_nodes(model):
         both = node.name not in report.kept and node.name in names
         assert all((makers.get(name) == "DequantizeLinear") == both for name in node.input)
     assert heard == [f"measuring the int8 error of {len(names)} matrix products"]
-    monkeypatch.setitem(quantizing.BUDGETS, precision, 0.0)
-    model, report = quantize(encoder, given, precision=precision, data="x")
+    monkeypatch.setitem(quantizing.ERROR_BUDGETS, precision, 0.0)
+    model, report = quantize_matmuls(encoder, given, precision=precision, data="x")
     assert report.quantized == 0
     assert not any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
-def test_qdq_is_fp16_all_round(traced: Any, converted: dict[str, Converted]) -> None:
+def test_qdq_is_fp16_all_round(traced: Any, converted: dict[str, ConvertedGraphs]) -> None:
     model = converted["int8-qdq"].shipped["encoder"]
     assert [(one.domain, one.version) for one in model.opset_import] == [("", 19)]
     values = initializers(model)
-    scales = {node.input[1] for node in model.graph.node if node.op_type in QUANTIZERS}
+    scales = {node.input[1] for node in model.graph.node if node.op_type in QUANTIZATION_OPERATORS}
     assert scales
     assert {values[name].dtype for name in scales} == {np.dtype(np.float16)}
-    attention = products(traced("bert")["encoder"]).total - products(model).int8
-    assert (products(model).half, products(model).single) == (attention, 0)
+    attention = count_matmuls_by_dtype(traced("bert")["encoder"]).total - count_matmuls_by_dtype(model).int8
+    assert (count_matmuls_by_dtype(model).half, count_matmuls_by_dtype(model).single) == (attention, 0)
     for name in SUBGRAPHS[1:]:
-        assert products(converted["int8-qdq"].shipped[name]).half == products(traced("bert")[name]).total
+        assert (
+            count_matmuls_by_dtype(converted["int8-qdq"].shipped[name]).half
+            == count_matmuls_by_dtype(traced("bert")[name]).total
+        )
 
 
 @every_int8
 def test_it_runs_here_and_is_near(
-    traced: Any, converted: dict[str, Converted], chain: Any, sentence_arrays: Callable[..., Any], precision: str
+    traced: Any, converted: dict[str, ConvertedGraphs], chain: Any, sentence_arrays: Callable[..., Any], precision: str
 ) -> None:
     arrays = sentence_arrays(3, 12, 30, empty=[1], seed=7)
     expected = chain(traced("bert"), arrays)[0]
@@ -262,7 +267,7 @@ def test_it_runs_here_and_is_near(
 
 @every_int8
 def test_a_sentence_does_not_depend_on_its_batch(
-    converted: dict[str, Converted], run: Any, random_arrays: Callable[..., Any], precision: str
+    converted: dict[str, ConvertedGraphs], run: Any, random_arrays: Callable[..., Any], precision: str
 ) -> None:
     model = converted[precision].comparable["encoder"]
     arrays = random_arrays(16, 6, 20, 9, 1, 1)
@@ -286,7 +291,7 @@ def test_tables_keep_their_rows_within_a_step_of_their_scale() -> None:
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     before = model.ByteSize()
-    quantize_tables(model)
+    quantize_embedding_tables(model)
     assert model.ByteSize() < 0.3 * before
     ids = random.integers(0, 3000, 500)
     (rows,) = open_session(model).run(None, {"ids": ids})
@@ -295,9 +300,9 @@ def test_tables_keep_their_rows_within_a_step_of_their_scale() -> None:
 
 
 def test_only_int8_for_cpus_has_tables_of_bytes(traced: Any, inputs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantizing, "MIN_TABLE", 256)
+    monkeypatch.setattr(quantizing, "MIN_TABLE_BYTES", 256)
     for precision, expected in (("int8", True), ("int8-qdq", False)):
-        model = convert(traced("bert"), precision, inputs, inputs, "x", lambda _: None).shipped["encoder"]
+        model = convert_precision(traced("bert"), precision, inputs, inputs, "x", lambda _: None).shipped["encoder"]
         bytes_gathered = [
             node for node in model.graph.node if node.op_type == "Gather" and node.input[0].endswith(".int8")
         ]
@@ -317,7 +322,7 @@ Path(sys.argv[1]).write_bytes(pickle.dumps([made[name].SerializeToString(determi
 
 
 def test_another_process_makes_the_same_bytes(
-    traced: Any, inputs: Any, converted: dict[str, Converted], tmp_path: Path
+    traced: Any, inputs: Any, converted: dict[str, ConvertedGraphs], tmp_path: Path
 ) -> None:
     """Python hashes strings differently in every process."""
     models = {name: model.SerializeToString() for name, model in traced("bert").items()}

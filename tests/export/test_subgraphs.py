@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimf.bench.measure.encoder_baseline import cut
-from trimf.export.onnx_conversion import FORBIDDEN, STATES, convert, example_inputs
-from trimf.export.subgraphs import build
+from trimf.bench.measure.encoder_baseline import cut_transformer
+from trimf.export.onnx_conversion import FORBIDDEN_OPERATORS, TRANSFORMER_OUTPUT, convert_to_onnx, create_example_inputs
+from trimf.export.subgraphs import build_subgraphs
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf_train.config import EncoderConfig, FlowConfig, FlowSwitches, ModelConfig, SpanConfig, SyntaxConfig
 from trimf_train.model.encoder import load_encoder
@@ -63,7 +63,7 @@ def close(left, right):
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=4), seed=st.integers(0, 1000))
 def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, variant, stage, lengths, seed):
     model = build_model(config(variant), seed=seed)
-    graphs = build(model, stage)
+    graphs = build_subgraphs(model, stage)
     inputs = build_inputs(lengths, seed=seed)
     with torch.no_grad():
         words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
@@ -100,7 +100,7 @@ def exported(tiny_checkpoint, traced):
     graphs = traced("bert")
     model = tiny_checkpoint.model.eval()
     model.encoder.set_attn_implementation("eager")
-    return build(model, 2), graphs, model
+    return build_subgraphs(model, 2), graphs, model
 
 
 def sized_inputs(ranges_of, width, size, subwords, words, spans, pairs, seed=0):
@@ -150,7 +150,7 @@ def test_onnx_equals_the_module_at_any_size(exported, ranges_of, name, sizes):
 def test_onnx_is_plain_and_names_no_machine(exported, name):
     _, models, _ = exported
     model = models[name]
-    assert not {node.op_type for node in model.graph.node} & FORBIDDEN
+    assert not {node.op_type for node in model.graph.node} & FORBIDDEN_OPERATORS
     assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
     assert next(entry.version for entry in model.opset_import if entry.domain == "") >= 18
     content = model.SerializeToString()
@@ -163,7 +163,7 @@ def test_onnx_is_plain_and_names_no_machine(exported, name):
 def test_the_transformers_states_have_a_name(exported):
     _, models, model = exported
     graph = onnx.shape_inference.infer_shapes(models["encoder"])
-    part = onnx.utils.Extractor(graph).extract_model(["input_ids", "attention_mask"], [STATES])
+    part = onnx.utils.Extractor(graph).extract_model(["input_ids", "attention_mask"], [TRANSFORMER_OUTPUT])
     session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
     ids = torch.tensor([[2, 7, 9, 4, 3], [2, 5, 3, 0, 0]])
     mask = (ids > 0).long()
@@ -178,12 +178,12 @@ def test_an_encoder_that_parses_in_onnx(encoders, names, ranges_of, layer):
     syntax = SyntaxConfig(source="encoder", arc_dim=8, label_dim=4, layer=layer)
     model = TriMF(load_encoder(encoders["bert"]), 16, names, ModelConfig(syntax=syntax, span=SPAN)).eval()
     model.encoder.set_attn_implementation("eager")
-    module = build(model, 2)["encoder"]
-    examples = example_inputs(16, torch.Generator().manual_seed(0))
+    module = build_subgraphs(model, 2)["encoder"]
+    examples = create_example_inputs(16, torch.Generator().manual_seed(0))
     examples["input_ids"] %= 30
-    graph = convert(module, examples)
+    graph = convert_to_onnx(module, examples)
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    assert any(STATES in node.output for node in graph.graph.node)
+    assert any(TRANSFORMER_OUTPUT in node.output for node in graph.graph.node)
     for sizes in SIZES:
         inputs = sized_inputs(ranges_of, 16, *sizes)
         given = {name: inputs[name] for name in module.inputs}
@@ -193,10 +193,12 @@ def test_an_encoder_that_parses_in_onnx(encoders, names, ranges_of, layer):
         got = session.run(list(module.outputs), {name: value.numpy() for name, value in given.items()})
         for left, right in zip(got, expected, strict=True):
             close(left, right)
-        (transformer,) = plain_session(graph).run([STATES], {name: given[name].numpy() for name in module.inputs[:2]})
+        (transformer,) = plain_session(graph).run(
+            [TRANSFORMER_OUTPUT], {name: given[name].numpy() for name in module.inputs[:2]}
+        )
         close(transformer, states)
 
 
 def plain_session(graph):
     """What ``trimf bench`` compares with: the last layer, whatever layer the parser reads."""
-    return onnxruntime.InferenceSession(cut(graph.SerializeToString()), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(cut_transformer(graph.SerializeToString()), providers=["CPUExecutionProvider"])

@@ -9,7 +9,7 @@ import pytest
 
 from trimf.export import parity
 from trimf.export import verify as module
-from trimf.export.verify import save, verify
+from trimf.export.verify import save_report, verify_bundle
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.errors import BackendError, BundleError, DataError
 
@@ -28,7 +28,7 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
     bundles, checkpoint_folder, tiny_data, precision, with_checkpoint
 ):
     against = checkpoint_folder if with_checkpoint else None
-    report = verify(bundles / precision, backend="cpu", against=against, data=tiny_data, threads=1)
+    report = verify_bundle(bundles / precision, backend="cpu", against=against, data=tiny_data, threads=1)
     assert report["failure"] is None
     assert report["against"] == ("PyTorch" if with_checkpoint else "ONNX Runtime, unoptimised")
     assert (report["backend"], report["reason"][:9]) == ("cpu", "requested")
@@ -47,17 +47,17 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
 
 
 def test_without_data_the_built_in_samples_are_compared(bundles):
-    extractions = verify(bundles / "fp32")["extractions"]
+    extractions = verify_bundle(bundles / "fp32")["extractions"]
     assert extractions["data"] == "built-in samples"
     assert "reference" not in extractions
 
 
 def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypatch):
-    exact = parity.Limits(
+    exact = parity.ParityLimits(
         error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, arcs=100.0, f1_loss=0.0
     )
     monkeypatch.setitem(parity.LIMITS, "fp32", exact)
-    assert "encoder.words" in verify(bundles / "fp32", data=tiny_data)["failure"]
+    assert "encoder.words" in verify_bundle(bundles / "fp32", data=tiny_data)["failure"]
 
 
 def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bundles, tmp_path):
@@ -65,12 +65,12 @@ def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bund
     card = tmp_path / "b" / "MODEL_CARD.md"
     card.write_bytes(card.read_bytes().replace(b"T", b"t", 1))
     with pytest.raises(BundleError, match=r"MODEL_CARD\.md: SHA-256"):
-        verify(tmp_path / "b")
+        verify_bundle(tmp_path / "b")
 
 
 def test_bf16_says_where_it_runs(bundles):
     with pytest.raises(BackendError, match="bf16, which runs only on a GPU"):
-        verify(bundles / "bf16", backend="cpu")
+        verify_bundle(bundles / "bf16", backend="cpu")
 
 
 def test_what_bf16_cannot_be_compared_by_itself_is_named(bundles, checkpoint_folder, tiny_data, monkeypatch):
@@ -101,7 +101,7 @@ def test_what_bf16_cannot_be_compared_by_itself_is_named(bundles, checkpoint_fol
 
     monkeypatch.setattr(module, "open_pipeline", on_a_device)
     monkeypatch.setattr(module, "open_backend", device)
-    report = verify(bundles / "fp32", against=checkpoint_folder, data=tiny_data)
+    report = verify_bundle(bundles / "fp32", against=checkpoint_folder, data=tiny_data)
     assert list(report["skipped"]) == ["encoder", "fusion", "entities", "relations"]
     assert report["subgraphs"] == {}
     assert report["extractions"]["identical"] == 100.0
@@ -114,16 +114,16 @@ def test_another_checkpoint_is_refused(bundles, checkpoint_folder, tiny_checkpoi
     first = tiny_checkpoint.description.labels.entities[0]
     description.write_text(description.read_text().replace(f'"{first}"', '"Another"'))
     with pytest.raises(BundleError, match="its labels differ from the bundle's"):
-        verify(bundles / "fp32", against=tmp_path / "other")
+        verify_bundle(bundles / "fp32", against=tmp_path / "other")
 
 
 def test_a_report_is_kept_in_the_manifest_and_replaces_an_older_one(bundles, tmp_path):
     folder = tmp_path / "b"
     shutil.copytree(bundles / "fp32", folder)
     before = Bundle(folder).manifest
-    report = verify(folder, backend="cpu")
-    save(folder, report | {"failure": "of old"})
-    save(folder, report)
+    report = verify_bundle(folder, backend="cpu")
+    save_report(folder, report | {"failure": "of old"})
+    save_report(folder, report)
     after = Bundle(folder).manifest
     assert after.parity == {**before.parity, "verified": {"cpu": report}}
     assert msgspec.structs.replace(after, parity=before.parity) == before
@@ -133,4 +133,4 @@ def test_a_report_is_kept_in_the_manifest_and_replaces_an_older_one(bundles, tmp
 def test_empty_data_is_refused(bundles, tmp_path):
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match=r"empty\.jsonl"):
-        verify(bundles / "fp32", data=tmp_path / "empty.jsonl")
+        verify_bundle(bundles / "fp32", data=tmp_path / "empty.jsonl")

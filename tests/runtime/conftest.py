@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import SCHEMA_VERSION, Decoding, File, Manifest, ParserNote, Sizes
+from trimf.runtime.bundle.manifest import SCHEMA_VERSION, Decoding, FileRecord, Manifest, ParserInfo, Sizes
 from trimf.runtime.text.parser import Parse
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
@@ -257,7 +257,7 @@ def write_bundle(folder: Path, parsing: bool = False) -> Path:
         labels=LABELS,
         sizes=Sizes(hidden=4, max_span=2, max_subwords=80, max_words=24),
         decoding=Decoding(relation_threshold=0.5, overlap=False),
-        parser=ParserNote(name="chain", source="encoder" if parsing else "spacy"),
+        parser=ParserInfo(name="chain", source="encoder" if parsing else "spacy"),
         encoder="tiny",
         precision="fp32",
         opset=18,
@@ -270,10 +270,10 @@ def write_bundle(folder: Path, parsing: bool = False) -> Path:
     return folder
 
 
-def file_entry(path: Path) -> File:
+def file_entry(path: Path) -> FileRecord:
     """What a manifest says of a file."""
     content = path.read_bytes()
-    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 @pytest.fixture(scope="session")

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 
 import trimf
 from trimf.runtime.batch_scheduler import (
+    DeferredBatch,
     Document,
-    Lazy,
-    Plan,
-    Sentence,
+    SchedulePlan,
+    SentenceInText,
     _OpenDocument,
     _QueuedSentence,
-    batches,
-    in_order,
+    batch_by_length,
+    process_in_order,
 )
 from trimf.runtime.text.parser import Parse, Parser
-from trimf.runtime.text.tokenization import Words
+from trimf.runtime.text.tokenization import TokenizedSentence
 
 PIECES = [
     "Ann met Bob",
@@ -195,17 +195,17 @@ def test_no_workers(extract: trimf.Extractor, workers: int) -> None:
 
 
 def test_a_batch_that_fails_though_none_of_its_sentences_does() -> None:
-    documents = [Document(str(i), [Words([str(i)], [0], [1])]) for i in range(9)]
+    documents = [Document(str(i), [TokenizedSentence([str(i)], [0], [1])]) for i in range(9)]
 
-    def begin(batch: list[Sentence]) -> Lazy[str]:
+    def begin(batch: list[SentenceInText]) -> DeferredBatch[str]:
         def work() -> list[str]:
             if len(batch) > 1 and any(sentence.text == "5" for sentence in batch):
                 raise MemoryError("too large")
             return [sentence.text for sentence in batch]
 
-        return Lazy(work)
+        return DeferredBatch(work)
 
-    found = in_order(documents, begin, Plan(3, 99, 3, 3, 1))
+    found = process_in_order(documents, begin, SchedulePlan(3, 99, 3, 3, 1))
     assert [next(found) for _ in range(3)] == [(str(i), [str(i)]) for i in range(3)]
     with pytest.raises(MemoryError, match="too large"):
         next(found)
@@ -214,23 +214,23 @@ def test_a_batch_that_fails_though_none_of_its_sentences_does() -> None:
 def test_a_long_document_is_not_held_in_whole() -> None:
     read = done = furthest = 0
 
-    def sentences() -> Iterator[Words]:
+    def sentences() -> Iterator[TokenizedSentence]:
         nonlocal read, furthest
         for _ in range(5000):
             read += 1
             furthest = max(furthest, read - done)
-            yield Words(["a"], [0], [1])
+            yield TokenizedSentence(["a"], [0], [1])
 
-    def begin(batch: list[Sentence]) -> Lazy[int]:
+    def begin(batch: list[SentenceInText]) -> DeferredBatch[int]:
         def work() -> list[int]:
             nonlocal done
             done += len(batch)
             return [1] * len(batch)
 
-        return Lazy(work)
+        return DeferredBatch(work)
 
-    plan = Plan.of(4, 1, 2)
-    ((text, parts),) = in_order([Document("long", sentences())], begin, plan)
+    plan = SchedulePlan.of(4, 1, 2)
+    ((text, parts),) = process_in_order([Document("long", sentences())], begin, plan)
     assert (text, len(parts)) == ("long", 5000)
     assert furthest <= plan.ahead
 
@@ -239,11 +239,11 @@ def test_a_long_document_is_not_held_in_whole() -> None:
 def test_batches_are_of_like_length_and_bounded(lengths: list[int], batch_size: int) -> None:
     document = _OpenDocument[int](0)
     queued = [
-        _QueuedSentence(Sentence("", Words(["a"] * length, [0], [0])), document, index)
+        _QueuedSentence(SentenceInText("", TokenizedSentence(["a"] * length, [0], [0])), document, index)
         for index, length in enumerate(lengths)
     ]
-    most = Plan.of(batch_size, 1, 2).words
-    made = list(batches(queued, batch_size, most))
+    most = SchedulePlan.of(batch_size, 1, 2).words
+    made = list(batch_by_length(queued, batch_size, most))
     assert sorted(sentence.sentence_index for batch in made for sentence in batch) == list(range(len(lengths)))
     flat = [one.length for batch in made for one in batch]
     assert flat == sorted(flat, reverse=True)

@@ -10,14 +10,14 @@ from trimf.cli import main
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine.contract import open_backend
 from trimf.runtime.errors import InputError
-from trimf.runtime.explain import explain
+from trimf.runtime.explain import explain_text
 
 
 def test_a_plain_bundle_says_how_it_could_explain(tiny_bundle: Path) -> None:
     bundle = Bundle(tiny_bundle)
     pipeline = open_pipeline(bundle, open_backend("cpu", 1, bundle))
     with pytest.raises(InputError, match="exported without --explain"):
-        explain(pipeline, bundle.manifest.labels, "Abc knows Def.")
+        explain_text(pipeline, bundle.manifest.labels, "Abc knows Def.")
 
 
 def test_nothing_to_explain_is_said(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

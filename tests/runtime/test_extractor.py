@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import trimf
 from trimf.runtime.text.parser import Parse, Parser
-from trimf.runtime.text.tokenization import split
+from trimf.runtime.text.tokenization import split_sentences
 
 PEOPLE, PLACES, NUMBERS = ("Ann", "Bob", "Jack"), ("Rome", "Oslo"), ("7", "42")
 WORDS = (*PEOPLE, *PLACES, *NUMBERS, "met", "visited", "zoo", ",", "the")
@@ -130,7 +130,7 @@ def test_text_against_the_rule(extract: trimf.Extractor, sentences: list[list[st
     text = " ".join(" ".join(words) + " ." for words in sentences)
     extraction = extract(text)
     check_offsets(extraction, text)
-    expected = [truth(sentence.words) for sentence in split(text)]
+    expected = [truth(sentence.words) for sentence in split_sentences(text)]
     entities, relations = found(extraction)
     assert entities == [entity for part in expected for entity in part[0]]
     assert relations == [relation for part in expected for relation in part[1]]
@@ -141,7 +141,7 @@ def test_text_against_the_rule(extract: trimf.Extractor, sentences: list[list[st
 def test_offsets_of_any_text(extract: trimf.Extractor, text: str) -> None:
     extraction = extract(text)
     check_offsets(extraction, text)
-    assert len(extraction.sentences) == len(split(text))
+    assert len(extraction.sentences) == len(split_sentences(text))
 
 
 @pytest.mark.parametrize("text", AWKWARD)
@@ -272,7 +272,7 @@ def test_the_batch_changes_nothing(extract: trimf.Extractor) -> None:
     for batch_size in (1, 3, 32):
         assert list(extract.stream(texts, batch_size)) == alone
     assert list(extract.stream(texts[::-1], 32)) == alone[::-1]
-    words = [sentence.words for text in texts for sentence in split(text)]
+    words = [sentence.words for text in texts for sentence in split_sentences(text)]
     one_by_one = list(extract.words(words, 1))
     assert list(extract.words(words, 3)) == one_by_one
     assert list(extract.words(words, 32)) == one_by_one

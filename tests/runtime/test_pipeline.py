@@ -18,14 +18,14 @@ from tokenizers import Tokenizer
 from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.decoding import pair_blocks as pairs_module
-from trimf.runtime.decoding.span_decoding import EntitySpan, Found, without_overlap
+from trimf.runtime.decoding.span_decoding import DecodedSentence, EntitySpan, greedy_non_overlapping
 from trimf.runtime.errors import BackendError, InputError
-from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result, Settings, batches
+from trimf.runtime.pipeline import DecodingSettings, ParsedSentence, Pipeline, SentenceResult, batch_indices
 from trimf.runtime.text.subwords import SubwordTokenizer
 
 SPAN = 3
 LOUD = 1000
-SETTINGS = Settings({"up": 1, "down": 2}, frozenset({1}), 0.5, True, 40, 12)
+SETTINGS = DecodingSettings({"up": 1, "down": 2}, frozenset({1}), 0.5, True, 40, 12)
 DRAW = np.random.default_rng(7)
 TABLE = DRAW.integers(0, 4, (300, 5)).astype(np.float64)
 ENTITY = DRAW.integers(-2, 3, (5, 3)).astype(np.float64)
@@ -141,11 +141,11 @@ def some_sentences(count: int, longest: int, seed: int = 0) -> list[ParsedSenten
     return [sentence(draw.choices(WORDS, k=draw.randint(0, longest)), draw) for _ in range(count)]
 
 
-def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
+def truth(pipeline: Pipeline, parsed: ParsedSentence) -> DecodedSentence:
     """One sentence by definition: no batch, no padding, no blocks, no windows."""
     words, heads, labels = parsed
     if not words:
-        return Found([], [])
+        return DecodedSentence([], [])
     (subwords,) = pipeline.tokenizer.encode([words])
     states = np.array(
         [TABLE[subwords.ids[i : j + 1]].max(0) for i, j in zip(subwords.first, subwords.last, strict=True)]
@@ -167,7 +167,7 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
                 share = np.exp(scores - scores.max())
                 entities.append(EntitySpan(start, end, int(scores.argmax()) - 1, share.max() / share.sum()))
     if not pipeline.settings.overlap:
-        entities = without_overlap(entities)
+        entities = greedy_non_overlapping(entities)
     best: dict[tuple[int, int, int], Any] = {}
     for i, head in enumerate(entities):
         for j, tail in enumerate(entities):
@@ -179,7 +179,7 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> Found:
                     if pipeline.graphs["relations"].adds:
                         weights = weights * (nodes @ HEAD - nodes @ TAIL)[:, label]
                     best[key] = logits[label], weights
-    return Found(entities, [(*key, *best[key]) for key in sorted(best)])  # type: ignore[misc]
+    return DecodedSentence(entities, [(*key, *best[key]) for key in sorted(best)])  # type: ignore[misc]
 
 
 @given(
@@ -194,7 +194,7 @@ def test_relations_are_found_between_the_types_that_signatures_name(
     labels = Labels(("A", "B"), ("r", "s"), ("up", "down"), ("s",), tuple(sorted(signatures)))
     free = make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
     bound = make_pipeline(word_pieces)
-    bound.settings = Settings.of(labels, 0.5, True, 9999, 9999)
+    bound.settings = DecodingSettings.of(labels, 0.5, True, 9999, 9999)
     parsed = some_sentences(4, 9, seed)
     both = {*signatures, *((tail, name, head) for head, name, tail in signatures if name == "s")}
     for one, other in zip(free.run(parsed, size), bound.run(parsed, size), strict=True):
@@ -208,7 +208,7 @@ def test_relations_are_found_between_the_types_that_signatures_name(
         assert [(r.head, r.tail, r.label, r.score) for r in other.found.relations] == kept
 
 
-def check_truth(result: Result, expected: Found) -> None:
+def check_truth(result: SentenceResult, expected: DecodedSentence) -> None:
     assert [span[:3] for span in result.found.entities] == [span[:3] for span in expected.entities]
     assert [span.score for span in result.found.entities] == pytest.approx([span.score for span in expected.entities])
     assert len(result.found.relations) == len(expected.relations)
@@ -218,7 +218,7 @@ def check_truth(result: Result, expected: Found) -> None:
         assert relation.triggers.tolist() == list(weights)
 
 
-def plain(results: list[Result]) -> list[Any]:
+def plain(results: list[SentenceResult]) -> list[Any]:
     """Results as values that ``==`` can compare."""
     return [
         (
@@ -270,7 +270,7 @@ def test_any_sentences(word_pieces: Tokenizer, data: st.DataObject) -> None:
 def test_no_sentence_and_no_word(pipeline: Pipeline) -> None:
     assert pipeline.run([]) == []
     empty = ParsedSentence([], [], [])
-    nothing = Result(Found([], []), (), 0)
+    nothing = SentenceResult(DecodedSentence([], []), (), 0)
     assert pipeline.run([empty]) == [nothing]
     full = some_sentences(1, 5, seed=3)[0]
     assert plain(pipeline.run([empty, full, empty])) == plain([nothing, pipeline.run([full])[0], nothing])
@@ -302,7 +302,7 @@ def test_blocks_of_pairs_change_nothing(pipeline: Pipeline, limit: int, monkeypa
     (pairs,) = relations.blocks
     assert pairs > 200
     relations.blocks.clear()
-    monkeypatch.setattr(pairs_module, "MAX_PAIRS", limit)
+    monkeypatch.setattr(pairs_module, "MAX_BLOCK_PAIRS", limit)
     assert plain(pipeline.run(sentences)) == expected
     assert sum(relations.blocks) == pairs
     assert max(relations.blocks) == limit
@@ -446,7 +446,7 @@ def test_an_arc_that_leaves_its_window_carries_no_message(word_pieces: Tokenizer
 def test_batches(lengths: list[int], batch_size: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pipeline_module, "MAX_BATCH_SUBWORDS", most)
-        groups = list(batches(lengths, batch_size))
+        groups = list(batch_indices(lengths, batch_size))
     assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
     for group in groups:
         assert 1 <= len(group) <= batch_size
@@ -456,7 +456,7 @@ def test_batches(lengths: list[int], batch_size: int, most: int) -> None:
 
 @given(st.lists(st.integers(1, 99), max_size=30), st.integers(1, 9), st.integers(0, 60))
 def test_a_row_that_would_pad_the_others_too_far_begins_a_batch(lengths: list[int], size: int, call: int) -> None:
-    groups = list(batches(lengths, size, call))
+    groups = list(batch_indices(lengths, size, call))
     assert [place for group in groups for place in group] == sorted(range(len(lengths)), key=lengths.__getitem__)
     for group in groups:
         for count, (one, other) in enumerate(itertools.pairwise(group), 1):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trimf_train.model.trimf import Inputs, TriMF
+from trimf_train.model.trimf import TrainingBatch, TriMF
 
 
 class Equations:
@@ -144,7 +144,9 @@ class Equations:
         return [sum(share * basis for share, basis in zip(row, weight, strict=True)) for row in mixture]
 
     @classmethod
-    def model(cls, model: TriMF, inputs: Inputs, stage: int) -> tuple[list[list[float]], list[list[float]], list[Any]]:
+    def model(
+        cls, model: TriMF, inputs: TrainingBatch, stage: int
+    ) -> tuple[list[list[float]], list[list[float]], list[Any]]:
         """Entity logits of ``inputs.spans``, relation logits and trigger weights of ``inputs.pairs``."""
         config, width = model.config, model.width
         value = {name: parameter.detach().double() for name, parameter in model.state_dict().items()}

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from trimf.runtime.errors import ConfigError
-from trimf_train.config import Config, FirstStage, SecondStage, load
+from trimf_train.config import Config, FirstStage, SecondStage, load_config
 
 MINIMAL = 'output = "out"\n[data]\ntrain = ["a.jsonl"]\n'
 
@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
 
 def refusal(path: Path, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
-        load(path, overrides)
+        load_config(path, overrides)
     message = str(caught.value)
     assert message
     assert "\n" not in message
@@ -31,7 +31,7 @@ def refusal(path: Path, *overrides: str) -> str:
 
 
 def test_defaults_are_those_of_the_paper(file: Path) -> None:
-    config = load(file)
+    config = load_config(file)
     assert config.train.stage1 == FirstStage(epochs=18, freeze_encoder=False)
     assert config.train.stage2 == SecondStage(epochs=12, freeze_encoder=False)
     train = config.train
@@ -79,7 +79,7 @@ def test_defaults_are_those_of_the_paper(file: Path) -> None:
     ],
 )
 def test_an_override(file: Path, override: str, path: str, value: object) -> None:
-    found: Any = load(file, [override])
+    found: Any = load_config(file, [override])
     for name in path.split("."):
         found = getattr(found, name)
     assert found == value
@@ -87,18 +87,18 @@ def test_an_override(file: Path, override: str, path: str, value: object) -> Non
 
 def test_the_last_override_wins_and_the_file_holds_the_rest(file: Path) -> None:
     file.write_text(MINIMAL + "[train.stage1]\nepochs = 3\nfreeze_encoder = true\n")
-    config = load(file, ["train.stage1.epochs=4", "train.stage1.epochs=5"])
+    config = load_config(file, ["train.stage1.epochs=4", "train.stage1.epochs=5"])
     assert config.train.stage1 == FirstStage(epochs=5, freeze_encoder=True)
 
 
 def test_a_configuration_survives_json(file: Path) -> None:
-    config = load(file, ["model.encoder.dropout=0.2", "train.head_lr=1e-3", "model.span.context=cls"])
+    config = load_config(file, ["model.encoder.dropout=0.2", "train.head_lr=1e-3", "model.span.context=cls"])
     assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
 
 
 def test_a_configuration_cannot_be_changed(file: Path) -> None:
     with pytest.raises(AttributeError):
-        load(file).seed = 3  # type: ignore[misc]
+        load_config(file).seed = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -161,4 +161,4 @@ def test_a_parser_to_train_is_needed_for_its_options(file: Path, override: str) 
     key = override.partition("=")[0]
     assert f"{key} = " in refusal(file, override)
     assert "trains the in-model parser; set model.syntax.source = 'encoder'" in refusal(file, override)
-    load(file, [override, "model.syntax.source=encoder"])
+    load_config(file, [override, "model.syntax.source=encoder"])

@@ -22,21 +22,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimf.runtime.errors import DataError, InputError
-from trimf.runtime.text.tokenization import split
+from trimf.runtime.text.tokenization import split_sentences
 
-from .json_errors import problem, read_lines
+from .json_errors import field_error, read_lines
 from .sentence import EntityMention, RelationMention, Sentence
 from .statistics import overlapping_entities
-from .validate import check
+from .validate import validate_sentence
 
 #: Entity type of effects.
-EFFECT = "Adverse-Effect"
+EFFECT_TYPE = "Adverse-Effect"
 
 #: Entity type of drugs.
-DRUG = "Drug"
+DRUG_TYPE = "Drug"
 
 #: The only relation type, from effect (head) to drug (tail).
-RELATION = "Adverse-Effect"
+RELATION_TYPE = "Adverse-Effect"
 
 #: First and last (exclusive) character of a text in a sentence.
 Span = tuple[int, int]
@@ -62,7 +62,7 @@ class _Row(NamedTuple):
     location: str
 
 
-def read(path: str | Path) -> Iterator[Sentence]:
+def read_ade(path: str | Path) -> Iterator[Sentence]:
     """Read the sentences of a ``DRUG-AE.rel`` file.
 
     Lines with the same PubMed id and sentence text form one sentence. If several shifts fit every line of a sentence,
@@ -92,7 +92,7 @@ def read(path: str | Path) -> Iterator[Sentence]:
         seen[document] += 1
 
 
-def looks_like(line: str) -> bool:
+def is_ade_line(line: str) -> bool:
     """Return True if a line has at least eight fields with numbers in the four offset fields."""
     fields = line.split("|")
     return len(fields) >= 8 and all(fields[i].strip().isdecimal() for i in (-5, -4, -2, -1))
@@ -155,7 +155,7 @@ def _parse_line(line: str, location: str) -> tuple[str, str, _Row]:
     shifts = _possible_shifts(effect, text) & _possible_shifts(drug, text)
     if not shifts:
         expected = f"offsets that match the positions of {effect.text!r} and {drug.text!r} in the sentence"
-        raise problem(location, "begin of effect and drug", [effect.begin, drug.begin], expected)
+        raise field_error(location, "begin of effect and drug", [effect.begin, drug.begin], expected)
     return fields[0], text, _Row(effect, drug, frozenset(shifts), location)
 
 
@@ -163,15 +163,15 @@ def _parse_mention(name: str, fields: list[str], sentence: str, location: str) -
     """Check and convert the three fields of a mention: text, begin, end."""
     text = fields[0]
     if not text.strip() or text not in sentence:
-        raise problem(location, name, text, "a text that occurs in the sentence")
+        raise field_error(location, name, text, "a text that occurs in the sentence")
     offsets = []
     for end, value in zip(("begin", "end"), fields[1:], strict=True):
         if not (value.strip().isascii() and value.strip().isdecimal()):
-            raise problem(location, f"{name} {end}", value, "a character offset (digits only)")
+            raise field_error(location, f"{name} {end}", value, "a character offset (digits only)")
         offsets.append(int(value))
     begin, stop = offsets
     if stop - begin != len(text):
-        raise problem(location, f"{name} end", stop, f"{begin + len(text)} (begin + length of {text!r})")
+        raise field_error(location, f"{name} end", stop, f"{begin + len(text)} (begin + length of {text!r})")
     return _Mention(text, begin, stop)
 
 
@@ -193,14 +193,14 @@ def _build_sentence(text: str, rows: list[_Row], id: str) -> Sentence:
     for row in rows:
         shift = max(shared or row.shifts)
         pairs.append((_locate_mention(text, row.effect, shift), _locate_mention(text, row.drug, shift)))
-    words = words_between(text, {border for pair in pairs for span in pair for border in span})
+    words = split_at_borders(text, {border for pair in pairs for span in pair for border in span})
     starts = {start: i for i, (start, _) in enumerate(words)}
     ends = {end: i + 1 for i, (_, end) in enumerate(words)}
 
     def build_entity(label: str, span: Span) -> EntityMention:
         return EntityMention(label, starts[span[0]], ends[span[1]])
 
-    related = [(build_entity(EFFECT, effect), build_entity(DRUG, drug)) for effect, drug in pairs]
+    related = [(build_entity(EFFECT_TYPE, effect), build_entity(DRUG_TYPE, drug)) for effect, drug in pairs]
     entities = sorted(
         {entity for pair in related for entity in pair}, key=lambda entity: (entity.start, entity.end, entity.type)
     )
@@ -208,10 +208,10 @@ def _build_sentence(text: str, rows: list[_Row], id: str) -> Sentence:
     sentence = Sentence(
         tokens=[text[start:end] for start, end in words],
         entities=entities,
-        relations=[RelationMention(RELATION, index[effect], index[drug]) for effect, drug in related],
+        relations=[RelationMention(RELATION_TYPE, index[effect], index[drug]) for effect, drug in related],
         id=id,
     )
-    return check(sentence, rows[0].location)
+    return validate_sentence(sentence, rows[0].location)
 
 
 def _locate_mention(text: str, mention: _Mention, shift: int) -> Span:
@@ -224,7 +224,7 @@ def _locate_mention(text: str, mention: _Mention, shift: int) -> Span:
     return start, end
 
 
-def words_between(text: str, borders: Iterable[int] = ()) -> list[Span]:
+def split_at_borders(text: str, borders: Iterable[int] = ()) -> list[Span]:
     """Split a text into words, and split each word at the given character offsets.
 
     Args:
@@ -236,7 +236,7 @@ def words_between(text: str, borders: Iterable[int] = ()) -> list[Span]:
     """
     ordered = sorted(set(borders))
     words: list[Span] = []
-    for part in split(text):
+    for part in split_sentences(text):
         for start, end in zip(part.starts, part.ends, strict=True):
             words.extend(pairwise([start, *(border for border in ordered if start < border < end), end]))
     return words

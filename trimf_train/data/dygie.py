@@ -14,9 +14,9 @@ import msgspec
 
 from trimf.runtime.errors import DataError
 
-from .json_errors import decode_record, problem, read_lines
+from .json_errors import decode_record, field_error, read_lines
 from .sentence import EntityMention, RelationMention, Sentence
-from .validate import check
+from .validate import validate_sentence
 
 
 class _DygieEntity(msgspec.Struct, frozen=True, array_like=True):
@@ -49,7 +49,7 @@ class _DygieDocument(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_DygieDocument)
 
 
-def read(path: str | Path) -> Iterator[Sentence]:
+def read_dygie(path: str | Path) -> Iterator[Sentence]:
     """Read the sentences of a DyGIE file.
 
     A relation names spans; it joins the entities with these spans, the first entity where a span has several types.
@@ -92,7 +92,7 @@ def _read_document(line: bytes, location: str, line_number: int) -> Iterator[Sen
             relations=_convert_relations(relations, index, sentence_location, f"relations[{i}]"),
             id=f"{name}:{i}",
         )
-        yield check(sentence, sentence_location)
+        yield validate_sentence(sentence, sentence_location)
         first += len(tokens)
 
 
@@ -105,7 +105,7 @@ def _convert_entities(
     for i, row in enumerate(rows):
         if not first <= row.start <= row.last < first + words:
             expected = f"a span within words {first} to {first + words - 1}, the words of the sentence"
-            raise problem(location, f"{field}[{i}]", [row.start, row.last, row.type], expected)
+            raise field_error(location, f"{field}[{i}]", [row.start, row.last, row.type], expected)
         index.setdefault((row.start, row.last), i)
         entities.append(EntityMention(row.type, row.start - first, row.last - first + 1))
     return entities, index
@@ -120,6 +120,8 @@ def _convert_relations(
         ends = {"head": (row.head_start, row.head_last), "tail": (row.tail_start, row.tail_last)}
         for name, span in ends.items():
             if span not in index:
-                raise problem(location, f"{name} of {field}[{i}]", list(span), "the span of an entity of the sentence")
+                raise field_error(
+                    location, f"{name} of {field}[{i}]", list(span), "the span of an entity of the sentence"
+                )
         relations.append(RelationMention(row.type, index[ends["head"]], index[ends["tail"]]))
     return relations

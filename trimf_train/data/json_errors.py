@@ -29,7 +29,7 @@ _STEP = re.compile(r"\.(?P<key>\w+)|\[(?P<index>\d+)\]")
 _BYTE = re.compile(r" \(byte (?P<byte>\d+)\)$")
 
 
-def problem(location: str, field: str, value: object, expected: str) -> DataError:
+def field_error(location: str, field: str, value: object, expected: str) -> DataError:
     """Build the error for one invalid field, as one line.
 
     Args:
@@ -41,10 +41,10 @@ def problem(location: str, field: str, value: object, expected: str) -> DataErro
     Returns:
         The error, which the caller raises.
     """
-    return DataError(f"{location}: {field} must be {expected}, got {shown(value)}")
+    return DataError(f"{location}: {field} must be {expected}, got {short_repr(value)}")
 
 
-def shown(value: object) -> str:
+def short_repr(value: object) -> str:
     """Return the ``repr`` of a value, cut after 80 characters."""
     text = repr(value)
     return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 1] + "…"
@@ -164,7 +164,7 @@ def _validation_error(message: str, data: bytes, location: str) -> DataError:
         if named["what"].startswith("missing"):
             return DataError(f"{location}: missing required field {field!r}")
         return DataError(f"{location}: unknown field {field!r}")
-    value = shown(_value_at(msgspec.json.decode(data), path))
+    value = short_repr(_value_at(msgspec.json.decode(data), path))
     subject = f"{location}: {field}" if field else location
     if mismatch := _EXPECTED.match(what):
         expected, actual = (mismatch[name].replace("`", "") for name in ("expected", "got"))

@@ -9,13 +9,13 @@ import msgspec
 
 from .json_errors import decode_record, read_lines
 from .sentence import Sentence
-from .validate import check
+from .validate import validate_sentence
 
 _DECODER = msgspec.json.Decoder(Sentence)
 _ENCODER = msgspec.json.Encoder()
 
 
-def read(path: str | Path) -> Iterator[Sentence]:
+def read_prepared_file(path: str | Path) -> Iterator[Sentence]:
     """Read the sentences of a prepared file in constant memory.
 
     Unknown fields and blank lines are errors.
@@ -32,10 +32,10 @@ def read(path: str | Path) -> Iterator[Sentence]:
     """
     path = Path(path)
     for line_number, line in read_lines(path):
-        yield decode(line, f"{path}: line {line_number}")
+        yield decode_line(line, f"{path}: line {line_number}")
 
 
-def decode(line: bytes, location: str) -> Sentence:
+def decode_line(line: bytes, location: str) -> Sentence:
     """Decode and check one line of a prepared file.
 
     Args:
@@ -48,10 +48,10 @@ def decode(line: bytes, location: str) -> Sentence:
     Raises:
         DataError: The line is not a usable sentence.
     """
-    return check(decode_record(_DECODER, line, location), location)
+    return validate_sentence(decode_record(_DECODER, line, location), location)
 
 
-def encode(sentence: Sentence) -> bytes:
+def encode_line(sentence: Sentence) -> bytes:
     """Encode a sentence as one line of a prepared file, line end included.
 
     Equal sentences always give identical bytes.

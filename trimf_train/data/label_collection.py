@@ -9,7 +9,7 @@ from trimf.runtime.errors import DataError
 from trimf_train.data.sentence import Sentence
 
 
-def collect(
+def collect_labels(
     sentences: Iterable[Sentence],
     symmetric: Iterable[str] = (),
     parsed: Iterable[Sentence] = (),

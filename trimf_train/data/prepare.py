@@ -26,17 +26,17 @@ import trimf
 from trimf.runtime.errors import DataError, InputError
 
 from . import jsonl as prepared
-from .json_errors import read_bytes, shown
-from .readers import detect, read_sentences
+from .json_errors import read_bytes, short_repr
+from .readers import detect_format, read_sentences
 from .sentence import Sentence, with_parse
-from .statistics import Statistics
-from .validate import check
+from .statistics import DataStatistics
+from .validate import validate_sentence
 
 if TYPE_CHECKING:
     from trimf.runtime.text.parser import Parse, Parser
 
 
-class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SourceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Record of the source of a prepared file; two runs with equal sources write equal bytes."""
 
     input_sha256: str
@@ -48,15 +48,15 @@ class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
-    """Summary of a call of ``prepare``: its output, source and statistics.
+class PreparationSummary:
+    """Summary of a call of ``prepare_file``: its output, source and statistics.
 
     ``parsed`` counts the sentences parsed in this run; the others were kept from an earlier run.
     """
 
     output: Path
-    source: Source
-    statistics: Statistics
+    source: SourceRecord
+    statistics: DataStatistics
     parsed: int
 
     @property
@@ -84,7 +84,7 @@ class Preparation:
         )
 
 
-def prepare(
+def prepare_file(
     input: str | Path,
     output: str | Path,
     parser: Parser,
@@ -93,7 +93,7 @@ def prepare(
     batch_size: int = 64,
     progress: bool = True,
     force: bool = False,
-) -> Preparation:
+) -> PreparationSummary:
     """Check a data file, parse its sentences and write them to ``output``, one JSON line each.
 
     The complete input is checked before anything is parsed or written. ``output`` is created by renaming the complete
@@ -121,8 +121,8 @@ def prepare(
         if value < 1:
             raise InputError(f"{name} must be >= 1, got {value}")
     input, output = Path(input), Path(output)
-    format = detect(input) if format is None else format
-    statistics = Statistics(max_span=max_span)
+    format = detect_format(input) if format is None else format
+    statistics = DataStatistics(max_span=max_span)
     for _ in read_sentences(input, format, statistics):
         pass
     if not statistics.sentences:
@@ -131,17 +131,17 @@ def prepare(
 
     done = 0 if force else _count_finished(output, source, read_sentences(input, format), statistics.sentences)
     if done is None:
-        return Preparation(output, source, statistics, parsed=0)
+        return PreparationSummary(output, source, statistics, parsed=0)
     if not done:
         _start_output(output, source)
     rest = islice(read_sentences(input, format), done, None)
     _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
     _finish_output(output)
-    return Preparation(output, source, statistics, parsed=statistics.sentences - done)
+    return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
 
 
-def _describe_source(input: Path, format: str, parser: Parser) -> Source:
-    return Source(
+def _describe_source(input: Path, format: str, parser: Parser) -> SourceRecord:
+    return SourceRecord(
         input_sha256=hashlib.sha256(read_bytes(input)).hexdigest(),
         format=format,
         parser=parser.name,
@@ -151,12 +151,12 @@ def _describe_source(input: Path, format: str, parser: Parser) -> Source:
     )
 
 
-def source_of(prepared: str | Path) -> Source | None:
+def read_source_record(prepared: str | Path) -> SourceRecord | None:
     """Return the source record of a prepared file, or None if it has no readable ``.source.json``."""
     return _read_source(Path(prepared))
 
 
-def _count_finished(output: Path, source: Source, sentences: Iterator[Sentence], total: int) -> int | None:
+def _count_finished(output: Path, source: SourceRecord, sentences: Iterator[Sentence], total: int) -> int | None:
     """Count the valid sentences in the part file and truncate it after them; return None if ``output`` is complete.
 
     Raises:
@@ -179,7 +179,7 @@ def _count_finished(output: Path, source: Source, sentences: Iterator[Sentence],
     )
 
 
-def _start_output(output: Path, source: Source) -> None:
+def _start_output(output: Path, source: SourceRecord) -> None:
     """Create an empty part file and write the source record."""
     with _report_write_errors(output):
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ def _append_parsed(output: Path, sentences: Iterator[Sentence], parser: Parser, 
                 )
             parsed = [_add_parse(*pair, parser.name) for pair in zip(batch, parses, strict=True)]
             with _report_write_errors(output), _part_path(output).open("ab") as file:
-                file.writelines(map(prepared.encode, parsed))
+                file.writelines(map(prepared.encode_line, parsed))
             bar.advance(bar.task_ids[0], len(batch))
 
 
@@ -222,7 +222,9 @@ def _finish_output(output: Path) -> None:
 
 def _add_parse(sentence: Sentence, parse: Parse, parser: str) -> Sentence:
     """Return the sentence with its parse, checked."""
-    return check(with_parse(sentence, parse), f"parser {parser}: parse of sentence {shown(sentence.id)}")
+    return validate_sentence(
+        with_parse(sentence, parse), f"parser {parser}: parse of sentence {short_repr(sentence.id)}"
+    )
 
 
 def _count_valid_lines(path: Path, sentences: Iterable[Sentence]) -> tuple[int, int]:
@@ -233,7 +235,7 @@ def _count_valid_lines(path: Path, sentences: Iterable[Sentence]) -> tuple[int, 
             if not line.endswith(b"\n"):
                 break
             try:
-                written = prepared.decode(line, str(path))
+                written = prepared.decode_line(line, str(path))
             except (DataError, UnicodeDecodeError):
                 break
             if written.heads is None or _without_parse(written) != _without_parse(sentence):
@@ -247,9 +249,9 @@ def _without_parse(sentence: Sentence) -> Sentence:
     return msgspec.structs.replace(sentence, heads=None, labels=None)
 
 
-def _read_source(output: Path) -> Source | None:
+def _read_source(output: Path) -> SourceRecord | None:
     try:
-        return msgspec.json.decode(_record_path(output).read_bytes(), type=Source)
+        return msgspec.json.decode(_record_path(output).read_bytes(), type=SourceRecord)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -11,11 +11,11 @@ import msgspec
 
 from trimf.runtime.errors import DataError, InputError
 
-from .ade import looks_like
-from .json_errors import read_lines, shown
+from .ade import is_ade_line
+from .json_errors import read_lines, short_repr
 from .sentence import Sentence
-from .statistics import Statistics
-from .validate import merge_repeated
+from .statistics import DataStatistics
+from .validate import merge_repeated_annotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read_sentences(
-    path: str | Path, format: str | None = None, statistics: Statistics | None = None
+    path: str | Path, format: str | None = None, statistics: DataStatistics | None = None
 ) -> Iterator[Sentence]:
     """Read the sentences of a data file in any supported format; merge repeated annotation.
 
@@ -59,22 +59,22 @@ def read_sentences(
             was expected.
     """
     path = Path(path)
-    name = detect(path) if format is None else format
+    name = detect_format(path) if format is None else format
     if name not in FORMATS:
-        raise InputError(f"unknown format {shown(format)}; choose from {', '.join(FORMATS)}")
+        raise InputError(f"unknown format {short_repr(format)}; choose from {', '.join(FORMATS)}")
     return _merge_sentences(import_module(FORMATS[name].module, __package__).read(path), statistics)
 
 
-def _merge_sentences(sentences: Iterator[Sentence], statistics: Statistics | None) -> Iterator[Sentence]:
+def _merge_sentences(sentences: Iterator[Sentence], statistics: DataStatistics | None) -> Iterator[Sentence]:
     """Merge repeated annotation of every sentence and count it in ``statistics``."""
     for sentence in sentences:
-        merged = merge_repeated(sentence)
+        merged = merge_repeated_annotation(sentence)
         if statistics is not None:
             statistics.add(merged)
         yield merged.sentence
 
 
-def detect(path: str | Path) -> str:
+def detect_format(path: str | Path) -> str:
     """Recognise the format of a data file by its first line that is not blank.
 
     Args:
@@ -94,7 +94,7 @@ def detect(path: str | Path) -> str:
         if name is None:
             known = "; ".join(f"{format.name} ({format.shape})" for format in FORMATS.values())
             raise DataError(
-                f"{path}: line {line_number}: unknown data format: {shown(line.decode())}; supported formats: {known}"
+                f"{path}: line {line_number}: unknown data format: {short_repr(line.decode())}; supported formats: {known}"
             )
         return name
     raise DataError(f"{path}: the file is empty; it must contain sentences in one of the formats {', '.join(FORMATS)}")
@@ -119,4 +119,4 @@ def _recognise_line(line: bytes) -> str | None:
         if keys.sentences is not msgspec.UNSET:
             return "dygie"
         return "prepared" if keys.tokens is not msgspec.UNSET else None
-    return "ade" if looks_like(line.decode()) else None
+    return "ade" if is_ade_line(line.decode()) else None

@@ -13,7 +13,7 @@ import msgspec
 
 from .json_errors import decode_list, decode_record, read_bytes
 from .sentence import EntityMention, RelationMention, Sentence
-from .validate import check
+from .validate import validate_sentence
 
 
 class _SpertEntity(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ class _SpertRecord(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_SpertRecord)
 
 
-def read(path: str | Path) -> Iterator[Sentence]:
+def read_spert(path: str | Path) -> Iterator[Sentence]:
     """Read the sentences of a SpERT file.
 
     Args:
@@ -68,4 +68,4 @@ def read(path: str | Path) -> Iterator[Sentence]:
             relations=[RelationMention(relation.type, relation.head, relation.tail) for relation in record.relations],
             id=str(record_number if record.orig_id is None else record.orig_id),
         )
-        yield check(sentence, location)
+        yield validate_sentence(sentence, location)

@@ -8,9 +8,9 @@ from itertools import combinations
 from typing import Any
 
 from .sentence import EntityMention, Sentence
-from .validate import Merged
+from .validate import MergedSentence
 
-#: Field of ``Statistics`` and its description, one per printed line.
+#: Field of ``DataStatistics`` and its description, one per printed line.
 _LINES = (
     ("sentences", "sentences"),
     ("words", "words"),
@@ -33,7 +33,7 @@ _LINES = (
 
 
 @dataclass(slots=True)
-class Statistics:
+class DataStatistics:
     """Counts over sentences, filled by ``add``.
 
     ``entities`` and ``relations`` count the items left after merging, ``merged_*`` those that were merged away.
@@ -60,7 +60,7 @@ class Statistics:
     entity_types: Counter[str] = field(default_factory=Counter)
     relation_types: Counter[str] = field(default_factory=Counter)
 
-    def add(self, merged: Merged) -> None:
+    def add(self, merged: MergedSentence) -> None:
         """Count one checked and merged sentence."""
         sentence = merged.sentence
         lengths = [entity.end - entity.start for entity in sentence.entities]

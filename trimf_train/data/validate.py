@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from .json_errors import problem
+from .json_errors import field_error
 from .sentence import EntityMention, RelationMention, Sentence
 
 
-def check(sentence: Sentence, location: str) -> Sentence:
+def validate_sentence(sentence: Sentence, location: str) -> Sentence:
     """Check that a sentence can be used for training and evaluation.
 
     The rules for a sentence of N words: every word has a character; an entity covers words
@@ -29,10 +29,10 @@ def check(sentence: Sentence, location: str) -> Sentence:
     """
     words = len(sentence.tokens)
     if not words:
-        raise problem(location, "tokens", [], "a non-empty list of words")
+        raise field_error(location, "tokens", [], "a non-empty list of words")
     for i, token in enumerate(sentence.tokens):
         if not token:
-            raise problem(location, f"tokens[{i}]", token, "a non-empty string")
+            raise field_error(location, f"tokens[{i}]", token, "a non-empty string")
     for i, entity in enumerate(sentence.entities):
         _check_entity(entity, words, location, f"entities[{i}]")
     for i, relation in enumerate(sentence.relations):
@@ -43,46 +43,48 @@ def check(sentence: Sentence, location: str) -> Sentence:
 
 def _check_entity(entity: EntityMention, words: int, location: str, field: str) -> None:
     if not entity.type:
-        raise problem(location, f"{field}.type", entity.type, "a non-empty string")
+        raise field_error(location, f"{field}.type", entity.type, "a non-empty string")
     if not 0 <= entity.start < words:
-        raise problem(location, f"{field}.start", entity.start, f"a word index from 0 to {words - 1}")
+        raise field_error(location, f"{field}.start", entity.start, f"a word index from 0 to {words - 1}")
     if not entity.start < entity.end <= words:
         first = entity.start + 1
         limits = str(words) if first == words else f"from {first} to {words}"
         length = f"the sentence has {words} {'word' if words == 1 else 'words'}"
-        raise problem(location, f"{field}.end", entity.end, f"{limits} (exclusive; {length})")
+        raise field_error(location, f"{field}.end", entity.end, f"{limits} (exclusive; {length})")
 
 
 def _check_relation(relation: RelationMention, entities: list[EntityMention], location: str, field: str) -> None:
     if not relation.type:
-        raise problem(location, f"{field}.type", relation.type, "a non-empty string")
+        raise field_error(location, f"{field}.type", relation.type, "a non-empty string")
     expected = f"an index into the {len(entities)} entities of the sentence (counted from 0)"
     for name, index in (("head", relation.head), ("tail", relation.tail)):
         if not 0 <= index < len(entities):
-            raise problem(location, f"{field}.{name}", index, expected)
+            raise field_error(location, f"{field}.{name}", index, expected)
     if entities[relation.head] == entities[relation.tail]:
-        raise problem(location, f"{field}.tail", relation.tail, f"a different entity than the head ({relation.head})")
+        raise field_error(
+            location, f"{field}.tail", relation.tail, f"a different entity than the head ({relation.head})"
+        )
 
 
 def _check_parse(sentence: Sentence, location: str) -> None:
     heads, labels, words = sentence.heads, sentence.labels, len(sentence.tokens)
     if (heads is None) != (labels is None):
         missing, present = ("heads", "labels") if heads is None else ("labels", "heads")
-        raise problem(location, missing, None, f"set if {present} are set")
+        raise field_error(location, missing, None, f"set if {present} are set")
     if heads is None or labels is None:
         return
     for name, values in (("heads", heads), ("labels", labels)):
         if len(values) != words:
-            raise problem(location, name, values, f"a list of {words} items (one per word, not {len(values)})")
+            raise field_error(location, name, values, f"a list of {words} items (one per word, not {len(values)})")
     for i, head in enumerate(heads):
         if not 0 <= head < words:
-            raise problem(location, f"heads[{i}]", head, f"a word index from 0 to {words - 1}")
+            raise field_error(location, f"heads[{i}]", head, f"a word index from 0 to {words - 1}")
     for i, label in enumerate(labels):
         if not label:
-            raise problem(location, f"labels[{i}]", label, "a non-empty string")
+            raise field_error(location, f"labels[{i}]", label, "a non-empty string")
 
 
-class Merged(NamedTuple):
+class MergedSentence(NamedTuple):
     """Sentence without repeated annotation, and the numbers of entities and relations that were merged away."""
 
     sentence: Sentence
@@ -90,7 +92,7 @@ class Merged(NamedTuple):
     relations: int
 
 
-def merge_repeated(sentence: Sentence) -> Merged:
+def merge_repeated_annotation(sentence: Sentence) -> MergedSentence:
     """Merge repeated entities, then repeated relations, of a sentence.
 
     Entities are equal if span and type are equal; relations, if type, head and tail are equal. The first of equal
@@ -114,4 +116,4 @@ def merge_repeated(sentence: Sentence) -> Merged:
     relations_merged = len(sentence.relations) - len(relations)
     if entities_merged or relations_merged:
         sentence = msgspec.structs.replace(sentence, entities=list(new_index), relations=list(relations))
-    return Merged(sentence, entities_merged, relations_merged)
+    return MergedSentence(sentence, entities_merged, relations_merged)

@@ -10,7 +10,7 @@ from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine.contract import open_backend
 from trimf.runtime.errors import BackendError, BundleError
-from trimf.runtime.pipeline import ParsedSentence, Pipeline, Result
+from trimf.runtime.pipeline import ParsedSentence, Pipeline, SentenceResult
 from trimf.runtime.text.parser import Parser, load_parser
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence, with_parse
@@ -18,7 +18,7 @@ from trimf_train.evaluation import metrics
 from trimf_train.evaluation.metrics import Annotation, Evaluation
 
 
-def predict(
+def predict_annotations(
     pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
 ) -> list[Annotation]:
     """Predict the entities and relations of prepared sentences.
@@ -32,10 +32,10 @@ def predict(
     Returns:
         One annotation per sentence, in the order of ``sentences``.
     """
-    return [annotated(result, labels) for result in run(pipeline, sentences, batch_size)]
+    return [annotation_from_result(result, labels) for result in run_pipeline(pipeline, sentences, batch_size)]
 
 
-def evaluate(
+def evaluate_pipeline(
     pipeline: Pipeline,
     labels: Labels,
     sentences: Sequence[Sentence],
@@ -56,9 +56,11 @@ def evaluate(
         The scores of ``metrics.evaluate``. ``syntax`` is added if the model has an in-model parser
         and some sentences have a gold parse; ``calibration`` is added on request.
     """
-    results = run(pipeline, sentences, batch_size)
-    predicted = [annotated(result, labels) for result in results]
-    scores = metrics.evaluate([metrics.annotation(sentence) for sentence in sentences], predicted, labels.symmetric)
+    results = run_pipeline(pipeline, sentences, batch_size)
+    predicted = [annotation_from_result(result, labels) for result in results]
+    scores = metrics.compute_scores(
+        [metrics.gold_annotation(sentence) for sentence in sentences], predicted, labels.symmetric
+    )
     with_trees = [
         (sentence, result.tree)
         for sentence, result in zip(sentences, results, strict=True)
@@ -68,24 +70,26 @@ def evaluate(
         gold = [
             ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence, _ in with_trees
         ]
-        scores["syntax"] = metrics.attachment(gold, [tree for _, tree in with_trees])
+        scores["syntax"] = metrics.attachment_scores(gold, [tree for _, tree in with_trees])
     if calibration:
-        judged = judge(results, sentences, labels)
+        judged = score_predictions(results, sentences, labels)
         scores["calibration"] = {
-            "entities": metrics.calibration(*judged.entities),
-            "relations": metrics.calibration(*judged.relations),
+            "entities": metrics.measure_calibration(*judged.entities),
+            "relations": metrics.measure_calibration(*judged.relations),
         }
     return scores
 
 
-class Judged(NamedTuple):
+class ScoredPredictions(NamedTuple):
     """Scores of all predictions and whether each prediction is correct, as parallel lists per kind."""
 
     entities: tuple[list[float], list[bool]]
     relations: tuple[list[float], list[bool]]
 
 
-def judge(results: Sequence[Result], sentences: Sequence[Sentence], labels: Labels) -> Judged:
+def score_predictions(
+    results: Sequence[SentenceResult], sentences: Sequence[Sentence], labels: Labels
+) -> ScoredPredictions:
     """Compare every predicted entity and relation with the gold annotation.
 
     Args:
@@ -96,21 +100,21 @@ def judge(results: Sequence[Result], sentences: Sequence[Sentence], labels: Labe
     Returns:
         The score of each prediction and whether it is correct; relations are compared strictly.
     """
-    judged = Judged(([], []), ([], []))
+    judged = ScoredPredictions(([], []), ([], []))
     for result, sentence in zip(results, sentences, strict=True):
-        predicted, gold = annotated(result, labels), metrics.annotation(sentence)
+        predicted, gold = annotation_from_result(result, labels), metrics.gold_annotation(sentence)
         entities = set(gold.entities)
-        relations = {metrics.strict(relation, labels.symmetric) for relation in gold.relations}
+        relations = {metrics.strict_key(relation, labels.symmetric) for relation in gold.relations}
         judged.entities[0].extend(entity.score for entity in result.found.entities)
         judged.entities[1].extend(entity in entities for entity in predicted.entities)
         judged.relations[0].extend(relation.score for relation in result.found.relations)
         judged.relations[1].extend(
-            metrics.strict(relation, labels.symmetric) in relations for relation in predicted.relations
+            metrics.strict_key(relation, labels.symmetric) in relations for relation in predicted.relations
         )
     return judged
 
 
-def run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int = 32) -> list[Result]:
+def run_pipeline(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int = 32) -> list[SentenceResult]:
     """Run a pipeline on prepared sentences.
 
     Args:
@@ -125,7 +129,7 @@ def run(pipeline: Pipeline, sentences: Sequence[Sentence], batch_size: int = 32)
     return pipeline.run(inputs, batch_size, trees="arcs" if pipeline.parses else None)
 
 
-def annotated(result: Result, labels: Labels, threshold: float = 0.0) -> Annotation:
+def annotation_from_result(result: SentenceResult, labels: Labels, threshold: float = 0.0) -> Annotation:
     """Convert a pipeline result to an annotation with label names.
 
     Args:
@@ -168,7 +172,7 @@ def evaluate_file(
         calibration: Also measure how well the scores match the share of correct predictions.
 
     Returns:
-        The scores, see ``evaluate``.
+        The scores, see ``evaluate_pipeline``.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
@@ -177,11 +181,11 @@ def evaluate_file(
     """
     sentences = list(read_sentences(data))
     loaded = open_model(model, threads, backend)
-    inputs = sentences if loaded.pipeline.parses else parsed(sentences, loaded.parser)
-    return evaluate(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+    inputs = sentences if loaded.pipeline.parses else add_missing_parses(sentences, loaded.parser)
+    return evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
 
 
-class Opened(NamedTuple):
+class LoadedModel(NamedTuple):
     """Model that is ready to run, with its labels and the name of the parser it was trained on."""
 
     pipeline: Pipeline
@@ -189,7 +193,7 @@ class Opened(NamedTuple):
     parser: str
 
 
-def open_model(model: str | Path, threads: int | None = None, backend: str = "auto") -> Opened:
+def open_model(model: str | Path, threads: int | None = None, backend: str = "auto") -> LoadedModel:
     """Open a checkpoint in PyTorch, or a bundle on a backend.
 
     Args:
@@ -217,18 +221,20 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
             ) from error
         if threads:
             torch.set_num_threads(threads)
-        checkpoint = checkpoints.load(folder)
-        return Opened(inference.pipeline(checkpoint), checkpoint.description.labels, checkpoint.description.parser.name)
+        checkpoint = checkpoints.load_checkpoint(folder)
+        return LoadedModel(
+            inference.build_pipeline(checkpoint), checkpoint.description.labels, checkpoint.description.parser.name
+        )
     if str(model) == "default" or (folder / "manifest.json").is_file():
         bundle = Bundle(model)
         pipeline = open_pipeline(bundle, open_backend(backend, threads, bundle))
-        return Opened(pipeline, bundle.manifest.labels, bundle.manifest.parser.name)
+        return LoadedModel(pipeline, bundle.manifest.labels, bundle.manifest.parser.name)
     raise BundleError(
         f"model not found: {model} is neither a checkpoint (no trimf.json) nor a bundle (no manifest.json)"
     )
 
 
-def parsed(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:
+def add_missing_parses(sentences: Sequence[Sentence], parser: str | Parser) -> list[Sentence]:
     """Parse the sentences that have no dependency parse yet; keep existing parses.
 
     Args:

@@ -17,31 +17,31 @@ from trimf.runtime.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from trimf.runtime.pipeline import Tree
+    from trimf.runtime.pipeline import DependencyArcs
 
     from ..data.sentence import Sentence
 
 #: Dependency label that attachment scores ignore.
-PUNCTUATION = "punct"
+PUNCTUATION_LABEL = "punct"
 
 #: Number of equal-width intervals for the expected calibration error.
-BINS = 15
+CALIBRATION_BINS = 15
 
 #: First word, last word (exclusive), entity type.
-Entity = tuple[int, int, str]
+EntityKey = tuple[int, int, str]
 
 #: Head entity, tail entity, relation type.
-Relation = tuple[Entity, Entity, str]
+RelationKey = tuple[EntityKey, EntityKey, str]
 
 
 class Annotation(NamedTuple):
     """Entities and relations of one sentence, gold or predicted; order and repetition do not matter."""
 
-    entities: Iterable[Entity]
-    relations: Iterable[Relation]
+    entities: Iterable[EntityKey]
+    relations: Iterable[RelationKey]
 
 
-class Leaf(TypedDict):
+class PrecisionRecallF1(TypedDict):
     """Precision, recall and F1 in per cent, 0 where undefined; ``support`` is the number of gold items."""
 
     precision: float
@@ -57,9 +57,9 @@ class Scores(TypedDict):
     every type that occurs in gold or in the predictions, in alphabetical order.
     """
 
-    micro: Leaf
-    macro: Leaf
-    per_type: dict[str, Leaf]
+    micro: PrecisionRecallF1
+    macro: PrecisionRecallF1
+    per_type: dict[str, PrecisionRecallF1]
 
 
 class RelationScores(TypedDict):
@@ -104,7 +104,7 @@ class Calibrations(TypedDict):
 class Evaluation(TypedDict):
     """Scores of a model on a data set, as printed by ``trimf eval --json``.
 
-    ``syntax`` is present if the model has an in-model parser, ``calibration`` if it was requested.
+    ``syntax`` is present if the model has an in-model parser, ``measure_calibration`` if it was requested.
     """
 
     sentences: int
@@ -114,14 +114,14 @@ class Evaluation(TypedDict):
     calibration: NotRequired[Calibrations]
 
 
-def annotation(sentence: Sentence) -> Annotation:
+def gold_annotation(sentence: Sentence) -> Annotation:
     """Return the gold annotation of a sentence record."""
     entities = [(entity.start, entity.end, entity.type) for entity in sentence.entities]
     relations = [(entities[relation.head], entities[relation.tail], relation.type) for relation in sentence.relations]
     return Annotation(entities, relations)
 
 
-def evaluate(
+def compute_scores(
     gold: Sequence[Annotation], predicted: Sequence[Annotation], symmetric: Collection[str] = ()
 ) -> Evaluation:
     """Compare predictions with gold annotation, sentence by sentence.
@@ -155,7 +155,9 @@ def evaluate(
         "sentences": len(gold),
         "entities": score_items(lambda sentence: {((start, end), type) for start, end, type in sentence.entities}),
         "relations": {
-            "strict": score_items(lambda sentence: {strict(relation, unordered) for relation in sentence.relations}),
+            "strict": score_items(
+                lambda sentence: {strict_key(relation, unordered) for relation in sentence.relations}
+            ),
             "boundary": score_items(
                 lambda sentence: {_boundary_key(relation, unordered) for relation in sentence.relations}
             ),
@@ -163,7 +165,7 @@ def evaluate(
     }
 
 
-def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
+def attachment_scores(gold: Iterable[DependencyArcs], predicted: Iterable[DependencyArcs]) -> SyntaxScores:
     """Compute unlabeled and labeled attachment scores, ignoring punctuation.
 
     Args:
@@ -177,7 +179,7 @@ def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
     for expected, actual in zip(gold, predicted, strict=True):
         arcs = zip(expected.heads, expected.labels, actual.heads, actual.labels, strict=True)
         for head, label, predicted_head, predicted_label in arcs:
-            if label == PUNCTUATION:
+            if label == PUNCTUATION_LABEL:
                 continue
             words += 1
             correct_heads += int(head == predicted_head)
@@ -185,10 +187,10 @@ def attachment(gold: Iterable[Tree], predicted: Iterable[Tree]) -> SyntaxScores:
     return {"uas": _to_percent(correct_heads, words), "las": _to_percent(correct_arcs, words), "words": words}
 
 
-def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
+def measure_calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
     """Measure how well scores match the share of correct predictions.
 
-    The expected calibration error groups the scores into ``BINS`` intervals of equal width. It is the mean
+    The expected calibration error groups the scores into ``CALIBRATION_BINS`` intervals of equal width. It is the mean
     distance between the mean score and the share of correct predictions in each interval, weighted by the number of
     scores in it (Guo et al. 2017).
 
@@ -200,9 +202,9 @@ def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
         The calibration of the predictions; all values are 0 if there are none.
     """
     count = max(len(scores), 1)
-    distances = [0.0] * BINS
+    distances = [0.0] * CALIBRATION_BINS
     for score, correct in zip(scores, right, strict=True):
-        distances[min(int(score * BINS), BINS - 1)] += score - correct
+        distances[min(int(score * CALIBRATION_BINS), CALIBRATION_BINS - 1)] += score - correct
     return {
         "found": len(scores),
         "score": sum(scores) / count,
@@ -211,7 +213,7 @@ def calibration(scores: Sequence[float], right: Sequence[bool]) -> Calibration:
     }
 
 
-def strict(relation: Relation, symmetric: Collection[str]) -> tuple[Hashable, str]:
+def strict_key(relation: RelationKey, symmetric: Collection[str]) -> tuple[Hashable, str]:
     """Return the key under which two relations count as equal in strict evaluation.
 
     Args:
@@ -226,7 +228,7 @@ def strict(relation: Relation, symmetric: Collection[str]) -> tuple[Hashable, st
     return (tuple(sorted(pair)) if label in symmetric else pair), label
 
 
-def _boundary_key(relation: Relation, symmetric: frozenset[str]) -> tuple[Hashable, str]:
+def _boundary_key(relation: RelationKey, symmetric: frozenset[str]) -> tuple[Hashable, str]:
     """Return the key under which two relations count as equal in boundary evaluation."""
     head, tail, label = relation
     pair = (tuple(head[:2]), tuple(tail[:2]))
@@ -253,7 +255,7 @@ def _compute_scores(sentences: Iterable[tuple[set[tuple[Hashable, str]], set[tup
     }
 
 
-def _score_counts(correct: int, predicted: int, support: int) -> Leaf:
+def _score_counts(correct: int, predicted: int, support: int) -> PrecisionRecallF1:
     """Compute precision, recall and F1 from counts of correct, predicted and gold items."""
     return {
         "precision": _to_percent(correct, predicted),
@@ -263,7 +265,7 @@ def _score_counts(correct: int, predicted: int, support: int) -> Leaf:
     }
 
 
-def _average_scores(leaves: list[Leaf]) -> Leaf:
+def _average_scores(leaves: list[PrecisionRecallF1]) -> PrecisionRecallF1:
     """Average the scores of several types and sum their support."""
     count = max(len(leaves), 1)
     return {
@@ -279,7 +281,7 @@ def _to_percent(part: int, total: int) -> float:
     return 100.0 * part / total if total else 0.0
 
 
-def table(result: Evaluation) -> Group:
+def build_tables(result: Evaluation) -> Group:
     """Build the tables that ``trimf eval`` prints.
 
     Args:

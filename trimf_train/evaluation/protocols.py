@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from trimf_train.evaluation.metrics import Evaluation, Leaf
+from trimf_train.evaluation.metrics import Evaluation, PrecisionRecallF1
 
 #: Precision, recall and F1 in per cent.
-Triple = tuple[float, float, float]
+PrecisionRecallF1Values = tuple[float, float, float]
 
 
-class Protocol(NamedTuple):
+class EvaluationProtocol(NamedTuple):
     """Settings for evaluation on one data set, and the paper's results on it.
 
     Attributes:
@@ -29,16 +29,16 @@ class Protocol(NamedTuple):
     types: frozenset[str] = frozenset()
     relations: Literal["strict", "boundary"] = "strict"
     average: Literal["micro", "macro"] = "micro"
-    paper: tuple[Triple, Triple] | None = None
+    paper: tuple[PrecisionRecallF1Values, PrecisionRecallF1Values] | None = None
     paper_encoder: str = ""
     recipe: str | None = None
     folds: int = 1
 
-    def entity(self, scores: Evaluation) -> Leaf:
+    def entity(self, scores: Evaluation) -> PrecisionRecallF1:
         """Return the reported entity scores."""
         return scores["entities"][self.average]
 
-    def relation(self, scores: Evaluation) -> Leaf:
+    def relation(self, scores: Evaluation) -> PrecisionRecallF1:
         """Return the reported relation scores."""
         return scores["relations"][self.relations][self.average]
 
@@ -54,14 +54,14 @@ class Protocol(NamedTuple):
 
 #: Protocols of the data sets in the paper.
 _ALL = (
-    Protocol(
+    EvaluationProtocol(
         "CoNLL04",
         frozenset({"Loc", "Org", "Other", "Peop"}),
         paper=((90.26, 90.34, 90.30), (73.01, 71.63, 72.35)),
         paper_encoder="BERT-base, train+dev",
         recipe="conll04.toml",
     ),
-    Protocol(
+    EvaluationProtocol(
         "SciERC",
         frozenset({"Generic", "Material", "Method", "Metric", "OtherScientificTerm", "Task"}),
         relations="boundary",
@@ -69,7 +69,7 @@ _ALL = (
         paper_encoder="SciBERT",
         recipe="scierc.toml",
     ),
-    Protocol(
+    EvaluationProtocol(
         "ADE",
         frozenset({"Adverse-Effect", "Drug"}),
         average="macro",
@@ -78,7 +78,7 @@ _ALL = (
         recipe="ade.toml",
         folds=10,
     ),
-    Protocol(
+    EvaluationProtocol(
         "ACE05",
         frozenset({"FAC", "GPE", "LOC", "ORG", "PER", "VEH", "WEA"}),
         paper=((87.67, 87.54, 87.61), (62.19, 63.37, 62.77)),
@@ -87,7 +87,7 @@ _ALL = (
 )
 
 
-def of(entity_types: Iterable[str]) -> Protocol:
+def protocol_for(entity_types: Iterable[str]) -> EvaluationProtocol:
     """Return the protocol of the data set that has the given entity types.
 
     Args:
@@ -101,4 +101,4 @@ def of(entity_types: Iterable[str]) -> Protocol:
     for protocol in _ALL:
         if types and types <= protocol.types:
             return protocol
-    return Protocol("custom labels")
+    return EvaluationProtocol("custom labels")

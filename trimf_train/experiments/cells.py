@@ -15,7 +15,7 @@ from trimf_train.config import Config
 from trimf_train.evaluation.metrics import Evaluation
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a finished run.
 
     Attributes:
@@ -38,7 +38,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return self.test  # type: ignore[return-value]
 
 
-class Cell(NamedTuple):
+class GridCell(NamedTuple):
     """Training run of a grid.
 
     Attributes:
@@ -53,7 +53,7 @@ class Cell(NamedTuple):
     seed: int
     config: Config
     test: str
-    needs: tuple[Cell, ...] = ()
+    needs: tuple[GridCell, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -61,13 +61,13 @@ class Cell(NamedTuple):
         return Path(self.config.output)
 
     @property
-    def result(self) -> Result | None:
+    def result(self) -> RunResult | None:
         """Result of the run, or None if it is not finished."""
         path = self.folder / "result.json"
-        return msgspec.json.decode(path.read_bytes(), type=Result) if path.is_file() else None
+        return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
 
 
-def cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tuple[Cell, ...] = ()) -> Cell:
+def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tuple[GridCell, ...] = ()) -> GridCell:
     """Create a run whose folder is named by a hash of everything its result depends on.
 
     Args:
@@ -87,4 +87,4 @@ def cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tupl
     for path in files:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     folder = runs / digest.hexdigest()[:16]
-    return Cell(row, seed, msgspec.structs.replace(config, output=str(folder)), test, needs)
+    return GridCell(row, seed, msgspec.structs.replace(config, output=str(folder)), test, needs)

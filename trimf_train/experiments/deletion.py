@@ -13,17 +13,17 @@ import numpy as np
 
 from trimf.runtime.decoding import pair_blocks as pairs
 from trimf.runtime.decoding.span_decoding import sigmoid
-from trimf.runtime.pipeline import ParsedSentence, Pipeline, batches
-from trimf_train.experiments.evidence import Evidence, FloatArray
+from trimf.runtime.pipeline import ParsedSentence, Pipeline, batch_indices
+from trimf_train.experiments.evidence import RelationEvidence, FloatArray
 
 #: Names of the baselines: random words outside all entities, and random words that may be shown as triggers.
-RANDOM, RANDOM_SHOWN = "random words", "random trigger candidates"
+RANDOM_WORDS, RANDOM_CANDIDATES = "random words", "random trigger candidates"
 
 #: Number of random draws that are averaged per relation, and number of bootstrap samples for an interval.
-DRAWS, RESAMPLED = 3, 2000
+RANDOM_DRAWS, BOOTSTRAP_SAMPLES = 3, 2000
 
 
-class Curve(msgspec.Struct, frozen=True):
+class DeletionCurve(msgspec.Struct, frozen=True):
     """Mean drop in probability when k words are deleted, by one method.
 
     Attributes:
@@ -48,11 +48,11 @@ class Curve(msgspec.Struct, frozen=True):
 class _Request(NamedTuple):
     """Relation whose sentence is reduced to the words in ``keep`` ``[N]``."""
 
-    evidence: Evidence
+    evidence: RelationEvidence
     keep: FloatArray
 
 
-def curves(pipeline: Pipeline, relations: Sequence[Evidence], max_deleted: int = 5, seed: int = 0) -> list[Curve]:
+def deletion_curves(pipeline: Pipeline, relations: Sequence[RelationEvidence], max_deleted: int = 5, seed: int = 0) -> list[DeletionCurve]:
     """Compute a deletion curve for every method and for the two random baselines.
 
     Each method deletes the words with the highest weight among those that may be shown as triggers. If a sentence has
@@ -74,18 +74,18 @@ def curves(pipeline: Pipeline, relations: Sequence[Evidence], max_deleted: int =
     orders: dict[str, list[list[list[int]]]] = {}
     for name in methods:
         orders[name] = [[_rank_words(evidence.weights[name], evidence.shown)] for evidence in relations]
-    for name, field in ((RANDOM, "free"), (RANDOM_SHOWN, "shown")):
+    for name, field in ((RANDOM_WORDS, "free"), (RANDOM_CANDIDATES, "shown")):
         orders[name] = [
-            [generator.permutation(np.flatnonzero(getattr(evidence, field))).tolist() for _ in range(DRAWS)]
+            [generator.permutation(np.flatnonzero(getattr(evidence, field))).tolist() for _ in range(RANDOM_DRAWS)]
             for evidence in relations
         ]
     complete = [_Request(evidence, np.ones(len(evidence.free), np.bool_)) for evidence in relations]
     baseline = _relation_probabilities(pipeline, complete)
     falls = {name: _measure_falls(pipeline, relations, orders[name], ks, baseline) for name in orders}
-    resampled = generator.integers(0, max(len(relations), 1), (RESAMPLED, len(relations)))
+    resampled = generator.integers(0, max(len(relations), 1), (BOOTSTRAP_SAMPLES, len(relations)))
     return [
         _build_curve(
-            name, ks, falls[name], falls[RANDOM], resampled, [[len(order[0][:k]) for order in orders[name]] for k in ks]
+            name, ks, falls[name], falls[RANDOM_WORDS], resampled, [[len(order[0][:k]) for order in orders[name]] for k in ks]
         )
         for name in orders
     ]
@@ -93,7 +93,7 @@ def curves(pipeline: Pipeline, relations: Sequence[Evidence], max_deleted: int =
 
 def _build_curve(
     name: str, ks: list[int], falls: FloatArray, random: FloatArray, resampled: FloatArray, words: list[list[int]]
-) -> Curve:
+) -> DeletionCurve:
     """Average over relations and bootstrap the interval.
 
     Args:
@@ -109,11 +109,11 @@ def _build_curve(
     """
     if not falls.size:
         none = [0.0] * len(ks)
-        return Curve(name, ks, none, none, none, none, none)
+        return DeletionCurve(name, ks, none, none, none, none, none)
     ratios = falls[:, resampled].mean(-1) / random[:, resampled].mean(-1)
     low, high = np.percentile(ratios, (2.5, 97.5), axis=1)
     mean = falls.mean(1)
-    return Curve(
+    return DeletionCurve(
         name, ks, mean.tolist(), (mean / random.mean(1)).tolist(), low.tolist(), high.tolist(),
         np.mean(words, 1).tolist(),
     )  # fmt: skip
@@ -127,7 +127,7 @@ def _rank_words(weights: FloatArray, allowed: FloatArray) -> list[int]:
 
 def _measure_falls(
     pipeline: Pipeline,
-    relations: Sequence[Evidence],
+    relations: Sequence[RelationEvidence],
     orders: Sequence[Sequence[Sequence[int]]],
     ks: Sequence[int],
     baseline: FloatArray,
@@ -156,14 +156,14 @@ def _relation_probabilities(pipeline: Pipeline, requests: Sequence[_Request], ba
     sentences = [_reduce_sentence(request) for request in requests]
     encoded = pipeline.tokenizer.encode([sentence.words for sentence in sentences])
     probabilities = np.zeros(len(requests))
-    for batch in batches([len(subwords.ids) for subwords in encoded], batch_size):
+    for batch in batch_indices([len(subwords.ids) for subwords in encoded], batch_size):
         trees = None if pipeline.parses else [sentences[index] for index in batch]
         arrays = pipeline.read([encoded[index] for index in batch], trees)
         spans = np.array(
             [(row, *span) for row, index in enumerate(batch) for span in _entity_spans(requests[index])], np.int64
         )
         words, width = arrays["nodes"].shape[1:]
-        blocks = pairs.blocks([2] * len(batch), spans, words, width, pipeline.settings.relations)
+        blocks = pairs.iterate_pair_blocks([2] * len(batch), spans, words, width, pipeline.settings.relations)
         # The first half of a block has the pairs (head, tail) in order; the second half has the reversed pairs.
         logits = np.concatenate(
             [
@@ -205,7 +205,7 @@ def _kept_ancestor(heads: Sequence[int] | FloatArray, keep: FloatArray, index: i
     return head if keep[head] else index
 
 
-def top(relations: Iterable[Evidence], method: str, count: int = 5) -> Iterator[tuple[Evidence, list[str]]]:
+def top_words(relations: Iterable[RelationEvidence], method: str, count: int = 5) -> Iterator[tuple[RelationEvidence, list[str]]]:
     """Find the words with the highest weight for each relation (paper, Table 5).
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.decoding.span_decoding import EntitySpan, RelationSpan
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
-from trimf.runtime.decoding.triggers import may_trigger
+from trimf.runtime.decoding.triggers import trigger_candidate_mask
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
@@ -31,7 +31,7 @@ SENSOR, CONTRIBUTION, FLOW, GRADIENT = "trigger sensor", "sensor contribution", 
 METHODS = (SENSOR, CONTRIBUTION, FLOW, GRADIENT)
 
 
-class Evidence(NamedTuple):
+class RelationEvidence(NamedTuple):
     """Predicted relation in a sentence of N words, with word weights.
 
     Attributes:
@@ -53,7 +53,7 @@ class Evidence(NamedTuple):
     weights: dict[str, FloatArray]
 
 
-def collect(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[Evidence]:
+def collect_evidence(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[RelationEvidence]:
     """Predict relations and compute the weights of their words.
 
     Sentences that do not fit into one window are skipped. Methods that the model does not support (no trigger sensor,
@@ -66,14 +66,14 @@ def collect(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[Evide
     Returns:
         One entry per predicted relation.
     """
-    pipeline = inference.pipeline(checkpoint)
+    pipeline = inference.build_pipeline(checkpoint)
     inputs = [ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence in sentences]
     collected = []
     for sentence, result in zip(inputs, pipeline.run(inputs), strict=True):
         if result.windows != 1 or not result.found.relations:
             continue
         entities = result.found.entities
-        shown = may_trigger(sentence.words, entities)
+        shown = trigger_candidate_mask(sentence.words, entities)
         free = np.ones(len(sentence.words), np.bool_)
         for entity in entities:
             free[entity.start : entity.end] = False
@@ -81,7 +81,7 @@ def collect(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> list[Evide
         pairs = [(entities[relation.head], entities[relation.tail]) for relation in relations]
         weights = _compute_weights(checkpoint, pipeline, sentence, pairs, [relation.label for relation in relations])
         for relation, (head, tail), relation_weights in zip(relations, pairs, weights, strict=True):
-            collected.append(Evidence(sentence, head, tail, relation, free, shown, relation_weights))
+            collected.append(RelationEvidence(sentence, head, tail, relation, free, shown, relation_weights))
     return collected
 
 
@@ -95,7 +95,7 @@ def _compute_weights(
     """Yield the weights of each relation, from one forward pass and one backward pass per relation."""
     model = checkpoint.model
     (subwords,) = pipeline.tokenizer.encode([sentence.words])
-    arcs = features.arcs(sentence.heads, sentence.labels, pipeline.settings.dependencies)
+    arcs = features.encode_arcs(sentence.heads, sentence.labels, pipeline.settings.dependencies)
     batch = features.Batch(*features.pad_subwords([subwords]), *features.pad_arcs([arcs]))
     ids, mask, pieces, word_mask, heads, arc_labels = map(torch.from_numpy, batch)
     stage = checkpoint.description.stage

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from trimf_train.config import Config
 
 #: Row with the full model, which other rows are compared with.
-FULL = "TriMF"
+FULL_MODEL = "TriMF"
 
 #: Experiment with options beyond the paper's recipe, evaluated on the development set.
 RECIPE = "recipe"
@@ -40,15 +40,15 @@ class Grid(NamedTuple):
     paper: Mapping[str, Mapping[str, F1]] = {}
 
 
-_FULL_ONLY: Mapping[str, Sequence[str]] = {FULL: ()}
+_FULL_ONLY: Mapping[str, Sequence[str]] = {FULL_MODEL: ()}
 _SCIERC, _ACE05 = (70.17, 52.44), (87.61, 62.77)
 
 
-def grid(name: str, config: Config, steps: int = 6) -> Grid:
+def build_grid(name: str, config: Config, steps: int = 6) -> Grid:
     """Build the grid of an experiment.
 
     Args:
-        name: A name of ``NAMES``.
+        name: A name of ``EXPERIMENTS``.
         config: The base configuration; ``stages`` divides its epochs, ``recipe`` varies its options.
         steps: Number of intervals between the divisions of ``stages``.
 
@@ -60,7 +60,7 @@ def grid(name: str, config: Config, steps: int = 6) -> Grid:
     return _recipe_grid(config) if name == RECIPE else _GRIDS[name]
 
 
-def shares_start(name: str, quick: bool) -> bool:
+def shares_first_stage(name: str, quick: bool) -> bool:
     """Return True if all rows of an experiment start from a common first stage."""
     return name == RECIPE or (quick and name != "stages")
 
@@ -76,7 +76,7 @@ def _recipe_grid(config: Config) -> Grid:
     else:
         types = {"only type combinations seen in training": ("decode.types=seen",)}
     rows = {
-        FULL: (),
+        FULL_MODEL: (),
         "same learning rate for all parts": (f"train.head_lr={config.train.lr}",),
         "layer-wise decay of the rate, 0.9": ("train.layer_decay=0.9",),
         "1.5 times the epochs in stage 2": (f"train.stage2.epochs={round(1.5 * config.train.stage2.epochs)}",),
@@ -125,7 +125,7 @@ _GRIDS: Mapping[str, Grid] = {
         "Effect of different modules",
         "Table 2",
         {
-            FULL: (),
+            FULL_MODEL: (),
             "w/o graph weighted fusion": ("model.fusion=none",),
             "w/o trigger sensor": _switch_off("trigger"),
             "w/o subword-level MFA": _switch_off("flow.subword.entity", "flow.subword.relation"),
@@ -133,14 +133,14 @@ _GRIDS: Mapping[str, Grid] = {
         },
         {
             "SciERC": {
-                FULL: _SCIERC,
+                FULL_MODEL: _SCIERC,
                 "w/o graph weighted fusion": (70.12, 51.83),
                 "w/o trigger sensor": (70.19, 51.23),
                 "w/o subword-level MFA": (70.11, 51.27),
                 "w/o word-level MFA": (70.21, 51.78),
             },
             "ACE05": {
-                FULL: _ACE05,
+                FULL_MODEL: _ACE05,
                 "w/o graph weighted fusion": (87.55, 61.68),
                 "w/o trigger sensor": (87.45, 61.60),
                 "w/o subword-level MFA": (87.09, 61.68),
@@ -152,7 +152,7 @@ _GRIDS: Mapping[str, Grid] = {
         "Effect of interaction between NER and RE",
         "Table 3",
         {
-            FULL: (),
+            FULL_MODEL: (),
             "w/o MFA": _switch_off(
                 "flow.subword.entity", "flow.subword.relation", "flow.word.entity", "flow.word.relation"
             ),
@@ -161,13 +161,13 @@ _GRIDS: Mapping[str, Grid] = {
         },
         {
             "SciERC": {
-                FULL: _SCIERC,
+                FULL_MODEL: _SCIERC,
                 "w/o MFA": (70.04, 50.78),
                 "w/o relation MFA": (70.07, 51.28),
                 "w/o entity MFA": (70.17, 51.84),
             },
             "ACE05": {
-                FULL: _ACE05,
+                FULL_MODEL: _ACE05,
                 "w/o MFA": (87.42, 62.19),
                 "w/o relation MFA": (87.37, 62.06),
                 "w/o entity MFA": (87.38, 62.64),
@@ -177,11 +177,11 @@ _GRIDS: Mapping[str, Grid] = {
     "fusion": Grid(
         "Effect of different graph fusion methods",
         "Table 4",
-        {FULL: (), **{name: (f"model.fusion={value}",) for name, value in _FUSIONS.items()}},
+        {FULL_MODEL: (), **{name: (f"model.fusion={value}",) for name, value in _FUSIONS.items()}},
         {
             # The paper prints 49.04 as entity F1 of the semantic graph; its precision and recall give 69.04.
             "SciERC": {
-                FULL: _SCIERC,
+                FULL_MODEL: _SCIERC,
                 "No graph": (70.10, 51.03),
                 "Semantic graph": (69.04, 51.30),
                 "Syntactic graph": (71.42, 51.37),
@@ -190,7 +190,7 @@ _GRIDS: Mapping[str, Grid] = {
                 "Max fusion": (69.38, 51.17),
             },
             "ACE05": {
-                FULL: _ACE05,
+                FULL_MODEL: _ACE05,
                 "No graph": (87.21, 60.96),
                 "Semantic graph": (87.63, 60.92),
                 "Syntactic graph": (87.41, 61.07),
@@ -204,20 +204,20 @@ _GRIDS: Mapping[str, Grid] = {
         "Effect of gradient flow to memory",
         "Table 6",
         {
-            FULL: (),
+            FULL_MODEL: (),
             "w/o trigger sensor gradient": _switch_off("memory.gradient.trigger"),
             "w/o subword-level MFA gradient": _switch_off("memory.gradient.subword_flow"),
             "w/o word-level MFA gradient": _switch_off("memory.gradient.word_flow"),
         },
         {
             "SciERC": {
-                FULL: _SCIERC,
+                FULL_MODEL: _SCIERC,
                 "w/o trigger sensor gradient": (70.14, 52.28),
                 "w/o subword-level MFA gradient": (70.23, 52.03),
                 "w/o word-level MFA gradient": (70.12, 52.14),
             },
             "ACE05": {
-                FULL: _ACE05,
+                FULL_MODEL: _ACE05,
                 "w/o trigger sensor gradient": (87.55, 61.42),
                 "w/o subword-level MFA gradient": (87.43, 61.23),
                 "w/o word-level MFA gradient": (87.34, 61.85),
@@ -230,6 +230,6 @@ _GRIDS: Mapping[str, Grid] = {
 }
 
 #: All experiments, in the order of the paper; the recipe experiment is last.
-NAMES = (
+EXPERIMENTS = (
     "main", "modules", "interaction", "fusion", "triggers", "gradients", "stages", "threshold", "attention", RECIPE,
 )  # fmt: skip

@@ -16,13 +16,13 @@ from trimf_train.evaluation import protocols
 from trimf_train.data import jsonl as prepared
 from trimf_train.data.sentence import Sentence
 from trimf_train.training.dataset import read_prepared
-from trimf_train.evaluation.protocols import Protocol
+from trimf_train.evaluation.protocols import EvaluationProtocol
 
 #: Number of sentences in a sample.
-SAMPLE = 300
+SAMPLE_SIZE = 300
 
 
-class Parts(NamedTuple):
+class DataFiles(NamedTuple):
     """Files of a run: the training set, the development set (or None), and the file to report on.
 
     ``held`` names the file to report on, such as ``test`` or ``fold 0 of 10``.
@@ -37,16 +37,16 @@ class Parts(NamedTuple):
 class DataSet(NamedTuple):
     """Data set with its evaluation protocol; ``parts`` has one entry per fold, or a single entry for all seeds."""
 
-    protocol: Protocol
+    protocol: EvaluationProtocol
     folder: Path
-    parts: Sequence[Parts]
+    parts: Sequence[DataFiles]
 
-    def of(self, seed: int) -> Parts:
+    def of(self, seed: int) -> DataFiles:
         """Return the files for a seed."""
         return self.parts[seed % len(self.parts)]
 
 
-def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = False) -> DataSet:
+def find_data_set(folder: Path, output: Path, *, overlap: bool = True, quick: bool = False) -> DataSet:
     """Find the prepared files of a data set.
 
     The folder contains ``train.jsonl`` with ``test.jsonl`` or ``dev.jsonl`` (or both), or a single file that is split
@@ -57,7 +57,7 @@ def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = Fals
         folder: The folder with the prepared files.
         output: The folder for files that are created.
         overlap: False omits sentences with overlapping entities from the folds.
-        quick: Use a sample of ``SAMPLE`` training sentences, and no development set.
+        quick: Use a sample of ``SAMPLE_SIZE`` training sentences, and no development set.
 
     Returns:
         The data set.
@@ -73,7 +73,7 @@ def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = Fals
             )
         held = test if test.is_file() else dev
         protocol = _select_protocol(list(read_prepared(str(train))))
-        parts = Parts(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
+        parts = DataFiles(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
         if quick:  # with so few epochs, the last epoch is as good as any other
             parts = parts._replace(train=str(_write_sample(train, output)), dev=None)
         return DataSet(protocol, folder, [parts])
@@ -91,7 +91,7 @@ def find(folder: Path, output: Path, *, overlap: bool = True, quick: bool = Fals
     return DataSet(protocol, folder, _write_folds(sentences, protocol.folds, files[0], output, overlap, quick))
 
 
-def on_dev(data: DataSet) -> DataSet:
+def report_on_dev(data: DataSet) -> DataSet:
     """Report on the development set, so that the test set does not influence decisions.
 
     Args:
@@ -109,8 +109,8 @@ def on_dev(data: DataSet) -> DataSet:
     return data._replace(parts=[parts._replace(dev=None, test=str(dev), held="dev") for parts in data.parts])
 
 
-def _select_protocol(sentences: Sequence[Sentence]) -> Protocol:
-    return protocols.of({entity.type for sentence in sentences for entity in sentence.entities})
+def _select_protocol(sentences: Sequence[Sentence]) -> EvaluationProtocol:
+    return protocols.protocol_for({entity.type for sentence in sentences for entity in sentence.entities})
 
 
 def _has_overlap(sentence: Sentence) -> bool:
@@ -120,7 +120,7 @@ def _has_overlap(sentence: Sentence) -> bool:
 
 def _write_folds(
     sentences: Sequence[Sentence], count: int, source: Path, output: Path, overlap: bool, quick: bool
-) -> list[Parts]:
+) -> list[DataFiles]:
     """Write the files of all folds; there is no development set, so training keeps the last epoch.
 
     Sentence i of a fixed shuffle is held out in fold i mod ``count``.
@@ -130,20 +130,20 @@ def _write_folds(
     for fold in range(count):
         held = [sentences[index] for index in sorted(order[fold::count])]
         rest = [sentences[index] for rank, index in enumerate(order) if rank % count != fold]
-        rest = rest[:SAMPLE] if quick else rest
+        rest = rest[:SAMPLE_SIZE] if quick else rest
         stem = f"{source.stem}{'' if overlap else '-flat'}{'-quick' if quick else ''}-{fold}"
         train, test = (
             _write_prepared(part, source, output / "data" / f"{stem}-{name}.jsonl")
             for name, part in (("train", rest), ("test", held))
         )
-        folds.append(Parts(str(train), None, str(test), f"fold {fold} of {count}"))
+        folds.append(DataFiles(str(train), None, str(test), f"fold {fold} of {count}"))
     return folds
 
 
 def _write_sample(path: Path, output: Path) -> Path:
     """Write a fixed random sample of a prepared file, in the order of the file."""
     sentences = list(read_prepared(str(path)))
-    sample = np.random.default_rng(0).permutation(len(sentences))[:SAMPLE]
+    sample = np.random.default_rng(0).permutation(len(sentences))[:SAMPLE_SIZE]
     return _write_prepared(
         [sentences[index] for index in sorted(sample.tolist())], path, output / "data" / f"quick-{path.stem}.jsonl"
     )
@@ -153,7 +153,7 @@ def _write_prepared(sentences: Sequence[Sentence], source: Path, path: Path) -> 
     """Write sentences as a prepared file and copy the source record, which names their parser."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as new:
-        new.write_bytes(b"".join(map(prepared.encode, sentences)))
+        new.write_bytes(b"".join(map(prepared.encode_line, sentences)))
     record = source.with_name(f"{source.name}.source.json")
     if record.is_file():
         shutil.copyfile(record, path.with_name(f"{path.name}.source.json"))

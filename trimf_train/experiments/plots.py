@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from trimf.runtime.errors import BackendError
-from trimf_train.experiments.report import Report
+from trimf_train.experiments.report import ExperimentReport
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
 #: Settings of matplotlib; with a fixed salt, equal figures give equal files.
@@ -17,7 +17,7 @@ _SETTINGS: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def draw(report: Report) -> str | None:
+def draw_figure(report: ExperimentReport) -> str | None:
     """Draw the figure of a report.
 
     Args:
@@ -50,7 +50,7 @@ def draw(report: Report) -> str | None:
     return stream.getvalue()
 
 
-def _draw_bars(report: Report, canvas: Any) -> None:
+def _draw_bars(report: ExperimentReport, canvas: Any) -> None:
     panels = canvas.subplots(1, 2, sharey=True)
     names = [row.name for row in report.rows]
     for axes, kind, colour in zip(panels, ("entity", "relation"), _COLOURS, strict=False):
@@ -63,7 +63,7 @@ def _draw_bars(report: Report, canvas: Any) -> None:
     panels[0].invert_yaxis()
 
 
-def _draw_stages(report: Report, canvas: Any) -> None:
+def _draw_stages(report: ExperimentReport, canvas: Any) -> None:
     axes = canvas.subplots()
     names = [row.name for row in report.rows]
     for kind, colour in zip(("entity", "relation"), _COLOURS, strict=False):
@@ -76,7 +76,7 @@ def _draw_stages(report: Report, canvas: Any) -> None:
     axes.legend()
 
 
-def _draw_sweep(report: Report, canvas: Any) -> None:
+def _draw_sweep(report: ExperimentReport, canvas: Any) -> None:
     axes = canvas.subplots()
     sweep = report.sweep
     assert sweep is not None
@@ -87,7 +87,7 @@ def _draw_sweep(report: Report, canvas: Any) -> None:
     axes.legend()
 
 
-def _draw_deletion(report: Report, canvas: Any) -> None:
+def _draw_deletion(report: ExperimentReport, canvas: Any) -> None:
     axes = canvas.subplots()
     for index, curve in enumerate(report.curves):
         style = "--" if curve.method.startswith("random") else "-"

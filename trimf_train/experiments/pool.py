@@ -18,18 +18,18 @@ import psutil
 import torch
 from transformers import AutoConfig, AutoModel
 
-from trimf.runtime.engine.cpu_info import available_cores
+from trimf.runtime.engine.cpu_info import count_available_cores
 from trimf.runtime.errors import BackendError, ConfigError
-from trimf_train.experiments.cells import Cell
+from trimf_train.experiments.cells import GridCell
 from trimf_train.experiments.worker import Job
-from trimf_train.model.encoder import locate
+from trimf_train.model.encoder import resolve_encoder
 
 #: Estimated memory in bytes of a process without a model, and of each parameter: 16 bytes for weight, gradient and
 #: two optimizer moments, and the same again for activations and the copy from which a checkpoint is written.
 _PROCESS, _PARAMETER = 1_200_000_000, 32
 
 
-def jobs(encoder: str, requested: int | None = None) -> int:
+def count_parallel_runs(encoder: str, requested: int | None = None) -> int:
     """Return how many runs to execute in parallel.
 
     Args:
@@ -50,12 +50,12 @@ def jobs(encoder: str, requested: int | None = None) -> int:
     if torch.cuda.is_available():
         return torch.cuda.device_count()
     with torch.device("meta"):
-        model = AutoModel.from_config(AutoConfig.from_pretrained(locate(encoder), trust_remote_code=False))
+        model = AutoModel.from_config(AutoConfig.from_pretrained(resolve_encoder(encoder), trust_remote_code=False))
     bytes_per_run = _PROCESS + _PARAMETER * sum(parameter.numel() for parameter in model.parameters())
-    return max(1, min(available_cores(), psutil.virtual_memory().available // bytes_per_run))
+    return max(1, min(count_available_cores(), psutil.virtual_memory().available // bytes_per_run))
 
 
-def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], None]) -> None:
+def run_cells(cells: Sequence[GridCell], count: int, command: str, done: Callable[[GridCell], None]) -> None:
     """Execute the unfinished runs in parallel processes.
 
     A run starts as soon as the runs it needs are finished; these must be among ``cells`` unless they are finished
@@ -76,11 +76,11 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
     gpus: SimpleQueue[int] = SimpleQueue()
     for index in range(count):
         gpus.put(index)
-    threads = max(1, available_cores() // count)
+    threads = max(1, count_available_cores() // count)
     alive: set[subprocess.Popen[bytes]] = set()
     stopping = threading.Event()
 
-    def execute_cell(cell: Cell) -> None:
+    def execute_cell(cell: GridCell) -> None:
         slot = gpus.get()
         try:
             if not stopping.is_set():
@@ -105,7 +105,7 @@ def run(cells: Sequence[Cell], count: int, command: str, done: Callable[[Cell], 
 
 
 def _run_process(
-    cell: Cell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]], stopping: threading.Event
+    cell: GridCell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]], stopping: threading.Event
 ) -> None:
     """Execute a run in a child process; ``alive`` lists the running processes, ``slot`` selects the GPU."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}

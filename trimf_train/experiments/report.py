@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from trimf_train.experiments.deletion import RANDOM, Curve
-from trimf_train.experiments.grids import F1, RECIPE, shares_start
+from trimf_train.experiments.deletion import RANDOM_WORDS, DeletionCurve
+from trimf_train.experiments.grids import F1, RECIPE, shares_first_stage
 
 #: Scores of a run that are averaged over seeds, in per cent.
-FIGURES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
+SCORE_NAMES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
 
 
-class Run(msgspec.Struct, frozen=True):
+class RunSummary(msgspec.Struct, frozen=True):
     """Result of one seed or fold.
 
     Attributes:
@@ -25,7 +25,7 @@ class Run(msgspec.Struct, frozen=True):
         folder: Name of the folder of the run.
         epoch: The epoch whose checkpoint was kept.
         seconds: Training time over all epochs.
-        figures: The scores ``FIGURES`` on the held-out file.
+        figures: The scores ``SCORE_NAMES`` on the held-out file.
         dev: The same scores on the development set; None if there was none.
     """
 
@@ -38,7 +38,7 @@ class Run(msgspec.Struct, frozen=True):
     dev: dict[str, float] | None = None
 
 
-class Figure(msgspec.Struct, frozen=True):
+class MeanAndDeviation(msgspec.Struct, frozen=True):
     """Mean and standard deviation over runs; the deviation of a single run is 0."""
 
     mean: float
@@ -66,14 +66,14 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     overrides: list[str]
-    runs: list[Run]
-    figures: dict[str, Figure]
+    runs: list[RunSummary]
+    figures: dict[str, MeanAndDeviation]
     entity: Difference | None
     relation: Difference | None
     paper: dict[str, F1]
 
 
-class Sweep(msgspec.Struct, frozen=True):
+class ThresholdSweep(msgspec.Struct, frozen=True):
     """Relation scores by threshold: means over seeds, and the standard deviation of F1."""
 
     threshold: list[float]
@@ -93,7 +93,7 @@ class Example(msgspec.Struct, frozen=True):
     triggers: list[str]
 
 
-class Report(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Results of an experiment, with the settings and the environment that produced them."""
 
     experiment: str
@@ -110,17 +110,17 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     config: dict[str, Any]
     environment: dict[str, str]
     rows: list[Row]
-    sweep: Sweep | None = None
-    curves: list[Curve] = []
+    sweep: ThresholdSweep | None = None
+    curves: list[DeletionCurve] = []
     relations: int = 0
     examples: list[Example] = []
 
 
-def row(
+def build_row(
     name: str,
     overrides: Sequence[str],
-    runs: Sequence[Run],
-    first: Sequence[Run],
+    runs: Sequence[RunSummary],
+    first: Sequence[RunSummary],
     paper: dict[str, tuple[F1, F1]],
     *,
     steps: bool = False,
@@ -139,7 +139,7 @@ def row(
     Returns:
         The row.
     """
-    figures = {name: _average_values([run.figures[name] for run in runs]) for name in FIGURES}
+    figures = {name: _average_values([run.figures[name] for run in runs]) for name in SCORE_NAMES}
     is_first = runs is first
     differences = [
         None if is_first else _compare_runs(runs, first, kind, paper, steps) for kind in ("entity", "relation")
@@ -148,12 +148,12 @@ def row(
     return Row(name, list(overrides), list(runs), figures, *differences, row_paper)
 
 
-def _average_values(values: Sequence[float]) -> Figure:
-    return Figure(fmean(values), stdev(values) if len(values) > 1 else 0.0)
+def _average_values(values: Sequence[float]) -> MeanAndDeviation:
+    return MeanAndDeviation(fmean(values), stdev(values) if len(values) > 1 else 0.0)
 
 
 def _compare_runs(
-    runs: Sequence[Run], first: Sequence[Run], kind: str, paper: dict[str, tuple[F1, F1]], steps: bool
+    runs: Sequence[RunSummary], first: Sequence[RunSummary], kind: str, paper: dict[str, tuple[F1, F1]], steps: bool
 ) -> Difference:
     """Compare F1 of entities or relations (``kind``) with the first row, seed by seed."""
     by_seed = {run.seed: run.figures[f"{kind} f1"] for run in first}
@@ -175,7 +175,7 @@ def _compare_runs(
     return Difference(mean, error, "as in the paper" if math.copysign(1, mean) in signs else "against the paper")
 
 
-def markdown(report: Report, plot: str | None) -> str:
+def format_markdown(report: ExperimentReport, plot: str | None) -> str:
     """Format a report as a Markdown document.
 
     Args:
@@ -196,7 +196,7 @@ def markdown(report: Report, plot: str | None) -> str:
             "**Quick run on a sample with few epochs: it shows that the experiment works, but small differences are "
             "not meaningful.**"
         )
-    if shares_start(report.experiment, report.quick):
+    if shares_first_stage(report.experiment, report.quick):
         parts.append("All rows of a seed start from the same first stage, trained with the model of the first row.")
     sections = (list(_format_rows(report)), list(_format_curves(report)), list(_format_examples(report)))
     parts += ["\n".join(lines) for lines in sections if lines]
@@ -205,7 +205,7 @@ def markdown(report: Report, plot: str | None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _format_rows(report: Report) -> Iterator[str]:
+def _format_rows(report: ExperimentReport) -> Iterator[str]:
     """Yield the lines of the main table."""
     compares = len(report.rows) > 1
     papers = list(dict.fromkeys(data for row in report.rows for data in row.paper))
@@ -233,14 +233,14 @@ def _format_rows(report: Report) -> Iterator[str]:
         yield _format_line(cells)
 
 
-def _format_curves(report: Report) -> Iterator[str]:
+def _format_curves(report: ExperimentReport) -> Iterator[str]:
     """Yield the lines of the table of deletion curves."""
     if not report.curves:
         return
     ks = report.curves[0].k
     yield (
         f"Mean drop in the probability of {report.relations} relations when k words are deleted; in brackets, its "
-        f"ratio to the drop for {RANDOM}:"
+        f"ratio to the drop for {RANDOM_WORDS}:"
     )
     yield ""
     index = ks.index(3) if 3 in ks else len(ks) - 1
@@ -251,7 +251,7 @@ def _format_curves(report: Report) -> Iterator[str]:
         yield _format_line([curve.method, *falls, f"{curve.low[index]:.2f}–{curve.high[index]:.2f}"])
 
 
-def _format_examples(report: Report) -> Iterator[str]:
+def _format_examples(report: ExperimentReport) -> Iterator[str]:
     """Yield the lines of the table of examples."""
     if not report.examples:
         return
@@ -267,7 +267,7 @@ def _format_line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _format_figure(figure: Figure, runs: int) -> str:
+def _format_figure(figure: MeanAndDeviation, runs: int) -> str:
     return f"{figure.mean:.2f} ± {figure.deviation:.2f}" if runs > 1 else f"{figure.mean:.2f}"
 
 

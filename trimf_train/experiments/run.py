@@ -15,7 +15,7 @@ import torch
 import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
-from trimf.runtime.output.explain_page import to_html
+from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.bundle.atomic_io import atomic_path
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train.model import checkpoint as checkpoints
@@ -26,21 +26,21 @@ from trimf_train.evaluation import metrics
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import predict
+from trimf_train.evaluation.evaluate import predict_annotations
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
-from trimf_train.experiments.cells import Cell, cell
-from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, RECIPE, Grid, grid, shares_start
+from trimf_train.experiments.cells import GridCell, make_cell
+from trimf_train.experiments.grids import DISTILLED, FULL_MODEL, EXPERIMENTS, RECIPE, Grid, build_grid, shares_first_stage
 from trimf_train.experiments.parts import DataSet
-from trimf_train.experiments.report import Report, Run
-from trimf_train.evaluation.protocols import Protocol
+from trimf_train.experiments.report import ExperimentReport, RunSummary
+from trimf_train.evaluation.protocols import EvaluationProtocol
 
 #: Overrides of ``--quick``: few epochs with high learning rates, to finish in about ten minutes on two cores.
-QUICK = (
+QUICK_OVERRIDES = (
     "train.stage1.epochs=6", "train.stage2.epochs=2", "train.lr=2e-4", "train.head_lr=1e-3", "train.precision=fp32",
 )  # fmt: skip
 
 #: Default number of seeds per row, as in the paper.
-SEEDS = 5
+DEFAULT_SEEDS = 5
 
 #: Row name of the first stage that rows share. Flow attention and trigger sensor, which most rows vary, are not part
 #: of the first stage.
@@ -53,7 +53,7 @@ RELATIONS, QUICK_RELATIONS = 200, 40
 EXAMPLES, PICTURES = 12, 6
 
 
-class Plan(NamedTuple):
+class ExperimentPlan(NamedTuple):
     """Settings of an experiment.
 
     Attributes:
@@ -61,7 +61,7 @@ class Plan(NamedTuple):
         data: Folder with the prepared files of the data set.
         output: Folder for runs and reports.
         seeds: Number of seeds per row. None means 1 for quick runs, all folds for cross-validation, otherwise
-            ``SEEDS``.
+            ``DEFAULT_SEEDS``.
         encoder: Name of the encoder; None keeps the encoder of the configuration.
         config: Configuration file to vary. None means the packaged recipe of the data set, or the default settings if
             there is none.
@@ -92,7 +92,7 @@ class _Row(NamedTuple):
     dev_too: bool = False
 
 
-def run(plan: Plan, log: Callable[[str], None]) -> Report:
+def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> ExperimentReport:
     """Execute the unfinished runs of an experiment and write its report.
 
     The files ``NAME.json``, ``NAME.md`` and ``NAME.svg``, and ``NAME.html`` for ``attention``, are written to
@@ -111,25 +111,25 @@ def run(plan: Plan, log: Callable[[str], None]) -> Report:
         DataError: The data cannot be used.
         BackendError: A run failed.
     """
-    if plan.name not in NAMES:
-        raise ConfigError(f"unknown experiment {plan.name!r}; choose from {', '.join(NAMES)}")
-    data = parts.find(plan.data, plan.output, quick=plan.quick)
+    if plan.name not in EXPERIMENTS:
+        raise ConfigError(f"unknown experiment {plan.name!r}; choose from {', '.join(EXPERIMENTS)}")
+    data = parts.find_data_set(plan.data, plan.output, quick=plan.quick)
     if plan.name == RECIPE:
-        data = parts.on_dev(data)
+        data = parts.report_on_dev(data)
     plan = plan._replace(seeds=_count_seeds(plan, data))
     config = _base_config(plan, data)
-    row_grid = grid(plan.name, config, 3 if plan.quick else 6)
+    row_grid = build_grid(plan.name, config, 3 if plan.quick else 6)
     rows = list(_build_rows(plan, data, row_grid))
     starts = {}
-    if shares_start(plan.name, plan.quick):
-        stage1_only = configs.override(config, ["train.stage2.epochs=0"])
+    if shares_first_stage(plan.name, plan.quick):
+        stage1_only = configs.apply_overrides(config, ["train.stage2.epochs=0"])
         starts = {
             (id(row.data), seed): _build_cell(_Row(_START, row.data, ()), seed, stage1_only, plan)
             for row in rows
             for seed in range(plan.seeds)
         }
 
-    cells: dict[str, list[Cell]] = {}
+    cells: dict[str, list[GridCell]] = {}
     for index, row in enumerate(rows):
         teachers = cells[rows[0].name] if row.name == DISTILLED else []
         rows[index] = row = _add_teachers(row, teachers) if teachers else row
@@ -140,10 +140,10 @@ def run(plan: Plan, log: Callable[[str], None]) -> Report:
     all_cells = [*starts.values(), *(cell for row_cells in cells.values() for cell in row_cells)]
     by_folder = {cell.folder: cell for cell in all_cells}
     todo = [cell for cell in by_folder.values() if cell.result is None]
-    count = pool.jobs(config.model.encoder.name, plan.jobs)
+    count = pool.count_parallel_runs(config.model.encoder.name, plan.jobs)
     log(f"{data.protocol}; {len(by_folder)} runs, {len(todo)} to do, {min(count, len(todo))} in parallel")
 
-    def log_result(finished: Cell) -> None:
+    def log_result(finished: GridCell) -> None:
         result = finished.result
         assert result is not None
         scores = result.scores
@@ -152,14 +152,14 @@ def run(plan: Plan, log: Callable[[str], None]) -> Report:
             f"{data.protocol.relation(scores)['f1']:.2f} ({result.seconds:.0f} s)"
         )
 
-    pool.run(todo, count, plan.command, log_result)
+    pool.run_cells(todo, count, plan.command, log_result)
     results = _build_report(plan, config, row_grid, data, rows, cells)
     pages = {"html": _attention_page(cells[rows[0].name][0], plan)} if plan.name == "attention" else {}
     _write_files(results, plan.output, pages)
     return results
 
 
-def _count_seeds(plan: Plan, data: DataSet) -> int:
+def _count_seeds(plan: ExperimentPlan, data: DataSet) -> int:
     """Return the number of seeds per row.
 
     Raises:
@@ -167,7 +167,7 @@ def _count_seeds(plan: Plan, data: DataSet) -> int:
     """
     folds = len(data.parts)
     if plan.seeds is None:
-        return 1 if plan.quick else folds if folds > 1 else SEEDS
+        return 1 if plan.quick else folds if folds > 1 else DEFAULT_SEEDS
     if plan.seeds < 1:
         raise ConfigError(f"--seeds must be >= 1, got {plan.seeds}")
     if plan.seeds > folds > 1:
@@ -175,63 +175,63 @@ def _count_seeds(plan: Plan, data: DataSet) -> int:
     return plan.seeds
 
 
-def _base_config(plan: Plan, data: DataSet) -> Config:
+def _base_config(plan: ExperimentPlan, data: DataSet) -> Config:
     """Load the configuration that the rows vary; every run replaces its data files."""
-    overrides = [*(QUICK if plan.quick else ()), *plan.overrides]
+    overrides = [*(QUICK_OVERRIDES if plan.quick else ()), *plan.overrides]
     if plan.encoder:
         overrides.append(f"model.encoder.name={msgspec.json.encode(plan.encoder).decode()}")
     if plan.config:
-        return configs.load(plan.config, overrides)
+        return configs.load_config(plan.config, overrides)
     if data.protocol.recipe:
         with resources.as_file(resources.files(packaged) / data.protocol.recipe) as path:
-            return configs.load(path, overrides)
-    return configs.override(Config(data=DataConfig(train=[]), output=""), overrides)
+            return configs.load_config(path, overrides)
+    return configs.apply_overrides(Config(data=DataConfig(train=[]), output=""), overrides)
 
 
-def _build_rows(plan: Plan, data: DataSet, row_grid: Grid) -> list[_Row]:
+def _build_rows(plan: ExperimentPlan, data: DataSet, row_grid: Grid) -> list[_Row]:
     """Return the rows of the grid; the main experiment adds a row for a second setting of the data set."""
     rows = [_Row(name, data, overrides) for name, overrides in row_grid.rows.items()]
     if plan.name != "main":
         return rows
     if data.protocol.folds > 1:
-        flat = parts.find(plan.data, plan.output, overlap=False, quick=plan.quick)
-        rows.append(_Row(f"{FULL}, without overlapping entities", flat, ("decode.overlap=false",)))
+        flat = parts.find_data_set(plan.data, plan.output, overlap=False, quick=plan.quick)
+        rows.append(_Row(f"{FULL_MODEL}, without overlapping entities", flat, ("decode.overlap=false",)))
     elif data.parts[0].held == "test" and data.parts[0].dev:
-        rows.append(_Row(f"{FULL}, train + dev", data, (), dev_too=True))
+        rows.append(_Row(f"{FULL_MODEL}, train + dev", data, (), dev_too=True))
     return rows
 
 
-def _add_teachers(row: _Row, teachers: Sequence[Cell]) -> _Row:
+def _add_teachers(row: _Row, teachers: Sequence[GridCell]) -> _Row:
     """Add the best checkpoints of runs as teachers of a row."""
     folders = [str(teacher.folder / "best") for teacher in teachers]
     return row._replace(overrides=[*row.overrides, f"train.teachers={msgspec.json.encode(folders).decode()}"])
 
 
 def _build_cell(
-    row: _Row, seed: int, config: Config, plan: Plan, start: Cell | None = None, teachers: Sequence[Cell] = ()
-) -> Cell:
+    row: _Row, seed: int, config: Config, plan: ExperimentPlan, start: GridCell | None = None, teachers: Sequence[GridCell] = ()
+) -> GridCell:
     """Create a run of a row, from scratch or from the shared first stage ``start``."""
     files = row.data.of(seed)
     train = [files.train, files.dev] if row.dev_too and files.dev else [files.train]
     # If results are reported on dev, dev must not select the epoch.
     dev = None if row.dev_too or files.dev == files.test else files.dev
-    config = configs.override(config, row.overrides)
+    config = configs.apply_overrides(config, row.overrides)
     if start is not None:
-        config = configs.override(config, ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"])
+        config = configs.apply_overrides(config, ["train.stage1.epochs=0", f"train.init={start.folder / 'best'}"])
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=train, dev=dev))
     needs = (*((start,) if start else ()), *teachers)
-    return cell(row.name, seed, config, files.test, plan.output / "runs", needs)
+    return make_cell(row.name, seed, config, files.test, plan.output / "runs", needs)
 
 
 def _build_report(
-    plan: Plan, config: Config, row_grid: Grid, data: DataSet, rows: Sequence[_Row], cells: dict[str, list[Cell]]
-) -> Report:
+    plan: ExperimentPlan, config: Config, row_grid: Grid, data: DataSet, rows: Sequence[_Row], cells: dict[str, list[GridCell]]
+) -> ExperimentReport:
     """Aggregate the results of all runs and add what the experiment measures with the models of the first row."""
     runs = {row.name: [_summarise_run(cell, row.data) for cell in cells[row.name]] for row in rows}
     first = runs[rows[0].name]
     papers = row_grid.paper if plan.name != "main" else _paper_main_results(data.protocol)
     report_rows = [
-        report.row(
+        report.build_row(
             row.name,
             row.overrides,
             runs[row.name],
@@ -241,10 +241,10 @@ def _build_report(
         )
         for row in rows
     ]
-    best = [checkpoints.load(cell.folder / "best") for cell in cells[rows[0].name]]
+    best = [checkpoints.load_checkpoint(cell.folder / "best") for cell in cells[rows[0].name]]
     held = [list(read_sentences(cell.test)) for cell in cells[rows[0].name]]
     parser = best[0].description.parser
-    results = Report(
+    results = ExperimentReport(
         experiment=plan.name,
         title=row_grid.title,
         source=row_grid.source,
@@ -262,20 +262,20 @@ def _build_report(
     )
     if plan.name == "threshold":
         swept = [
-            sweep.by_threshold(checkpoint, sentences, data.protocol)
+            sweep.score_by_threshold(checkpoint, sentences, data.protocol)
             for checkpoint, sentences in zip(best, held, strict=True)
         ]
-        return msgspec.structs.replace(results, sweep=sweep.aggregate(swept))
+        return msgspec.structs.replace(results, sweep=sweep.average_seeds(swept))
     if plan.name == "triggers":
         return _add_triggers(results, best[0], held[0], QUICK_RELATIONS if plan.quick else RELATIONS)
     return results
 
 
 def _add_triggers(
-    results: Report, checkpoint: checkpoints.Checkpoint, held: Sequence[Sentence], max_relations: int
-) -> Report:
+    results: ExperimentReport, checkpoint: checkpoints.Checkpoint, held: Sequence[Sentence], max_relations: int
+) -> ExperimentReport:
     """Add the trigger words and the deletion curves of the model of seed 0 to a report."""
-    collected = evidence.collect(checkpoint, held)
+    collected = evidence.collect_evidence(checkpoint, held)
     sample = sorted(np.random.default_rng(0).permutation(len(collected))[:max_relations].tolist())
     relations = [collected[index] for index in sample]
     names = checkpoint.description.labels.relations
@@ -287,20 +287,20 @@ def _add_triggers(
             tail=" ".join(item.sentence.words[item.tail.start : item.tail.end]),
             triggers=words,
         )
-        for item, words in deletion.top(relations[:EXAMPLES], evidence.SENSOR)
+        for item, words in deletion.top_words(relations[:EXAMPLES], evidence.SENSOR)
     ]
-    curves = deletion.curves(inference.pipeline(checkpoint), relations) if relations else []
+    curves = deletion.deletion_curves(inference.build_pipeline(checkpoint), relations) if relations else []
     return msgspec.structs.replace(results, curves=curves, relations=len(relations), examples=examples)
 
 
-def _attention_page(first: Cell, plan: Plan) -> bytes:
+def _attention_page(first: GridCell, plan: ExperimentPlan) -> bytes:
     """Render heat maps of held-out sentences with relations; sentences with only correct predictions come first."""
-    checkpoint = checkpoints.load(first.folder / "best")
-    pipeline, labels = inference.pipeline(checkpoint), checkpoint.description.labels
+    checkpoint = checkpoints.load_checkpoint(first.folder / "best")
+    pipeline, labels = inference.build_pipeline(checkpoint), checkpoint.description.labels
     held = list(read_sentences(first.test))
     related = [
-        (set(predicted.relations) != set(metrics.annotation(sentence).relations), index)
-        for index, (sentence, predicted) in enumerate(zip(held, predict(pipeline, labels, held), strict=True))
+        (set(predicted.relations) != set(metrics.gold_annotation(sentence).relations), index)
+        for index, (sentence, predicted) in enumerate(zip(held, predict_annotations(pipeline, labels, held), strict=True))
         if sentence.relations
     ]
     sentences = [held[index] for _, index in sorted(related)[:PICTURES]]
@@ -313,14 +313,14 @@ def _attention_page(first: Cell, plan: Plan) -> bytes:
         )
         for sentence in sentences
     ]
-    return "".join(to_html(explanations, f"Memory flow attention: {plan.data}")).encode()
+    return "".join(render_explanations(explanations, f"Memory flow attention: {plan.data}")).encode()
 
 
-def _summarise_run(finished: Cell, data: DataSet) -> Run:
+def _summarise_run(finished: GridCell, data: DataSet) -> RunSummary:
     """Return the result of a finished run for the report."""
     result = finished.result
     assert result is not None
-    return Run(
+    return RunSummary(
         seed=finished.seed,
         held=data.of(finished.seed).held,
         folder=finished.folder.name,
@@ -331,7 +331,7 @@ def _summarise_run(finished: Cell, data: DataSet) -> Run:
     )
 
 
-def _select_figures(scores: dict, protocol: Protocol) -> dict[str, float]:
+def _select_figures(scores: dict, protocol: EvaluationProtocol) -> dict[str, float]:
     """Return the scores ``trimf_train.experiments.report.FIGURES`` of an evaluation."""
     entity, relation = protocol.entity(scores), protocol.relation(scores)
     return {
@@ -341,12 +341,12 @@ def _select_figures(scores: dict, protocol: Protocol) -> dict[str, float]:
     }
 
 
-def _paper_main_results(protocol: Protocol) -> dict[str, dict[str, tuple[float, float]]]:
+def _paper_main_results(protocol: EvaluationProtocol) -> dict[str, dict[str, tuple[float, float]]]:
     """Return the results of the paper's Table 1 in the form of ``Grid.paper``."""
     if protocol.paper is None:
         return {}
     entity, relation = protocol.paper
-    return {f"{protocol.name} ({protocol.paper_encoder})": {FULL: (entity[2], relation[2])}}
+    return {f"{protocol.name} ({protocol.paper_encoder})": {FULL_MODEL: (entity[2], relation[2])}}
 
 
 def _describe_environment() -> dict[str, str]:
@@ -354,14 +354,14 @@ def _describe_environment() -> dict[str, str]:
     return {"TriMF": trimf.__version__, "PyTorch": torch.__version__.split("+")[0], "device": device}
 
 
-def _write_files(results: Report, output: Path, pages: Mapping[str, bytes]) -> None:
+def _write_files(results: ExperimentReport, output: Path, pages: Mapping[str, bytes]) -> None:
     """Write the report and its figure; ``pages`` holds further files by extension."""
     output.mkdir(parents=True, exist_ok=True)
-    plot = plots.draw(results)
+    plot = plots.draw_figure(results)
     name = f"{results.experiment}.svg" if plot else None
     files = {
         "json": msgspec.json.format(msgspec.json.encode(results), indent=2),
-        "md": report.markdown(results, name).encode(),
+        "md": report.format_markdown(results, name).encode(),
     }
     files |= pages
     if plot:

@@ -14,16 +14,16 @@ from trimf_train.model import torch_backend as inference
 from trimf_train.evaluation import metrics
 from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import annotated, run
-from trimf_train.experiments.report import Sweep
-from trimf_train.evaluation.metrics import Leaf
-from trimf_train.evaluation.protocols import Protocol
+from trimf_train.evaluation.evaluate import annotation_from_result, run_pipeline
+from trimf_train.experiments.report import ThresholdSweep
+from trimf_train.evaluation.metrics import PrecisionRecallF1
+from trimf_train.evaluation.protocols import EvaluationProtocol
 
 #: Relation thresholds of the sweep; the first and last stand for 0 and 1, which are not valid thresholds.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)
 
 
-def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: Protocol) -> list[Leaf]:
+def score_by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: EvaluationProtocol) -> list[PrecisionRecallF1]:
     """Compute the reported relation scores at each of ``THRESHOLDS``.
 
     Args:
@@ -37,17 +37,17 @@ def by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol
     description = checkpoint.description
     lowest = msgspec.structs.replace(description.decode, relation_threshold=THRESHOLDS[0])
     low = Checkpoint(checkpoint.model, msgspec.structs.replace(description, decode=lowest), checkpoint.tokenizer_json)
-    results = run(inference.pipeline(low), sentences)
-    gold = [metrics.annotation(sentence) for sentence in sentences]
+    results = run_pipeline(inference.build_pipeline(low), sentences)
+    gold = [metrics.gold_annotation(sentence) for sentence in sentences]
     labels = description.labels
     scores = []
     for threshold in THRESHOLDS:
-        predicted = [annotated(result, labels, threshold) for result in results]
-        scores.append(protocol.relation(metrics.evaluate(gold, predicted, labels.symmetric)))
+        predicted = [annotation_from_result(result, labels, threshold) for result in results]
+        scores.append(protocol.relation(metrics.compute_scores(gold, predicted, labels.symmetric)))
     return scores
 
 
-def aggregate(seeds: Sequence[Sequence[Leaf]]) -> Sweep:
+def average_seeds(seeds: Sequence[Sequence[PrecisionRecallF1]]) -> ThresholdSweep:
     """Average the scores of several seeds.
 
     Args:
@@ -58,7 +58,7 @@ def aggregate(seeds: Sequence[Sequence[Leaf]]) -> Sweep:
     """
     columns = list(zip(*seeds, strict=True))
     f1 = [[leaf["f1"] for leaf in column] for column in columns]
-    return Sweep(
+    return ThresholdSweep(
         threshold=list(THRESHOLDS),
         precision=[fmean(leaf["precision"] for leaf in column) for column in columns],
         recall=[fmean(leaf["recall"] for leaf in column) for column in columns],

@@ -16,9 +16,9 @@ from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluation.evaluate import evaluate
-from trimf_train.experiments.cells import Result
-from trimf_train.training.train import train
+from trimf_train.evaluation.evaluate import evaluate_pipeline
+from trimf_train.experiments.cells import RunResult
+from trimf_train.training.train import train_model
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class Job(msgspec.Struct, frozen=True):
     command: str
 
 
-def do(job: Job) -> None:
+def run_job(job: Job) -> None:
     """Train unless training is finished, evaluate, and write ``result.json`` to the folder of the run.
 
     Args:
@@ -41,14 +41,14 @@ def do(job: Job) -> None:
     folder = Path(job.config.output)
     best = folder / "best"
     if (folder / "state.pt").exists() or not best.exists():
-        train(job.config, command=job.command)
-    checkpoint = checkpoints.load(best)
+        train_model(job.config, command=job.command)
+    checkpoint = checkpoints.load_checkpoint(best)
     labels = checkpoint.description.labels
-    scores = evaluate(inference.pipeline(checkpoint), labels, list(read_sentences(job.test)))
+    scores = evaluate_pipeline(inference.build_pipeline(checkpoint), labels, list(read_sentences(job.test)))
     provenance = checkpoint.description.provenance
     lines = (folder / "metrics.jsonl").read_bytes().splitlines()
     epochs = [record for record in map(msgspec.json.decode, lines) if record["type"] == "epoch"]
-    result = Result(
+    result = RunResult(
         epoch=provenance["epoch"],
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
         seconds=sum(record["seconds"] for record in epochs),
@@ -66,7 +66,7 @@ def main() -> int:
         The exit status: 0, or 1 after a known error.
     """
     try:
-        do(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
+        run_job(msgspec.json.decode(sys.stdin.buffer.read(), type=Job))
     except TrimfError as error:
         print(error, file=sys.stderr)
         return 1

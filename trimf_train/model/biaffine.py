@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trimf_train.config import SyntaxConfig
-from trimf_train.model.memory import bilinear
+from trimf_train.model.memory import new_bilinear_weight
 
 #: Score of an arc from padding; finite, so that it is safe in half precision.
-NO_WORD = -1e4
+PADDING_SCORE = -1e4
 
 #: Negative slope of the LeakyReLU after the projection.
-SLOPE = 0.1
+LEAKY_RELU_SLOPE = 0.1
 
 
 class BiaffineParser(nn.Module):
@@ -35,7 +35,7 @@ class BiaffineParser(nn.Module):
         super().__init__()
         self.labels, self.sizes = labels, [config.arc_dim, config.arc_dim, config.label_dim, config.label_dim]
         self.project = nn.Linear(width, sum(self.sizes))
-        self.arc = bilinear(config.arc_dim, config.arc_dim)
+        self.arc = new_bilinear_weight(config.arc_dim, config.arc_dim)
         self.arc_head = nn.Parameter(torch.zeros(config.arc_dim))
         self.root = nn.Parameter(torch.empty(config.arc_dim).normal_(0.0, 0.02))
         size = config.label_dim + 1
@@ -55,7 +55,7 @@ class BiaffineParser(nn.Module):
             for label classification, each ``[B, N, label_dim]``.
         """
         dependent, head, label_dependent, label_head = self.dropout(
-            functional.leaky_relu(self.project(words), SLOPE)
+            functional.leaky_relu(self.project(words), LEAKY_RELU_SLOPE)
         ).split(self.sizes, -1)
         return dependent, head, label_dependent, label_head
 
@@ -75,7 +75,7 @@ class BiaffineParser(nn.Module):
         positions = torch.arange(word_mask.shape[1], device=word_mask.device)
         diagonal = positions.unsqueeze(1) == positions
         scores = torch.where(diagonal, (queries @ self.root).unsqueeze(-1), queries @ head.transpose(1, 2)).float()
-        return torch.where(word_mask.unsqueeze(1), scores, NO_WORD)
+        return torch.where(word_mask.unsqueeze(1), scores, PADDING_SCORE)
 
     def label_scores(self, dependent: Tensor, heads: Tensor) -> Tensor:
         """Score the dependency labels of arcs.

@@ -15,18 +15,18 @@ from safetensors.torch import load_file, save_file
 
 from trimf.runtime.bundle.atomic_io import atomic_folder
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import BundleError, ConfigError
-from trimf.runtime.pipeline import Settings
+from trimf.runtime.pipeline import DecodingSettings
 from trimf_train.config import DecodeConfig, ModelConfig
-from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_positions
+from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_subword_count
 from trimf_train.model.trimf import TriMF
 
 #: Schema version of ``trimf.json`` that this code writes and reads.
 SCHEMA_VERSION = 1
 
 
-class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Content of ``trimf.json``: everything about a model except its weights, tokenizer and encoder configuration.
 
     ``stage`` is the last training stage of the weights; ``provenance`` records data, seed and dev scores.
@@ -37,14 +37,14 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     model: ModelConfig
     decode: DecodeConfig
     stage: int
-    parser: ParserNote
+    parser: ParserInfo
     provenance: dict[str, Any]
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> DecodingSettings:
         """Settings of the runtime's pipeline for this model."""
         encoder = self.model.encoder
-        return Settings.of(
+        return DecodingSettings.of(
             self.labels,
             self.decode.relation_threshold,
             self.decode.overlap,
@@ -56,7 +56,7 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class Checkpoint:
     """A model with its description and the text of its encoder's ``tokenizer.json``."""
 
-    def __init__(self, model: TriMF, description: Description, tokenizer_json: str) -> None:
+    def __init__(self, model: TriMF, description: CheckpointDescription, tokenizer_json: str) -> None:
         self.model, self.description, self.tokenizer_json = model, description, tokenizer_json
 
     def save(self, folder: Path, *, overwrite: bool = True) -> None:
@@ -77,8 +77,8 @@ class Checkpoint:
             save_file(weights, str(new / "model.safetensors"), metadata={"format": "pt"})
 
 
-def create(
-    labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: ParserNote, provenance: dict[str, Any]
+def create_checkpoint(
+    labels: Labels, config: ModelConfig, decode: DecodeConfig, parser: ParserInfo, provenance: dict[str, Any]
 ) -> Checkpoint:
     """Create an untrained model on its pretrained encoder.
 
@@ -102,10 +102,10 @@ def create(
             f"model.syntax.layer must be <= {layers}, the number of layers of {config.encoder.name}, got {layer}"
         )
     tokenizer = load_tokenizer(config.encoder.name)
-    limit = min(config.encoder.max_subwords, max_positions(encoder))
+    limit = min(config.encoder.max_subwords, max_subword_count(encoder))
     config = msgspec.structs.replace(config, encoder=msgspec.structs.replace(config.encoder, max_subwords=limit))
     model = TriMF(encoder, encoder.config.hidden_size, labels, config)
-    description = Description(
+    description = CheckpointDescription(
         schema_version=SCHEMA_VERSION,
         labels=labels,
         model=config,
@@ -117,7 +117,7 @@ def create(
     return Checkpoint(model, description, tokenizer.backend_tokenizer.to_str())
 
 
-def load(folder: str | Path) -> Checkpoint:
+def load_checkpoint(folder: str | Path) -> Checkpoint:
     """Load a checkpoint folder; nothing in it is executed.
 
     Args:
@@ -138,7 +138,7 @@ def load(folder: str | Path) -> Checkpoint:
             raise BundleError(
                 f"{folder}: unsupported checkpoint schema_version {version}; this TriMF reads {SCHEMA_VERSION}"
             )
-        description = msgspec.json.decode(content, type=Description)
+        description = msgspec.json.decode(content, type=CheckpointDescription)
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
         weights = load_file(str(folder / "model.safetensors"))
     except (OSError, msgspec.DecodeError, SafetensorError, UnicodeDecodeError) as error:

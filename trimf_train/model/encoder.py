@@ -13,10 +13,10 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from trimf.runtime.errors import ConfigError
-from trimf.runtime.text.subwords import CASE, CASES
+from trimf.runtime.text.subwords import CASE_COUNT, CASE_MULTIPLIER
 
 
-def locate(name: str) -> str:
+def resolve_encoder(name: str) -> str:
     """Resolve a configured encoder name to a model name or folder.
 
     Args:
@@ -57,7 +57,7 @@ class CasedEmbedding(nn.Embedding):
         super().__init__(
             words.num_embeddings, words.embedding_dim, words.padding_idx, dtype=words.weight.dtype, _weight=words.weight
         )
-        self.casing = nn.Parameter(torch.zeros(CASES, words.embedding_dim, dtype=words.weight.dtype))
+        self.casing = nn.Parameter(torch.zeros(CASE_COUNT, words.embedding_dim, dtype=words.weight.dtype))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed subwords with their letter case.
@@ -68,15 +68,15 @@ class CasedEmbedding(nn.Embedding):
         Returns:
             Embeddings of shape ``[..., H]``.
         """
-        case = torch.div(ids, CASE, rounding_mode="trunc")
-        return super().forward(ids - case * CASE) + functional.embedding(case, self.casing)
+        case = torch.div(ids, CASE_MULTIPLIER, rounding_mode="trunc")
+        return super().forward(ids - case * CASE_MULTIPLIER) + functional.embedding(case, self.casing)
 
 
 def load_encoder(name: str, dropout: float | None = None, casing: bool = False) -> nn.Module:
     """Load a pretrained encoder without its pooler, in float32.
 
     Args:
-        name: The configured name, see ``locate``.
+        name: The configured name, see ``resolve_encoder``.
         dropout: Hidden and attention dropout; None keeps the values of the pretrained configuration.
         casing: Add an embedding of letter case to the subword embeddings.
 
@@ -88,7 +88,7 @@ def load_encoder(name: str, dropout: float | None = None, casing: bool = False) 
     """
     changes = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     try:
-        encoder = AutoModel.from_pretrained(locate(name), trust_remote_code=False, **changes)
+        encoder = AutoModel.from_pretrained(resolve_encoder(name), trust_remote_code=False, **changes)
     except (OSError, ValueError, SafetensorError) as error:
         raise ConfigError(f"encoder {name!r} cannot be loaded: {_first_line(error)}") from error
     return _adapt_encoder(encoder, casing)
@@ -112,7 +112,7 @@ def load_tokenizer(name: str) -> Any:
     """Load the fast tokenizer of an encoder, configured for lists of words.
 
     Args:
-        name: The configured name, see ``locate``.
+        name: The configured name, see ``resolve_encoder``.
 
     Returns:
         The Hugging Face tokenizer.
@@ -122,7 +122,7 @@ def load_tokenizer(name: str) -> Any:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            locate(name), use_fast=True, add_prefix_space=True, trust_remote_code=False
+            resolve_encoder(name), use_fast=True, add_prefix_space=True, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"tokenizer of {name!r} cannot be loaded: {_first_line(error)}") from error
@@ -133,7 +133,7 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def max_positions(encoder: nn.Module) -> int:
+def max_subword_count(encoder: nn.Module) -> int:
     """Return the maximum number of subwords per sequence.
 
     It is smaller than the position table for encoder families (such as RoBERTa) whose positions start after the

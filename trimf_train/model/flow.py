@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from trimf_train.config import FlowSwitches
-from trimf_train.model.memory import Memory, bilinear, inverse_weights
+from trimf_train.model.memory import Memory, inverse_read_weights, new_bilinear_weight
 
 
 class MemoryFlow(nn.Module):
@@ -24,7 +24,7 @@ class MemoryFlow(nn.Module):
     def __init__(self, width: int, switches: FlowSwitches, residual: str, gradient: bool) -> None:
         super().__init__()
         names = [name for name in ("relation", "entity") if getattr(switches, name)]
-        self.weights = nn.ParameterDict({name: bilinear(width, width) for name in names})
+        self.weights = nn.ParameterDict({name: new_bilinear_weight(width, width) for name in names})
         self.residual = residual
         self.gradient = gradient
 
@@ -40,7 +40,7 @@ class MemoryFlow(nn.Module):
             Weights ``[B, T]`` for each memory that flows into this level, by name (``relation``, ``entity``).
         """
         return {
-            name: inverse_weights(states, weight, memory.flow_slots(name, self.gradient), mask)
+            name: inverse_read_weights(states, weight, memory.flow_slots(name, self.gradient), mask)
             for name, weight in self.weights.items()
         }
 

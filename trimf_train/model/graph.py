@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trimf_train.config import SyntaxConfig
-from trimf_train.model.memory import bilinear, masked_softmax
+from trimf_train.model.memory import masked_softmax, new_bilinear_weight
 
 
 class TypedLinear(nn.Module):
@@ -24,7 +24,7 @@ class TypedLinear(nn.Module):
     def __init__(self, labels: int, width: int, bases: int) -> None:
         super().__init__()
         count = bases or labels
-        self.weight = nn.Parameter(torch.stack([bilinear(width, width).detach() for _ in range(count)]))
+        self.weight = nn.Parameter(torch.stack([new_bilinear_weight(width, width).detach() for _ in range(count)]))
         self.mixture = nn.Parameter(nn.init.xavier_uniform_(torch.empty(labels, bases))) if bases else None
 
     def forward(self, states: Tensor, labels: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class SyntacticGraph(nn.Module):
 
     def __init__(self, labels: int, width: int, config: SyntaxConfig) -> None:
         super().__init__()
-        self.own = bilinear(width, width)
+        self.own = new_bilinear_weight(width, width)
         self.down = TypedLinear(labels, width, config.bases)
         self.up = TypedLinear(labels, width, config.bases) if config.inverse else None
 
@@ -83,12 +83,12 @@ class SyntacticGraph(nn.Module):
         head_states = words.gather(1, heads.unsqueeze(-1).expand(-1, -1, words.shape[-1]))
         nodes = words @ self.own + self.down(head_states, labels)
         if self.up is not None:
-            children = children_mean(heads, labels).to(words.dtype)
+            children = dependent_mean_matrix(heads, labels).to(words.dtype)
             nodes = nodes + children @ self.up(words, labels)
         return torch.relu(nodes)
 
 
-def children_mean(heads: Tensor, labels: Tensor) -> Tensor:
+def dependent_mean_matrix(heads: Tensor, labels: Tensor) -> Tensor:
     """Build the matrix that averages over the dependents of each word.
 
     Args:
@@ -116,7 +116,7 @@ class SemanticGraph(nn.Module):
 
     def __init__(self, width: int, keep: float, scale: float = 1.0) -> None:
         super().__init__()
-        self.weight = bilinear(width, width)
+        self.weight = new_bilinear_weight(width, width)
         self.keep, self.scale = keep, scale
 
     def forward(self, words: Tensor, word_mask: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class GraphFusion(nn.Module):
         self.fusion, self.scale = fusion, scale
         self.syntactic = SyntacticGraph(labels, width, syntax) if fusion not in ("semantic", "none") else None
         self.semantic = SemanticGraph(width, keep, scale) if fusion not in ("syntactic", "none") else None
-        self.weight = bilinear(width, width) if fusion == "weighted" else None
+        self.weight = new_bilinear_weight(width, width) if fusion == "weighted" else None
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
         """Compute the node states E_g.

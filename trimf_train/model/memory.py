@@ -37,7 +37,7 @@ class Memory(nn.Module):
         return slots if gradient else slots.detach()
 
 
-def bilinear(width_in: int, width_out: int) -> nn.Parameter:
+def new_bilinear_weight(width_in: int, width_out: int) -> nn.Parameter:
     """Create a bilinear weight ``[width_in, width_out]`` with Xavier-uniform initialisation."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(width_in, width_out)))
 
@@ -57,7 +57,7 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     return torch.softmax(scores, dim) * mask
 
 
-def normal_read(states: Tensor, weight: Tensor, slots: Tensor) -> Tensor:
+def read_memory(states: Tensor, weight: Tensor, slots: Tensor) -> Tensor:
     """Read the memory for every state: ``softmax(E W M^T) M``, equations (1) and (2).
 
     Args:
@@ -71,7 +71,7 @@ def normal_read(states: Tensor, weight: Tensor, slots: Tensor) -> Tensor:
     return torch.softmax((states @ weight @ slots.T).float(), -1) @ slots
 
 
-def inverse_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+def inverse_read_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
     """Compute the token weights of the inverse read, equation (3): ``sum_slots softmax_tokens(M W E^T)``.
 
     Args:

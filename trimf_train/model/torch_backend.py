@@ -114,13 +114,13 @@ class TorchSubgraph:
         """Do nothing: the model belongs to the caller."""
 
 
-def open_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
+def load_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
     """Return the subword tokenizer of a checkpoint."""
     casing = checkpoint.description.model.encoder.casing
     return SubwordTokenizer.from_bytes(checkpoint.tokenizer_json.encode(), "tokenizer.json", casing)
 
 
-def subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
+def wrap_subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
     """Wrap a model as the four subgraphs of the runtime.
 
     Args:
@@ -134,7 +134,7 @@ def subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
     return {name: TorchSubgraph(model, name, stage) for name in SUBGRAPHS}
 
 
-def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
+def build_pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
     """Build the runtime's pipeline on the model of a checkpoint.
 
     Args:
@@ -144,5 +144,5 @@ def pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:
     Returns:
         The pipeline, which runs on the model's device.
     """
-    graphs = subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
-    return Pipeline(graphs, open_tokenizer(checkpoint), checkpoint.description.settings)
+    graphs = wrap_subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
+    return Pipeline(graphs, load_tokenizer(checkpoint), checkpoint.description.settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trimf_train.model.memory import Memory, bilinear, masked_softmax, normal_read
+from trimf_train.model.memory import Memory, masked_softmax, new_bilinear_weight, read_memory
 
 
 class TriggerSensor(nn.Module):
@@ -18,7 +18,7 @@ class TriggerSensor(nn.Module):
 
     def __init__(self, width: int, gradient: bool, scale: float = 1.0) -> None:
         super().__init__()
-        self.weight = bilinear(width, width)
+        self.weight = new_bilinear_weight(width, width)
         self.gradient, self.scale = gradient, scale
 
     def forward(
@@ -37,6 +37,6 @@ class TriggerSensor(nn.Module):
             The trigger context ``[P, H]`` and the trigger weights t_ij ``[P, N]``, which sum to 1 over the sentence.
         """
         slots = memory.flow_slots("relation", self.gradient)
-        read = (normal_read(heads, self.weight, slots) + normal_read(tails, self.weight, slots)) * (self.scale / 2)
+        read = (read_memory(heads, self.weight, slots) + read_memory(tails, self.weight, slots)) * (self.scale / 2)
         weights = masked_softmax((words @ read.to(words.dtype).unsqueeze(-1)).squeeze(-1), word_mask)
         return (weights.to(words.dtype).unsqueeze(1) @ words).squeeze(1), weights

@@ -12,12 +12,12 @@ from trimf_train.config import ModelConfig
 from trimf_train.model.biaffine import BiaffineParser
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.graph import GraphFusion
-from trimf_train.model.memory import Memory, bilinear
+from trimf_train.model.memory import Memory, new_bilinear_weight
 from trimf_train.model.pooling import RangeMaximum, pool_words, span_grid
 from trimf_train.model.trigger import TriggerSensor
 
 
-class Inputs(NamedTuple):
+class TrainingBatch(NamedTuple):
     """Inputs of a training step: the arrays of ``trimf.runtime.text.batch_arrays.Batch`` and the samples to classify.
 
     Attributes:
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
     pairs: Tensor
 
 
-class Logits(NamedTuple):
+class TrainingOutputs(NamedTuple):
     """Outputs of a training step; None for outputs that the training stage or the model does not produce.
 
     Attributes:
@@ -98,8 +98,8 @@ class TriMF(nn.Module):
         self.span_size = width + config.span.width_dim
         contexts = 2 if config.context == "concat" else 1
         self.pair_size = 2 * self.span_size + contexts * width
-        self.entity_weight = bilinear(self.span_size + (width if config.span.context == "cls" else 0), width)
-        self.relation_weight = bilinear(self.pair_size, width)
+        self.entity_weight = new_bilinear_weight(self.span_size + (width if config.span.context == "cls" else 0), width)
+        self.relation_weight = new_bilinear_weight(self.pair_size, width)
         self.dropout = nn.Dropout(config.dropout)
 
     def encode(
@@ -266,7 +266,7 @@ class TriMF(nn.Module):
         start = self.pair_size - self.width
         return nodes @ self.relation_weight[start:] @ self.memory.relation.T
 
-    def forward(self, inputs: Inputs, stage: int) -> Logits:
+    def forward(self, inputs: TrainingBatch, stage: int) -> TrainingOutputs:
         """Compute all outputs that have a training loss.
 
         In stage 2, the graph uses the arcs that the in-model parser predicts, if there is one; earlier stages
@@ -286,7 +286,7 @@ class TriMF(nn.Module):
             parser_states = parser_states.detach() if self.config.syntax.detach else parser_states
             arcs, arc_labels = self.parser(pool_words(parser_states, inputs.pieces), inputs.word_mask, heads)
             if stage == 0:
-                return Logits(None, None, arcs, arc_labels)
+                return TrainingOutputs(None, None, arcs, arc_labels)
             if stage == 2:
                 heads, labels = self.own_arcs(parser_states, inputs)
         words, cls = self.flow(states, inputs.attention_mask, inputs.pieces, stage)
@@ -295,10 +295,10 @@ class TriMF(nn.Module):
         pooled = RangeMaximum(nodes, self.config.span.max_width)(sentence, first, last)
         entity = self.span_logits(pooled, last - first, cls[sentence])
         relation, _ = self.relation_logits(nodes, inputs.word_mask, inputs.entities, inputs.pairs, stage)
-        return Logits(entity.float(), relation.float(), arcs, arc_labels)
+        return TrainingOutputs(entity.float(), relation.float(), arcs, arc_labels)
 
     @torch.no_grad()
-    def own_arcs(self, states: Tensor, inputs: Inputs) -> tuple[Tensor, Tensor]:
+    def own_arcs(self, states: Tensor, inputs: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Predict arcs during training as at inference, without dropout and without gradient.
 
         Args:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from trimf.runtime.pipeline import batches
+from trimf.runtime.pipeline import batch_indices
 from trimf.runtime.text import batch_arrays as features
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.trimf import TriMF
 
 #: Maximum number of sentences per batch.
-BATCH = 32
+BATCH_SIZE = 32
 
 
-class Read(NamedTuple):
+class BatchOutputs(NamedTuple):
     """Inputs and outputs of a model's first three subgraphs for one batch.
 
     ``places`` are the indices of the batch's sentences. ``arrays`` has ``nodes`` ``[B,N,H]``, a tensor on the model's
@@ -25,7 +25,7 @@ class Read(NamedTuple):
     arrays: dict[str, Any]
 
 
-def read(model: TriMF, stage: int, items: Sequence[features.Item]) -> Iterator[Read]:
+def run_in_batches(model: TriMF, stage: int, items: Sequence[features.EncodedSentence]) -> Iterator[BatchOutputs]:
     """Run a model on encoded sentences, in batches of similar length.
 
     Args:
@@ -37,9 +37,9 @@ def read(model: TriMF, stage: int, items: Sequence[features.Item]) -> Iterator[R
     Yields:
         The inputs and outputs of each batch; every sentence is in one batch.
     """
-    graphs = inference.subgraphs(model, stage)
-    for indices in batches([len(item.subwords.ids) for item in items], BATCH):
-        arrays: dict[str, Any] = features.pad([items[index] for index in indices])._asdict()
+    graphs = inference.wrap_subgraphs(model, stage)
+    for indices in batch_indices([len(item.subwords.ids) for item in items], BATCH_SIZE):
+        arrays: dict[str, Any] = features.pad_batch([items[index] for index in indices])._asdict()
         for name in ("encoder", "fusion", "entities"):
             arrays.update(graphs[name].run(arrays))
-        yield Read(indices, arrays)
+        yield BatchOutputs(indices, arrays)

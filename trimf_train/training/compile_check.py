@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from trimf.runtime.errors import line
+from trimf.runtime.errors import one_line
 
 
-def missing_compiler(device: str) -> str | None:
+def find_compile_problem(device: str) -> str | None:
     """Compile a small function to find out why ``torch.compile`` does not work on a device.
 
     The first call for a device takes seconds.
@@ -21,5 +21,5 @@ def missing_compiler(device: str) -> str | None:
     try:
         torch.compile(lambda values: values * 2 + 1)(torch.ones(3, device=device))
     except Exception as error:  # each compiler has its own types of errors
-        return line(error)
+        return one_line(error)
     return None

@@ -16,14 +16,22 @@ from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.model.trimf import Inputs
-from trimf_train.training.sampling import Example, Soft, Targets, collate, example, twice, unannotated
+from trimf_train.model.trimf import TrainingBatch
+from trimf_train.training.sampling import (
+    Example,
+    SoftTargets,
+    Targets,
+    build_example,
+    build_parse_only_example,
+    collate_batch,
+    repeat_batch,
+)
 
 #: Number of batches that a background thread prepares ahead of training.
-AHEAD = 4
+PREFETCH_BATCHES = 4
 
 #: Number of global batches whose sentences are sorted by length together, so that a batch has little padding.
-BUCKET = 16
+BUCKET_BATCHES = 16
 
 
 class TrainingSet(NamedTuple):
@@ -58,7 +66,7 @@ def read_prepared(path: str) -> Iterator[Sentence]:
         yield sentence
 
 
-def read_items(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> list[features.Item | None]:
+def encode_sentences(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> list[features.EncodedSentence | None]:
     """Encode sentences for the model of a checkpoint.
 
     Args:
@@ -69,22 +77,22 @@ def read_items(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> list[fe
         For each sentence its subwords and arcs, or None if it is longer than one window.
     """
     settings = checkpoint.description.settings
-    items: list[features.Item | None] = []
-    encoded = inference.open_tokenizer(checkpoint).encode([sentence.tokens for sentence in sentences])
+    items: list[features.EncodedSentence | None] = []
+    encoded = inference.load_tokenizer(checkpoint).encode([sentence.tokens for sentence in sentences])
     for sentence, subwords in zip(sentences, encoded, strict=True):
         if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
             items.append(None)
             continue
-        arcs = features.arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
-        items.append(features.Item(subwords, *arcs))
+        arcs = features.encode_arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
+        items.append(features.EncodedSentence(subwords, *arcs))
     return items
 
 
-def training_set(
+def build_training_set(
     sentences: Sequence[Sentence],
     checkpoint: Checkpoint,
     annotated: bool = True,
-    soft: Sequence[Soft | None] | None = None,
+    soft: Sequence[SoftTargets | None] | None = None,
 ) -> TrainingSet:
     """Build training examples for the model of a checkpoint; sentences longer than one window are left out.
 
@@ -104,11 +112,15 @@ def training_set(
     description = checkpoint.description
     labels, width = description.labels, description.model.span.max_width
     examples = []
-    items = read_items(sentences, checkpoint)
+    items = encode_sentences(sentences, checkpoint)
     for sentence, item, targets in zip(sentences, items, soft or [None] * len(sentences), strict=True):
         if item is None:
             continue
-        encoded = example(sentence, item, labels, width) if annotated else unannotated(item, len(labels.relations))
+        encoded = (
+            build_example(sentence, item, labels, width)
+            if annotated
+            else build_parse_only_example(item, len(labels.relations))
+        )
         examples.append(encoded._replace(soft=targets))
     if not examples:
         settings = description.settings
@@ -120,7 +132,7 @@ def training_set(
     return TrainingSet(examples, len(sentences) - len(examples), unknown)
 
 
-class Mixture(NamedTuple):
+class TrainingExamples(NamedTuple):
     """Training examples: the first ``annotated`` ones have entities and relations, the rest are parse-only."""
 
     examples: list[Example]
@@ -146,10 +158,12 @@ class Mixture(NamedTuple):
         return [*range(self.annotated), *drawn.tolist()]
 
 
-def global_batches(mixture: Mixture, config: Config, processes: int, stage: int, epoch: int) -> list[list[int]]:
+def plan_global_batches(
+    mixture: TrainingExamples, config: Config, processes: int, stage: int, epoch: int
+) -> list[list[int]]:
     """Divide an epoch into global batches, each for all processes together.
 
-    The sentences are shuffled, sorted by length within buckets of ``BUCKET`` batches, and the batches shuffled.
+    The sentences are shuffled, sorted by length within buckets of ``BUCKET_BATCHES`` batches, and the batches shuffled.
 
     Args:
         mixture: The training examples.
@@ -173,9 +187,9 @@ def global_batches(mixture: Mixture, config: Config, processes: int, stage: int,
     size = config.train.batch_size * processes
     shuffled = [selected[index] for index in generator.permutation(len(selected)).tolist()]
     batches = []
-    for start in range(0, len(shuffled), BUCKET * size):
+    for start in range(0, len(shuffled), BUCKET_BATCHES * size):
         bucket = sorted(
-            shuffled[start : start + BUCKET * size], key=lambda index: len(examples[index].item.subwords.ids)
+            shuffled[start : start + BUCKET_BATCHES * size], key=lambda index: len(examples[index].item.subwords.ids)
         )
         batches += [bucket[first : first + size] for first in range(0, len(bucket), size)]
     if len(batches) > 1 and len(batches[-1]) < processes:
@@ -183,12 +197,18 @@ def global_batches(mixture: Mixture, config: Config, processes: int, stage: int,
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def batches(
-    mixture: Mixture, config: Config, processes: int, process: int, stage: int, epoch: int, pinned: bool = False
-) -> Iterator[tuple[Inputs, Targets]]:
+def iterate_batches(
+    mixture: TrainingExamples,
+    config: Config,
+    processes: int,
+    process: int,
+    stage: int,
+    epoch: int,
+    pinned: bool = False,
+) -> Iterator[tuple[TrainingBatch, Targets]]:
     """Build the batches of one process in an epoch: its part of every global batch.
 
-    A background thread prepares ``AHEAD`` batches. The negatives of a sentence depend on the seed, the epoch and
+    A background thread prepares ``PREFETCH_BATCHES`` batches. The negatives of a sentence depend on the seed, the epoch and
     the index of the sentence, not on the batch. With ``train.r_drop`` each batch has its sentences twice.
 
     Args:
@@ -207,24 +227,28 @@ def batches(
         ConfigError: There are fewer sentences than processes.
     """
 
-    def build_batch(batch: list[int]) -> tuple[Inputs, Targets]:
+    def build_batch(batch: list[int]) -> tuple[TrainingBatch, Targets]:
         indices = batch[process::processes]
         generators = [np.random.default_rng([config.seed, epoch, index]) for index in indices]
-        inputs, targets = collate(
+        inputs, targets = collate_batch(
             [mixture.examples[index] for index in indices],
             generators,
             config.train.negative_spans,
             config.train.negative_pairs,
         )
         if config.train.r_drop and stage:
-            inputs, targets = twice(inputs, targets)
+            inputs, targets = repeat_batch(inputs, targets)
         if not pinned:
             return inputs, targets
-        return Inputs(*(value.pin_memory() for value in inputs)), Targets(*(value.pin_memory() for value in targets))
+        return TrainingBatch(*(value.pin_memory() for value in inputs)), Targets(
+            *(value.pin_memory() for value in targets)
+        )
 
-    remaining = iter(global_batches(mixture, config, processes, stage, epoch))
+    remaining = iter(plan_global_batches(mixture, config, processes, stage, epoch))
     with ThreadPoolExecutor(1, "trimf-batches") as pool:
-        pending = deque(pool.submit(build_batch, batch) for _, batch in zip(range(AHEAD), remaining, strict=False))
+        pending = deque(
+            pool.submit(build_batch, batch) for _, batch in zip(range(PREFETCH_BATCHES), remaining, strict=False)
+        )
         while pending:
             ready = pending.popleft().result()
             pending.extend(pool.submit(build_batch, batch) for _, batch in zip(range(1), remaining, strict=False))

@@ -11,13 +11,13 @@ from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.errors import ConfigError
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.model.torch_backend import subgraphs
-from trimf_train.training.batched_inference import read
-from trimf_train.training.dataset import read_items
-from trimf_train.training.sampling import Soft, example, with_row
+from trimf_train.model.torch_backend import wrap_subgraphs
+from trimf_train.training.batched_inference import run_in_batches
+from trimf_train.training.dataset import encode_sentences
+from trimf_train.training.sampling import SoftTargets, build_example, prepend_row_index
 
 
-def check(teacher: Checkpoint, name: str, labels: Labels, max_width: int) -> None:
+def check_teacher(teacher: Checkpoint, name: str, labels: Labels, max_width: int) -> None:
     """Check that a teacher has the student's entity and relation types and classifies spans that are long enough.
 
     Args:
@@ -44,9 +44,9 @@ def check(teacher: Checkpoint, name: str, labels: Labels, max_width: int) -> Non
         raise ConfigError(f"train.teachers: {name} supports only model.span.max_width <= {width}, got {max_width}")
 
 
-def soft_targets(
+def compute_soft_targets(
     teachers: Sequence[Checkpoint], sentences: Sequence[Sentence], max_width: int, device: torch.device
-) -> list[Soft | None]:
+) -> list[SoftTargets | None]:
     """Compute the mean of the teachers' probabilities for each sentence.
 
     Args:
@@ -59,37 +59,41 @@ def soft_targets(
         The probabilities of each sentence, in half precision on the CPU, or None for a sentence that is longer than one
         window of a teacher.
     """
-    total: list[Soft | None] = []
+    total: list[SoftTargets | None] = []
     for index, teacher in enumerate(teachers):
         predicted = _predict_soft_targets(teacher, sentences, max_width, device)
         total = [_add_targets(*pair) for pair in zip(total, predicted, strict=True)] if index else predicted
     count = len(teachers)
-    return [targets and Soft((targets.types / count).half(), (targets.relations / count).half()) for targets in total]
+    return [
+        targets and SoftTargets((targets.types / count).half(), (targets.relations / count).half()) for targets in total
+    ]
 
 
-def _add_targets(left: Soft | None, right: Soft | None) -> Soft | None:
+def _add_targets(left: SoftTargets | None, right: SoftTargets | None) -> SoftTargets | None:
     """Add the probabilities of two teachers; None where either has none."""
-    return left and right and Soft(left.types + right.types, left.relations + right.relations)
+    return left and right and SoftTargets(left.types + right.types, left.relations + right.relations)
 
 
 def _predict_soft_targets(
     teacher: Checkpoint, sentences: Sequence[Sentence], max_width: int, device: torch.device
-) -> list[Soft | None]:
+) -> list[SoftTargets | None]:
     """Run a teacher on the sentences that fit one of its windows."""
     model, description = teacher.model.to(device), teacher.description
-    targets: list[Soft | None] = [None] * len(sentences)
-    fitting = [(index, item) for index, item in enumerate(read_items(sentences, teacher)) if item is not None]
-    examples = [example(sentences[index], item, description.labels, max_width) for index, item in fitting]
-    relations = subgraphs(model, description.stage)["relations"]
-    for indices, arrays in read(model, description.stage, [item for _, item in fitting]):
+    targets: list[SoftTargets | None] = [None] * len(sentences)
+    fitting = [(index, item) for index, item in enumerate(encode_sentences(sentences, teacher)) if item is not None]
+    examples = [build_example(sentences[index], item, description.labels, max_width) for index, item in fitting]
+    relations = wrap_subgraphs(model, description.stage)["relations"]
+    for indices, arrays in run_in_batches(model, description.stage, [item for _, item in fitting]):
         batch = [examples[index] for index in indices]
         counts = np.array([len(entry.entities) for entry in batch])
         starts = np.cumsum(counts) - counts
-        spans = np.concatenate([with_row(row, entry.entities) for row, entry in enumerate(batch)])
+        spans = np.concatenate([prepend_row_index(row, entry.entities) for row, entry in enumerate(batch)])
         pairs = np.concatenate([entry.pairs + start for entry, start in zip(batch, starts, strict=True)])
         logits = torch.from_numpy(relations.run({**arrays, "spans": spans, "pairs": pairs})["relation_logits"])
         pair_probabilities = logits.sigmoid().split([len(entry.pairs) for entry in batch])
         span_probabilities = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
         for row, (index, entry) in enumerate(zip(indices, batch, strict=True)):
-            targets[fitting[index][0]] = Soft(span_probabilities[row, : entry.item.length], pair_probabilities[row])
+            targets[fitting[index][0]] = SoftTargets(
+                span_probabilities[row, : entry.item.length], pair_probabilities[row]
+            )
     return targets

@@ -6,11 +6,11 @@ import numpy as np
 
 from trimf.runtime.decoding import span_decoding as decode
 from trimf_train.model.trimf import TriMF
-from trimf_train.training.batched_inference import read
-from trimf_train.training.dataset import Mixture
+from trimf_train.training.batched_inference import run_in_batches
+from trimf_train.training.dataset import TrainingExamples
 
 
-def mined(model: TriMF, stage: int, mixture: Mixture, overlap: bool) -> Mixture:
+def mine_hard_negatives(model: TriMF, stage: int, mixture: TrainingExamples, overlap: bool) -> TrainingExamples:
     """Predict the entities of the annotated examples and record which negative spans are among them.
 
     Args:
@@ -20,16 +20,16 @@ def mined(model: TriMF, stage: int, mixture: Mixture, overlap: bool) -> Mixture:
         overlap: Let the predicted entities of a sentence overlap, as at inference.
 
     Returns:
-        The examples with their ``mined`` negatives replaced.
+        The examples with their ``mine_hard_negatives`` negatives replaced.
     """
     examples = list(mixture.examples)
     annotated = examples[: mixture.annotated]
-    for indices, arrays in read(model, stage, [example.item for example in annotated]):
+    for indices, arrays in run_in_batches(model, stage, [example.item for example in annotated]):
         lengths = [annotated[index].item.length for index in indices]
-        spans = decode.entity_spans(arrays["entity_logits"], lengths, overlap)
+        spans = decode.decode_entities(arrays["entity_logits"], lengths, overlap)
         for index, entities in zip(indices, spans, strict=True):
             example = annotated[index]
             negatives = {(first, last): position for position, (first, last) in enumerate(example.negatives.tolist())}
             wrong = {(entity.start, entity.end - 1) for entity in entities} & negatives.keys()
             examples[index] = example._replace(mined=np.array(sorted(negatives[span] for span in wrong), np.int64))
-    return Mixture(examples, mixture.annotated)
+    return TrainingExamples(examples, mixture.annotated)

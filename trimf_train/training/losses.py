@@ -12,14 +12,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from trimf_train.config import TrainConfig
-from trimf_train.model.trimf import Inputs, Logits
+from trimf_train.model.trimf import TrainingBatch, TrainingOutputs
 from trimf_train.training.sampling import Targets
 
 #: Target of a word whose head or dependency label is not trained; cross-entropy ignores it.
-LEFT_OUT = -100
+IGNORE_INDEX = -100
 
 
-def counts(inputs: Inputs, targets: Targets) -> dict[str, list[int]]:
+def count_loss_terms(inputs: TrainingBatch, targets: Targets) -> dict[str, list[int]]:
     """Count the terms of each loss in a batch.
 
     Args:
@@ -38,9 +38,9 @@ def counts(inputs: Inputs, targets: Targets) -> dict[str, list[int]]:
     }
 
 
-def losses(
-    logits: Logits,
-    inputs: Inputs,
+def compute_losses(
+    logits: TrainingOutputs,
+    inputs: TrainingBatch,
     targets: Targets,
     count: dict[str, list[int]],
     accelerator: Accelerator,
@@ -59,7 +59,7 @@ def losses(
         logits: Output of the model for the batch.
         inputs: Inputs of the batch, on the device.
         targets: Targets of the batch, on the device.
-        count: Result of ``counts`` for the batch.
+        count: Result of ``count_loss_terms`` for the batch.
         accelerator: Sums the counts over the processes.
         config: Options of the losses.
 
@@ -78,10 +78,10 @@ def losses(
     if logits.arcs is not None and logits.arc_labels is not None:
         # Ignored words keep their rows and are marked by their targets: selecting the other rows would make the host
         # wait for the GPU to count them.
-        heads = torch.where(inputs.word_mask, inputs.heads, LEFT_OUT)
-        labels = torch.where(inputs.labels > 0, inputs.labels - 1, LEFT_OUT)
+        heads = torch.where(inputs.word_mask, inputs.heads, IGNORE_INDEX)
+        labels = torch.where(inputs.labels > 0, inputs.labels - 1, IGNORE_INDEX)
         sums["syntax"] = [
-            functional.cross_entropy(scores.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=LEFT_OUT)
+            functional.cross_entropy(scores.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=IGNORE_INDEX)
             for scores, gold in ((logits.arcs, heads), (logits.arc_labels, labels))
         ]
     local_counts = torch.tensor([terms for name in sums for terms in count[name]], dtype=torch.float32)
@@ -100,7 +100,7 @@ def _blend_targets(targets: Targets, share: float) -> tuple[Tensor, Tensor]:
     )
 
 
-def weights(config: TrainConfig) -> dict[str, float]:
+def loss_weights(config: TrainConfig) -> dict[str, float]:
     """Return the weight of each loss in the total loss."""
     return {
         "entity": 1.0,

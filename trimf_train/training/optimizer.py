@@ -15,7 +15,7 @@ from trimf_train.model.trimf import TriMF
 _LAYER = re.compile(r"^encoder\..*\blayers?\.(\d+)\.")
 
 
-def optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
+def build_optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
     """Build AdamW for the model and, with ``memory.write = "sgd"``, plain gradient descent for the memory.
 
     Gradient descent on the memory is equations (5) and (6). Biases, normalisation weights and memory have no weight
@@ -60,7 +60,7 @@ def _layer(name: str) -> int:
     return int(match[1]) if match else -1
 
 
-def schedules(
+def build_schedules(
     optimizers: Iterable[torch.optim.Optimizer], parts: Sequence[int], warmup: float
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
     """Build schedules with linear warm-up and linear decay to zero, restarted in each part of the training.
@@ -90,7 +90,7 @@ def _warmup_decay_factor(step: int, steps: int, warmup: float) -> float:
     return (step + 1) / rising if step < rising else max(0.0, (steps - step) / max(1, steps - rising))
 
 
-def freeze(model: TriMF, stage: int, freeze_encoder: bool) -> None:
+def freeze_parameters(model: TriMF, stage: int, freeze_encoder: bool) -> None:
     """Disable the gradients of parameters that a stage does not train, and enable all others.
 
     Stage 0 trains the encoder and the in-model parser only; stage 1 trains all but the memory flows and the trigger

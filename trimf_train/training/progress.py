@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 
-class Progress:
+class TrainingProgress:
     """Progress display with loss, learning rate, latest dev scores and remaining time; a context manager.
 
     Args:

@@ -11,37 +11,37 @@ import msgspec
 import torch
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
 from trimf_train.data import label_collection as labels
-from trimf_train.data.prepare import source_of
+from trimf_train.data.prepare import read_source_record
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.training import distillation
-from trimf_train.training.dataset import Mixture, read_prepared, training_set
-from trimf_train.training.sampling import Soft
-from trimf_train.training.warm_start import adopt
+from trimf_train.training.dataset import TrainingExamples, build_training_set, read_prepared
+from trimf_train.training.sampling import SoftTargets
+from trimf_train.training.warm_start import copy_trained_weights
 
 #: Weights that predict entity types; a model with all of them from ``train.init`` can predict entities at once.
 _ENTITY_WEIGHTS = {"memory.entity", "entity_weight", "span_width.weight"}
 
 
-class Beginning(NamedTuple):
+class TrainingSetup(NamedTuple):
     """Untrained model, training data and development data of a run, and lines to log about them.
 
     ``knows`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise 0.
     """
 
     checkpoint: Checkpoint
-    mixture: Mixture
+    mixture: TrainingExamples
     dev: list[Sentence]
     about: list[str]
     knows: int
 
 
-def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
+def set_up_run(config: Config, device: torch.device, command: str = "") -> TrainingSetup:
     """Read the data, build the model and compute teacher probabilities.
 
     Args:
@@ -60,23 +60,23 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
     train = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
     extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
-    names = labels.collect(train, config.data.symmetric, extra, config.decode.types == "seen")
+    names = labels.collect_labels(train, config.data.symmetric, extra, config.decode.types == "seen")
     provenance: dict[str, Any] = {
         "command": command,
         "seed": config.seed,
         "train": _hash_files([*config.data.train, *config.train.extra_syntax]),
         "config": msgspec.to_builtins(config),
     }
-    trained = checkpoints.load(config.train.init) if config.train.init is not None else None
+    trained = checkpoints.load_checkpoint(config.train.init) if config.train.init is not None else None
     if trained is not None:
         provenance["init"] = trained.description.provenance
-    teachers = [checkpoints.load(folder) for folder in config.train.teachers]
+    teachers = [checkpoints.load_checkpoint(folder) for folder in config.train.teachers]
     if teachers:
         provenance["teachers"] = [teacher.description.provenance for teacher in teachers]
-    checkpoint = checkpoints.create(names, config.model, config.decode, _parser_note(config), provenance)
-    fresh = adopt(checkpoint, trained, str(config.train.init)) if trained is not None else None
+    checkpoint = checkpoints.create_checkpoint(names, config.model, config.decode, _parser_note(config), provenance)
+    fresh = copy_trained_weights(checkpoint, trained, str(config.train.init)) if trained is not None else None
     soft = _compute_soft_targets(teachers, config, names, train, device) if teachers else None
-    annotated = training_set(train, checkpoint, soft=soft)
+    annotated = build_training_set(train, checkpoint, soft=soft)
     examples, skipped, unknown = annotated
     about = [
         f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
@@ -84,7 +84,7 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
         f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
     ]
     if extra:
-        parse_only = training_set(extra, checkpoint, annotated=False)
+        parse_only = build_training_set(extra, checkpoint, annotated=False)
         examples = [*examples, *parse_only.examples]
         skipped += parse_only.skipped
         unknown += parse_only.unknown
@@ -102,29 +102,29 @@ def begin(config: Config, device: torch.device, command: str = "") -> Beginning:
     if unknown:
         about.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
     knows = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
-    return Beginning(checkpoint, Mixture(examples, len(annotated.examples)), dev, about, knows)
+    return TrainingSetup(checkpoint, TrainingExamples(examples, len(annotated.examples)), dev, about, knows)
 
 
 def _compute_soft_targets(
     teachers: Sequence[Checkpoint], config: Config, names: Labels, train: Sequence[Sentence], device: torch.device
-) -> list[Soft | None]:
+) -> list[SoftTargets | None]:
     """Check all teachers, then compute their probabilities for the training sentences."""
     width = config.model.span.max_width
     for teacher, folder in zip(teachers, config.train.teachers, strict=True):
-        distillation.check(teacher, folder, names, width)
-    return distillation.soft_targets(teachers, train, width, device)
+        distillation.check_teacher(teacher, folder, names, width)
+    return distillation.compute_soft_targets(teachers, train, width, device)
 
 
-def _parser_note(config: Config) -> ParserNote:
+def _parser_note(config: Config) -> ParserInfo:
     """Return the parser of the training data, from ``data.parser`` or from the record of ``trimf prepare``."""
-    noted = source_of(config.data.train[0])
+    noted = read_source_record(config.data.train[0])
     if config.data.parser is None and noted is None:
         raise ConfigError(
             f"{config.data.train[0]}: the parser of this file is not recorded; set data.parser to its spaCy pipeline"
         )
     name = config.data.parser or (noted.parser if noted else "")
     version = noted.parser_version if noted and noted.parser == name else ""
-    return ParserNote(name=name, version=version, source=config.model.syntax.source)
+    return ParserInfo(name=name, version=version, source=config.model.syntax.source)
 
 
 def _hash_files(paths: Sequence[str]) -> dict[str, str]:

@@ -17,13 +17,13 @@ from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.subwords import IntArray
 from trimf_train.data.sentence import Sentence
-from trimf_train.model.trimf import Inputs
+from trimf_train.model.trimf import TrainingBatch
 
 #: An empty array of indices.
 _NO_INDICES: IntArray = np.zeros(0, np.int64)
 
 
-class Soft(NamedTuple):
+class SoftTargets(NamedTuple):
     """Teacher probabilities of one sentence.
 
     ``types`` ``[N,K,n_e+1]`` are the probabilities of the classes of each span of up to K words; ``relations``
@@ -45,7 +45,7 @@ class Example(NamedTuple):
     probabilities, if there are any.
     """
 
-    item: features.Item
+    item: features.EncodedSentence
     spans: IntArray
     types: IntArray
     negatives: IntArray
@@ -53,7 +53,7 @@ class Example(NamedTuple):
     pairs: IntArray
     targets: torch.Tensor
     mined: IntArray = _NO_INDICES
-    soft: Soft | None = None
+    soft: SoftTargets | None = None
 
 
 class Targets(NamedTuple):
@@ -69,7 +69,7 @@ class Targets(NamedTuple):
     soft_relations: Tensor
 
 
-def example(sentence: Sentence, item: features.Item, labels: Labels, max_width: int) -> Example:
+def build_example(sentence: Sentence, item: features.EncodedSentence, labels: Labels, max_width: int) -> Example:
     """Build the training example of an annotated sentence.
 
     Args:
@@ -105,7 +105,7 @@ def example(sentence: Sentence, item: features.Item, labels: Labels, max_width: 
     )
 
 
-def unannotated(item: features.Item, relations: int) -> Example:
+def build_parse_only_example(item: features.EncodedSentence, relations: int) -> Example:
     """Build the example of a parse-only sentence, in which nothing is classified.
 
     Args:
@@ -119,9 +119,9 @@ def unannotated(item: features.Item, relations: int) -> Example:
     return Example(item, empty, np.zeros(0, np.int64), empty, empty, empty, torch.zeros(0, relations))
 
 
-def collate(
+def collate_batch(
     examples: Sequence[Example], generators: Sequence[np.random.Generator], negative_spans: int, negative_pairs: int
-) -> tuple[Inputs, Targets]:
+) -> tuple[TrainingBatch, Targets]:
     """Draw negatives and build a padded training batch.
 
     Mined spans come first among the negative spans. Their pairs with entities and with each other are candidates for
@@ -136,17 +136,17 @@ def collate(
     Returns:
         Inputs and targets of the batch.
     """
-    batch = features.pad([example.item for example in examples])
+    batch = features.pad_batch([example.item for example in examples])
     classes = next((example.soft.types.shape[-1] for example in examples if example.soft is not None), 0)
     samples = [
         _sample_sentence(example, generator, negative_spans, negative_pairs, classes)
         for example, generator in zip(examples, generators, strict=True)
     ]
     offsets = np.cumsum([0, *(len(sample.entities) for sample in samples)]).tolist()
-    spans = np.concatenate([with_row(row, sample.spans) for row, sample in enumerate(samples)])
-    entities = np.concatenate([with_row(row, sample.entities) for row, sample in enumerate(samples)])
+    spans = np.concatenate([prepend_row_index(row, sample.spans) for row, sample in enumerate(samples)])
+    entities = np.concatenate([prepend_row_index(row, sample.entities) for row, sample in enumerate(samples)])
     pairs = np.concatenate([sample.pairs + offset for sample, offset in zip(samples, offsets, strict=False)])
-    inputs = Inputs(*(torch.from_numpy(array) for array in (*batch, spans, entities, pairs)))
+    inputs = TrainingBatch(*(torch.from_numpy(array) for array in (*batch, spans, entities, pairs)))
     targets = zip(
         *((sample.types, sample.relations, sample.soft_types, sample.soft_relations) for sample in samples), strict=True
     )
@@ -192,7 +192,7 @@ def _sample_sentence(
     return _SampledSentence(spans, entities, pairs[selected], types, relations[rows], soft_types, soft_relations)
 
 
-def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
+def repeat_batch(inputs: TrainingBatch, targets: Targets) -> tuple[TrainingBatch, Targets]:
     """Repeat a batch, so that each sentence is in it twice and the two copies differ by dropout only."""
     shifts = {"spans": (len(inputs.input_ids), 0, 0), "entities": (len(inputs.input_ids), 0, 0)}
     shifts["pairs"] = (len(inputs.entities), len(inputs.entities))
@@ -200,7 +200,7 @@ def twice(inputs: Inputs, targets: Targets) -> tuple[Inputs, Targets]:
         torch.cat([value, value + torch.tensor(shifts[name])]) if name in shifts else torch.cat([value, value])
         for name, value in inputs._asdict().items()
     )
-    return Inputs(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
+    return TrainingBatch(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
 
 
 def _list_pairs(example: Example, count: int) -> tuple[IntArray, Tensor]:
@@ -236,7 +236,7 @@ def _draw_indices(generator: np.random.Generator, available: int, limit: int) ->
     return generator.choice(available, limit, replace=False)
 
 
-def with_row(row: int, spans: IntArray) -> IntArray:
+def prepend_row_index(row: int, spans: IntArray) -> IntArray:
     """Prepend the index of the sentence to spans ``[n,2]``: (sentence, first, last) ``[n,3]``.
 
     Args:

@@ -19,23 +19,23 @@ from trimf.runtime.errors import DataError
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation import metrics
-from trimf_train.evaluation.evaluate import judge, parsed, run
+from trimf_train.evaluation.evaluate import add_missing_parses, run_pipeline, score_predictions
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.training.batched_inference import read
-from trimf_train.training.dataset import read_items
+from trimf_train.training.batched_inference import run_in_batches
+from trimf_train.training.dataset import encode_sentences
 
 FloatArray = npt.NDArray[np.float64]
 
 #: Candidate temperatures; the most likely of them is used.
-TEMPERATURES = np.geomspace(0.25, 16, 193)
+CANDIDATE_TEMPERATURES = np.geomspace(0.25, 16, 193)
 
 #: Upper limit of a logit; its probability is 1 in float64.
 _MAX_LOGIT = 40.0
 
 
-class Fitted(msgspec.Struct, frozen=True):
+class TemperatureFit(msgspec.Struct, frozen=True):
     """A temperature, the number of scores it was fitted on, and the expected calibration error before and after.
 
     The errors are those of ``trimf_train.evaluation.metrics.calibration``.
@@ -47,11 +47,11 @@ class Fitted(msgspec.Struct, frozen=True):
     after: float
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class CalibrationReport(msgspec.Struct, frozen=True):
     """Temperatures of a model's entity and relation scores."""
 
-    entities: Fitted
-    relations: Fitted
+    entities: TemperatureFit
+    relations: TemperatureFit
 
 
 class _PredictionLogits(NamedTuple):
@@ -61,7 +61,7 @@ class _PredictionLogits(NamedTuple):
     correct: list[bool]
 
 
-def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, Calibration]:
+def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Checkpoint, CalibrationReport]:
     """Fit both temperatures and fold them into the weights of the classifiers, in place.
 
     The relation threshold moves with the temperature, so the model still predicts the same entities and relations.
@@ -87,7 +87,7 @@ def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Ch
                 f"{sum(predictions.correct)} of them correct; calibration needs correct and wrong predictions: "
                 "use more held-out sentences"
             )
-    fitted = Calibration(_fit_temperature(entities), _fit_temperature(relations))
+    fitted = CalibrationReport(_fit_temperature(entities), _fit_temperature(relations))
     entity_temperature, relation_temperature = fitted.entities.temperature, fitted.relations.temperature
     description = checkpoint.description
     threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / relation_temperature))
@@ -100,7 +100,7 @@ def calibrate(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> tuple[Ch
     return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json), fitted
 
 
-def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> Calibration:
+def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> CalibrationReport:
     """Calibrate a checkpoint folder and write the result to another folder.
 
     Sentences without a dependency parse are parsed first, unless the model has an in-model parser.
@@ -120,26 +120,26 @@ def calibrate_file(checkpoint: Path, data: Path, output: Path, *, overwrite: boo
         BackendError: The spaCy parser is needed and not installed.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
-    loaded = checkpoints.load(checkpoint)
+    loaded = checkpoints.load_checkpoint(checkpoint)
     sentences = list(read_sentences(data))
     if loaded.model.parser is None:
-        sentences = parsed(sentences, loaded.description.parser.name)
-    calibrated, fitted = calibrate(loaded, sentences)
+        sentences = add_missing_parses(sentences, loaded.description.parser.name)
+    calibrated, fitted = calibrate_checkpoint(loaded, sentences)
     calibrated.save(output, overwrite=overwrite)
     return fitted
 
 
-def _fit_temperature(predictions: _PredictionLogits) -> Fitted:
+def _fit_temperature(predictions: _PredictionLogits) -> TemperatureFit:
     """Find the temperature with the highest likelihood of which predictions are correct and which are not."""
     logits, correct = np.array(predictions.logits, np.float64), np.array(predictions.correct)
-    scores = np.stack([_first_class_probabilities(logits, temperature) for temperature in TEMPERATURES])
+    scores = np.stack([_first_class_probabilities(logits, temperature) for temperature in CANDIDATE_TEMPERATURES])
     likelihoods = np.where(correct, scores, 1 - scores)
     best = int(np.log(np.maximum(likelihoods, 1e-12)).sum(1).argmax())
     before, after = (
-        metrics.calibration(probabilities.tolist(), predictions.correct)["error"]
+        metrics.measure_calibration(probabilities.tolist(), predictions.correct)["error"]
         for probabilities in (_first_class_probabilities(logits, 1.0), scores[best])
     )
-    return Fitted(float(TEMPERATURES[best]), len(correct), before, after)
+    return TemperatureFit(float(CANDIDATE_TEMPERATURES[best]), len(correct), before, after)
 
 
 def _first_class_probabilities(logits: FloatArray, temperature: float) -> FloatArray:
@@ -158,14 +158,14 @@ def _collect_predictions(
     classes = 1 + len(description.labels.entities)
     fitting = [
         (sentence, item)
-        for sentence, item in zip(sentences, read_items(sentences, checkpoint), strict=True)
+        for sentence, item in zip(sentences, encode_sentences(sentences, checkpoint), strict=True)
         if item is not None
     ]
     kept, items = [sentence for sentence, _ in fitting], [item for _, item in fitting]
-    results = run(inference.pipeline(checkpoint), kept)
-    judged = judge(results, kept, description.labels)
+    results = run_pipeline(inference.build_pipeline(checkpoint), kept)
+    judged = score_predictions(results, kept, description.labels)
     logits_by_sentence: list[list[FloatArray]] = [[] for _ in kept]
-    for indices, arrays in read(checkpoint.model, description.stage, items):
+    for indices, arrays in run_in_batches(checkpoint.model, description.stage, items):
         for row, index in enumerate(indices):
             for entity in results[index].found.entities:
                 logits = arrays["entity_logits"][row, entity.start, entity.end - entity.start - 1]

@@ -26,17 +26,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config, StageConfig
-from trimf_train.evaluation.evaluate import evaluate
+from trimf_train.evaluation.evaluate import evaluate_pipeline
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training import losses
-from trimf_train.training.compile_check import missing_compiler
-from trimf_train.training.dataset import Mixture, batches, global_batches
-from trimf_train.training.hard_negatives import mined
-from trimf_train.training.optimizer import freeze, optimizers, schedules
-from trimf_train.training.progress import Progress
+from trimf_train.training.compile_check import find_compile_problem
+from trimf_train.training.dataset import TrainingExamples, iterate_batches, plan_global_batches
+from trimf_train.training.hard_negatives import mine_hard_negatives
+from trimf_train.training.optimizer import build_optimizers, build_schedules, freeze_parameters
+from trimf_train.training.progress import TrainingProgress
 from trimf_train.training.run_folder import RunFolder
-from trimf_train.training.run_setup import begin
+from trimf_train.training.run_setup import set_up_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +53,11 @@ class _TrainingSession:
     average: AveragedModel | None
     rates: Sequence[Any]
     folder: RunFolder
-    progress: Progress
+    progress: TrainingProgress
     per_epoch: dict[int, int]
 
 
-def train(config: Config, *, restart: bool = False, command: str = "", compiled: bool = False) -> dict[str, Any]:
+def train_model(config: Config, *, restart: bool = False, command: str = "", compiled: bool = False) -> dict[str, Any]:
     """Train a model and write it to the folder ``config.output``.
 
     The folder gets ``config.json`` (the configuration with all defaults), ``metrics.jsonl`` (one line per step and per
@@ -80,10 +80,10 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
         BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
     """
     accelerator = _build_accelerator(config)
-    if compiled and (reason := missing_compiler(accelerator.device.type)):
+    if compiled and (reason := find_compile_problem(accelerator.device.type)):
         raise ConfigError(f"--compile: torch.compile does not work on this machine: {reason}")
     torch.manual_seed(config.seed)
-    checkpoint, mixture, dev, about, knows = begin(config, accelerator.device, command)
+    checkpoint, mixture, dev, about, knows = set_up_run(config, accelerator.device, command)
     model = checkpoint.model
     average, evaluated = None, checkpoint
     if config.train.ema:
@@ -92,17 +92,21 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
         evaluated = checkpoints.Checkpoint(average.module, checkpoint.description, checkpoint.tokenizer_json)
     if compiled:
         model.encoder.compile(dynamic=True)
-    counts = {stage: len(global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)}
+    counts = {
+        stage: len(plan_global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)
+    }
 
     stages = [stage for stage, settings in _list_stages(config) for _ in range(settings.epochs)]
     steps = [math.ceil(counts[stage] / config.train.gradient_accumulation) for stage in stages]
-    base_optimizers = optimizers(model, config)
+    base_optimizers = build_optimizers(model, config)
     parser_epochs = stages.count(0)
-    rates = schedules(base_optimizers, [sum(steps[:parser_epochs]), sum(steps[parser_epochs:])], config.train.warmup)
+    rates = build_schedules(
+        base_optimizers, [sum(steps[:parser_epochs]), sum(steps[parser_epochs:])], config.train.warmup
+    )
     batch_counts = [counts[stage] for stage in stages]
     with (
         RunFolder(Path(config.output), config, accelerator, restart) as folder,
-        Progress(accelerator.is_main_process, sum(batch_counts)) as progress,
+        TrainingProgress(accelerator.is_main_process, sum(batch_counts)) as progress,
     ):
         first = folder.resume(model, average, base_optimizers, rates)
         progress.skip(sum(batch_counts[:first]))
@@ -113,18 +117,20 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
             if stage != current:
-                freeze(model, stage, dict(_list_stages(config))[stage].freeze_encoder)
+                freeze_parameters(model, stage, dict(_list_stages(config))[stage].freeze_encoder)
                 accelerator.free_memory()
                 wrapped = accelerator.prepare(model)
                 prepared = [accelerator.prepare(optimizer) for optimizer in base_optimizers]
                 current = stage
             examples = mixture
             if config.train.mine and (previous := stages[epoch - 1] if epoch else knows):
-                examples = mined(model, previous, mixture, config.decode.overlap)
+                examples = mine_hard_negatives(model, previous, mixture, config.decode.overlap)
             record = _train_epoch(session, examples, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
                 if dev and stage:
-                    record["dev"] = evaluate(inference.pipeline(evaluated, stage), checkpoint.description.labels, dev)
+                    record["dev"] = evaluate_pipeline(
+                        inference.build_pipeline(evaluated, stage), checkpoint.description.labels, dev
+                    )
                 folder.finish_epoch(record, evaluated, last_stage=stage == stages[-1])
                 folder.save(model, average, base_optimizers, rates)
                 progress.epoch(record)
@@ -133,7 +139,7 @@ def train(config: Config, *, restart: bool = False, command: str = "", compiled:
 
 
 def _train_epoch(
-    session: _TrainingSession, mixture: Mixture, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]
+    session: _TrainingSession, mixture: TrainingExamples, epoch: int, stage: int, wrapped: Any, prepared: Sequence[Any]
 ) -> dict[str, Any]:
     """Train one epoch and return its record; the last batch also applies gradients that are still accumulating."""
     config, accelerator = session.config, session.accelerator
@@ -144,22 +150,24 @@ def _train_epoch(
     total: dict[str, float] = {}
     sentences = 0
     pending: _BatchLosses | None = None
-    weights = losses.weights(config.train)
+    weights = losses.loss_weights(config.train)
     copies = 2 if config.train.r_drop and stage else 1
     pinned = accelerator.device.type == "cuda"
-    process_batches = batches(
+    process_batches = iterate_batches(
         mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned
     )
     for batch_number, batch in enumerate(process_batches, 1):
         sentences += len(batch[0].input_ids) // copies
-        count = losses.counts(*batch)
+        count = losses.count_loss_terms(*batch)
         inputs, targets = (
             type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in batch
         )
         updates = batch_number % config.train.gradient_accumulation == 0 or batch_number == per_epoch
         accelerator.sync_gradients = updates
         with nullcontext() if updates else accelerator.no_sync(wrapped):
-            batch_losses = losses.losses(wrapped(inputs, stage), inputs, targets, count, accelerator, config.train)
+            batch_losses = losses.compute_losses(
+                wrapped(inputs, stage), inputs, targets, count, accelerator, config.train
+            )
             accelerator.backward(sum(weights[name] * loss for name, loss in batch_losses.items()))
             if updates:
                 accelerator.clip_grad_norm_(session.model.parameters(), config.train.clip)

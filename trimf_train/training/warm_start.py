@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from trimf.runtime.errors import ConfigError
-from trimf_train.model.checkpoint import Checkpoint, Description
+from trimf_train.model.checkpoint import Checkpoint, CheckpointDescription
 
 
-def adopt(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
+def copy_trained_weights(checkpoint: Checkpoint, trained: Checkpoint, name: str) -> list[str]:
     """Copy the weights of a trained checkpoint into a new one, in place.
 
     The slots of both memories and the label matrices of the syntactic graph are matched by the names of their labels,
@@ -51,7 +51,11 @@ def _encoder_shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
 
 
 def _copy_weight(
-    key: str, value: Tensor, trained_weights: Mapping[str, Tensor], new: Description, old: Description
+    key: str,
+    value: Tensor,
+    trained_weights: Mapping[str, Tensor],
+    new: CheckpointDescription,
+    old: CheckpointDescription,
 ) -> bool:
     """Copy as much as possible of a trained weight into ``value``; return True if all of ``value`` was replaced."""
     source = trained_weights.get(key)
@@ -72,7 +76,7 @@ def _copy_weight(
     return True
 
 
-def _row_labels(key: str, description: Description) -> Sequence[str] | None:
+def _row_labels(key: str, description: CheckpointDescription) -> Sequence[str] | None:
     """Return the labels of a weight's rows, or None if its rows are not labels."""
     labels = description.labels
     if key == "memory.entity":

@@ -10,17 +10,17 @@ import pytest
 
 from trimf.bench.measure import benchmark_run as run
 from trimf.bench.measure import job_process as process
-from trimf.bench.measure.benchmark_run import need
-from trimf.bench.measure.case_planning import Options
-from trimf.bench.measure.jobs import Spec
+from trimf.bench.measure.benchmark_run import require_modules
+from trimf.bench.measure.case_planning import BenchmarkOptions
+from trimf.bench.measure.jobs import Job
 from trimf.bench.report import report_files as output
-from trimf.bench.report.schema import Measured, Report
+from trimf.bench.report.schema import Measurement, Report
 from trimf.cli import main
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import BackendError, BundleError, InputError
 from trimf_train.model.checkpoint import Checkpoint
 
-QUICK = Options(backends=("cpu",), batch_sizes=(1,), lengths=(), seconds=0.1, rounds=1)
+QUICK = BenchmarkOptions(backends=("cpu",), batch_sizes=(1,), lengths=(), seconds=0.1, rounds=1)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def outcome(tiny_data):
     with pytest.MonkeyPatch.context() as patch:
         # The default bundle parses by itself, so nobody needs a spaCy pipeline to measure it.
         patch.setattr("trimf.runtime.text.parser.load_parser", Mock(side_effect=AssertionError("spaCy parses")))
-        done = run.run(options, "trimf bench", said.append, lambda *step: steps.append(step))
+        done = run.run_benchmark(options, "trimf bench", said.append, lambda *step: steps.append(step))
     return *done, said, steps
 
 
@@ -87,7 +87,7 @@ def test_the_floor_and_the_ratio_to_the_plain_encoder(outcome):
 
 
 def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):
-    output.write(outcome[0], tmp_path)
+    output.write_report(outcome[0], tmp_path)
     content = (tmp_path / "report.json").read_bytes()
     assert msgspec.json.decode(content, type=Report) == outcome[0]
     assert outcome[0].environment["cores"] >= 1
@@ -96,7 +96,7 @@ def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):
 @pytest.fixture
 def fed_by_spacy(tiny_checkpoint, quick_export, parser, tmp_path):
     """The bundle of a model that takes its arcs from spaCy, and no annotated data."""
-    note = ParserNote(name=parser.name, version=parser.version)
+    note = ParserInfo(name=parser.name, version=parser.version)
     description = msgspec.structs.replace(tiny_checkpoint.description, parser=note)
     Checkpoint(tiny_checkpoint.model, description, tiny_checkpoint.tokenizer_json).save(tmp_path / "checkpoint")
     quick_export(tmp_path / "checkpoint", tmp_path / "bundle")
@@ -105,7 +105,7 @@ def fed_by_spacy(tiny_checkpoint, quick_export, parser, tmp_path):
 
 def test_a_parser_in_front_is_a_stage(fed_by_spacy):
     options = QUICK._replace(models=(str(fed_by_spacy),))
-    report, failure = run.run(options, "trimf bench")
+    report, failure = run.run_benchmark(options, "trimf bench")
     assert failure is None
     (one,) = report.cases[0].rounds
     parsing, whole = one.samples["parse"], one.samples["whole"]
@@ -115,24 +115,24 @@ def test_a_parser_in_front_is_a_stage(fed_by_spacy):
 
 @pytest.mark.parametrize("error", [BackendError("out of memory"), KeyboardInterrupt()])
 def test_what_was_measured_outlives_a_failure(monkeypatch, error):
-    real = process.run
+    real = process.run_job
 
     def fail(spec, answer, gpu=None):
         if spec.kind == "throughput":
             raise error
         return real(spec, answer, gpu)
 
-    monkeypatch.setattr(process, "run", fail)
-    report, failure = run.run(QUICK, "trimf bench")
+    monkeypatch.setattr(process, "run_job", fail)
+    report, failure = run.run_benchmark(QUICK, "trimf bench")
     assert failure is error
     assert [case.kind for case in report.cases] == ["latency"]
     assert any("ended early" in note for note in report.notes)
 
 
 def test_a_child_that_fails_says_why():
-    spec = Spec(name="latency x", kind="latency", model="x", path="no/such/bundle", data="")
+    spec = Job(name="latency x", kind="latency", model="x", path="no/such/bundle", data="")
     with pytest.raises(BackendError, match="latency x: bundle not found: no/such/bundle"):
-        process.run(spec, Measured)
+        process.run_job(spec, Measurement)
 
 
 def test_a_child_that_is_killed(monkeypatch, tmp_path):
@@ -140,12 +140,12 @@ def test_a_child_that_is_killed(monkeypatch, tmp_path):
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(BackendError, match="status -9"):
-        process.run(Spec(name="x", kind="latency", model="x", path="", data=""), Measured)
+        process.run_job(Job(name="x", kind="latency", model="x", path="", data=""), Measurement)
 
 
 def test_a_missing_module():
     with pytest.raises(BackendError, match=r"trimf\[bench\]"):
-        need("no_such_module_at_all")
+        require_modules("no_such_module_at_all")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_missing_module():
 def test_what_cannot_be_measured_is_said_before_anything_is(change, error, monkeypatch):
     monkeypatch.setattr(run._BenchmarkRun, "_measure_cases", lambda _: pytest.fail("it measured"))
     with pytest.raises(error):
-        run.run(QUICK._replace(**change), "trimf bench")
+        run.run_benchmark(QUICK._replace(**change), "trimf bench")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_bad_usage_is_one_line(arguments, status, words, capsys):
 
 
 def test_a_folder_that_is_not_empty_is_kept(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(run, "run_benchmark", lambda *_: pytest.fail("it ran"))
     (tmp_path / "mine").write_text("x")
     assert main(["bench", "--output", str(tmp_path)]) == 2
     assert "not empty" in capsys.readouterr().err
@@ -198,7 +198,7 @@ def test_a_folder_that_is_not_empty_is_kept(tmp_path, capsys, monkeypatch):
 def test_the_command_writes_a_report(outcome, tmp_path, capsys, monkeypatch):
     pytest.importorskip("matplotlib")
     asked = []
-    monkeypatch.setattr(run, "run", lambda *given: asked.append(given) or run.Outcome(outcome[0], None))
+    monkeypatch.setattr(run, "run_benchmark", lambda *given: asked.append(given) or run.RunOutcome(outcome[0], None))
     folder = tmp_path / "report"
     assert main(["bench", "--seconds", "2", "--batch-sizes", "1,4", "--backend", "cpu", "--output", str(folder)]) == 0
     options, command = asked[0][:2]

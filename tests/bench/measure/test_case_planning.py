@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from trimf.bench.measure import corpus as data
-from trimf.bench.measure.case_planning import Options, Target, names, plan
-from trimf.bench.measure.jobs import Checked
+from trimf.bench.measure.case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases
+from trimf.bench.measure.jobs import ModelCheck
 from trimf.runtime.errors import BackendError, DataError, InputError
 from trimf.runtime.text.parser import Parse
 
-KNOWN = Checked(backend="cpu", reason="", device=None, products={}, median=9, work={}, lengths={})
-BUNDLE = Target("a", "/a", "onnx", "cpu", KNOWN, {16: "16.json"})
+KNOWN = ModelCheck(backend="cpu", reason="", device=None, products={}, median=9, work={}, lengths={})
+BUNDLE = BenchmarkTarget("a", "/a", "onnx", "cpu", KNOWN, {16: "16.json"})
 
 
 @pytest.mark.parametrize(
@@ -33,27 +33,27 @@ BUNDLE = Target("a", "/a", "onnx", "cpu", KNOWN, {16: "16.json"})
 )
 def test_bad_options(change, words):
     with pytest.raises(InputError, match=words):
-        Options(**change).check()
+        BenchmarkOptions(**change).check()
 
 
 def test_an_unknown_backend():
     with pytest.raises(BackendError, match="quantum"):
-        Options(backends=("quantum",)).check()
+        BenchmarkOptions(backends=("quantum",)).check()
 
 
 def test_the_default_options_are_good():
-    Options().check()
-    Options(lengths=()).check()
+    BenchmarkOptions().check()
+    BenchmarkOptions(lengths=()).check()
 
 
 def test_names_tell_models_apart():
-    assert names(["default", "/x/one/best", "/x/two"]) == ["default", "best", "two"]
-    assert names(["/x/one/best", "/x/two/best"]) == ["one/best", "two/best"]
+    assert name_models(["default", "/x/one/best", "/x/two"]) == ["default", "best", "two"]
+    assert name_models(["/x/one/best", "/x/two/best"]) == ["one/best", "two/best"]
 
 
 def test_the_cases_of_a_bundle():
-    options = Options(batch_sizes=(1, 8), workers=(1, 2), concurrency=(1, 4), soak=100, seconds=6, rounds=3)
-    specs = plan(options, [BUNDLE], "data.json")
+    options = BenchmarkOptions(batch_sizes=(1, 8), workers=(1, 2), concurrency=(1, 4), soak=100, seconds=6, rounds=3)
+    specs = plan_cases(options, [BUNDLE], "data.json")
     kinds = [spec.kind for spec in specs]
     assert [kinds.count(kind) for kind in ("latency", "length", "throughput", "soak")] == [2, 1, 5, 1]
     assert len({spec.name for spec in specs}) == len(specs)
@@ -63,7 +63,7 @@ def test_the_cases_of_a_bundle():
 
 def test_pytorch_has_latency_alone():
     target = BUNDLE._replace(engine="eager", lengths={})
-    assert {spec.kind for spec in plan(Options(soak=5), [target], "d")} == {"latency"}
+    assert {spec.kind for spec in plan_cases(BenchmarkOptions(soak=5), [target], "d")} == {"latency"}
 
 
 class Chain:
@@ -74,7 +74,7 @@ class Chain:
 
 
 def test_the_sentences_that_come_with_it():
-    corpus = data.read(None)
+    corpus = data.read_corpus(None)
     lengths = [len(one.tokens) for one in corpus.sentences]
     assert len(lengths) == len(corpus.texts) == 60
     assert min(lengths) == 4
@@ -85,24 +85,25 @@ def test_the_sentences_that_come_with_it():
 def test_text_is_split_and_parsed_once(tmp_path):
     path = tmp_path / "news.txt"
     path.write_text("Ann lives in Rome. Bob too.\n\nYes\n")
-    corpus = data.parse(data.read(path), Chain())
+    corpus = data.parse_corpus(data.read_corpus(path), Chain())
     assert corpus.own == ["Ann lives in Rome.", "Bob too.", "Yes"]
     assert corpus.texts == ["Ann lives in Rome. Bob too.", "Yes"]
     assert corpus.words == 9
     assert [list(one.heads) for one in corpus.parsed()] == [[0, 0, 1, 2, 3], [0, 0, 1], [0]]
-    data.write(corpus, tmp_path / "c.json")
-    assert data.load(str(tmp_path / "c.json")) == corpus
+    data.write_corpus(corpus, tmp_path / "c.json")
+    assert data.load_corpus(str(tmp_path / "c.json")) == corpus
     assert corpus.name.endswith("/news.txt")
 
 
 def test_annotation_is_kept_with_its_parses(tiny_data):
-    corpus = data.read(tiny_data)
+    corpus = data.read_corpus(tiny_data)
     assert corpus.annotated
     assert not corpus.own
-    assert data.parse(corpus, Chain()) == corpus
+    assert data.parse_corpus(corpus, Chain()) == corpus
     bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in corpus.sentences]
     assert all(
-        one.heads is not None for one in data.parse(msgspec.structs.replace(corpus, sentences=bare), Chain()).sentences
+        one.heads is not None
+        for one in data.parse_corpus(msgspec.structs.replace(corpus, sentences=bare), Chain()).sentences
     )
 
 
@@ -113,9 +114,9 @@ def test_annotation_is_kept_with_its_parses(tiny_data):
 def test_no_sentences(tmp_path, name, content, error):
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=name):
-        data.read(tmp_path / name)
+        data.read_corpus(tmp_path / name)
 
 
 def test_a_missing_file():
     with pytest.raises(InputError, match="such"):
-        data.read(Path("no/such.txt"))
+        data.read_corpus(Path("no/such.txt"))

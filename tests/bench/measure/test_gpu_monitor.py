@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from trimf.bench.measure.gpu_monitor import Gpu
-from trimf.bench.measure.sampler import Sampler
+from trimf.bench.measure.gpu_monitor import GpuMonitor
+from trimf.bench.measure.sampler import ProcessSampler
 from trimf.runtime.errors import BackendError
 
 
@@ -67,7 +67,7 @@ def gpu(monkeypatch):
     def make(**changes):
         fake = FakeNvml(**changes)
         monkeypatch.setitem(sys.modules, "pynvml", fake)
-        return Gpu(), fake
+        return GpuMonitor(), fake
 
     return make
 
@@ -101,7 +101,7 @@ def test_what_a_device_cannot_answer_is_none(gpu):
 def test_no_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(BackendError, match=r"trimf\[bench\]"):
-        Gpu()
+        GpuMonitor()
 
 
 def test_a_driver_that_does_not_answer(gpu):
@@ -116,7 +116,7 @@ def watched(gpu=None, marks=("start", "10", "stop")):
     """The sampler of a process that holds some 60 MB until it has been seen to."""
     code = "import sys; held = bytearray(b'x' * 60_000_000); sys.stdin.read()"
     command = [sys.executable, "-c", code]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process, Sampler(process.pid, gpu) as sampler:
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process, ProcessSampler(process.pid, gpu) as sampler:
         patience = time.monotonic() + 60
         while sampler.memory.host < 60 and time.monotonic() < patience:
             time.sleep(0.01)

@@ -5,12 +5,12 @@ import pytest
 
 from trimf.bench.measure import device_timing as device
 from trimf.bench.measure import latency as calls
-from trimf.bench.measure.jobs import Spec
-from trimf.bench.measure.latency import Loop, Watch
-from trimf.bench.measure.model_under_test import Opened, open_model
+from trimf.bench.measure.jobs import Job
+from trimf.bench.measure.latency import CallRecorder, LatencyLoop
+from trimf.bench.measure.model_under_test import LoadedModel, load_model
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
-from trimf.runtime.engine.cuda_memory import Buffer, DeviceArray, Workspace
-from trimf.runtime.engine.onnx_device import DeviceBackend
+from trimf.runtime.engine.cuda_memory import Buffer, CudaArray, Workspace
+from trimf.runtime.engine.onnx_device import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.pipeline import ParsedSentence
 from trimf.runtime.text.parser import Parse
@@ -28,20 +28,22 @@ SENTENCES = [chained("Jack Ruby shot Oswald in Dallas ."), chained("Yes ."), cha
 
 @pytest.fixture(scope="module")
 def opened():
-    return open_model(Spec(name="x", kind="latency", model="default", path="default", data="", backend="cpu"))
+    return load_model(Job(name="x", kind="latency", model="default", path="default", data="", backend="cpu"))
 
 
 @pytest.fixture
 def on_device(monkeypatch):
     """The default bundle on a provider that binds buffers as on a GPU, and has the CPU's memory for them."""
     monkeypatch.setitem(PROVIDERS, "bound", ON_CPU)
-    backend = DeviceBackend("bound")
+    backend = OnnxGpuBackend("bound")
     pipeline = open_pipeline(Bundle("default"), backend)
-    return Opened(pipeline, "bound", "", None, True, lambda: lambda _: None, device.wait, lambda: True)
+    return LoadedModel(
+        pipeline, "bound", "", None, True, lambda: lambda _: None, device.wait_for_subgraph, lambda: True
+    )
 
 
 def test_every_stage_has_a_sample_of_every_batch(opened):
-    loop = Loop(opened, opened.plain(), SENTENCES, 2)
+    loop = LatencyLoop(opened, opened.plain(), SENTENCES, 2)
     assert loop.warm_up() > 0
     assert loop.samples == {}
     loop.measure(1.0)
@@ -58,7 +60,9 @@ def test_what_comes_before_a_call_has_samples_of_its_own(opened):
         def parse(self, sentences):
             return [Parse([max(i - 1, 0) for i in range(len(words))], ["dep"] * len(words)) for words in sentences]
 
-    loop = Loop(opened, opened.plain(), SENTENCES, 2, Chain(), ["Jack Ruby shot Oswald.", "Yes.", "Ann lives in Rome."])
+    loop = LatencyLoop(
+        opened, opened.plain(), SENTENCES, 2, Chain(), ["Jack Ruby shot Oswald.", "Yes.", "Ann lives in Rome."]
+    )
     loop.measure(0.5)
     assert {"parse", "split"} <= loop.samples.keys()
     assert {len(values) for values in loop.samples.values()} == {len(loop.sizes)}
@@ -66,7 +70,7 @@ def test_what_comes_before_a_call_has_samples_of_its_own(opened):
 
 
 def test_stages_add_up_to_the_call(opened):
-    watch = Watch(opened)
+    watch = CallRecorder(opened)
     watch.pipeline.run(SENTENCES, 3)
     first, last = watch.runs[0][1], watch.runs[-1][2]
     split = watch.split(first - 1, last + 2)
@@ -77,13 +81,13 @@ def test_stages_add_up_to_the_call(opened):
 
 def test_the_watched_pipeline_answers_the_same(opened):
     found = opened.pipeline.run(SENTENCES, 2)
-    watched = Watch(opened).pipeline.run(SENTENCES, 2)
+    watched = CallRecorder(opened).pipeline.run(SENTENCES, 2)
     assert [one.found.entities for one in watched] == [one.found.entities for one in found]
 
 
 def test_copies_of_bound_buffers_are_told_apart(on_device):
-    watch = Watch(on_device)
-    with device.copies(watch.copies):
+    watch = CallRecorder(on_device)
+    with device.record_copies(watch.copies):
         watch.pipeline.run(SENTENCES, 3)
     split = watch.split(watch.runs[0][1] - 0.5, watch.runs[-1][2] + 0.5)
     assert split["encoder host-to-device"] > 0
@@ -94,9 +98,9 @@ def test_copies_of_bound_buffers_are_told_apart(on_device):
 
 
 def test_nothing_stays_replaced(on_device):
-    with device.copies([]):
+    with device.record_copies([]):
         pass
-    watch = Watch(on_device)
+    watch = CallRecorder(on_device)
     watch.pipeline.run(SENTENCES, 3)
     assert watch.copies == []
 
@@ -135,12 +139,12 @@ def test_copies_of_a_workspace_are_waited_for():
     fake = FakeDevice()
     workspace, events = Workspace(fake), []
     given = np.arange(6, dtype=np.int64).reshape(2, 3)
-    with device.copies(events):
+    with device.record_copies(events):
         workspace.upload("input_ids", given)
         assert fake.said[-2:] == ["upload", "wait"]
         buffer: Buffer = workspace._buffers["input_ids"]
         real = {"batch": 2, "subwords": 3}
-        array = DeviceArray("input_ids", buffer, workspace, (2, 3), real, np.int64, "INT64")
+        array = CudaArray("input_ids", buffer, workspace, (2, 3), real, np.int64, "INT64")
         assert np.asarray(array).tolist() == given.tolist()
     assert [(event.way, event.name) for event in events] == [
         ("host-to-device", "input_ids"),
@@ -160,14 +164,14 @@ def test_a_subgraph_with_a_workspace_is_waited_for():
     class Subgraph:
         _backend = Backend
 
-    device.wait(Subgraph())
+    device.wait_for_subgraph(Subgraph())
     assert fake.said == ["wait"]
 
 
 def test_what_is_compiled_at_first_is_no_sample(opened, monkeypatch):
-    monkeypatch.setattr(calls, "WARM_UP", 1)
+    monkeypatch.setattr(calls, "WARM_UP_BATCHES", 1)
     settled = iter([False, False, True])
-    loop = Loop(opened._replace(warm=lambda: next(settled)), opened.plain(), SENTENCES, 1)
+    loop = LatencyLoop(opened._replace(warm=lambda: next(settled)), opened.plain(), SENTENCES, 1)
     loop.warm_up()
     assert next(settled, None) is None
     assert loop.samples == {}

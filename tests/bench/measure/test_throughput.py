@@ -4,7 +4,7 @@ import pytest
 
 from trimf.bench.measure import throughput as stream
 from trimf.bench.measure.corpus import Corpus
-from trimf.bench.measure.jobs import Spec
+from trimf.bench.measure.jobs import Job
 from trimf.runtime.errors import InputError
 from trimf.runtime.extractor import load
 from trimf.runtime.text.parser import Parse
@@ -28,12 +28,12 @@ def extractor():
 
 
 def spec(**fields):
-    return Spec(name="x", kind="throughput", model="default", path="default", data="", seconds=0.1, **fields)
+    return Job(name="x", kind="throughput", model="default", path="default", data="", seconds=0.1, **fields)
 
 
 def test_a_stream_counts_what_went_through(extractor):
     marks = []
-    found = stream.throughput(spec(batch_size=4), CORPUS, extractor, 7.0, marks.append)
+    found = stream.measure_throughput(spec(batch_size=4), CORPUS, extractor, 7.0, marks.append)
     ((sentences, words),) = found.sizes
     assert sentences / words == pytest.approx(4 / 16, rel=0.2)
     assert found.seconds >= 0.1
@@ -43,7 +43,7 @@ def test_a_stream_counts_what_went_through(extractor):
 
 
 def test_padding_is_counted_anew_each_time(extractor):
-    padding = stream.Padding(extractor)
+    padding = stream.PaddingCounter(extractor)
     list(extractor.stream(TEXTS, 4))
     assert 0 < padding.share() < 1
     list(extractor.stream(["Yes"], 4))
@@ -51,7 +51,7 @@ def test_padding_is_counted_anew_each_time(extractor):
 
 
 def test_callers_keep_a_sample_of_every_call(extractor):
-    found = stream.throughput(spec(concurrency=3), CORPUS, extractor, 0.0, lambda _: None)
+    found = stream.measure_throughput(spec(concurrency=3), CORPUS, extractor, 0.0, lambda _: None)
     assert len(found.samples["whole"]) == len(found.sizes) >= 3
     assert set(found.sizes) <= set(SIZES)
     assert found.seconds >= 0.1
@@ -60,15 +60,17 @@ def test_callers_keep_a_sample_of_every_call(extractor):
 def test_a_caller_that_fails_is_an_error(extractor):
     broken = Corpus("texts", False, [], [TEXTS[0], "lone \ud800"], [])
     with pytest.raises(InputError, match="surrogate"):
-        stream._measure_callers(spec(concurrency=2), broken, extractor, stream.Padding(extractor), 0, 0, lambda _: None)
+        stream._measure_callers(
+            spec(concurrency=2), broken, extractor, stream.PaddingCounter(extractor), 0, 0, lambda _: None
+        )
 
 
 def test_a_soak_says_how_far_it_is_and_repeats_no_text(extractor, monkeypatch):
     marks, texts = [], []
     real = stream._number_texts
-    monkeypatch.setattr(stream, "STEPS", 4)
+    monkeypatch.setattr(stream, "PROGRESS_REPORTS", 4)
     monkeypatch.setattr(stream, "_number_texts", lambda *given: (texts.append(one) or one for one in real(*given)))
-    found = stream.soak(spec(batch_size=2, sentences=20), CORPUS, extractor, 0.0, marks.append)
+    found = stream.measure_soak(spec(batch_size=2, sentences=20), CORPUS, extractor, 0.0, marks.append)
     assert len(set(texts)) == len(texts)
     done = [int(mark) for mark in marks if mark.isdigit()]
     assert done == sorted(set(done))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from trimf.bench.report.schema import SCHEMA_VERSION, Case, Floor, Memory, Power, Ratio, Report, Round, Subject
+from trimf.bench.report.schema import SCHEMA_VERSION, Case, LatencyFloor, Memory, ModelInfo, Power, Ratio, Report, Round
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 SHARES = {"words": 0.06, "encoder": 0.55, "fusion": 0.08, "entities": 0.09, "relations": 0.12, "decode": 0.1}
@@ -105,7 +105,7 @@ def full(seed: int = 0, *, power: bool = False, threads: tuple[int, ...] = (1, 2
     }
     precisions = {name: precision for name, (precision, _) in models.items()} | {"runs/conll04/best": "float32"}
     subjects = [
-        Subject(
+        ModelInfo(
             name=name,
             sha256=f"{number:06x}" * 10 + "beef",
             precision=precision,
@@ -183,7 +183,7 @@ def full(seed: int = 0, *, power: bool = False, threads: tuple[int, ...] = (1, 2
         subjects=subjects,
         cases=cases,
         floors=[
-            Floor(model=name, backend="cpu", threads=1, batch_size=1, subwords=31, operations=6.7e8, bytes=8.9e7,
+            LatencyFloor(model=name, backend="cpu", threads=1, batch_size=1, subwords=31, operations=6.7e8, bytes=8.9e7,
                   peak_operations=1.1e11, peak_bytes=1.2e10, milliseconds=7.4)
             for name in models
         ],
@@ -211,5 +211,5 @@ def awkward() -> list[Report]:
         Case(name="stream", kind="throughput", rounds=[stream], **plain),
         Case(name="idle stream", kind="throughput", rounds=[bare], **plain),
     ]
-    subject = Subject(name="trimf", sha256="ab", precision="float32", products={})
+    subject = ModelInfo(name="trimf", sha256="ab", precision="float32", products={})
     return [empty(), empty(cases=[lone]), empty(cases=cases, subjects=[subject], environment={}, command="", data="")]

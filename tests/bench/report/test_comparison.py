@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trimf.bench.report.comparison import Comparison, compare, read, table
+from trimf.bench.report.comparison import ReportComparison, compare_reports, read_report, render_comparison
 from trimf.bench.report.schema import Case, Memory, Report, Round
 from trimf.runtime.errors import InputError
 
@@ -20,7 +20,7 @@ def verdicts(count: int, seeds: int, **fields) -> tuple[list[str], list[str]]:
     """Verdicts on "whole" and on the ratio to the plain encoder, over seeds."""
     factor = fields.pop("factor", 1.0)
     made = [
-        compare(
+        compare_reports(
             pair(2 * seed, count=count, **fields),
             pair(2 * seed + 1, count=count, factor=factor, **fields),
         ).lines
@@ -45,36 +45,38 @@ def test_ten_per_cent_is_found(factor, verdict):
 
 
 def test_the_interval_holds_the_true_ratio():
-    lines = [compare(pair(s), pair(s + 1000, factor=1.25)).lines[0] for s in range(60)]
+    lines = [compare_reports(pair(s), pair(s + 1000, factor=1.25)).lines[0] for s in range(60)]
     assert sum(line.low <= 1.25 <= line.high for line in lines) >= 57
     assert all(line.low < line.ratio < line.high for line in lines)
     assert all(np.isclose(line.b / line.a, line.ratio) for line in lines)
 
 
 def test_a_drift_that_both_stages_share_cancels_out():
-    lines = compare(pair(1, drift=0.3), pair(2, drift=0.3)).lines
+    lines = compare_reports(pair(1, drift=0.3), pair(2, drift=0.3)).lines
     widths = [line.high / line.low for line in lines]
     assert widths[1] < 1.3 < 1.6 < widths[0]
 
 
 def test_a_difference_too_small_to_count_is_none():
-    lines = compare(pair(1, calls=5000, drift=0, count=5), pair(1, factor=1.015, calls=5000, drift=0, count=5)).lines
+    lines = compare_reports(
+        pair(1, calls=5000, drift=0, count=5), pair(1, factor=1.015, calls=5000, drift=0, count=5)
+    ).lines
     assert lines[0].ratio == pytest.approx(1.015)
     assert lines[0].verdict == SAME
 
 
 def test_a_report_is_equal_to_itself_and_the_answer_is_always_the_same():
     report = full()
-    found = compare(report, report)
+    found = compare_reports(report, report)
     assert {line.verdict for line in found.lines} == {SAME}
     assert {round(line.ratio, 12) for line in found.lines} == {1}
     assert not found.only_a + found.only_b + found.warnings
-    assert compare(report, full(seed=5)) == compare(report, full(seed=5))
+    assert compare_reports(report, full(seed=5)) == compare_reports(report, full(seed=5))
 
 
 def test_one_round_gets_no_verdict():
     for one, other in ((1, 1), (1, 3), (3, 1)):
-        (line, _) = compare(pair(0, count=one), pair(1, count=other, factor=3)).lines
+        (line, _) = compare_reports(pair(0, count=one), pair(1, count=other, factor=3)).lines
         assert line.verdict == "no verdict from one round"
         assert line.low is line.high is None
         assert line.ratio == pytest.approx(3, rel=0.3)
@@ -94,7 +96,7 @@ def test_a_faster_round_that_gets_further_is_compared_on_the_same_calls():
         plain = {"kind": "latency", "model": "m", "engine": "onnx", "backend": "cpu", "threads": 1, "batch_size": 1}
         return empty(cases=[Case(name="c", rounds=rounds, **plain)])
 
-    (line,) = compare(report(200, 0), report(600, 1)).lines
+    (line,) = compare_reports(report(200, 0), report(600, 1)).lines
     assert line.ratio == pytest.approx(1, abs=0.01)
     assert line.verdict == SAME
 
@@ -109,14 +111,14 @@ def test_a_stream_is_compared_by_its_wall_time():
         ]
         return empty(cases=[msgspec.structs.replace(made, rounds=rounds)])
 
-    (line,) = compare(report(10), report(5)).lines
+    (line,) = compare_reports(report(10), report(5)).lines
     assert (line.quantity, line.verdict) == ("per sentence", "faster")
     assert line.a == pytest.approx(100, rel=0.01)
 
 
 def test_what_is_missing_is_left_out():
     for report in awkward():
-        found = compare(report, report)
+        found = compare_reports(report, report)
         assert all(line.ratio == 1 for line in found.lines)
         shown(found)
 
@@ -133,7 +135,7 @@ def test_warnings_name_each_difference():
         subjects=[subject, *b.subjects[1:]],
         cases=[*cases, msgspec.structs.replace(b.cases[0], name="new")],
     )
-    found = compare(a, b)
+    found = compare_reports(a, b)
     assert found.only_a == [a.cases[1].name]
     assert found.only_b == ["new"]
     told = "\n".join(found.warnings)
@@ -153,32 +155,32 @@ def test_warnings_name_each_difference():
     assert "Warning: sentences: data" in text
 
 
-def shown(comparison: Comparison) -> str:
+def shown(comparison: ReportComparison) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=200).print(table(comparison))
+    Console(file=stream, width=200).print(render_comparison(comparison))
     return stream.getvalue()
 
 
 def test_names_are_not_taken_for_markup_or_codes():
     name = "[red]x[/red]\x1b[31m\nnew"
     a = empty(cases=[case(np.random.default_rng(0), name, of={"calls": 5})])
-    text = shown(compare(a, a))
+    text = shown(compare_reports(a, a))
     assert "[red]x[/red] [31m new" in text
     assert "\x1b" not in text
-    assert "\x1b" not in shown(compare(a, empty()))
+    assert "\x1b" not in shown(compare_reports(a, empty()))
 
 
 def test_times_are_positive():
     made = pair(0)
     made.cases[0].rounds[0].samples["whole"][0] = 0.0
     with pytest.raises(InputError, match=r"case one: samples of whole must be > 0 ms, got 0\.0"):
-        compare(made, pair(1))
+        compare_reports(made, pair(1))
 
 
 def test_reports_are_read_as_written(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(msgspec.json.encode(full(power=True)))
-    assert read(path) == full(power=True)
+    assert read_report(path) == full(power=True)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +201,6 @@ def test_no_report_is_an_error_of_one_line(content, words, tmp_path):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=words) as caught:
-        read(path)
+        read_report(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)

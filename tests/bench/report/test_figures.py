@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from trimf.bench.report.figures import figures
+from trimf.bench.report.figures import draw_figures
 from trimf.runtime.errors import BackendError
 
 from .reports import awkward, case, empty, full, pair
@@ -18,7 +18,7 @@ pytest.importorskip("matplotlib", reason="needs matplotlib")
 
 @pytest.fixture(scope="module")
 def drawn():
-    return figures(full(power=True))
+    return draw_figures(full(power=True))
 
 
 def test_a_whole_report_has_every_figure(drawn):
@@ -29,7 +29,7 @@ def test_figures_come_out_the_same(drawn):
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    assert figures(full(power=True)) == drawn
+    assert draw_figures(full(power=True)) == drawn
     assert dict(matplotlib.rcParams) == before
 
 
@@ -54,10 +54,10 @@ def test_identifiers_differ_and_links_find_theirs(drawn):
 
 def test_a_figure_without_data_is_left_out():
     nothing, lone, parts = awkward()
-    assert figures(nothing) == []
-    assert [figure.name for figure in figures(lone)] == ["throughput"]
-    assert [figure.name for figure in figures(parts)] == ["throughput"]
-    assert [figure.name for figure in figures(pair(0))] == ["stages", "throughput"]
+    assert draw_figures(nothing) == []
+    assert [figure.name for figure in draw_figures(lone)] == ["throughput"]
+    assert [figure.name for figure in draw_figures(parts)] == ["throughput"]
+    assert [figure.name for figure in draw_figures(pair(0))] == ["stages", "throughput"]
 
 
 @pytest.mark.parametrize("name", ["$x_1$ \\frac", "_hidden", "<b>&\x00\n\x1b", "n" * 300, ""])
@@ -70,11 +70,11 @@ def test_any_name_can_be_drawn(name):
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for figure in figures(empty(cases=cases)):
+        for figure in draw_figures(empty(cases=cases)):
             ElementTree.fromstring(figure.svg)
 
 
 def test_without_matplotlib_an_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BackendError, match=r'pip install "trimf\[bench\]"'):
-        figures(empty())
+        draw_figures(empty())

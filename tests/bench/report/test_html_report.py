@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from trimf.bench.report.html_report import page
-from trimf.bench.report.markdown_report import sections
-from trimf.bench.report.schema import Subject
+from trimf.bench.report.html_report import render_page
+from trimf.bench.report.markdown_report import build_tables
+from trimf.bench.report.schema import ModelInfo
 
 from .reports import awkward, case, empty, full
 
@@ -55,7 +55,7 @@ def read(html: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def whole():
-    return page(full(power=True))
+    return render_page(full(power=True))
 
 
 def test_a_page_stands_alone(whole):
@@ -85,7 +85,7 @@ def test_a_page_has_every_table_figure_and_word(whole):
     reader = read(whole)
     assert reader.tags.count("svg") == 4
     words = set(reader.words)
-    for section in sections(report):
+    for section in build_tables(report):
         for row in (section.head, *section.rows):
             assert {cell for cell in row if cell} <= words
     text = "".join(reader.words)
@@ -99,8 +99,8 @@ def test_names_are_harmless():
     cases = [
         case(rng, HOSTILE, of={"calls": 3, "power": True}, kind=kind, **fields) for kind in ("latency", "throughput")
     ]
-    subject = Subject(name=HOSTILE, sha256=HOSTILE, precision=HOSTILE, products={}, f1={HOSTILE: 1.0})
-    html = page(
+    subject = ModelInfo(name=HOSTILE, sha256=HOSTILE, precision=HOSTILE, products={}, f1={HOSTILE: 1.0})
+    html = render_page(
         empty(cases=cases, subjects=[subject], command=HOSTILE, data=HOSTILE, environment={HOSTILE: {HOSTILE: HOSTILE}})
     )
     reader = read(html)
@@ -111,4 +111,4 @@ def test_names_are_harmless():
 
 def test_a_page_of_little():
     for report in awkward():
-        read(page(report))
+        read(render_page(report))

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimf.bench.report.markdown_report import NOTHING, markdown, sections
+from trimf.bench.report.markdown_report import MISSING, build_tables, render_markdown
 
 from .reports import awkward, case, empty, full, pair
 
@@ -27,7 +27,7 @@ def tables(text: str) -> dict[str, list[list[str]]]:
 
 
 def test_a_whole_report_has_every_table():
-    found = tables(markdown(full(power=True)))
+    found = tables(render_markdown(full(power=True)))
     assert list(found) == [
         "Speed and F1", "Latency", "Stages", "Throughput", "Latency by length", "Ratios", "Arithmetic floors", "Power",
         "Memory over a long stream",
@@ -36,7 +36,7 @@ def test_a_whole_report_has_every_table():
 
 def test_latency_gives_percentiles_by_what_the_samples_allow():
     report = full()
-    head, _, *rows = tables(markdown(report))["Latency"]
+    head, _, *rows = tables(render_markdown(report))["Latency"]
     row = dict(zip(head, rows[0], strict=True))
     assert (row["model"], row["precision"], row["backend"], row["batch"]) == ("trimf-fp32", "float32", "cpu", "1")
     assert row["n"] == "1,200"
@@ -44,12 +44,12 @@ def test_latency_gives_percentiles_by_what_the_samples_allow():
     assert re.fullmatch(r"[\d.]+ \([\d.]+–[\d.]+\)", row["× plain encoder"])
     second = dict(zip(head, rows[1], strict=True))
     assert second["n"] == "450"
-    assert second["p99"] == NOTHING
+    assert second["p99"] == MISSING
     assert [row[2] for row in rows[-2:]] == ["PyTorch eager, cpu", "PyTorch compiled, cpu"]
 
 
 def test_f1_stands_beside_the_speed():
-    head, _, *rows = tables(markdown(full()))["Speed and F1"]
+    head, _, *rows = tables(render_markdown(full()))["Speed and F1"]
     assert head[-2:] == ["F1 entities", "F1 relations"]
     assert rows[2][-2:] == ["85.77", "65.32"]
     assert re.fullmatch(r"[\d.]+ \(cpu, 1\); [\d.]+ \(cpu, 2\)", rows[2][4])
@@ -57,7 +57,7 @@ def test_f1_stands_beside_the_speed():
 
 def test_stages_add_up():
     report = pair(0)
-    head, _, row = tables(markdown(report))["Stages"]
+    head, _, row = tables(render_markdown(report))["Stages"]
     samples = [one.samples for one in report.cases[0].rounds]
     mean = np.mean([sum(one[name][0] for name in head[5:]) for one in samples])
     assert mean > 0
@@ -66,29 +66,29 @@ def test_stages_add_up():
 
 
 def test_throttling_is_said_aloud():
-    told = markdown(full(power=True))
+    told = render_markdown(full(power=True))
     assert re.search(r"\*\*The GPU was throttled by sw_power_cap in (\d+) of \1 rounds, lowest clock 900 MHz \(", told)
-    assert "Clocks were not recorded in every round" in markdown(full())
+    assert "Clocks were not recorded in every round" in render_markdown(full())
     quiet = full(power=True)
     for one in quiet.cases:
         for number, held in enumerate(one.rounds):
             one.rounds[number] = msgspec.structs.replace(held, power=msgspec.structs.replace(held.power, throttled=()))
-    assert "No throttling was seen in any round." in markdown(quiet)
+    assert "No throttling was seen in any round." in render_markdown(quiet)
 
 
 def test_what_is_missing_is_a_dash_or_left_out():
     nothing, lone, parts = awkward()
-    assert list(sections(nothing)) == []
-    assert "##" not in markdown(nothing)
-    (row,) = tables(markdown(lone))["Latency"][2:]
-    assert row[1] == NOTHING
-    assert row[6:9] == [NOTHING] * 3
-    assert len(tables(markdown(parts))["Latency"]) == 2 + 3
+    assert list(build_tables(nothing)) == []
+    assert "##" not in render_markdown(nothing)
+    (row,) = tables(render_markdown(lone))["Latency"][2:]
+    assert row[1] == MISSING
+    assert row[6:9] == [MISSING] * 3
+    assert len(tables(render_markdown(parts))["Latency"]) == 2 + 3
 
 
 def test_names_cannot_break_a_table():
     made = case(np.random.default_rng(0), HOSTILE, of={"calls": 3}, model=HOSTILE, backend=HOSTILE)
-    text = markdown(empty(cases=[made], command=f"x\n```\n{HOSTILE}", data=HOSTILE))
+    text = render_markdown(empty(cases=[made], command=f"x\n```\n{HOSTILE}", data=HOSTILE))
     tables(text)
     assert "<img" not in text.replace("    x", "").split("##", 1)[1]
     assert "\x1b" not in text

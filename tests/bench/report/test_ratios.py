@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from trimf.bench.report.ratios import ratios
+from trimf.bench.report.ratios import compute_ratios
 from trimf.bench.report.schema import Case, Memory, Round
 
 
@@ -26,7 +26,7 @@ def case(name, *rounds, **fields):
 
 
 def found(*cases, **precisions):
-    return {ratio.name: ratio for ratio in ratios(cases, precisions)}
+    return {ratio.name: ratio for ratio in compute_ratios(cases, precisions)}
 
 
 def test_medians_are_compared_within_a_round():

@@ -7,16 +7,16 @@ from hypothesis import strategies as st
 
 from trimf.bench.report.schema import Case, Memory, Power, Round
 from trimf.bench.report.statistics import (
-    Summary,
-    flat,
-    pooled,
-    ratio,
-    sentences_a_call,
-    speed,
-    spread,
-    stages,
-    summary,
-    throttled,
+    SampleSummary,
+    compute_speed,
+    compute_spread,
+    compute_stage_ratio,
+    describe_throttling,
+    flatten_mapping,
+    list_stages,
+    mean_sentences_per_call,
+    pool_samples,
+    summarize_samples,
 )
 
 from .reports import awkward
@@ -35,67 +35,72 @@ def a_case(*rounds: Round, kind: str = "latency") -> Case:
 
 @pytest.mark.parametrize(("n", "given"), [(1, 1), (99, 1), (100, 2), (199, 2), (200, 3), (999, 3), (1000, 4)])
 def test_percentiles_need_samples(n, given):
-    found = summary(list(range(n)))
+    found = summarize_samples(list(range(n)))
     assert found.n == n
     assert sum(value is not None for value in found[2:]) == given
 
 
 def test_nothing_gives_nothing():
-    assert summary([]) == Summary(0, None, None, None, None, None)
+    assert summarize_samples([]) == SampleSummary(0, None, None, None, None, None)
 
 
 def test_percentiles_are_interpolated():
-    found = summary([float(i) for i in range(1001)])
+    found = summarize_samples([float(i) for i in range(1001)])
     assert found == (1001, 500, 500, 900, 950, 990)
-    assert summary([1.0, 2.0]).p50 == 1.5
+    assert summarize_samples([1.0, 2.0]).p50 == 1.5
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=1200))
 def test_percentiles_are_in_order_and_ignore_order(values):
-    found = summary(values)
+    found = summarize_samples(values)
     above = [value for value in found[2:] if value is not None]
     assert above == sorted(above)
     assert min(values) <= above[0] <= above[-1] <= max(values)
-    assert summary(values[::-1])[2:] == found[2:]
+    assert summarize_samples(values[::-1])[2:] == found[2:]
 
 
 def test_rounds_are_pooled_in_order():
     case = a_case(a_round(samples={"whole": [3, 1]}), a_round(), a_round(samples={"whole": [2], "decode": [1]}))
-    assert pooled(case) == [3, 1, 2]
-    assert pooled(case, "decode") == [1]
-    assert stages(case) == ["decode"]
+    assert pool_samples(case) == [3, 1, 2]
+    assert pool_samples(case, "decode") == [1]
+    assert list_stages(case) == ["decode"]
     text = a_round(samples={key: [1] for key in ("whole", "words", "encoder", "parse", "plain encoder", "split")})
-    assert stages(a_case(text)) == ["split", "parse", "words", "encoder"]
+    assert list_stages(a_case(text)) == ["split", "parse", "words", "encoder"]
 
 
 def test_a_ratio_is_taken_within_a_round():
     drifting = [a_round(samples={"whole": [2 * f, 6 * f], "plain encoder": [f, 3 * f]}) for f in (1, 10, 100)]
-    assert ratio(a_case(*drifting)) == (2, 2, 2)
-    assert ratio(a_case(a_round(samples={"whole": [1]}))) is None
-    assert spread([]) is None
-    assert spread([3, 1, 2]) == (2, 1, 3)
+    assert compute_stage_ratio(a_case(*drifting)) == (2, 2, 2)
+    assert compute_stage_ratio(a_case(a_round(samples={"whole": [1]}))) is None
+    assert compute_spread([]) is None
+    assert compute_spread([3, 1, 2]) == (2, 1, 3)
 
 
 def test_rates():
     calls = a_round(samples={"whole": [250, 250]}, sizes=[(1, 10), (3, 20)], seconds=99)
-    assert speed(a_case(calls)) == (8, 60)
-    assert speed(a_case(calls, calls, kind="throughput")) == pytest.approx((8 / 198, 60 / 198))
-    assert speed(a_case(a_round(samples={"whole": [1]}))) is None
-    assert speed(a_case(a_round(), kind="throughput")) is None
-    assert speed(a_case()) is None
-    assert sentences_a_call(a_case(calls)) == 2
-    assert sentences_a_call(a_case()) is None
+    assert compute_speed(a_case(calls)) == (8, 60)
+    assert compute_speed(a_case(calls, calls, kind="throughput")) == pytest.approx((8 / 198, 60 / 198))
+    assert compute_speed(a_case(a_round(samples={"whole": [1]}))) is None
+    assert compute_speed(a_case(a_round(), kind="throughput")) is None
+    assert compute_speed(a_case()) is None
+    assert mean_sentences_per_call(a_case(calls)) == 2
+    assert mean_sentences_per_call(a_case()) is None
 
 
 def test_a_nested_environment_is_flat():
     nested = {"device": "cpu", "libraries": {"numpy": "2"}, "driver": None, "flags": ["avx2", "vnni"], "cores": 2}
-    assert list(flat(nested)) == [("device", "cpu"), ("libraries numpy", "2"), ("flags", "avx2, vnni"), ("cores", "2")]
+    assert list(flatten_mapping(nested)) == [
+        ("device", "cpu"),
+        ("libraries numpy", "2"),
+        ("flags", "avx2, vnni"),
+        ("cores", "2"),
+    ]
 
 
 def test_what_is_missing_is_missing():
     for report in awkward():
         for case in report.cases:
-            assert summary(pooled(case)).n == len(
+            assert summarize_samples(pool_samples(case)).n == len(
                 np.concatenate([[]] + [r.samples.get("whole", []) for r in case.rounds])
             )
 
@@ -106,7 +111,7 @@ def test_throttling_is_one_line_for_each_reason():
         return a_round(power=power)
 
     cases = [a_case(slowed("heat"), slowed(), a_round()), a_case(slowed("heat", "cap"))]
-    assert list(throttled(cases)) == [
+    assert list(describe_throttling(cases)) == [
         "throttled by heat in 2 of 4 rounds, lowest clock 900 MHz (c)",
         "throttled by cap in 1 of 4 rounds, lowest clock 900 MHz (c)",
     ]

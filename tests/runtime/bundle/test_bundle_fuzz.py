@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trimf.runtime.bundle.manifest import Manifest
-from trimf.runtime.bundle.reader import MAX_SIZES, Bundle, open_pipeline
+from trimf.runtime.bundle.reader import MAX_MODEL_SIZES, Bundle, open_pipeline
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BundleError, TrimfError
-from trimf.runtime.output.bundle_tables import describe
+from trimf.runtime.output.bundle_tables import build_bundle_tables
 
 ENGINE = "engines/encoder.tensorrt.sm_89.engine"
 FILES = ("tokenizer.json", *(f"{name}.onnx" for name in SUBGRAPHS), ENGINE)
@@ -86,18 +86,18 @@ def use(folder: Path) -> None:
     manifest = bundle.manifest
     encoded = msgspec.json.encode(manifest, order="sorted")
     assert msgspec.json.decode(encoded, type=Manifest) == manifest
-    assert all(1 <= getattr(manifest.sizes, name) <= limit for name, limit in MAX_SIZES.items())
+    assert all(1 <= getattr(manifest.sizes, name) <= limit for name, limit in MAX_MODEL_SIZES.items())
     assert {engine.file for engine in manifest.engines} == {
         name for name in manifest.files if name.startswith("engines/")
     }
     assert all((folder / name).resolve().is_relative_to(folder.resolve()) for name in manifest.files)
     shown = io.StringIO()
-    Console(file=shown, width=100).print(describe(bundle))
+    Console(file=shown, width=100).print(build_bundle_tables(bundle))
     assert all(letter.isprintable() or letter == "\n" for letter in shown.getvalue())
     for name in manifest.files:
         content = bundle.read(name)
         assert (len(content), sha256(content).hexdigest()) == (manifest.files[name].size, manifest.files[name].sha256)
-    for graph in open_pipeline(bundle, OnnxRuntimeBackend(1)).graphs.values():
+    for graph in open_pipeline(bundle, OnnxCpuBackend(1)).graphs.values():
         graph.close()
 
 

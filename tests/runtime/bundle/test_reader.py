@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from trimf.runtime.bundle.manifest import SCHEMA_VERSION
-from trimf.runtime.bundle.reader import DEFAULT, MAX_MANIFEST, Bundle, open_pipeline
+from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, MAX_MANIFEST_BYTES, Bundle, open_pipeline
 from trimf.runtime.engine import onnx_cpu as onnx_backend
 from trimf.runtime.engine.contract import BACKENDS, SUBGRAPHS, open_backend
 from trimf.runtime.engine.onnx_cpu import available_cores
@@ -71,8 +71,8 @@ def test_a_whole_bundle_opens(tiny_bundle: Path) -> None:
 
 
 def test_default_is_the_one_in_the_package() -> None:
-    assert DEFAULT.parts[-2:] == ("models", "default")
-    assert (DEFAULT.parent.parent / "runtime" / "bundle.py").is_file()
+    assert DEFAULT_BUNDLE.parts[-2:] == ("models", "default")
+    assert (DEFAULT_BUNDLE.parent.parent / "runtime" / "bundle.py").is_file()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.write_text("x")])
@@ -251,10 +251,10 @@ def test_what_is_no_manifest(own_bundle: Path, content: bytes, part: str) -> Non
 
 
 def test_an_oversize_manifest_is_not_read(own_bundle: Path) -> None:
-    size = MAX_MANIFEST + 1
+    size = MAX_MANIFEST_BYTES + 1
     with (own_bundle / "manifest.json").open("r+b") as file:
         file.truncate(size)
-    refused(own_bundle, f"/manifest.json: a manifest must have <= {MAX_MANIFEST} bytes, got {size}")
+    refused(own_bundle, f"/manifest.json: a manifest must have <= {MAX_MANIFEST_BYTES} bytes, got {size}")
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_manifest_of_schema_1_opens(own_bundle: Path, edit_manifest: Edit) -> 
 
     edit_manifest(change)
     assert Bundle(own_bundle).manifest.engines == []
-    assert Bundle(DEFAULT).manifest.schema_version <= SCHEMA_VERSION
+    assert Bundle(DEFAULT_BUNDLE).manifest.schema_version <= SCHEMA_VERSION
 
 
 def test_a_declared_size_that_is_not_the_files(own_bundle: Path, edit_manifest: Edit) -> None:
@@ -551,7 +551,7 @@ def test_bytes_are_multiplied_exactly_everywhere(
     onnx_backend.overflows.cache_clear()
     try:
         assert onnx_backend.overflows() == expected
-        entry = onnx_backend.session_options(1).get_session_config_entry
+        entry = onnx_backend.make_session_options(1).get_session_config_entry
         if expected:
             assert entry("session.x64quantprecision") == "1"
         else:
@@ -575,7 +575,7 @@ def test_padding_is_weighed_against_calls_by_what_the_processor_has(
 ) -> None:
     edit_manifest(lambda content: content.update(precision=precision))
     monkeypatch.setattr("trimf.runtime.bundle.reader.overflows", lambda: slow)
-    backend = onnx_backend.OnnxRuntimeBackend(1)
+    backend = onnx_backend.OnnxCpuBackend(1)
     assert open_pipeline(Bundle(own_bundle), backend).call == expected
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimf.runtime.decoding.dependency_trees import joined, single_root
+from trimf.runtime.decoding.dependency_trees import find_best_tree, repair_tree
 
 
 def is_tree(heads: list[int]) -> bool:
@@ -34,7 +34,7 @@ def total(scores: np.ndarray, heads: list[int]) -> float:
 @given(words=st.integers(1, 5), seed=st.integers(0, 10_000), spread=st.sampled_from([0.01, 1, 100]))
 def test_no_tree_scores_more(words: int, seed: int, spread: float) -> None:
     scores = np.random.default_rng(seed).normal(size=(words, words)) * spread
-    found = single_root(scores).tolist()
+    found = find_best_tree(scores).tolist()
     assert is_tree(found)
     best = max(total(scores, list(heads)) for heads in product(range(words), repeat=words) if is_tree(list(heads)))
     assert total(scores, found) == pytest.approx(best)
@@ -44,7 +44,7 @@ def test_no_tree_scores_more(words: int, seed: int, spread: float) -> None:
 def test_as_good_as_a_library_s(seed: int) -> None:
     words = 25
     scores = np.random.default_rng(seed).normal(size=(words, words))
-    found = single_root(scores).tolist()
+    found = find_best_tree(scores).tolist()
     assert is_tree(found)
     graph = networkx.DiGraph()
     for place in range(words):
@@ -60,19 +60,19 @@ def test_a_long_sentence_of_cycles() -> None:
     words = 400
     scores = np.zeros((words, words), np.float32)
     scores[np.arange(words), np.arange(words) ^ 1] = 10
-    assert is_tree(single_root(scores).tolist())
+    assert is_tree(find_best_tree(scores).tolist())
 
 
 def test_best_heads_that_are_a_tree_stay() -> None:
     scores = np.eye(3)[[1, 1, 0]]
-    assert single_root(scores).tolist() == [1, 1, 0]
+    assert find_best_tree(scores).tolist() == [1, 1, 0]
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=7))
 def test_arcs_of_several_windows_become_one_tree(heads: list[int]) -> None:
     heads = [min(head, len(heads) - 1) for head in heads]
     labels = ["ROOT" if head == place else "x" for place, head in enumerate(heads)]
-    found, names = joined(np.array(heads), labels, "ROOT", "dep")
+    found, names = repair_tree(np.array(heads), labels, "ROOT", "dep")
     assert is_tree(found.tolist())
     for place, head in enumerate(found.tolist()):
         assert (names[place] == "ROOT") == (head == place)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimf.runtime.decoding import pair_blocks as module
-from trimf.runtime.decoding.pair_blocks import blocks, surest
-from trimf.runtime.decoding.range_pooling import BLOCK, rows
+from trimf.runtime.decoding.pair_blocks import iterate_pair_blocks, top_scoring_entities
+from trimf.runtime.decoding.range_pooling import BLOCK_WORDS, build_range_rows
 from trimf.runtime.decoding.span_decoding import EntitySpan
 
 
@@ -34,12 +34,12 @@ def covered(row: np.ndarray) -> set[int]:
     words = {place for place in row[2:].tolist() if place >= 0}
     blocks = {-2 - place for place in row[2:].tolist() if place < -1}
     assert not (words or blocks) or -1 not in row[2:]
-    return words | {word for block in blocks for word in range(block * BLOCK, (block + 1) * BLOCK)}
+    return words | {word for block in blocks for word in range(block * BLOCK_WORDS, (block + 1) * BLOCK_WORDS)}
 
 
 def check(counts: list[int], spans: np.ndarray, most: int) -> None:
     found: list[tuple[int, int]] = []
-    for block in blocks(counts, spans, 60, 8, 5):
+    for block in iterate_pair_blocks(counts, spans, 60, 8, 5):
         assert 0 < len(block.pairs) <= max(most, 2)
         assert block.spans.tolist() == spans[block.first : block.first + len(block.spans)].tolist()
         found += [(block.first + head, block.first + tail) for head, tail in block.pairs.tolist()]
@@ -47,7 +47,7 @@ def check(counts: list[int], spans: np.ndarray, most: int) -> None:
         for (head, tail), gap in zip(block.pairs, block.gaps, strict=True):
             one, other = block.spans[head], block.spans[tail]
             between = np.array([(one[0], min(one[2], other[2]) + 1, max(one[1], other[1]) - 1)])
-            expected = rows(block.spans[:0], between)[0]
+            expected = build_range_rows(block.spans[:0], between)[0]
             assert covered(block.ranges[gap]) == covered(expected)
             assert block.ranges[gap, :2].tolist() == expected[:2].tolist()
             gaps.append(gap)
@@ -63,7 +63,7 @@ def check(counts: list[int], spans: np.ndarray, most: int) -> None:
 @given(st.lists(st.integers(0, 6) | st.integers(0, 34), max_size=3), st.integers(0, 9), st.integers(1, 400))
 def test_every_pair_once_with_its_gap(counts: list[int], seed: int, most: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_PAIRS", most)
+        patch.setattr(module, "MAX_BLOCK_PAIRS", most)
         check(counts, some_spans(counts, seed), most)
 
 
@@ -71,25 +71,25 @@ def test_every_pair_once_with_its_gap(counts: list[int], seed: int, most: int) -
 def test_blocks_keep_to_the_bytes(words: int, width: int, types: int) -> None:
     counts = [300]
     spans = np.column_stack([np.zeros(300, np.int64), np.arange(300), np.arange(300)])
-    for block in blocks(counts, spans, words, width, types):
+    for block in iterate_pair_blocks(counts, spans, words, width, types):
         size = len(block.pairs)
         gathered = (len(block.ranges) - len(block.spans)) * (block.ranges.shape[1] - 2) * width
-        assert 4 * (gathered + size * (words * 6 + len(counts) * types)) <= module.MAX_BYTES or size == 2
+        assert 4 * (gathered + size * (words * 6 + len(counts) * types)) <= module.MAX_BLOCK_BYTES or size == 2
         if size < 200:  # further blocks are no different
             break
 
 
 def test_300_entities_have_89700_pairs() -> None:
     spans = np.column_stack([np.zeros(300, np.int64), np.arange(300), np.arange(300)])
-    found = list(blocks([300], spans, 400, 384, 5))
+    found = list(iterate_pair_blocks([300], spans, 400, 384, 5))
     assert sum(len(block.pairs) for block in found) == 89_700
-    assert max(len(block.pairs) for block in found) <= module.MAX_PAIRS
+    assert max(len(block.pairs) for block in found) <= module.MAX_BLOCK_PAIRS
 
 
 @given(st.lists(st.lists(st.floats(0, 1), max_size=9), max_size=3), st.integers(0, 60))
 def test_the_surest_are_kept(scores: list[list[float]], limit: int) -> None:
     entities = [[EntitySpan(i, i + 1, 0, score) for i, score in enumerate(row)] for row in scores]
-    for row, numbers in zip(entities, surest(entities, limit), strict=True):
+    for row, numbers in zip(entities, top_scoring_entities(entities, limit), strict=True):
         kept = list(numbers)
         assert kept == sorted(kept)
         out = [span.score for number, span in enumerate(row) if number not in kept]

@@ -4,15 +4,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.decoding.range_pooling import BLOCK, most_rows, rows
+from trimf.runtime.decoding.range_pooling import BLOCK_WORDS, build_range_rows, max_range_columns
 
 
 def table(states: np.ndarray) -> np.ndarray:
     """``[B,N]`` with zeros and the maxima of blocks after it, as the relations subgraph makes it."""
     size, words = states.shape
-    filled = np.full((size, -(-words // BLOCK) * BLOCK), -np.inf)
+    filled = np.full((size, -(-words // BLOCK_WORDS) * BLOCK_WORDS), -np.inf)
     filled[:, :words] = states
-    return np.concatenate([states, np.zeros((size, 1)), filled.reshape(size, -1, BLOCK).max(2)], 1)
+    return np.concatenate([states, np.zeros((size, 1)), filled.reshape(size, -1, BLOCK_WORDS).max(2)], 1)
 
 
 def maxima(states: np.ndarray, ranges: np.ndarray) -> list[float]:
@@ -34,22 +34,22 @@ def cases(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @given(cases())
 def test_maxima_over_any_ranges(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     states, spans, gaps = case
-    found = rows(spans, gaps)
+    found = build_range_rows(spans, gaps)
     expected = [states[row, first : last + 1].max() if last >= first else 0.0 for row, first, last in (*spans, *gaps)]
     assert maxima(states, found) == expected
     assert found.dtype == np.int64
     assert found[:, 0].tolist() == [row for row, _, _ in (*spans, *gaps)]
     assert found[:, 1].tolist() == [last - first + 1 for _, first, last in spans] + [0] * len(gaps)
-    assert found.shape[1] <= most_rows(states.shape[1])
+    assert found.shape[1] <= max_range_columns(states.shape[1])
 
 
 @given(st.integers(1, 9000))
 def test_long_ranges_take_few_rows(words: int) -> None:
     none = np.zeros((0, 3), np.int64)
     worst = max(
-        rows(np.array([(0, first, words - 1 - cut)]), none).shape[1]
+        build_range_rows(np.array([(0, first, words - 1 - cut)]), none).shape[1]
         for first in (0, 1, 15)
         for cut in (0, 1, 15)
         if first <= words - 1 - cut
     )
-    assert worst <= most_rows(words) <= max(34, 33 + words // BLOCK)
+    assert worst <= max_range_columns(words) <= max(34, 33 + words // BLOCK_WORDS)

@@ -13,11 +13,11 @@ from trimf.runtime.decoding.span_decoding import (
     EntitySpan,
     FloatArray,
     RelationSpan,
-    entity_spans,
-    fold_symmetric,
+    decode_entities,
+    greedy_non_overlapping,
     logit,
+    merge_symmetric_relations,
     sigmoid,
-    without_overlap,
 )
 
 FINITE = st.floats(-1e4, 1e4, width=32)
@@ -52,7 +52,7 @@ def check_close(actual: list[EntitySpan], expected: list[EntitySpan]) -> None:
 
 @given(grids())
 def test_spans(grid: tuple[FloatArray, list[int]]) -> None:
-    for actual, expected in zip(entity_spans(*grid, overlap=True), slow_spans(*grid), strict=True):
+    for actual, expected in zip(decode_entities(*grid, overlap=True), slow_spans(*grid), strict=True):
         check_close(actual, expected)
         assert all(0 < span.score <= 1 for span in actual)
 
@@ -67,13 +67,13 @@ def test_logits_past_the_end_do_not_matter(grid: tuple[FloatArray, list[int]], n
                 if start + width >= length:
                     noisy[row, start, width, 1:] = noise
     for overlap in (True, False):
-        assert entity_spans(noisy, lengths, overlap) == entity_spans(logits, lengths, overlap)
+        assert decode_entities(noisy, lengths, overlap) == decode_entities(logits, lengths, overlap)
 
 
 @given(grids(), st.sampled_from([np.float16, np.float64]))
 def test_other_precisions(grid: tuple[FloatArray, list[int]], kind: type[np.floating]) -> None:
     logits = grid[0].astype(kind)
-    for actual, expected in zip(entity_spans(logits, grid[1], True), slow_spans(logits, grid[1]), strict=True):
+    for actual, expected in zip(decode_entities(logits, grid[1], True), slow_spans(logits, grid[1]), strict=True):
         check_close(actual, expected)
 
 
@@ -83,17 +83,17 @@ def test_extreme_logits_give_a_probability_without_a_warning(level: float) -> No
     logits[0, 0, 0, 1] = level / 2 if level < 0 else level * 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert entity_spans(logits, [1], True) == [[EntitySpan(0, 1, 0, 1.0)]]
+        assert decode_entities(logits, [1], True) == [[EntitySpan(0, 1, 0, 1.0)]]
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 2, 4), (2, 0, 2, 4), (2, 3, 0, 4), (2, 3, 2, 1)])
 @pytest.mark.parametrize("overlap", [True, False])
 def test_nothing_to_find(shape: tuple[int, ...], overlap: bool) -> None:
-    assert entity_spans(np.zeros(shape, np.float32), [shape[1]] * shape[0], overlap) == [[]] * shape[0]
+    assert decode_entities(np.zeros(shape, np.float32), [shape[1]] * shape[0], overlap) == [[]] * shape[0]
 
 
 def test_none_wins_a_tie() -> None:
-    assert entity_spans(np.ones((1, 2, 2, 3)), [2], True) == [[]]
+    assert decode_entities(np.ones((1, 2, 2, 3)), [2], True) == [[]]
 
 
 SPANS = st.lists(
@@ -121,13 +121,13 @@ def slow_choice(spans: list[EntitySpan]) -> list[EntitySpan]:
 
 @given(SPANS.filter(lambda spans: len({span[:2] for span in spans}) == len(spans)))
 def test_without_overlap_the_surest_wins(spans: list[EntitySpan]) -> None:
-    assert without_overlap(spans) == slow_choice(spans)
+    assert greedy_non_overlapping(spans) == slow_choice(spans)
 
 
 @given(grids())
 def test_spans_without_overlap(grid: tuple[FloatArray, list[int]]) -> None:
-    expected = [slow_choice(spans) for spans in entity_spans(*grid, overlap=True)]
-    assert entity_spans(*grid, overlap=False) == expected
+    expected = [slow_choice(spans) for spans in decode_entities(*grid, overlap=True)]
+    assert decode_entities(*grid, overlap=False) == expected
 
 
 @given(st.lists(st.floats(-1e30, 1e30) | st.floats(-40, 40)))
@@ -162,7 +162,7 @@ RELATIONS = st.lists(
 
 @given(RELATIONS, st.frozensets(st.integers(0, 2)))
 def test_folding(relations: list[RelationSpan], symmetric: frozenset[int]) -> None:
-    folded = fold_symmetric(relations, symmetric)
+    folded = merge_symmetric_relations(relations, symmetric)
     best: dict[tuple[int, int, int], float] = {}
     for head, tail, label, score, *_ in relations:
         ends = sorted((head, tail)) if label in symmetric else (head, tail)
@@ -174,7 +174,7 @@ def test_folding(relations: list[RelationSpan], symmetric: frozenset[int]) -> No
 
 def test_of_two_equal_directions_the_first_given_counts() -> None:
     first, second = (RelationSpan(1, 0, 0, 0.5, np.array([mark])) for mark in (1.0, 2.0))
-    (folded,) = fold_symmetric([first, second._replace(head=0, tail=1)], frozenset({0}))
+    (folded,) = merge_symmetric_relations([first, second._replace(head=0, tail=1)], frozenset({0}))
     assert folded == first._replace(head=0, tail=1)
 
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.decoding.span_decoding import EntitySpan, Found, RelationSpan
-from trimf.runtime.decoding.windows import OVERLAP, merge, windows
+from trimf.runtime.decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
+from trimf.runtime.decoding.windows import OVERLAP_WORDS, merge_windows, split_windows
 
 PIECES = st.lists(st.integers(1, 64), min_size=1, max_size=300)
 
 
 @given(PIECES, st.integers(1, 520), st.integers(1, 200))
 def test_windows_cover_a_sentence_within_the_limits(pieces: list[int], max_pieces: int, max_words: int) -> None:
-    ranges = windows(np.array(pieces), max_pieces, max_words)
+    ranges = split_windows(np.array(pieces), max_pieces, max_words)
     assert ranges[0][0] == 0
     assert ranges[-1][1] == len(pieces)
     for start, end in ranges:
@@ -24,12 +24,12 @@ def test_windows_cover_a_sentence_within_the_limits(pieces: list[int], max_piece
         assert sum(pieces[start:end]) <= max_pieces or end - start == 1
     for (start, end), (after, after_end) in pairwise(ranges):
         assert start < after <= end <= after_end
-        assert end - after <= min(OVERLAP, (end - start) // 4)
+        assert end - after <= min(OVERLAP_WORDS, (end - start) // 4)
 
 
 @given(PIECES, st.integers(64, 520), st.integers(2, 200))
 def test_windows_are_as_long_as_they_may_be(pieces: list[int], max_pieces: int, max_words: int) -> None:
-    ranges = windows(np.array(pieces), max_pieces, max_words)
+    ranges = split_windows(np.array(pieces), max_pieces, max_words)
     for start, end in ranges[:-1]:
         assert end - start == max_words or sum(pieces[start : end + 1]) > max_pieces
     if sum(pieces) <= max_pieces and len(pieces) <= max_words:
@@ -37,29 +37,29 @@ def test_windows_are_as_long_as_they_may_be(pieces: list[int], max_pieces: int, 
 
 
 def test_neighbours_share_words() -> None:
-    assert windows(np.ones(1000, int), 9999, 400) == [(0, 400), (336, 736), (672, 1000)]
-    assert windows(np.ones(50, int), 9999, 20) == [(0, 20), (15, 35), (30, 50)]
-    assert windows(np.ones(6, int), 9999, 3) == [(0, 3), (3, 6)]
-    assert windows(np.full(3, 64), 64, 10) == [(0, 1), (1, 2), (2, 3)]
+    assert split_windows(np.ones(1000, int), 9999, 400) == [(0, 400), (336, 736), (672, 1000)]
+    assert split_windows(np.ones(50, int), 9999, 20) == [(0, 20), (15, 35), (30, 50)]
+    assert split_windows(np.ones(6, int), 9999, 3) == [(0, 3), (3, 6)]
+    assert split_windows(np.full(3, 64), 64, 10) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_a_word_of_more_than_fits_is_alone() -> None:
-    assert windows(np.array([1, 9, 1]), 4, 10) == [(0, 1), (1, 2), (2, 3)]
+    assert split_windows(np.array([1, 9, 1]), 4, 10) == [(0, 1), (1, 2), (2, 3)]
 
 
 def test_linear_time() -> None:
     pieces = np.random.default_rng(0).integers(1, 8, 100_000)
     begin = time.perf_counter()
-    ranges = windows(pieces, 510, 256)
+    ranges = split_windows(pieces, 510, 256)
     assert len(ranges) < 2000
-    assert windows(pieces, 8, 256)
+    assert split_windows(pieces, 8, 256)
     assert time.perf_counter() - begin < 5
 
 
-def seen(found: Found, start: int, end: int) -> Found:
+def seen(found: DecodedSentence, start: int, end: int) -> DecodedSentence:
     """What a model with the right answer says of words ``start`` to ``end`` alone."""
     inside = [number for number, entity in enumerate(found.entities) if start <= entity.start and entity.end <= end]
-    return Found(
+    return DecodedSentence(
         [
             entity._replace(start=entity.start - start, end=entity.end - start)
             for entity in (found.entities[number] for number in inside)
@@ -77,7 +77,7 @@ def seen(found: Found, start: int, end: int) -> Found:
 
 
 @st.composite
-def long_sentences(draw: st.DrawFn) -> tuple[list[tuple[int, int]], int, Found]:
+def long_sentences(draw: st.DrawFn) -> tuple[list[tuple[int, int]], int, DecodedSentence]:
     """Ranges, words and the truth: spans no longer than what half of the overlap leaves whole."""
     max_words = draw(st.integers(4, 40))
     words = draw(st.integers(1, 150))
@@ -95,15 +95,15 @@ def long_sentences(draw: st.DrawFn) -> tuple[list[tuple[int, int]], int, Found]:
         for head, tail, label in sorted(keys)
         if head != tail
     ]
-    return windows(np.ones(words, int), 9999, max_words), words, Found(entities, relations)
+    return split_windows(np.ones(words, int), 9999, max_words), words, DecodedSentence(entities, relations)
 
 
 @given(long_sentences())
 def test_merging_windows_that_see_the_truth_gives_the_truth(
-    sentence: tuple[list[tuple[int, int]], int, Found],
+    sentence: tuple[list[tuple[int, int]], int, DecodedSentence],
 ) -> None:
     ranges, words, truth = sentence
-    merged = merge(ranges, [seen(truth, *span) for span in ranges], overlap=True)
+    merged = merge_windows(ranges, [seen(truth, *span) for span in ranges], overlap=True)
     assert merged.entities == truth.entities
 
     def visible(relation: RelationSpan, start: int, end: int) -> bool:
@@ -125,15 +125,15 @@ def laid_out(relation: RelationSpan, words: int) -> list[float]:
     return [float(weight) for weight in weights]
 
 
-def pair(first: int, second: int, score: float, words: int, mark: float) -> Found:
+def pair(first: int, second: int, score: float, words: int, mark: float) -> DecodedSentence:
     entities = [EntitySpan(first, first + 1, 0, score), EntitySpan(second, second + 1, 1, score)]
-    return Found(entities, [RelationSpan(0, 1, 0, score, np.full(words, mark))])
+    return DecodedSentence(entities, [RelationSpan(0, 1, 0, score, np.full(words, mark))])
 
 
 def test_of_two_windows_that_saw_a_relation_the_surer_counts() -> None:
     ranges = [(0, 20), (15, 35)]
     for scores, offset, mark in [((0.6, 0.9), 15, 2.0), ((0.9, 0.6), 0, 1.0), ((0.7, 0.7), 0, 1.0)]:
-        merged = merge(ranges, [pair(16, 18, scores[0], 20, 1.0), pair(1, 3, scores[1], 20, 2.0)], overlap=True)
+        merged = merge_windows(ranges, [pair(16, 18, scores[0], 20, 1.0), pair(1, 3, scores[1], 20, 2.0)], overlap=True)
         assert [entity[:3] for entity in merged.entities] == [(16, 17, 0), (18, 19, 1)]
         assert [entity.score for entity in merged.entities] == list(scores)
         (relation,) = merged.relations
@@ -143,8 +143,8 @@ def test_of_two_windows_that_saw_a_relation_the_surer_counts() -> None:
 
 def test_an_entity_of_a_window_that_does_not_answer_for_it_is_dropped() -> None:
     ranges = [(0, 20), (15, 35)]
-    merged = merge(ranges, [pair(2, 19, 0.9, 20, 1.0), Found([], [])], overlap=True)
-    assert merged == Found([EntitySpan(2, 3, 0, 0.9)], [])
+    merged = merge_windows(ranges, [pair(2, 19, 0.9, 20, 1.0), DecodedSentence([], [])], overlap=True)
+    assert merged == DecodedSentence([EntitySpan(2, 3, 0, 0.9)], [])
 
 
 @pytest.mark.parametrize("surer", [0, 1])
@@ -155,13 +155,13 @@ def test_without_overlap_none_arises_between_windows(surer: int) -> None:
     other = EntitySpan(4, 6, 1, scores[1])
     weights = np.ones(20)
     found = [
-        Found([EntitySpan(0, 1, 2, 0.5), across], [RelationSpan(0, 1, 0, 0.8, weights)]),
-        Found([other, EntitySpan(9, 10, 2, 0.5)], [RelationSpan(1, 0, 1, 0.8, weights)]),
+        DecodedSentence([EntitySpan(0, 1, 2, 0.5), across], [RelationSpan(0, 1, 0, 0.8, weights)]),
+        DecodedSentence([other, EntitySpan(9, 10, 2, 0.5)], [RelationSpan(1, 0, 1, 0.8, weights)]),
     ]
     moved = other._replace(start=19, end=21)
-    both = merge(ranges, found, overlap=True)
+    both = merge_windows(ranges, found, overlap=True)
     assert [entity[:2] for entity in both.entities] == [(0, 1), (16, 20), (19, 21), (24, 25)]
-    one = merge(ranges, found, overlap=False)
+    one = merge_windows(ranges, found, overlap=False)
     assert one.entities[1] == (across if surer == 0 else moved)
     assert len(one.entities) == 3
     assert [relation[:3] for relation in one.relations] == [(0, 1, 0) if surer == 0 else (2, 1, 1)]
@@ -169,15 +169,15 @@ def test_without_overlap_none_arises_between_windows(surer: int) -> None:
 
 def test_one_window_is_left_alone() -> None:
     found = pair(1, 2, 0.5, 4, 1.0)
-    assert merge([(0, 4)], [found], overlap=True) is found
-    assert merge([(0, 4)], [found], overlap=False) is found
+    assert merge_windows([(0, 4)], [found], overlap=True) is found
+    assert merge_windows([(0, 4)], [found], overlap=False) is found
 
 
 def test_merging_takes_time_and_memory_in_line_with_the_words() -> None:
-    ranges = windows(np.ones(100_000, int), 510, 256)
-    found = [pair(100, 150, 0.5, end - start, 1.0) for start, end in ranges[:-1]] + [Found([], [])]
+    ranges = split_windows(np.ones(100_000, int), 510, 256)
+    found = [pair(100, 150, 0.5, end - start, 1.0) for start, end in ranges[:-1]] + [DecodedSentence([], [])]
     begin = time.perf_counter()
-    merged = merge(ranges, found, overlap=False)
+    merged = merge_windows(ranges, found, overlap=False)
     assert time.perf_counter() - begin < 5
     assert len(merged.relations) == len(ranges) - 1
     assert sum(len(relation.triggers) for relation in merged.relations) <= 256 * len(ranges)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine import buckets
 from trimf.runtime.engine.contract import AXES, SUBGRAPHS, Subgraph
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.text import batch_arrays as features
@@ -39,65 +39,72 @@ def chained(words: list[str]) -> ParsedSentence:
     ],
 )
 def test_sizes_of_buckets(axis: str, size: int, padded: int) -> None:
-    assert buckets.bucket(axis, size) == padded
-    assert buckets.buckets({axis: size}) == {axis: padded}
+    assert buckets.bucket_size(axis, size) == padded
+    assert buckets.bucket_sizes({axis: size}) == {axis: padded}
 
 
 @given(st.sampled_from(NAMED), st.integers(1, 10_000), st.integers(1, 10_000))
 def test_a_bucket_holds_its_size_and_heeds_the_limit(axis: str, size: int, limit: int) -> None:
-    free = buckets.bucket(axis, size)
+    free = buckets.bucket_size(axis, size)
     assert size <= free < 2 * size + 16
-    assert buckets.bucket(axis, free) == free
-    assert buckets.bucket(axis, size + 1) >= free
-    assert buckets.bucket(axis, size, limit) == (min(free, limit) if size <= limit else size)
-    assert buckets.buckets({axis: size}, {axis: limit})[axis] == buckets.bucket(axis, size, limit)
+    assert buckets.bucket_size(axis, free) == free
+    assert buckets.bucket_size(axis, size + 1) >= free
+    assert buckets.bucket_size(axis, size, limit) == (min(free, limit) if size <= limit else size)
+    assert buckets.bucket_sizes({axis: size}, {axis: limit})[axis] == buckets.bucket_size(axis, size, limit)
 
 
 def test_there_are_few_buckets() -> None:
-    assert len({buckets.bucket("subwords", size) for size in range(1, 513)}) == 14
-    assert len({buckets.bucket("pairs", size) for size in range(1, 4097)}) == 13
+    assert len({buckets.bucket_size("subwords", size) for size in range(1, 513)}) == 14
+    assert len({buckets.bucket_size("pairs", size) for size in range(1, 4097)}) == 13
 
 
 @given(st.sampled_from(sorted(AXES)), st.data())
 def test_what_is_cut_is_what_was_padded(name: str, data: st.DataObject) -> None:
     real = {axis: data.draw(st.integers(1, 20)) for axis in NAMED}
-    array = np.random.default_rng(3).integers(1, 9, buckets.shape(name, real, [3] * len(AXES[name])))
-    padded = buckets.pad(array, name, buckets.buckets(real))
+    array = np.random.default_rng(3).integers(1, 9, buckets.resolve_shape(name, real, [3] * len(AXES[name])))
+    padded = buckets.pad_array(array, name, buckets.bucket_sizes(real))
     assert padded.dtype == array.dtype
-    assert buckets.sizes({name: padded}, [name]).items() <= buckets.buckets(real).items()
-    assert np.array_equal(buckets.cut(padded, name, real), array)
-    assert np.shares_memory(buckets.cut(padded, name, real), padded)
+    assert buckets.read_axis_sizes({name: padded}, [name]).items() <= buckets.bucket_sizes(real).items()
+    assert np.array_equal(buckets.remove_padding(padded, name, real), array)
+    assert np.shares_memory(buckets.remove_padding(padded, name, real), padded)
     if name not in ("pieces", "ranges"):
         assert padded.sum() == array.sum()
 
 
 def test_what_fits_is_not_copied() -> None:
     array = np.ones((2, 16), np.int64)
-    assert buckets.pad(array, "heads", {"batch": 2, "words": 16}) is array
+    assert buckets.pad_array(array, "heads", {"batch": 2, "words": 16}) is array
 
 
 @given(st.lists(st.lists(st.integers(1, 5), min_size=1, max_size=9), min_size=1, max_size=5), st.data())
 def test_padding_goes_on_as_features_began(widths: list[list[int]], data: st.DataObject) -> None:
     """A batch padded to buckets is what ``features.pad`` makes of it beside a sentence of that many words."""
 
-    def item(pieces: list[int]) -> features.Item:
+    def item(pieces: list[int]) -> features.EncodedSentence:
         last = np.cumsum(pieces)
         ids = np.arange(1, last[-1] + 3)
         labels = np.arange(1, len(pieces) + 1)
-        return features.Item(Subwords(ids, last - pieces + 1, last, ()), np.zeros(len(pieces), np.int64), labels)
+        return features.EncodedSentence(
+            Subwords(ids, last - pieces + 1, last, ()), np.zeros(len(pieces), np.int64), labels
+        )
 
     items = [item(pieces) for pieces in widths]
-    batch = features.pad(items)._asdict()
+    batch = features.pad_batch(items)._asdict()
     longer = [20] * data.draw(st.integers(10, 12))
-    beside = features.pad([*items, item(longer)])._asdict()
-    padded = buckets.sizes(beside, beside) | {"batch": len(items)}
+    beside = features.pad_batch([*items, item(longer)])._asdict()
+    padded = buckets.read_axis_sizes(beside, beside) | {"batch": len(items)}
     for name, array in batch.items():
-        assert np.array_equal(buckets.pad(array, name, padded), beside[name][:-1]), name
+        assert np.array_equal(buckets.pad_array(array, name, padded), beside[name][:-1]), name
 
 
 def test_sizes_of_a_batch() -> None:
     arrays = {"pieces": np.zeros((2, 5, 3)), "words": np.zeros((2, 5, 384)), "pairs": np.zeros((7, 2)), "other": None}
-    assert buckets.sizes(arrays, ["pieces", "words", "pairs"]) == {"batch": 2, "words": 5, "pieces": 3, "pairs": 7}
+    assert buckets.read_axis_sizes(arrays, ["pieces", "words", "pairs"]) == {
+        "batch": 2,
+        "words": 5,
+        "pieces": 3,
+        "pairs": 7,
+    }
 
 
 @pytest.mark.parametrize(
@@ -114,16 +121,16 @@ def test_sizes_of_a_batch() -> None:
 )
 def test_arrays_that_do_not_fit(arrays: dict[str, Any], names: list[str], message: str) -> None:
     with pytest.raises(BackendError, match=message):
-        buckets.sizes({name: np.zeros(shape) for name, shape in arrays.items()}, names)
+        buckets.read_axis_sizes({name: np.zeros(shape) for name, shape in arrays.items()}, names)
 
 
 def test_a_shape_without_a_size() -> None:
     with pytest.raises(
         BackendError, match=r"nodes: the size of axis 2 is unknown; the axes are \[batch, words, fixed\]"
     ):
-        buckets.shape("nodes", {"batch": 1, "words": 1}, (None, None, None))
+        buckets.resolve_shape("nodes", {"batch": 1, "words": 1}, (None, None, None))
     with pytest.raises(BackendError, match="nodes: the size of axis words is unknown"):
-        buckets.shape("nodes", {"batch": 1}, (None, None, 4))
+        buckets.resolve_shape("nodes", {"batch": 1}, (None, None, 4))
 
 
 class Padded:
@@ -133,10 +140,10 @@ class Padded:
         self.graph, self.inputs, self.outputs = graph, graph.inputs, graph.outputs
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        real = buckets.sizes(arrays, self.inputs)
-        padded = buckets.buckets(real)
-        outputs = self.graph.run({name: buckets.pad(arrays[name], name, padded) for name in self.inputs})
-        return {name: buckets.cut(array, name, real) for name, array in outputs.items()}
+        real = buckets.read_axis_sizes(arrays, self.inputs)
+        padded = buckets.bucket_sizes(real)
+        outputs = self.graph.run({name: buckets.pad_array(arrays[name], name, padded) for name in self.inputs})
+        return {name: buckets.remove_padding(array, name, real) for name, array in outputs.items()}
 
     def close(self) -> None:
         self.graph.close()
@@ -144,7 +151,7 @@ class Padded:
 
 @pytest.fixture(scope="module")
 def plain(tiny_bundle: Path) -> Pipeline:
-    return open_pipeline(Bundle(tiny_bundle), OnnxRuntimeBackend(1))
+    return open_pipeline(Bundle(tiny_bundle), OnnxCpuBackend(1))
 
 
 @settings(deadline=None)

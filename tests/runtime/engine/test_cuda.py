@@ -52,14 +52,14 @@ class FakeRuntime:
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> FakeRuntime:
     fake = FakeRuntime()
-    monkeypatch.setattr(cuda, "missing", lambda: None)
+    monkeypatch.setattr(cuda, "explain_missing_device", lambda: None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", fake)
     return fake
 
 
 @pytest.fixture
-def device(runtime: FakeRuntime) -> cuda.Device:
-    made = cuda.Device()
+def device(runtime: FakeRuntime) -> cuda.CudaDevice:
+    made = cuda.CudaDevice()
     runtime.calls.clear()
     return made
 
@@ -95,25 +95,25 @@ def no_driver(name: str) -> Any:
 def test_why_there_is_no_device(monkeypatch: pytest.MonkeyPatch, load: Any, reason: str) -> None:
     monkeypatch.setattr(ctypes, "CDLL", load)
     with pytest.raises(BackendError, match=f"^{reason}; install the NVIDIA driver, or use the cpu backend$"):
-        cuda.Device()
+        cuda.CudaDevice()
 
 
 def test_a_device_but_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", driver())
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    assert cuda.missing() is None
+    assert cuda.explain_missing_device() is None
     install = r'pip install "trimf\[tensorrt\]" or "trimf\[tensorrt-rtx\]"$'
     with pytest.raises(BackendError, match=f"^cuda-bindings is not installed; {install}"):
-        cuda.Device()
+        cuda.CudaDevice()
 
 
 @pytest.mark.usefixtures("runtime")
 def test_a_device() -> None:
-    found = cuda.Device()
+    found = cuda.CudaDevice()
     assert (found.name, found.target, found.memory) == ("Fake 1", "sm_89", 1 << 34)
 
 
-def test_calls(device: cuda.Device, runtime: FakeRuntime) -> None:
+def test_calls(device: cuda.CudaDevice, runtime: FakeRuntime) -> None:
     array = np.zeros((2, 3), np.float32)
     stream = device.stream()
     address = device.malloc(24)
@@ -143,7 +143,7 @@ def test_calls(device: cuda.Device, runtime: FakeRuntime) -> None:
     ]
 
 
-STEPS: dict[str, Callable[[cuda.Device], object]] = {
+STEPS: dict[str, Callable[[cuda.CudaDevice], object]] = {
     "cudaMalloc": lambda device: device.malloc(1 << 20),
     "cudaFree": lambda device: device.free(1),
     "cudaStreamCreateWithFlags": lambda device: device.stream(),
@@ -159,19 +159,19 @@ STEPS: dict[str, Callable[[cuda.Device], object]] = {
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_every_error_is_raised(device: cuda.Device, runtime: FakeRuntime, name: str) -> None:
+def test_every_error_is_raised(device: cuda.CudaDevice, runtime: FakeRuntime, name: str) -> None:
     runtime.fail.add(name)
     with pytest.raises(BackendError, match=rf"^{name}.* failed: cudaErrorMemoryAllocation: out of memory$"):
         STEPS[name](device)
 
 
-def test_memory_that_is_not_there_says_how_much(device: cuda.Device, runtime: FakeRuntime) -> None:
+def test_memory_that_is_not_there_says_how_much(device: cuda.CudaDevice, runtime: FakeRuntime) -> None:
     runtime.fail.add("cudaMalloc")
     with pytest.raises(BackendError, match="cudaMalloc of 1048576 bytes failed"):
         device.malloc(1 << 20)
 
 
-def test_a_graph_that_cannot_be_made_is_not_kept(device: cuda.Device, runtime: FakeRuntime) -> None:
+def test_a_graph_that_cannot_be_made_is_not_kept(device: cuda.CudaDevice, runtime: FakeRuntime) -> None:
     runtime.fail.add("cudaGraphInstantiate")
     with pytest.raises(BackendError):
         device.end_capture(7)

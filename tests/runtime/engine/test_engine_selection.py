@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.bundle.manifest import Engine, File, Products, Profile
-from trimf.runtime.engine.buckets import bucket
-from trimf.runtime.engine.engine_selection import choose, profile_for
+from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
+from trimf.runtime.engine.buckets import bucket_size
+from trimf.runtime.engine.engine_selection import select_engine, select_profile
 from trimf.runtime.errors import BackendError
 
 LATENCY = Profile(name="latency", axes={"batch": (1, 1, 1), "words": (1, 24, 400)})
@@ -26,21 +26,21 @@ def engine(**changes: Any) -> Engine:
         "target": "sm_89",
         "profiles": [LATENCY, THROUGHPUT],
         "onnx_sha256": "a" * 64,
-        "products": Products(),
+        "products": MatmulCounts(),
         **changes,
     }
     return Engine(file=f"engines/{fields['subgraph']}.{fields['builder']}.{fields['target']}.engine", **fields)
 
 
 def files(*engines: Engine) -> Any:
-    onnx = {"encoder.onnx": File(size=1, sha256="a" * 64), "fusion.onnx": File(size=1, sha256="b" * 64)}
+    onnx = {"encoder.onnx": FileRecord(size=1, sha256="a" * 64), "fusion.onnx": FileRecord(size=1, sha256="b" * 64)}
     return SimpleNamespace(path=Path("model"), manifest=SimpleNamespace(engines=engines, precision="fp16", files=onnx))
 
 
 def test_the_engine_that_fits_is_taken() -> None:
     right = engine()
     others = [engine(target="sm_120"), engine(builder="tensorrt"), engine(subgraph="fusion", onnx_sha256="b" * 64)]
-    assert choose(files(*others, right), "encoder", "sm_89", "tensorrt-rtx", "1.7.1.116") is right
+    assert select_engine(files(*others, right), "encoder", "sm_89", "tensorrt-rtx", "1.7.1.116") is right
 
 
 @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ def test_an_engine_that_does_not_fit(changes: dict[str, Any], message: str) -> N
     with pytest.raises(
         BackendError, match=f"{message}; run `trimf compile model` on this machine or use the cuda backend$"
     ):
-        choose(files(far, engine(**changes)), "encoder", "sm_89", "tensorrt-rtx", "1.7.1.116")
+        select_engine(files(far, engine(**changes)), "encoder", "sm_89", "tensorrt-rtx", "1.7.1.116")
 
 
 def test_no_engine_of_the_subgraph() -> None:
     with pytest.raises(BackendError, match="model has no engine for fusion; run `trimf compile model` on this machine"):
-        choose(files(engine()), "fusion", "sm_89", "tensorrt-rtx", "1.7.1.116")
+        select_engine(files(engine()), "fusion", "sm_89", "tensorrt-rtx", "1.7.1.116")
 
 
 @given(st.integers(1, 100), st.integers(1, 500))
@@ -81,14 +81,14 @@ def test_the_first_profile_that_holds_a_batch(batch: int, words: int) -> None:
         if all(sizes[axis] <= most for axis, (_, _, most) in profile.axes.items())
     ]
     if holds:
-        assert profile_for(engine(), sizes, {}) == holds[0]
+        assert select_profile(engine(), sizes, {}) == holds[0]
         most = engine().profiles[holds[0]].axes
-        assert all(size <= bucket(axis, size, most[axis][2]) <= most[axis][2] for axis, size in sizes.items())
+        assert all(size <= bucket_size(axis, size, most[axis][2]) <= most[axis][2] for axis, size in sizes.items())
     else:
         with pytest.raises(
             BackendError, match=r"^(batch|words) must be 1 to \d+ for engines/encoder\S+ \(profile \w+\), got \d+"
         ):
-            profile_for(engine(), sizes, {})
+            select_profile(engine(), sizes, {})
 
 
 @pytest.mark.parametrize(
@@ -113,15 +113,15 @@ def test_the_first_profile_that_holds_a_batch(batch: int, words: int) -> None:
 )
 def test_no_profile_holds_the_batch(sizes: dict[str, int], message: str) -> None:
     with pytest.raises(BackendError) as error:
-        profile_for(engine(), sizes, {})
+        select_profile(engine(), sizes, {})
     assert str(error.value) == message
 
 
 def test_a_size_below_the_least_is_padded_but_not_one_that_is_padded_already() -> None:
     only = engine(profiles=[Profile(name="large", axes={"batch": (4, 8, 16)})])
-    assert profile_for(only, {"batch": 1}, {}) == 0
-    assert profile_for(only, {"batch": 1}, {"batch": 4}) == 0
+    assert select_profile(only, {"batch": 1}, {}) == 0
+    assert select_profile(only, {"batch": 1}, {"batch": 4}) == 0
     with pytest.raises(BackendError, match=r"batch must be 4 to 16 for .*, got 2;"):
-        profile_for(only, {"batch": 1}, {"batch": 2})
+        select_profile(only, {"batch": 1}, {"batch": 2})
     with pytest.raises(BackendError, match=r"batch must be 4 to 16 for .*, got 32;"):
-        profile_for(only, {"batch": 16}, {"batch": 32})
+        select_profile(only, {"batch": 16}, {"batch": 32})

@@ -20,8 +20,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine import onnx_device as onnx_device_backend
 from trimf.runtime.engine import onnx_providers
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
-from trimf.runtime.engine.onnx_device import DeviceArray, DeviceBackend, DeviceSubgraph
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
+from trimf.runtime.engine.onnx_device import OnnxGpuBackend, OnnxGpuSubgraph, OrtDeviceArray
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -47,26 +47,26 @@ def _on_cpu() -> Iterator[None]:
 @pytest.fixture
 def _replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ONNX Runtime this is, it may capture graphs."""
-    monkeypatch.setattr(onnx_device_backend, "GRAPHS_SINCE", (1, 0))
+    monkeypatch.setattr(onnx_device_backend, "CUDA_GRAPHS_SINCE", (1, 0))
 
 
 @pytest.fixture(scope="module")
 def plain(tiny_bundle: Path) -> Pipeline:
-    return open_pipeline(Bundle(tiny_bundle), OnnxRuntimeBackend(1))
+    return open_pipeline(Bundle(tiny_bundle), OnnxCpuBackend(1))
 
 
 @pytest.fixture(scope="module", params=["bound", "captured", "cuda", "tensorrt-ep", "tensorrt-rtx-ep"])
 def device(request: pytest.FixtureRequest, tiny_bundle: Path) -> Pipeline:
     """The tiny bundle on every provider that can run here."""
     try:
-        backend = DeviceBackend(request.param)
+        backend = OnnxGpuBackend(request.param)
     except BackendError as error:
         pytest.skip(str(error))
     return open_pipeline(Bundle(tiny_bundle), backend)
 
 
-def load(bundle: Path, subgraph: str, name: str = "bound") -> DeviceSubgraph:
-    return DeviceBackend(name).open(subgraph, Bundle(bundle))
+def load(bundle: Path, subgraph: str, name: str = "bound") -> OnnxGpuSubgraph:
+    return OnnxGpuBackend(name).open(subgraph, Bundle(bundle))
 
 
 def batch(size: int, words: int, **changes: Any) -> dict[str, Any]:
@@ -113,9 +113,9 @@ def test_arrays_stay_on_the_device(tiny_bundle: Path) -> None:
     arrays = batch(3, 5)
     out = encoder.run(arrays)
     words = out["words"]
-    assert isinstance(words, DeviceArray)
+    assert isinstance(words, OrtDeviceArray)
     assert (words.name, words.shape, out["cls"].shape) == ("words", (3, 5, 4), (3, 4))
-    expected = OnnxRuntimeBackend(1).open("encoder", Bundle(tiny_bundle)).run(arrays)
+    expected = OnnxCpuBackend(1).open("encoder", Bundle(tiny_bundle)).run(arrays)
     assert np.array_equal(words, expected["words"])
     assert np.asarray(words, np.float64).dtype == np.float64
     assert np.array(words, copy=True).shape == (3, 5, 4)
@@ -235,7 +235,7 @@ def test_graphs_refused_are_runs_without(
 @pytest.mark.parametrize("how", ["old", "off"])
 def test_graphs_turned_off(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "old":
-        monkeypatch.setattr(onnx_device_backend, "GRAPHS_SINCE", (99, 0))
+        monkeypatch.setattr(onnx_device_backend, "CUDA_GRAPHS_SINCE", (99, 0))
     else:
         monkeypatch.setenv("TRIMF_CUDA_GRAPHS", "0")
     assert not load(tiny_bundle, "encoder", "captured").graphs
@@ -254,14 +254,14 @@ def half(kind: int) -> bytes:
 
 def test_fp16_comes_to_the_host_as_it_is() -> None:
     words = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)
-    nodes = np.asarray(DeviceBackend("bound").load("fusion", half(TensorProto.FLOAT16)).run({"words": words})["nodes"])
+    nodes = np.asarray(OnnxGpuBackend("bound").load("fusion", half(TensorProto.FLOAT16)).run({"words": words})["nodes"])
     assert nodes.dtype == np.float16
     assert np.array_equal(nodes, words.astype(np.float16))
 
 
 def test_bf16_stays_on_the_device() -> None:
     words = np.zeros((2, 3, 4), np.float32)
-    nodes = DeviceBackend("bound").load("fusion", half(TensorProto.BFLOAT16)).run({"words": words})["nodes"]
+    nodes = OnnxGpuBackend("bound").load("fusion", half(TensorProto.BFLOAT16)).run({"words": words})["nodes"]
     assert nodes.shape == (2, 3, 4)
     with pytest.raises(BackendError, match=r"nodes has type tensor\(bfloat16\), which numpy does not support"):
         np.asarray(nodes)
@@ -278,24 +278,24 @@ def test_weights_outside_the_file_cannot_be_reached(tmp_path: Path, monkeypatch:
     graph = helper.make_graph([helper.make_node("Add", ["words", "w"], ["nodes"])], "g", ends[:1], ends[1:], [tensor])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     with pytest.raises(BackendError, match=r"cannot load fusion\.onnx on backend 'bound': "):
-        DeviceBackend("bound").load("fusion", model.SerializeToString())
+        OnnxGpuBackend("bound").load("fusion", model.SerializeToString())
 
 
 def test_a_file_that_is_no_model() -> None:
     with pytest.raises(BackendError, match=r"cannot load encoder\.onnx on backend 'bound': ") as caught:
-        DeviceBackend("bound").load("encoder", b"no model")
+        OnnxGpuBackend("bound").load("encoder", b"no model")
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_no_threads(threads: int) -> None:
     with pytest.raises(BackendError, match=f"threads must be >= 1, got {threads}"):
-        DeviceBackend("bound", threads=threads)
+        OnnxGpuBackend("bound", threads=threads)
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_session_elsewhere_is_refused(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = DeviceBackend("bound")
+    backend = OnnxGpuBackend("bound")
     monkeypatch.setattr(backend, "_provider", ON_CPU._replace(name="CUDAExecutionProvider"))
     with pytest.raises(
         BackendError, match=r"could not start CUDAExecutionProvider .* fell back to CPUExecutionProvider: no NVIDIA"
@@ -304,7 +304,7 @@ def test_a_session_elsewhere_is_refused(tiny_bundle: Path, monkeypatch: pytest.M
 
 
 def test_products_elsewhere_are_refused(tiny_bundle: Path) -> None:
-    backend = DeviceBackend("bound")
+    backend = OnnxGpuBackend("bound")
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     real = onnxruntime.InferenceSession(
@@ -323,7 +323,7 @@ def test_products_elsewhere_are_refused(tiny_bundle: Path) -> None:
 def test_a_provider_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(BackendError, match=rf"backend '{name}' needs .*ExecutionProvider, .*trimf\[gpu\]") as caught:
-        DeviceBackend(name)
+        OnnxGpuBackend(name)
     assert "\n" not in str(caught.value)
 
 
@@ -339,7 +339,7 @@ def test_a_plugin_without_a_device(capfd: pytest.CaptureFixture[str]) -> None:
     refusals = []
     for _ in range(2):
         try:
-            DeviceBackend("tensorrt-rtx-ep")
+            OnnxGpuBackend("tensorrt-rtx-ep")
         except BackendError as error:
             refusals.append(str(error))
     if not refusals:

@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from trimf.runtime.bundle.manifest import Engine, File, Products, Profile
+from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
 from trimf.runtime.engine import cuda, tensorrt_backend
 from trimf.runtime.engine import onnx_device as onnx_device_backend
 from trimf.runtime.engine.contract import SUBGRAPHS, open_backend
@@ -34,19 +34,19 @@ def bundle(precision: str = "fp32", *builders: str, target: str = "sm_89") -> An
             target=target,
             profiles=[Profile(name="any", axes={})],
             onnx_sha256="a" * 64,
-            products=Products(),
+            products=MatmulCounts(),
         )
         for builder in builders
         for name in SUBGRAPHS
     ]
-    files = {f"{name}.onnx": File(size=1, sha256="a" * 64) for name in SUBGRAPHS}
+    files = {f"{name}.onnx": FileRecord(size=1, sha256="a" * 64) for name in SUBGRAPHS}
     manifest = SimpleNamespace(precision=precision, engines=engines, files=files)
     return SimpleNamespace(path=Path("model"), manifest=manifest)
 
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "missing", lambda: NO_GPU)
+    monkeypatch.setattr(cuda, "explain_missing_device", lambda: NO_GPU)
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             return SimpleNamespace(name=name, reason=reason, threads=threads)
 
         device = SimpleNamespace(name="NVIDIA RTX 4090", target="sm_89")
-        monkeypatch.setattr(cuda, "missing", lambda: None)
-        monkeypatch.setattr(tensorrt_backend, "Device", lambda: device)
-        monkeypatch.setattr(tensorrt_backend, "find", find)
-        monkeypatch.setattr(onnx_device_backend, "DeviceBackend", device_backend)
+        monkeypatch.setattr(cuda, "explain_missing_device", lambda: None)
+        monkeypatch.setattr(tensorrt_backend, "CudaDevice", lambda: device)
+        monkeypatch.setattr(tensorrt_backend, "import_library", find)
+        monkeypatch.setattr(onnx_device_backend, "OnnxGpuBackend", device_backend)
         providers = [*(["CUDAExecutionProvider"] if provider else []), "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
 

@@ -23,12 +23,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trimf.runtime.bundle.manifest import Engine, File, Manifest, Products, Profile
+from trimf.runtime.bundle.manifest import Engine, FileRecord, Manifest, MatmulCounts, Profile
 from trimf.runtime.bundle.reader import Bundle, open_pipeline
 from trimf.runtime.engine import cuda_memory, tensorrt_library
 from trimf.runtime.engine.contract import AXES, SUBGRAPHS
-from trimf.runtime.engine.cuda_memory import Buffer, DeviceArray, Workspace
-from trimf.runtime.engine.onnx_cpu import OnnxRuntimeBackend
+from trimf.runtime.engine.cuda_memory import Buffer, CudaArray, Workspace
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.engine.tensorrt_backend import TensorRtBackend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -311,7 +311,7 @@ def with_engines(folder: Path, builder: str, profiles: Sequence[Profile] = PROFI
         content = json.dumps({"subgraph": name, "profiles": [profile.axes for profile in profiles]}).encode()
         file = f"engines/{name}.{builder}.sm_89.engine"
         (folder / file).write_bytes(content)
-        manifest.files[file] = File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        manifest.files[file] = FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
         made.append(
             Engine(
                 file=file,
@@ -322,7 +322,7 @@ def with_engines(folder: Path, builder: str, profiles: Sequence[Profile] = PROFI
                 target="sm_89",
                 profiles=list(profiles),
                 onnx_sha256=manifest.files[f"{name}.onnx"].sha256,
-                products=Products(),
+                products=MatmulCounts(),
             )
         )
     (folder / "manifest.json").write_bytes(msgspec.json.encode(msgspec.structs.replace(manifest, engines=made)))
@@ -336,7 +336,7 @@ class Setup:
         self.bundle = Bundle(with_engines(folder, builder))
         self.device = FakeDevice()
         self.trt = FakeTensorRt(self.device, folder)
-        self.backend = TensorRtBackend(self.device, tensorrt_library.describe(builder, self.trt))
+        self.backend = TensorRtBackend(self.device, tensorrt_library.describe_library(builder, self.trt))
 
     def pipeline(self) -> Pipeline:
         return open_pipeline(self.bundle, self.backend)
@@ -365,7 +365,7 @@ def rtx(own_bundle: Path) -> Setup:
 
 @pytest.fixture(scope="module")
 def cpu(tiny_bundle: Path) -> Pipeline:
-    return open_pipeline(Bundle(tiny_bundle), OnnxRuntimeBackend(1))
+    return open_pipeline(Bundle(tiny_bundle), OnnxCpuBackend(1))
 
 
 def parsed(words: Sequence[str]) -> ParsedSentence:
@@ -389,7 +389,7 @@ def test_answers_are_those_of_the_cpu(
 ) -> None:
     setup = Setup(own_bundle, builder)
     pipeline = setup.pipeline()
-    monkeypatch.setattr(cuda_memory, "MAX_HELD", 8)  # so that contexts come and go
+    monkeypatch.setattr(cuda_memory, "MAX_CACHED", 8)  # so that contexts come and go
 
     @given(SENTENCES, st.integers(1, 12))
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -524,7 +524,7 @@ def test_few_words_are_padded_to_what_the_engine_needs(own_bundle: Path, cpu: Pi
     axes = {**LATENCY, "batch": (3, 4, 12), "words": (20, 20, 24), "spans": (6, 6, 512)}
     folder = with_engines(own_bundle, "tensorrt", [Profile(name="large", axes=axes)])
     device = FakeDevice()
-    library = tensorrt_library.describe("tensorrt", FakeTensorRt(device, folder))
+    library = tensorrt_library.describe_library("tensorrt", FakeTensorRt(device, folder))
     pipeline = open_pipeline(Bundle(folder), TensorRtBackend(device, library))
     assert answers(pipeline, [["Ann", "met", "Bob"]], 1) == answers(cpu, [["Ann", "met", "Bob"]], 1)
 
@@ -761,7 +761,7 @@ def test_bf16_does_not_come_to_the_host() -> None:
     device = FakeDevice()
     workspace = Workspace(device)
     buffer = Buffer()
-    nodes = DeviceArray("nodes", buffer, workspace, (1, 16, 4), {"batch": 1, "words": 2}, None, "BF16")
+    nodes = CudaArray("nodes", buffer, workspace, (1, 16, 4), {"batch": 1, "words": 2}, None, "BF16")
     assert nodes.shape == (1, 2, 4)
     with pytest.raises(
         BackendError, match="nodes has type BF16, which numpy does not support; it can only be passed to a subgraph"
@@ -772,9 +772,9 @@ def test_bf16_does_not_come_to_the_host() -> None:
 def test_uploads_that_nobody_waits_for_do_not_pile_up() -> None:
     device = FakeDevice()
     workspace = Workspace(device)
-    for _ in range(3 * cuda_memory.MAX_HELD):
+    for _ in range(3 * cuda_memory.MAX_CACHED):
         workspace.upload("heads", np.zeros((1, 16), np.int64))
-        assert len(device.streams[workspace.stream]) <= cuda_memory.MAX_HELD
+        assert len(device.streams[workspace.stream]) <= cuda_memory.MAX_CACHED
     workspace.close()
     assert device.empty
 
@@ -831,7 +831,7 @@ def test_kernels_are_kept_though_nobody_closes(rtx: Setup, own_caches: Path) -> 
 
 def test_the_real_rtx_library_refuses_what_is_no_engine(own_bundle: Path) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="the wheels of TensorRT for RTX are not installed")
-    library = tensorrt_library.find("tensorrt-rtx")
+    library = tensorrt_library.import_library("tensorrt-rtx")
     bundle = Bundle(with_engines(own_bundle, "tensorrt-rtx"))
     engines = [msgspec.structs.replace(engine, version=library.version) for engine in bundle.manifest.engines]
     bundle.manifest = msgspec.structs.replace(bundle.manifest, engines=engines)

@@ -15,9 +15,9 @@ from trimf.runtime.errors import BackendError
 
 @pytest.fixture(autouse=True)
 def _forget() -> Any:
-    tensorrt_library.find.cache_clear()
+    tensorrt_library.import_library.cache_clear()
     yield
-    tensorrt_library.find.cache_clear()
+    tensorrt_library.import_library.cache_clear()
 
 
 def fake(version: str) -> Any:
@@ -30,17 +30,17 @@ def fake(version: str) -> Any:
 
 def test_tensorrt_for_rtx_is_found() -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
-    library = tensorrt_library.find("tensorrt-rtx")
+    library = tensorrt_library.import_library("tensorrt-rtx")
     assert library.version == library.module.__version__
     assert library.title == f"TensorRT for RTX {library.version}"
     assert library.ahead_of_time
     assert not library.timing_cache
-    assert tensorrt_library.find("tensorrt-rtx") is library
+    assert tensorrt_library.import_library("tensorrt-rtx") is library
 
 
 def test_tensorrt_for_rtx_says_why_a_model_cannot_be_read() -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
-    library = tensorrt_library.find("tensorrt-rtx")
+    library = tensorrt_library.import_library("tensorrt-rtx")
     network = library.strongly_typed_network(library.module.Builder(library.logger))
     assert network.get_flag(library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert not library.module.OnnxParser(network, library.logger).parse(b"rubbish")
@@ -52,7 +52,7 @@ def test_tensorrt_for_rtx_says_why_a_model_cannot_be_read() -> None:
 def test_a_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch, builder: Any, title: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(BackendError) as error:
-        tensorrt_library.find(builder)
+        tensorrt_library.import_library(builder)
     assert str(error.value) == f'{title} is not installed; pip install "trimf[{builder}]"'
 
 
@@ -61,7 +61,7 @@ def test_a_library_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(BackendError, match=r"installed but cannot be imported: libnvinfer.so.10: no such file; pip"):
-        tensorrt_library.find("tensorrt")
+        tensorrt_library.import_library("tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -69,12 +69,12 @@ def test_a_library_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch, tmp_
 )
 def test_old_releases_are_refused(builder: Any, version: str, oldest: str) -> None:
     with pytest.raises(BackendError, match=rf"{version} is too old \(need {oldest} or later\); pip install --upgrade"):
-        tensorrt_library.describe(builder, fake(version))
+        tensorrt_library.describe_library(builder, fake(version))
 
 
 @pytest.mark.parametrize("version", ["10.1.0", "10.13.3.9", "11.0.0.38"])
 def test_tensorrt_10_and_11(version: str) -> None:
-    library = tensorrt_library.describe("tensorrt", fake(version))
+    library = tensorrt_library.describe_library("tensorrt", fake(version))
     assert library.timing_cache
     assert not library.ahead_of_time
     flags: list[int] = []
@@ -83,7 +83,7 @@ def test_tensorrt_10_and_11(version: str) -> None:
 
 
 def test_messages_go_to_logging(caplog: pytest.LogCaptureFixture) -> None:
-    library = tensorrt_library.describe("tensorrt", fake("10.13.3"))
+    library = tensorrt_library.describe_library("tensorrt", fake("10.13.3"))
     said = [
         ("INTERNAL_ERROR", "a\n b", logging.ERROR),
         ("ERROR", "bad 100 %s", logging.ERROR),
@@ -103,7 +103,7 @@ def test_messages_go_to_logging(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert tensorrt_library.cache_folder() == Path("/somewhere/trimf")
+    assert tensorrt_library.user_cache_folder() == Path("/somewhere/trimf")
     for other in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", other)
-        assert tensorrt_library.cache_folder() == Path.home() / ".cache" / "trimf"
+        assert tensorrt_library.user_cache_folder() == Path.home() / ".cache" / "trimf"

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from trimf.cli import main
-from trimf.runtime.bundle.reader import DEFAULT, Bundle
-from trimf.runtime.output.bundle_tables import describe
+from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
+from trimf.runtime.output.bundle_tables import build_bundle_tables
 
 Edit = Callable[[Callable[[Any], object]], None]
 
@@ -48,7 +48,7 @@ PARITY = {
 
 def shown(folder: Path, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(describe(Bundle(folder)))
+    console.print(build_bundle_tables(Bundle(folder)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     assert all(len(line) <= width for line in text.splitlines())
@@ -70,8 +70,8 @@ def test_a_bundle_without_anything_but_what_it_must_have(tiny_bundle: Path) -> N
 
 
 def test_the_default_bundle() -> None:
-    text = shown(DEFAULT)
-    identical = Bundle(DEFAULT).manifest.parity["extractions"]["identical"]
+    text = shown(DEFAULT_BUNDLE)
+    identical = Bundle(DEFAULT_BUNDLE).manifest.parity["extractions"]["identical"]
     assert ["identical", f"{identical:g} %"] in rows(text)
     assert ["compared on", "231 sentences (conll04/dev.jsonl)"] in rows(text)
     assert ["trigger words", "ranked by contribution to the relation's logit"] in rows(text)

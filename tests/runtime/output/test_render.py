@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from trimf.runtime.output.render import to_html, to_text
+from trimf.runtime.output.render import print_extraction, render_html
 from trimf.runtime.results import Arc, Entity, Extraction, Relation, Trigger
 
 TEXT = "Lee Harvey Oswald was shot by Jack Ruby. He ran."
@@ -42,12 +42,12 @@ OVERLAP = Extraction(
 def shown(extraction: Extraction, *, terminal: bool = False, width: int = 120) -> str:
     stream = io.StringIO()
     colours = "truecolor" if terminal else None
-    to_text(extraction, Console(file=stream, force_terminal=terminal, color_system=colours, width=width))
+    print_extraction(extraction, Console(file=stream, force_terminal=terminal, color_system=colours, width=width))
     return stream.getvalue()
 
 
 def page(*extractions: Extraction) -> str:
-    return "".join(to_html(extractions))
+    return "".join(render_html(extractions))
 
 
 class Reader(HTMLParser):
@@ -198,7 +198,7 @@ def test_a_page_is_streamed() -> None:
             taken.append(i)
             yield SHOT
 
-    pieces = to_html(source())
+    pieces = render_html(source())
     next(pieces)
     assert taken == []
     next(pieces)
@@ -208,7 +208,7 @@ def test_a_page_is_streamed() -> None:
 
 def test_a_page_of_nothing() -> None:
     assert read(page()).tags >= {"html", "head", "title", "body"}
-    assert "<title>a&lt;b</title>" in "".join(to_html([], title="a<b"))
+    assert "<title>a&lt;b</title>" in "".join(render_html([], title="a<b"))
 
 
 @st.composite

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.text.batch_arrays import NO_ARC, Batch, Item, arcs, pad
+from trimf.runtime.text.batch_arrays import NO_ARC, Batch, EncodedSentence, encode_arcs, pad_batch
 from trimf.runtime.text.subwords import Subwords
 
 NUMBERS = {"nsubj": 1, "dobj": 2}
@@ -30,7 +30,7 @@ def trees(draw: st.DrawFn) -> tuple[list[int], list[str]]:
 
 
 @st.composite
-def items(draw: st.DrawFn) -> Item:
+def items(draw: st.DrawFn) -> EncodedSentence:
     sizes = np.array(draw(st.lists(st.integers(1, 5), min_size=1, max_size=6)))
     last = np.cumsum(sizes)
     count = len(sizes)
@@ -39,10 +39,10 @@ def items(draw: st.DrawFn) -> Item:
     ids = draw(st.lists(st.integers(1, 99), min_size=size, max_size=size))
     heads = draw(st.lists(st.integers(0, count - 1), min_size=count, max_size=count))
     labels = draw(st.lists(st.integers(0, 3), min_size=count, max_size=count))
-    return Item(Subwords(np.array(ids), last - sizes + 1, last, ()), np.array(heads), np.array(labels))
+    return EncodedSentence(Subwords(np.array(ids), last - sizes + 1, last, ()), np.array(heads), np.array(labels))
 
 
-def slow_pad(items: list[Item]) -> dict[str, list[object]]:
+def slow_pad(items: list[EncodedSentence]) -> dict[str, list[object]]:
     """Every cell by its definition."""
     longest = max(len(item.subwords.ids) for item in items)
     words = max(item.length for item in items)
@@ -66,7 +66,7 @@ def slow_pad(items: list[Item]) -> dict[str, list[object]]:
 
 @given(trees())
 def test_arcs_of_a_whole_sentence(tree: tuple[list[int], list[str]]) -> None:
-    heads, labels = arcs(*tree, NUMBERS)
+    heads, labels = encode_arcs(*tree, NUMBERS)
     assert (heads.tolist(), labels.tolist()) == slow_arcs(*tree, 0, len(tree[0]))
     assert heads.dtype == labels.dtype == np.int64
 
@@ -75,53 +75,57 @@ def test_arcs_of_a_whole_sentence(tree: tuple[list[int], list[str]]) -> None:
 def test_arcs_of_a_window(tree: tuple[list[int], list[str]], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(tree[0])))
     end = data.draw(st.integers(start, len(tree[0])))
-    heads, labels = arcs(*tree, NUMBERS, start, end)
+    heads, labels = encode_arcs(*tree, NUMBERS, start, end)
     assert (heads.tolist(), labels.tolist()) == slow_arcs(*tree, start, end)
     assert ((heads >= 0) & (heads < max(end - start, 1))).all()
 
 
 def test_roots_unknown_labels_and_arcs_that_leave() -> None:
     heads, labels = [1, 1, 1, 2, 5, 3], ["nsubj", "nsubj", "strange", "dobj", "dobj", "dobj"]
-    whole = arcs(heads, labels, NUMBERS)
+    whole = encode_arcs(heads, labels, NUMBERS)
     assert [array.tolist() for array in whole] == [[1, 1, 1, 2, 5, 3], [1, NO_ARC, NO_ARC, 2, 2, 2]]
-    window = arcs(heads, labels, NUMBERS, 2, 5)
+    window = encode_arcs(heads, labels, NUMBERS, 2, 5)
     assert [array.tolist() for array in window] == [[0, 0, 2], [NO_ARC, 2, NO_ARC]]
 
 
 @given(st.lists(items(), min_size=1, max_size=5))
-def test_padding(batch: list[Item]) -> None:
-    padded = pad(batch)
+def test_padding(batch: list[EncodedSentence]) -> None:
+    padded = pad_batch(batch)
     for name, expected in slow_pad(batch).items():
         np.testing.assert_array_equal(getattr(padded, name), expected, name)
         assert getattr(padded, name).dtype == (np.bool_ if name == "word_mask" else np.int64)
 
 
 @given(st.lists(items(), min_size=2, max_size=5))
-def test_a_row_does_not_depend_on_the_others(batch: list[Item]) -> None:
-    together = pad(batch)
+def test_a_row_does_not_depend_on_the_others(batch: list[EncodedSentence]) -> None:
+    together = pad_batch(batch)
     for row, item in enumerate(batch):
-        for name, alone in pad([item])._asdict().items():
+        for name, alone in pad_batch([item])._asdict().items():
             cells = getattr(together, name)[row]
             own = cells[tuple(slice(size) for size in alone[0].shape)]
             np.testing.assert_array_equal(own, alone[0], name)
 
 
 @given(st.lists(items(), min_size=1, max_size=5))
-def test_padded_words_point_at_the_first_token_and_real_ones_never_do(batch: list[Item]) -> None:
-    padded = pad(batch)
+def test_padded_words_point_at_the_first_token_and_real_ones_never_do(batch: list[EncodedSentence]) -> None:
+    padded = pad_batch(batch)
     assert (padded.pieces[~padded.word_mask] == 0).all()
     assert (padded.pieces[padded.word_mask] > 0).all()
     assert (padded.input_ids[padded.attention_mask == 0] == 0).all()
 
 
 def test_the_last_piece_is_repeated() -> None:
-    item = Item(Subwords(np.arange(7), np.array([1, 2]), np.array([1, 5]), ()), np.array([0, 0]), np.array([0, 1]))
-    assert pad([item]).pieces.tolist() == [[[1, 1, 1, 1], [2, 3, 4, 5]]]
+    item = EncodedSentence(
+        Subwords(np.arange(7), np.array([1, 2]), np.array([1, 5]), ()), np.array([0, 0]), np.array([0, 1])
+    )
+    assert pad_batch([item]).pieces.tolist() == [[[1, 1, 1, 1], [2, 3, 4, 5]]]
 
 
 @pytest.mark.parametrize("count", [1, 64])
 def test_one_word_sentences(count: int) -> None:
-    item = Item(Subwords(np.array([9, 8, 7]), np.array([1]), np.array([1]), ()), np.array([0]), np.array([0]))
-    padded = pad([item] * count)
+    item = EncodedSentence(
+        Subwords(np.array([9, 8, 7]), np.array([1]), np.array([1]), ()), np.array([0]), np.array([0])
+    )
+    padded = pad_batch([item] * count)
     assert padded.input_ids.shape == (count, 3)
     assert padded.pieces.shape == (count, 1, 1)

@@ -169,7 +169,7 @@ def test_a_long_sentence(parser: SpacyParser) -> None:
 
 
 def test_a_sentence_in_pieces_is_still_one_tree(parser: SpacyParser, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parser_module, "PIECE_WORDS", 20)
+    monkeypatch.setattr(parser_module, "MAX_CHUNK_WORDS", 20)
     sentences = [VOCABULARY * 3, SENTENCE, VOCABULARY * 2]
     parses = parser.parse(sentences)
     for parse, words in zip(parses, sentences, strict=True):
@@ -182,7 +182,7 @@ def test_a_full_vocabulary_stays_full_and_changes_no_result(
 ) -> None:
     sentences = some_sentences(8, seed=4)
     expected = plain(parser.parse(sentences))
-    monkeypatch.setattr(text_module, "VOCABULARY_STRINGS", 0)
+    monkeypatch.setattr(text_module, "MAX_NEW_STRINGS", 0)
     assert plain(parser.parse(sentences)) == expected
     before = len(parser._nlp.vocab.strings)
     for i in range(20):

@@ -10,7 +10,14 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 from trimf.runtime.errors import BundleError, InputError
 from trimf.runtime.text import subwords as subwords_module
-from trimf.runtime.text.subwords import CASE, CASES, MAX_PIECES, Subwords, SubwordTokenizer, case_of
+from trimf.runtime.text.subwords import (
+    CASE_COUNT,
+    CASE_MULTIPLIER,
+    MAX_WORD_SUBWORDS,
+    Subwords,
+    SubwordTokenizer,
+    classify_letter_case,
+)
 
 AWKWARD = [
     "",
@@ -35,8 +42,8 @@ AWKWARD = [
     "</s>",
     "Ġthe",
     "##a",
-    "a" * MAX_PIECES,
-    "a" * (MAX_PIECES + 1),
+    "a" * MAX_WORD_SUBWORDS,
+    "a" * (MAX_WORD_SUBWORDS + 1),
     "a" * 500,
 ]
 WORDS = st.lists(st.sampled_from(AWKWARD) | st.text(st.characters(exclude_categories=["Cs"]), max_size=80), max_size=12)
@@ -99,7 +106,7 @@ def one_by_one(kind: str, words: Sequence[str]) -> Subwords:
     ids, first, last, unknown = [begin], [], [], []
     for number, word in enumerate(words):
         pieces = raw.encode([word], is_pretokenized=True, add_special_tokens=False).ids
-        if not 1 <= len(pieces) <= MAX_PIECES:
+        if not 1 <= len(pieces) <= MAX_WORD_SUBWORDS:
             unknown.append(number)
             pieces = [UNKNOWN[kind]]
         first.append(len(ids))
@@ -141,7 +148,7 @@ def test_a_sentence_is_its_words_one_by_one(which: str, words: list[str]) -> Non
     ),
 )
 def test_letter_case(case: int, words: list[str]) -> None:
-    assert [case_of(word) for word in words] == [case] * len(words)
+    assert [classify_letter_case(word) for word in words] == [case] * len(words)
 
 
 @given(words=WORDS)
@@ -150,12 +157,12 @@ def test_letter_case_stands_above_the_vocabulary(which: str, words: list[str]) -
     tokenizer = SubwordTokenizer(TOKENIZERS[which](), which, casing=True)
     (found,) = tokenizer.encode([words])
     plain = one_by_one(which, words)
-    check_equal(found._replace(ids=found.ids % CASE), plain)
+    check_equal(found._replace(ids=found.ids % CASE_MULTIPLIER), plain)
     above = np.zeros(len(plain.ids), int)
     for word, first, last in zip(words, plain.first, plain.last, strict=True):
-        above[first : last + 1] = case_of(word)
-    np.testing.assert_array_equal(found.ids // CASE, above)
-    assert (found.ids < CASE * CASES).all()
+        above[first : last + 1] = classify_letter_case(word)
+    np.testing.assert_array_equal(found.ids // CASE_MULTIPLIER, above)
+    assert (found.ids < CASE_MULTIPLIER * CASE_COUNT).all()
     assert tokenizer.texts(found) == SubwordTokenizer(TOKENIZERS[which](), which).texts(plain)
 
 
@@ -187,10 +194,10 @@ def test_words_without_any_subword_are_unknown() -> None:
 
 
 def test_words_of_too_many_subwords_are_unknown(tokenizer: SubwordTokenizer, kind: str) -> None:
-    most = "x" * (MAX_PIECES - 1) if kind == "bytes" else "e" * MAX_PIECES
+    most = "x" * (MAX_WORD_SUBWORDS - 1) if kind == "bytes" else "e" * MAX_WORD_SUBWORDS
     (subwords,) = tokenizer.encode([["the", most, most + "e", "the"]])
     assert subwords.unknown == (2,)
-    assert (subwords.last - subwords.first + 1)[1:3].tolist() == [MAX_PIECES, 1]
+    assert (subwords.last - subwords.first + 1)[1:3].tolist() == [MAX_WORD_SUBWORDS, 1]
     assert subwords.ids[subwords.first[2]] == UNKNOWN[kind]
 
 
@@ -205,7 +212,7 @@ def test_text_is_no_special_token(tokenizer: SubwordTokenizer, kind: str, word: 
 def test_words_seen_before_are_looked_up_and_in_the_end_forgotten(
     tokenizer: SubwordTokenizer, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subwords_module, "KNOWN_WORDS", 3)
+    monkeypatch.setattr(subwords_module, "MAX_CACHED_WORDS", 3)
     words = ["the", "new", "", "york", "the", "e" * 50, "a", "b", "new"]
     for start in range(len(words)):
         check_equal(tokenizer.encode([words[start:]])[0], one_by_one(kind, words[start:]))

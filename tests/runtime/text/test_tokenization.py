@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trimf.runtime.errors import InputError
 from trimf.runtime.text import tokenization as text_module
-from trimf.runtime.text.tokenization import RUN_CHARS, split
+from trimf.runtime.text.tokenization import MAX_RUN_CHARS, split_sentences
 
 # Pieces that tokenizers get wrong, besides any character at all.
 AWKWARD = [
@@ -54,7 +54,7 @@ TEXTS = st.one_of(
 def check(text: str) -> None:
     """Every word is where its offsets say, and all that is not white space is in exactly one word, in order."""
     position = 0
-    for sentence in split(text):
+    for sentence in split_sentences(text):
         assert sentence.words
         assert len(sentence.words) == len(sentence.starts) == len(sentence.ends)
         for word, start, end in zip(*sentence, strict=True):
@@ -74,7 +74,7 @@ def test_offsets_are_exact_and_cover_the_text(text: str) -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.sampled_from(["!", "a", "é", "e\u0301", "(", "漢", "👍", "_", "\u200d"]), min_size=RUN_CHARS).map(
+    st.lists(st.sampled_from(["!", "a", "é", "e\u0301", "(", "漢", "👍", "_", "\u200d"]), min_size=MAX_RUN_CHARS).map(
         "".join
     )
 )
@@ -86,16 +86,16 @@ def test_offsets_hold_in_runs_without_white_space(text: str) -> None:
 @settings(deadline=None)
 @given(st.text(max_size=300))
 def test_cutting_long_text_into_pieces_changes_nothing(text: str) -> None:
-    whole = split(text)
+    whole = split_sentences(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "PIECE_CHARS", 7)
-        patch.setattr(text_module, "RUN_CHARS", 0)
-        assert split(text) == whole
+        patch.setattr(text_module, "MAX_CHUNK_CHARS", 7)
+        patch.setattr(text_module, "MAX_RUN_CHARS", 0)
+        assert split_sentences(text) == whole
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n\r\n\t \u00a0\u2003"])
 def test_nothing_gives_nothing(text: str) -> None:
-    assert split(text) == []
+    assert split_sentences(text) == []
 
 
 @pytest.mark.parametrize(
@@ -119,11 +119,11 @@ def test_nothing_gives_nothing(text: str) -> None:
     ],
 )
 def test_sentences(text: str, sentences: list[str]) -> None:
-    assert [" ".join(sentence.words) for sentence in split(text)] == sentences
+    assert [" ".join(sentence.words) for sentence in split_sentences(text)] == sentences
 
 
 def test_commas_and_final_stops_are_words_as_in_the_training_data() -> None:
-    (sentence,) = split("In Washington, D.C., President Reagan's aides met.")
+    (sentence,) = split_sentences("In Washington, D.C., President Reagan's aides met.")
     assert sentence.words == ["In", "Washington", ",", "D.C.", ",", "President", "Reagan", "'s", "aides", "met", "."]
 
 
@@ -133,20 +133,20 @@ def test_commas_and_final_stops_are_words_as_in_the_training_data() -> None:
         ("a" * 2_000_000, 1),
         ("!" * 2_000_000, 1),
         ("word " * 100_000, 100_000),
-        (("!" * RUN_CHARS + " ") * 200, 200 * RUN_CHARS),
+        (("!" * MAX_RUN_CHARS + " ") * 200, 200 * MAX_RUN_CHARS),
         ("x" + " " * 2_000_000 + "y", 2),
     ],
     ids=["one word", "one symbol", "no full stop", "symbols", "white space"],
 )
 def test_long_text_is_one_sentence_and_prompt(text: str, words: int) -> None:
     began = time.perf_counter()
-    (sentence,) = split(text)
+    (sentence,) = split_sentences(text)
     assert time.perf_counter() - began < 20
     assert len(sentence.words) == words
 
 
 def test_text_longer_than_spacys_limit() -> None:
-    sentences = split("Hello there. " * 90_000)
+    sentences = split_sentences("Hello there. " * 90_000)
     assert len(sentences) == 90_000
     assert sentences[-1].starts[0] == 13 * 89_999
 
@@ -154,21 +154,21 @@ def test_text_longer_than_spacys_limit() -> None:
 @pytest.mark.parametrize("text", [None, b"bytes", 3, ["list"]])
 def test_other_types_are_refused(text: object) -> None:
     with pytest.raises(InputError, match=f"must be a str, got {type(text).__name__}"):
-        split(text)  # type: ignore[arg-type]
+        split_sentences(text)  # type: ignore[arg-type]
 
 
 def test_a_lone_surrogate_is_refused_with_its_position() -> None:
     with pytest.raises(InputError, match=r"U\+D83D at character 3"):
-        split("abc\ud83d def")
+        split_sentences("abc\ud83d def")
 
 
 def test_threads_get_what_one_thread_gets() -> None:
     texts = [f"Person{i} met Mr. Smith{i} in Paris. He left{i}!" for i in range(200)]
-    expected = [split(text) for text in texts]
-    results: dict[int, list[list[text_module.Words]]] = {}
+    expected = [split_sentences(text) for text in texts]
+    results: dict[int, list[list[text_module.TokenizedSentence]]] = {}
 
     def work(number: int) -> None:
-        results[number] = [split(text) for text in texts]
+        results[number] = [split_sentences(text) for text in texts]
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -180,11 +180,11 @@ def test_threads_get_what_one_thread_gets() -> None:
 
 def test_a_full_vocabulary_stays_full_and_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Zorplax blivet7 met Mr. Quonk in Frabjous. He left."
-    expected = split(text)
-    monkeypatch.setattr(text_module, "VOCABULARY_STRINGS", 0)
-    assert split(text) == expected
+    expected = split_sentences(text)
+    monkeypatch.setattr(text_module, "MAX_NEW_STRINGS", 0)
+    assert split_sentences(text) == expected
     strings = text_module._load_english().vocab.strings
     before = len(strings)
     for i in range(50):
-        split(f"neverseen{i} andneither{i}.")
+        split_sentences(f"neverseen{i} andneither{i}.")
     assert len(strings) == before

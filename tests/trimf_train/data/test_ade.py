@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf.runtime.errors import DataError, InputError
-from trimf.runtime.text.tokenization import split
+from trimf.runtime.text.tokenization import split_sentences
 from trimf_train.data import ade
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.data.statistics import Statistics
+from trimf_train.data.statistics import DataStatistics
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data" / "ade" / "DRUG-AE.head.rel"
 
@@ -28,7 +28,7 @@ def line(sentence: str, effect: tuple[str, int], drug: tuple[str, int], shift: i
 def read(tmp_path: Path, *lines: str) -> list[Sentence]:
     path = tmp_path / "x.rel"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return list(ade.read(path))
+    return list(ade.read_ade(path))
 
 
 def mentions(sentence: Sentence) -> list[tuple[str, list[str]]]:
@@ -117,7 +117,7 @@ def test_a_repeated_line_is_a_repeated_relation_and_is_merged(tmp_path: Path) ->
     once = line("Gold gave rash.", ("rash", 10), ("Gold", 0))
     (sentence,) = read(tmp_path, once, once)
     assert len(sentence.relations) == 2
-    statistics = Statistics()
+    statistics = DataStatistics()
     (merged,) = read_sentences(tmp_path / "x.rel", statistics=statistics)
     assert len(merged.relations) == statistics.merged_relations == 1
 
@@ -149,7 +149,7 @@ def test_bad_line_is_named(tmp_path: Path, bad: str, expected: str) -> None:
 
 @given(st.text(alphabet="ab-.' \u00e9,0", max_size=30), st.lists(st.integers(0, 30), max_size=5))
 def test_words_cover_the_text_and_break_at_every_border(text: str, borders: list[int]) -> None:
-    words = ade.words_between(text, borders)
+    words = ade.split_at_borders(text, borders)
     covered = {i for start, end in words for i in range(start, end)}
     assert covered == {i for i, character in enumerate(text) if not character.isspace()}
     assert all(start < end <= following for (start, end), (following, _) in pairwise(words))
@@ -158,7 +158,9 @@ def test_words_cover_the_text_and_break_at_every_border(text: str, borders: list
 
 def test_words_are_those_of_the_runtime_without_borders() -> None:
     text = "Dr. Who isn't well. He took 5mg/day of (R)-warfarin!"
-    assert [text[a:b] for a, b in ade.words_between(text)] == [word for part in split(text) for word in part.words]
+    assert [text[a:b] for a, b in ade.split_at_borders(text)] == [
+        word for part in split_sentences(text) for word in part.words
+    ]
 
 
 def sentences(count: int) -> list[Sentence]:
@@ -203,7 +205,7 @@ def test_without_overlap_leaves_out_whole_sentences(tmp_path: Path) -> None:
 def test_real_file() -> None:
     if not DATA.exists():
         pytest.skip("development data ade is not here")
-    statistics = Statistics()
+    statistics = DataStatistics()
     data = list(read_sentences(DATA, statistics=statistics))
     assert statistics.sentences == 964
     assert statistics.relations == 1500

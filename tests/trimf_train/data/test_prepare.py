@@ -1,4 +1,4 @@
-"""``prepare``: whole output or none, and the same bytes whether or not a run was interrupted."""
+"""``prepare_file``: whole output or none, and the same bytes whether or not a run was interrupted."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.text.parser import Parse
 from trimf_train.data import jsonl as prepared
-from trimf_train.data.prepare import Preparation, prepare
-from trimf_train.data.readers import detect, read_sentences
+from trimf_train.data.prepare import PreparationSummary, prepare_file
+from trimf_train.data.readers import detect_format, read_sentences
 
 
 class Chain:
@@ -52,8 +52,8 @@ def data(tmp_path: Path) -> Path:
     return path
 
 
-def run(data: Path, output: Path, parser: Any = None, **options: Any) -> Preparation:
-    return prepare(data, output, parser or Chain(), **{"batch_size": 3, "progress": False, **options})
+def run(data: Path, output: Path, parser: Any = None, **options: Any) -> PreparationSummary:
+    return prepare_file(data, output, parser or Chain(), **{"batch_size": 3, "progress": False, **options})
 
 
 def whole(data: Path) -> bytes:
@@ -69,8 +69,8 @@ def names(folder: Path) -> set[str]:
 def test_writes_every_sentence_with_its_parse(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.jsonl"
     report = run(data, output)
-    assert detect(output) == "prepared"
-    sentences = list(prepared.read(output))
+    assert detect_format(output) == "prepared"
+    sentences = list(prepared.read_prepared_file(output))
     assert len(sentences) == report.statistics.sentences == report.parsed == 10
     assert sentences[4].tokens == ["word", "4", "é"]
     assert sentences[4].heads == [0, 0, 1]

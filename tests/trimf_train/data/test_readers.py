@@ -13,10 +13,10 @@ import pytest
 from trimf.runtime.errors import DataError, InputError
 from trimf_train.data import dygie, spert
 from trimf_train.data import jsonl as prepared
-from trimf_train.data.readers import FORMATS, detect, read_sentences
+from trimf_train.data.readers import FORMATS, detect_format, read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.data.statistics import Statistics, overlapping_entities
-from trimf_train.data.validate import check, merge_repeated
+from trimf_train.data.statistics import DataStatistics, overlapping_entities
+from trimf_train.data.validate import merge_repeated_annotation, validate_sentence
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
 
@@ -56,7 +56,7 @@ def failure(path: Path, format: str | None = None) -> str:
 
 def test_spert_record(tmp_path: Path) -> None:
     path = write(tmp_path / "x", [changed(OSWALD, orig_id=7, pos=["a"]), OSWALD])
-    first, second = spert.read(path)
+    first, second = spert.read_spert(path)
     assert first == Sentence(
         tokens=OSWALD["tokens"],
         entities=[EntityMention("Peop", 0, 1), EntityMention("Peop", 4, 6)],
@@ -67,7 +67,7 @@ def test_spert_record(tmp_path: Path) -> None:
 
 
 def test_dygie_document_offsets_become_sentence_offsets(tmp_path: Path) -> None:
-    first, second = dygie.read(write(tmp_path / "x", DOCUMENT))
+    first, second = dygie.read_dygie(write(tmp_path / "x", DOCUMENT))
     assert first == Sentence(tokens=["We", "parse", "text", "."], entities=[EntityMention("Material", 2, 3)], id="D1:0")
     assert second.entities == [EntityMention("Task", 0, 1), EntityMention("Method", 2, 4)]
     assert second.relations == [RelationMention("USED-FOR", 1, 0)]
@@ -76,12 +76,12 @@ def test_dygie_document_offsets_become_sentence_offsets(tmp_path: Path) -> None:
 
 def test_dygie_counts_offsets_anew_in_every_document(tmp_path: Path) -> None:
     path = write(tmp_path / "x", DOCUMENT, changed(DOCUMENT, doc_key="D2"))
-    assert [s.entities for s in dygie.read(path)][2:] == [s.entities for s in dygie.read(path)][:2]
+    assert [s.entities for s in dygie.read_dygie(path)][2:] == [s.entities for s in dygie.read_dygie(path)][:2]
 
 
 def test_dygie_relation_takes_the_first_entity_of_a_span_with_two_types(tmp_path: Path) -> None:
     twice = changed(DOCUMENT, ner=[[], [[4, 4, "Task"], [4, 4, "Generic"], [6, 7, "Method"]]])
-    assert list(dygie.read(write(tmp_path / "x", twice)))[1].relations == [RelationMention("USED-FOR", 2, 0)]
+    assert list(dygie.read_dygie(write(tmp_path / "x", twice)))[1].relations == [RelationMention("USED-FOR", 2, 0)]
 
 
 def test_prepared_round_trip(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_prepared_round_trip(tmp_path: Path) -> None:
         id="1",
     )
     path = tmp_path / "x"
-    path.write_bytes(prepared.encode(sentence) * 2)
-    assert list(prepared.read(path)) == [sentence, sentence]
+    path.write_bytes(prepared.encode_line(sentence) * 2)
+    assert list(prepared.read_prepared_file(path)) == [sentence, sentence]
 
 
 @pytest.mark.parametrize("name", ["data.json", "dygie.spert.ade", "prepared"])
@@ -109,7 +109,7 @@ def test_format_comes_from_content_not_name(tmp_path: Path, name: str) -> None:
     assert set(contents) == set(FORMATS)
     for format, text in contents.items():
         path.write_text(text, encoding="utf-8")
-        assert detect(path) == format
+        assert detect_format(path) == format
         assert list(read_sentences(path)) == list(read_sentences(path, format))
 
 
@@ -320,11 +320,11 @@ def test_repeated_annotation_is_merged_and_counted(tmp_path: Path) -> None:
             {"type": "R", "head": 3, "tail": 2},
         ],
     }
-    statistics = Statistics()
+    statistics = DataStatistics()
     (sentence,) = read_sentences(write(tmp_path / "x", [record]), statistics=statistics)
     assert sentence.entities == [EntityMention("A", 0, 1), EntityMention("B", 0, 1), EntityMention("B", 2, 3)]
     assert sentence.relations == [RelationMention("R", 0, 2), RelationMention("S", 0, 2), RelationMention("R", 2, 1)]
-    assert check(sentence, "") is sentence
+    assert validate_sentence(sentence, "") is sentence
     counts = statistics.to_dict()
     assert counts["merged_entities"] == 1
     assert counts["merged_relations"] == 1
@@ -342,10 +342,10 @@ def test_a_relation_between_repeats_of_one_entity_is_a_bad_record(tmp_path: Path
 
 
 def test_statistics_of_unusual_sentences() -> None:
-    statistics = Statistics(max_span=2)
+    statistics = DataStatistics(max_span=2)
     nested = Sentence(tokens=list("abcd"), entities=[EntityMention("A", 0, 3), EntityMention("A", 1, 2)])
     for sentence in (Sentence(tokens=["a"]), nested):
-        statistics.add(merge_repeated(sentence))
+        statistics.add(merge_repeated_annotation(sentence))
     assert statistics.sentences_without_entities == 1
     assert statistics.sentences_without_relations == 2
     assert statistics.long_entities == 1
@@ -391,9 +391,9 @@ def test_sizes_of_the_real_data(
     name: str, format: str, sentences: int, entities: int, relations: int, merged_relations: int, long_entities: int
 ) -> None:
     path = real(name)
-    statistics = Statistics()
+    statistics = DataStatistics()
     ids = [sentence.id for sentence in read_sentences(path, statistics=statistics)]
-    assert detect(path) == format
+    assert detect_format(path) == format
     assert len(set(ids)) == len(ids) == statistics.sentences == sentences
     assert statistics.entities == entities
     assert statistics.relations == relations

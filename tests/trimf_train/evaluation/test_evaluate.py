@@ -12,41 +12,41 @@ import pytest
 import torch
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.decoding.span_decoding import EntitySpan, Found, RelationSpan
+from trimf.runtime.decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
 from trimf.runtime.errors import BundleError, DataError
-from trimf.runtime.pipeline import ParsedSentence, Result
+from trimf.runtime.pipeline import ParsedSentence, SentenceResult
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.parser import Parse
 from trimf_train.config import Config
-from trimf_train.data.jsonl import encode
+from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.evaluation import evaluate as evaluation
-from trimf_train.evaluation.evaluate import evaluate, evaluate_file, parsed, predict
+from trimf_train.evaluation.evaluate import add_missing_parses, evaluate_file, evaluate_pipeline, predict_annotations
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.training.train import train
+from trimf_train.training.train import train_model
 
 
 class Recited:
     """A pipeline that finds what it is told to, sentence by sentence."""
 
-    def __init__(self, found: Iterable[Found], trees: Iterable[Parse] = ()) -> None:
+    def __init__(self, found: Iterable[DecodedSentence], trees: Iterable[Parse] = ()) -> None:
         self.found, self.trees = list(found), list(trees)
         self.parses = bool(self.trees)
         self.seen: list[ParsedSentence] = []
 
-    def run(self, sentences: list[ParsedSentence], batch_size: int, *, trees: bool) -> list[Result]:
+    def run(self, sentences: list[ParsedSentence], batch_size: int, *, trees: bool) -> list[SentenceResult]:
         self.seen += sentences
-        return [Result(found, (), 1, 0, self.trees.pop(0) if trees else None) for found in self.found]
+        return [SentenceResult(found, (), 1, 0, self.trees.pop(0) if trees else None) for found in self.found]
 
 
-def gold(sentence: Sentence, names: Labels) -> Found:
+def gold(sentence: Sentence, names: Labels) -> DecodedSentence:
     entities = [EntitySpan(e.start, e.end, names.entities.index(e.type), 0.9) for e in sentence.entities]
     relations = [
         RelationSpan(r.head, r.tail, names.relations.index(r.type), 0.9, np.zeros(1)) for r in sentence.relations
     ]
-    return Found(entities, relations)
+    return DecodedSentence(entities, relations)
 
 
 def f1(scores: Any) -> tuple[float, float, float]:
@@ -59,49 +59,51 @@ def f1(scores: Any) -> tuple[float, float, float]:
 
 def test_predictions_are_annotations_in_the_model_s_labels(sentences: list[Sentence], names: Labels) -> None:
     pipeline: Any = Recited(gold(one, names) for one in sentences)
-    found = predict(pipeline, names, sentences)
+    found = predict_annotations(pipeline, names, sentences)
     assert [one.tokens for one in sentences] == [seen.words for seen in pipeline.seen]
     assert [one.heads for one in sentences] == [seen.heads for seen in pipeline.seen]
     assert [one.labels for one in sentences] == [seen.labels for seen in pipeline.seen]
     assert found[0].entities == [(0, 1, "Peop"), (3, 4, "Loc")]
     assert found[0].relations == [((0, 1, "Peop"), (3, 4, "Loc"), "Live_In")]
-    assert f1(evaluate(pipeline, names, sentences)) == (100, 100, 100)
+    assert f1(evaluate_pipeline(pipeline, names, sentences)) == (100, 100, 100)
 
 
 def test_a_wrong_entity_type_is_wrong_strictly_and_right_by_boundary(sentences: list[Sentence], names: Labels) -> None:
     found = gold(sentences[0], names)
-    other = Found([found.entities[0]._replace(label=0), found.entities[1]], found.relations)
-    assert f1(evaluate(Recited([other]), names, sentences[:1])) == (50, 0, 100)  # type: ignore[arg-type]
+    other = DecodedSentence([found.entities[0]._replace(label=0), found.entities[1]], found.relations)
+    assert f1(evaluate_pipeline(Recited([other]), names, sentences[:1])) == (50, 0, 100)  # type: ignore[arg-type]
 
 
 def test_a_symmetric_relation_counts_in_either_direction(sentences: list[Sentence], names: Labels) -> None:
     for place, score in ((2, 100), (0, 0)):
         found = gold(sentences[place], names)
-        turned = Found(found.entities, [one._replace(head=one.tail, tail=one.head) for one in found.relations])
-        assert f1(evaluate(Recited([turned]), names, sentences[place : place + 1])) == (100, score, score)  # type: ignore[arg-type]
+        turned = DecodedSentence(
+            found.entities, [one._replace(head=one.tail, tail=one.head) for one in found.relations]
+        )
+        assert f1(evaluate_pipeline(Recited([turned]), names, sentences[place : place + 1])) == (100, score, score)  # type: ignore[arg-type]
 
 
 def test_scores_are_compared_with_how_often_they_are_right(sentences: list[Sentence], names: Labels) -> None:
     """Of two sentences, one of whose entities has another type, so that its relation is wrong, too."""
     found = [gold(one, names) for one in sentences[2:4]]
     first = found[0].entities
-    found[0] = Found([first[0]._replace(label=0, score=0.6), first[1]], found[0].relations)
-    scores = evaluate(Recited(found), names, sentences[2:4], calibration=True)["calibration"]  # type: ignore[arg-type]
+    found[0] = DecodedSentence([first[0]._replace(label=0, score=0.6), first[1]], found[0].relations)
+    scores = evaluate_pipeline(Recited(found), names, sentences[2:4], calibration=True)["calibration"]  # type: ignore[arg-type]
     assert scores["entities"] == pytest.approx(
         {"found": 4, "score": 3.3 / 4, "right": 3 / 4, "error": (3 * 0.1 + 0.6) / 4}
     )
     assert scores["relations"] == pytest.approx({"found": 2, "score": 0.9, "right": 0.5, "error": 0.4})
-    assert "calibration" not in evaluate(Recited(found), names, sentences[2:4])  # type: ignore[arg-type]
+    assert "calibration" not in evaluate_pipeline(Recited(found), names, sentences[2:4])  # type: ignore[arg-type]
 
 
 def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[Any]]:
     """What the checkpoint's model says of one sentence: every span and every ordered pair, straight from the logits."""
     model, names = checkpoint.model, checkpoint.description.labels
-    pipeline = inference.pipeline(checkpoint)
+    pipeline = inference.build_pipeline(checkpoint)
     (subwords,) = pipeline.tokenizer.encode([sentence.tokens])
     known = pipeline.settings.dependencies
-    item = features.Item(subwords, *features.arcs(sentence.heads or [], sentence.labels or [], known))
-    arrays = [torch.from_numpy(array) for array in features.pad([item])]
+    item = features.EncodedSentence(subwords, *features.encode_arcs(sentence.heads or [], sentence.labels or [], known))
+    arrays = [torch.from_numpy(array) for array in features.pad_batch([item])]
     with torch.no_grad():
         words, cls = model.encode(*arrays[:3])
         nodes = model.fuse(words, cls, *arrays[3:])
@@ -128,7 +130,7 @@ def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[A
 def test_predictions_follow_from_the_logits(create: Callable[..., Checkpoint], sentences: list[Sentence]) -> None:
     one = create()
     one.model.eval()
-    found = predict(inference.pipeline(one), one.description.labels, sentences, batch_size=5)
+    found = predict_annotations(inference.build_pipeline(one), one.description.labels, sentences, batch_size=5)
     assert sum(len(annotation.relations) for annotation in found) > 0
     for sentence, annotation in zip(sentences, found, strict=True):
         entities, relations = literal(one, sentence)
@@ -142,8 +144,8 @@ def test_predictions_do_not_depend_on_the_batch(
 ) -> None:
     one = create(seed=4)
     names = one.description.labels
-    alone = [predict(inference.pipeline(one), names, [sentence])[0] for sentence in sentences]
-    together = predict(inference.pipeline(one), names, sentences, batch_size)
+    alone = [predict_annotations(inference.build_pipeline(one), names, [sentence])[0] for sentence in sentences]
+    together = predict_annotations(inference.build_pipeline(one), names, sentences, batch_size)
     assert [(set(a.entities), set(a.relations)) for a in together] == [
         (set(a.entities), set(a.relations)) for a in alone
     ]
@@ -156,7 +158,7 @@ def test_a_stage_one_model_is_evaluated_without_flows(
     parsed_sentences = [ParsedSentence(s.tokens, s.heads or [], s.labels or []) for s in sentences]
 
     def scores(stage: int | None) -> list[float]:
-        results = inference.pipeline(one, stage).run(parsed_sentences)
+        results = inference.build_pipeline(one, stage).run(parsed_sentences)
         return [entity.score for result in results for entity in result.found.entities]
 
     first, second = scores(1), scores(2)
@@ -173,7 +175,7 @@ def trained(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPa
         train={"head_lr": 1e-2, "negative_spans": 100, "stage1": {"epochs": 6}, "stage2": {"epochs": 6}},
         model={"dropout": 0.1},
     )
-    return config, train(config)
+    return config, train_model(config)
 
 
 def test_a_checkpoint_evaluates_as_it_did_in_training(trained: tuple[Config, Any]) -> None:
@@ -192,7 +194,7 @@ def test_what_was_not_parsed_is_parsed_first(
         msgspec.structs.replace(one, heads=None, labels=None) if number % 2 else one
         for number, one in enumerate(sentences)
     ]
-    path.write_bytes(b"".join(encode(one) for one in mixed))
+    path.write_bytes(b"".join(encode_line(one) for one in mixed))
     parses = {tuple(one.tokens): Parse(one.heads or [], one.labels or []) for one in sentences}
     asked = []
 
@@ -203,9 +205,9 @@ def test_what_was_not_parsed_is_parsed_first(
     monkeypatch.setattr(evaluation, "load_parser", lambda name: (asked.append(name), Parser())[1])
     assert evaluate_file(Path(config.output) / "best", path) == best["dev"]
     assert asked == ["by-hand"]
-    assert parsed(mixed, "by-hand") == sentences
+    assert add_missing_parses(mixed, "by-hand") == sentences
     asked.clear()
-    assert parsed(sentences, "by-hand") == sentences
+    assert add_missing_parses(sentences, "by-hand") == sentences
     assert not asked
 
 
@@ -219,7 +221,7 @@ def test_long_sentences_are_evaluated_in_windows(create: Callable[..., Checkpoin
         [0] * len(words),
         ["dep"] * len(words),
     )
-    scores = evaluate(inference.pipeline(one), one.description.labels, [sentence])
+    scores = evaluate_pipeline(inference.build_pipeline(one), one.description.labels, [sentence])
     assert scores["sentences"] == 1
     assert scores["entities"]["micro"]["support"] == 2
 
@@ -233,7 +235,7 @@ def test_models_and_data_that_cannot_be_used(trained: tuple[Config, Any], tmp_pa
         evaluate_file(tmp_path / "nothing", data)
     with pytest.raises(DataError, match=r"nothing\.jsonl"):
         evaluate_file(best, tmp_path / "nothing.jsonl")
-    damaged = checkpoints.load(best)
+    damaged = checkpoints.load_checkpoint(best)
     damaged.save(tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").unlink()
     with pytest.raises(BundleError, match="not a complete TriMF checkpoint"):
@@ -246,10 +248,10 @@ def test_own_arcs_are_compared_with_prepared_ones(sentences: list[Sentence], nam
     assert one.labels == ["nsubj", "ROOT", "prep", "pobj", "punct"]
     wrong = Parse([1, 1, 1, 1, 0], ["dobj", "ROOT", "prep", "pobj", "punct"])
     pipeline: Any = Recited([gold(one, names), gold(bare, names)], [wrong, Parse([0] * 5, [""] * 5)])
-    scores = evaluate(pipeline, names, [one, bare])
+    scores = evaluate_pipeline(pipeline, names, [one, bare])
     assert scores["syntax"] == {"uas": 75.0, "las": 50.0, "words": 4}
-    assert "syntax" not in evaluate(Recited([gold(bare, names)], [wrong]), names, [bare])  # type: ignore[arg-type]
-    assert "syntax" not in evaluate(Recited([gold(one, names)]), names, [one])  # type: ignore[arg-type]
+    assert "syntax" not in evaluate_pipeline(Recited([gold(bare, names)], [wrong]), names, [bare])  # type: ignore[arg-type]
+    assert "syntax" not in evaluate_pipeline(Recited([gold(one, names)]), names, [one])  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_that_parses_needs_no_parser(
@@ -258,9 +260,9 @@ def test_a_checkpoint_that_parses_needs_no_parser(
     config = configure(
         model={"syntax": {"source": "encoder"}}, train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}}
     )
-    train(config)
+    train_model(config)
     data = tmp_path / "bare.jsonl"
-    data.write_bytes(b"".join(encode(msgspec.structs.replace(one, heads=None, labels=None)) for one in sentences))
+    data.write_bytes(b"".join(encode_line(msgspec.structs.replace(one, heads=None, labels=None)) for one in sentences))
     scores = evaluate_file(Path(config.output) / "best", data)
     assert scores["sentences"] == 12
     assert "syntax" not in scores

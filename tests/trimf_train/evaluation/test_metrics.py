@@ -12,13 +12,21 @@ from rich.console import Console
 
 from trimf.runtime.errors import InputError
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.evaluation.metrics import Annotation, Entity, Relation, annotation, calibration, evaluate, table
+from trimf_train.evaluation.metrics import (
+    Annotation,
+    EntityKey,
+    RelationKey,
+    build_tables,
+    compute_scores,
+    gold_annotation,
+    measure_calibration,
+)
 
-OSWALD: Entity = (0, 1, "Peop")
-RUBY: Entity = (4, 6, "Peop")
-DALLAS: Entity = (7, 8, "Loc")
-KILL: Relation = (RUBY, OSWALD, "Kill")
-LIVE: Relation = (RUBY, DALLAS, "Live")
+OSWALD: EntityKey = (0, 1, "Peop")
+RUBY: EntityKey = (4, 6, "Peop")
+DALLAS: EntityKey = (7, 8, "Loc")
+KILL: RelationKey = (RUBY, OSWALD, "Kill")
+LIVE: RelationKey = (RUBY, DALLAS, "Live")
 NOTHING = Annotation([], [])
 
 
@@ -35,7 +43,7 @@ def test_all_right() -> None:
     gold = [Annotation([OSWALD, RUBY, DALLAS], [KILL, LIVE])]
     right = {"micro": leaf(100, 100, 100, 2), "macro": leaf(100, 100, 100, 2)}
     per_type = {"Kill": leaf(100, 100, 100, 1), "Live": leaf(100, 100, 100, 1)}
-    assert evaluate(gold, gold) == {
+    assert compute_scores(gold, gold) == {
         "sentences": 1,
         "entities": {
             "micro": leaf(100, 100, 100, 3),
@@ -49,7 +57,7 @@ def test_all_right() -> None:
 @pytest.mark.parametrize("sentences", [0, 3])
 def test_nothing_against_nothing_is_zero(sentences: int) -> None:
     empty = {"micro": leaf(0, 0, 0, 0), "macro": leaf(0, 0, 0, 0), "per_type": {}}
-    assert evaluate([NOTHING] * sentences, [NOTHING] * sentences) == {
+    assert compute_scores([NOTHING] * sentences, [NOTHING] * sentences) == {
         "sentences": sentences,
         "entities": empty,
         "relations": {"strict": empty, "boundary": empty},
@@ -58,14 +66,14 @@ def test_nothing_against_nothing_is_zero(sentences: int) -> None:
 
 def test_nothing_predicted_and_nothing_gold() -> None:
     full = [Annotation([OSWALD], [])]
-    assert evaluate(full, [NOTHING])["entities"]["micro"] == leaf(0, 0, 0, 1)
-    assert evaluate([NOTHING], full)["entities"]["micro"] == leaf(0, 0, 0, 0)
+    assert compute_scores(full, [NOTHING])["entities"]["micro"] == leaf(0, 0, 0, 1)
+    assert compute_scores([NOTHING], full)["entities"]["micro"] == leaf(0, 0, 0, 0)
 
 
 def test_micro_macro_and_a_type_that_is_only_predicted() -> None:
     gold = [Annotation([OSWALD, RUBY, DALLAS], []), Annotation([(0, 2, "Loc")], [])]
     predicted = [Annotation([OSWALD, DALLAS, (2, 3, "Other")], []), Annotation([(0, 1, "Loc")], [])]
-    entities = evaluate(gold, predicted)["entities"]
+    entities = compute_scores(gold, predicted)["entities"]
     assert entities["per_type"] == {
         "Loc": leaf(50, 50, 50, 2),
         "Other": leaf(0, 0, 0, 0),
@@ -76,9 +84,9 @@ def test_micro_macro_and_a_type_that_is_only_predicted() -> None:
 
 
 def test_right_span_with_wrong_entity_type_counts_for_boundary_only() -> None:
-    wrong: Entity = (4, 6, "Org")
+    wrong: EntityKey = (4, 6, "Org")
     gold = [Annotation([OSWALD, RUBY], [KILL])]
-    result = evaluate(gold, [Annotation([OSWALD, wrong], [(wrong, OSWALD, "Kill")])])
+    result = compute_scores(gold, [Annotation([OSWALD, wrong], [(wrong, OSWALD, "Kill")])])
     assert result["entities"]["micro"] == leaf(50, 50, 50, 2)
     assert result["relations"]["strict"]["micro"] == leaf(0, 0, 0, 1)
     assert result["relations"]["boundary"]["micro"] == leaf(100, 100, 100, 1)
@@ -87,13 +95,13 @@ def test_right_span_with_wrong_entity_type_counts_for_boundary_only() -> None:
 def test_wrong_relation_type_and_wrong_direction_are_wrong() -> None:
     gold = [Annotation([OSWALD, RUBY], [KILL])]
     for wrong in ((RUBY, OSWALD, "Live"), (OSWALD, RUBY, "Kill"), ((4, 5, "Peop"), OSWALD, "Kill")):
-        relations = evaluate(gold, [Annotation([], [wrong])])["relations"]
+        relations = compute_scores(gold, [Annotation([], [wrong])])["relations"]
         assert relations["strict"]["micro"] == relations["boundary"]["micro"] == leaf(0, 0, 0, 1)
 
 
 def test_repeated_items_count_once() -> None:
     gold = [Annotation([OSWALD, OSWALD, RUBY], [KILL, KILL])]
-    result = evaluate(gold, [Annotation([OSWALD] * 3, [KILL] * 3)])
+    result = compute_scores(gold, [Annotation([OSWALD] * 3, [KILL] * 3)])
     assert result["entities"]["micro"] == leaf(100, 50, 200 / 3, 2)
     assert result["relations"]["strict"]["micro"] == leaf(100, 100, 100, 1)
 
@@ -101,7 +109,7 @@ def test_repeated_items_count_once() -> None:
 def test_relations_that_differ_in_entity_types_only_are_one_for_boundary() -> None:
     gold = [Annotation([], [((0, 1, "A"), (2, 3, "B"), "R"), ((0, 1, "C"), (2, 3, "B"), "R")])]
     predicted = [Annotation([], [((0, 1, "A"), (2, 3, "B"), "R")])]
-    relations = evaluate(gold, predicted)["relations"]
+    relations = compute_scores(gold, predicted)["relations"]
     assert relations["strict"]["micro"] == leaf(100, 50, 200 / 3, 2)
     assert relations["boundary"]["micro"] == leaf(100, 100, 100, 1)
 
@@ -109,7 +117,7 @@ def test_relations_that_differ_in_entity_types_only_are_one_for_boundary() -> No
 def test_overlapping_entities_are_told_apart() -> None:
     gold = [Annotation([(0, 2, "A"), (0, 1, "A"), (0, 2, "B")], [])]
     predicted = [Annotation([(0, 2, "A"), (1, 2, "A")], [])]
-    entities = evaluate(gold, predicted)["entities"]
+    entities = compute_scores(gold, predicted)["entities"]
     assert entities["micro"] == leaf(50, 100 / 3, 40, 3)
     assert entities["per_type"]["A"] == leaf(50, 50, 50, 2)
 
@@ -118,22 +126,22 @@ def test_symmetric_types_have_no_direction() -> None:
     a, b, c = (0, 1, "X"), (2, 3, "Y"), (2, 3, "Z")
     gold = [Annotation([], [(a, b, "Compare"), (b, a, "Compare"), (a, b, "Used")])]
     predicted = [Annotation([], [(b, a, "Compare"), (b, a, "Used")])]
-    strict = evaluate(gold, predicted, symmetric={"Compare"})["relations"]["strict"]
+    strict = compute_scores(gold, predicted, symmetric={"Compare"})["relations"]["strict"]
     assert strict["per_type"] == {"Compare": leaf(100, 100, 100, 1), "Used": leaf(0, 0, 0, 1)}
-    assert evaluate(gold, predicted)["relations"]["strict"]["per_type"]["Compare"] == leaf(100, 50, 200 / 3, 2)
-    retyped = evaluate(gold, [Annotation([], [(c, a, "Compare")])], symmetric=["Compare"])["relations"]
+    assert compute_scores(gold, predicted)["relations"]["strict"]["per_type"]["Compare"] == leaf(100, 50, 200 / 3, 2)
+    retyped = compute_scores(gold, [Annotation([], [(c, a, "Compare")])], symmetric=["Compare"])["relations"]
     assert retyped["strict"]["per_type"]["Compare"]["recall"] == 0
     assert retyped["boundary"]["per_type"]["Compare"]["recall"] == 100
 
 
 def test_items_are_compared_within_their_sentence() -> None:
-    result = evaluate([Annotation([OSWALD], []), NOTHING], [NOTHING, Annotation([OSWALD], [])])
+    result = compute_scores([Annotation([OSWALD], []), NOTHING], [NOTHING, Annotation([OSWALD], [])])
     assert result["entities"]["micro"] == leaf(0, 0, 0, 1)
 
 
 def test_different_numbers_of_sentences_are_refused() -> None:
     with pytest.raises(InputError, match="predicted must have 2 sentences, as many as gold; got 1"):
-        evaluate([NOTHING] * 2, [NOTHING])
+        compute_scores([NOTHING] * 2, [NOTHING])
 
 
 def test_annotation_of_a_record() -> None:
@@ -142,14 +150,14 @@ def test_annotation_of_a_record() -> None:
         entities=[EntityMention("Peop", 0, 1), EntityMention("Peop", 4, 6)],
         relations=[RelationMention("Kill", 1, 0)],
     )
-    assert annotation(sentence) == Annotation([OSWALD, RUBY], [KILL])
+    assert gold_annotation(sentence) == Annotation([OSWALD, RUBY], [KILL])
 
 
 def test_table_shows_every_figure() -> None:
-    result = evaluate([Annotation([OSWALD, RUBY], [KILL])], [Annotation([OSWALD], [KILL])])
+    result = compute_scores([Annotation([OSWALD, RUBY], [KILL])], [Annotation([OSWALD], [KILL])])
     console = Console(width=100)
     with console.capture() as captured:
-        console.print(table(result))
+        console.print(build_tables(result))
     text = captured.get()
     for expected in ("Entities (1 sentences)", "Relations, strict", "Relations, boundary", "Peop", "66.67", "macro"):
         assert expected in text
@@ -194,9 +202,9 @@ def agrees(scores: Any, gold: list[list[Any]], predicted: list[list[Any]], same:
 @given(st.lists(st.tuples(annotations, annotations), max_size=4))
 def test_agrees_with_a_count_done_the_long_way(sentences: list[tuple[Annotation, Annotation]]) -> None:
     gold, predicted = [one for one, _ in sentences], [other for _, other in sentences]
-    result = evaluate(gold, predicted, symmetric={"S"})
+    result = compute_scores(gold, predicted, symmetric={"S"})
 
-    def same_pair(one: Relation, other: Relation, width: int) -> bool:
+    def same_pair(one: RelationKey, other: RelationKey, width: int) -> bool:
         orders = permutations(other[:2]) if other[2] == "S" else [other[:2]]
         wanted = [entity[:width] for entity in one[:2]]
         return one[2] == other[2] and any([entity[:width] for entity in order] == wanted for order in orders)
@@ -210,8 +218,8 @@ def test_agrees_with_a_count_done_the_long_way(sentences: list[tuple[Annotation,
 
 def test_the_calibration_error_by_hand() -> None:
     """0.9 and 0.92 share one of fifteen intervals, 0.5 and 0.52 another, and 1 is in the last."""
-    found = calibration([0.9, 0.92, 0.5, 0.52, 1.0, 0.0], [True, False, True, True, True, False])
+    found = measure_calibration([0.9, 0.92, 0.5, 0.52, 1.0, 0.0], [True, False, True, True, True, False])
     expected = (abs(1.82 - 1) + abs(1.02 - 2) + 0 + 0) / 6
     assert found == pytest.approx({"found": 6, "score": 3.84 / 6, "right": 4 / 6, "error": expected})
-    assert calibration([1.0, 1.0], [True, True])["error"] == 0
-    assert calibration([], []) == {"found": 0, "score": 0, "right": 0, "error": 0}
+    assert measure_calibration([1.0, 1.0], [True, True])["error"] == 0
+    assert measure_calibration([], []) == {"found": 0, "score": 0, "right": 0, "error": 0}

@@ -28,14 +28,14 @@ from trimf.runtime.text import batch_arrays as features
 from trimf_train import config as configs
 from trimf_train import configs as packages
 from trimf_train.config import Config, DataConfig, DecodeConfig
-from trimf_train.data.jsonl import encode, read
+from trimf_train.data.jsonl import encode_line, read_prepared_file
 from trimf_train.data.sentence import EntityMention, Sentence
 from trimf_train.evaluation import protocols
-from trimf_train.evaluation.evaluate import evaluate
+from trimf_train.evaluation.evaluate import evaluate_pipeline
 from trimf_train.experiments import deletion, evidence, parts, pool, report, run, sweep, worker
-from trimf_train.experiments.cells import Result, cell
-from trimf_train.experiments.grids import DISTILLED, FULL, NAMES, grid
-from trimf_train.experiments.run import Plan
+from trimf_train.experiments.cells import RunResult, make_cell
+from trimf_train.experiments.grids import DISTILLED, FULL_MODEL, EXPERIMENTS, build_grid
+from trimf_train.experiments.run import ExperimentPlan
 from trimf_train.experiments.worker import Job
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
@@ -49,7 +49,7 @@ def data(tmp_path: Path, sentences: list[Sentence]) -> Path:
     folder = tmp_path / "data"
     folder.mkdir()
     for name in ("train", "dev", "test"):
-        (folder / f"{name}.jsonl").write_bytes(b"".join(map(encode, sentences)))
+        (folder / f"{name}.jsonl").write_bytes(b"".join(map(encode_line, sentences)))
     return folder
 
 
@@ -73,7 +73,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def in_process(cells: Any, count: int, command: str, say: Callable[[Any], None]) -> None:
         for one in cells:
             if one.result is None:
-                worker.do(Job(one.config, one.test, command))
+                worker.run_job(Job(one.config, one.test, command))
                 done.append(one.folder.name)
                 say(one)
 
@@ -82,40 +82,40 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_every_row_of_every_grid_is_a_configuration() -> None:
-    for name in NAMES:
-        made = grid(name, BASE)
+    for name in EXPERIMENTS:
+        made = build_grid(name, BASE)
         for row, overrides in made.rows.items():
-            assert configs.override(BASE, overrides), row
+            assert configs.apply_overrides(BASE, overrides), row
         for paper in made.paper.values():
             assert set(paper) == set(made.rows)
 
 
 def test_data_sets_have_one_recipe() -> None:
-    recipes = [protocols.of([known]).recipe for known in ("Peop", "Generic", "Drug")]
-    first, *others = (configs.load(str(files(packages) / str(name))) for name in recipes)
+    recipes = [protocols.protocol_for([known]).recipe for known in ("Peop", "Generic", "Drug")]
+    first, *others = (configs.load_config(str(files(packages) / str(name))) for name in recipes)
     assert all((one.model, one.train, one.decode.types) == (first.model, first.train, "seen") for one in others)
     assert [one.decode.overlap for one in (first, *others)] == [False, True, True]
 
 
 def test_stages_divide_all_epochs() -> None:
-    rows = grid("stages", BASE).rows
+    rows = build_grid("stages", BASE).rows
     assert list(rows) == ["0 + 30", "5 + 25", "10 + 20", "15 + 15", "20 + 10", "25 + 5", "30 + 0"]
-    short = configs.override(BASE, ["train.stage1.epochs=1", "train.stage2.epochs=1"])
-    assert list(grid("stages", short).rows) == ["0 + 2", "1 + 1", "2 + 0"]
+    short = configs.apply_overrides(BASE, ["train.stage1.epochs=1", "train.stage2.epochs=1"])
+    assert list(build_grid("stages", short).rows) == ["0 + 2", "1 + 1", "2 + 0"]
 
 
 def test_every_step_of_a_recipe_is_one_that_it_does_not_have() -> None:
     for types, other in (("any", "seen"), ("seen", "any")):
-        config = configs.override(BASE, [f"decode.types={types}"])
-        rows = grid("recipe", config).rows
-        changed = [configs.override(config, overrides) for overrides in rows.values()]
+        config = configs.apply_overrides(BASE, [f"decode.types={types}"])
+        rows = build_grid("recipe", config).rows
+        changed = [configs.apply_overrides(config, overrides) for overrides in rows.values()]
         assert [one.decode.types for one in changed].count(other) == 1
         assert changed.count(config) == 2  # the first row, and the students, whose teachers are not known yet
 
 
 def test_an_override_that_is_none_names_itself() -> None:
     with pytest.raises(ConfigError, match="fusoin"):
-        configs.override(BASE, ["model.fusoin=none"])
+        configs.apply_overrides(BASE, ["model.fusoin=none"])
 
 
 @pytest.mark.parametrize(
@@ -130,12 +130,12 @@ def test_an_override_that_is_none_names_itself() -> None:
     ],
 )
 def test_protocols(types: set[str], name: str, relations: str, average: str) -> None:
-    found = protocols.of(types)
+    found = protocols.protocol_for(types)
     assert (found.name, found.relations, found.average) == (name, relations, average)
 
 
 def test_parts_as_they_are(data: Path, tmp_path: Path) -> None:
-    found = parts.find(data, tmp_path / "out")
+    found = parts.find_data_set(data, tmp_path / "out")
     assert (
         found.of(0)
         == found.of(7)
@@ -148,17 +148,17 @@ def test_dev_is_reported_on_where_there_is_no_test_part_and_then_chooses_no_epoc
     data: Path, recipe: Path, tmp_path: Path
 ) -> None:
     (data / "test.jsonl").unlink()
-    found = parts.find(data, tmp_path / "out")
+    found = parts.find_data_set(data, tmp_path / "out")
     assert found.of(0).held == "dev"
-    made = run._build_cell(run._Row(FULL, found, ()), 0, configs.load(recipe), Plan("main", data, tmp_path))
+    made = run._build_cell(run._Row(FULL_MODEL, found, ()), 0, configs.load_config(recipe), ExperimentPlan("main", data, tmp_path))
     assert (made.test, made.config.data.dev) == (str(data / "dev.jsonl"), None)
 
 
 def test_a_sample_is_of_the_training_part_alone(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "SAMPLE", 5)
+    monkeypatch.setattr(parts, "SAMPLE_SIZE", 5)
     (data / "train.jsonl.source.json").write_text("{}")
-    found = parts.find(data, tmp_path / "out", quick=True).of(0)
-    assert (len(list(read(found.train))), found.dev, len(list(read(found.test)))) == (5, None, 12)
+    found = parts.find_data_set(data, tmp_path / "out", quick=True).of(0)
+    assert (len(list(read_prepared_file(found.train))), found.dev, len(list(read_prepared_file(found.test)))) == (5, None, 12)
     assert Path(f"{found.train}.source.json").read_text() == "{}"
 
 
@@ -168,39 +168,39 @@ def test_folds_hold_every_sentence_out_once(tmp_path: Path, sentences: list[Sent
     overlapping = msgspec.structs.replace(
         sentences[0], id="over", entities=[*sentences[0].entities, EntityMention("Loc", 0, 2)]
     )
-    (folder / "all.jsonl").write_bytes(b"".join(map(encode, [*sentences, overlapping])))
-    found = parts.find(folder, tmp_path / "out")
+    (folder / "all.jsonl").write_bytes(b"".join(map(encode_line, [*sentences, overlapping])))
+    found = parts.find_data_set(folder, tmp_path / "out")
     assert len(found.parts) == 10
-    held = [one.id for part in found.parts for one in read(part.test)]
+    held = [one.id for part in found.parts for one in read_prepared_file(part.test)]
     assert sorted(held) == sorted([*(one.id for one in sentences), "over"])
     for part in found.parts:
-        mine = {one.id for one in read(part.test)}
-        assert len(list(read(part.train))) == 13 - len(mine)
-        assert not mine & {one.id for one in read(part.train)}
-    flat = parts.find(folder, tmp_path / "out", overlap=False)
-    assert sorted(one.id for part in flat.parts for one in read(part.test)) == sorted(one.id for one in sentences)
+        mine = {one.id for one in read_prepared_file(part.test)}
+        assert len(list(read_prepared_file(part.train))) == 13 - len(mine)
+        assert not mine & {one.id for one in read_prepared_file(part.train)}
+    flat = parts.find_data_set(folder, tmp_path / "out", overlap=False)
+    assert sorted(one.id for part in flat.parts for one in read_prepared_file(part.test)) == sorted(one.id for one in sentences)
 
 
 def test_data_that_is_none_is_said(tmp_path: Path, sentences: list[Sentence]) -> None:
     with pytest.raises(DataError, match="found none"):
-        parts.find(tmp_path / "nowhere", tmp_path / "out")
-    (tmp_path / "train.jsonl").write_bytes(encode(sentences[0]))
+        parts.find_data_set(tmp_path / "nowhere", tmp_path / "out")
+    (tmp_path / "train.jsonl").write_bytes(encode_line(sentences[0]))
     with pytest.raises(DataError, match=r"neither dev\.jsonl nor test\.jsonl"):
-        parts.find(tmp_path, tmp_path / "out")
+        parts.find_data_set(tmp_path, tmp_path / "out")
 
 
 def test_a_run_is_named_by_what_it_depends_on(data: Path, recipe: Path, tmp_path: Path) -> None:
-    config = configs.load(recipe)
+    config = configs.load_config(recipe)
     config = msgspec.structs.replace(config, data=DataConfig(train=[str(data / "train.jsonl")]))
     test, runs = str(data / "test.jsonl"), tmp_path / "runs"
-    one = cell("a", 0, config, test, runs)
-    assert cell("b", 0, config, test, runs).folder == one.folder
+    one = make_cell("a", 0, config, test, runs)
+    assert make_cell("b", 0, config, test, runs).folder == one.folder
     others = [
-        cell("a", 1, config, test, runs),
-        cell("a", 0, configs.override(config, ["model.trigger=false"]), test, runs),
+        make_cell("a", 1, config, test, runs),
+        make_cell("a", 0, configs.apply_overrides(config, ["model.trigger=false"]), test, runs),
     ]
     (data / "train.jsonl").write_bytes((data / "test.jsonl").read_bytes() * 2)
-    others.append(cell("a", 0, config, test, runs))
+    others.append(make_cell("a", 0, config, test, runs))
     assert len({one.folder, *(other.folder for other in others)}) == 4
 
 
@@ -214,7 +214,7 @@ def test_experiments_share_runs_and_do_none_twice(
     assert "w/o trigger sensor gradient" in printed.out
     assert len(set(here)) == 8
     found = json.loads((tmp_path / "out" / "gradients.json").read_text())
-    assert found["rows"][0]["name"] == FULL
+    assert found["rows"][0]["name"] == FULL_MODEL
     assert all(len(row["runs"]) == 2 for row in found["rows"])
     assert found["rows"][1]["relation"]["error"] is not None
     assert (tmp_path / "out" / "gradients.svg").read_text().startswith("<?xml")
@@ -248,9 +248,9 @@ def test_rows_of_a_quick_run_begin_from_one_first_stage(
     assert "5 runs, 5 to do" in printed.err
     assert "**Quick run" in printed.out
     first, *rows = (tmp_path / "out" / "runs" / name / "best" for name in here)
-    assert checkpoints.load(first).description.stage == 1
+    assert checkpoints.load_checkpoint(first).description.stage == 1
     for row in rows:
-        described = checkpoints.load(row).description
+        described = checkpoints.load_checkpoint(row).description
         assert described.stage == 2
         assert described.provenance["config"]["train"]["init"] == str(first)
         assert described.provenance["init"]["epoch"] == 6
@@ -267,9 +267,9 @@ def test_steps_of_a_recipe_are_judged_on_dev(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Three of the rows: the recipe, a step, and a student of both seeds; dev chooses no epoch, test is not read."""
-    whole = grid("recipe", configs.load(recipe))
-    kept = {name: whole.rows[name] for name in (FULL, "R-Drop, weight 1", DISTILLED)}
-    monkeypatch.setattr(run, "grid", lambda *_: whole._replace(rows=kept))
+    whole = build_grid("recipe", configs.load_config(recipe))
+    kept = {name: whole.rows[name] for name in (FULL_MODEL, "R-Drop, weight 1", DISTILLED)}
+    monkeypatch.setattr(run, "build_grid", lambda *_: whole._replace(rows=kept))
     options = ["--data", str(data), "--output", str(tmp_path / "out"), "--config", str(recipe), "--seeds", "2"]
     (data / "test.jsonl").write_text("not read")
     assert main(["experiment", "recipe", *options]) == 0
@@ -278,7 +278,7 @@ def test_steps_of_a_recipe_are_judged_on_dev(
     assert "All rows of a seed start from the same first stage" in printed.out
     assert "scores in per cent on the dev part" in printed.out
     folders = [tmp_path / "out" / "runs" / name / "best" for name in here]
-    described = [checkpoints.load(one).description for one in folders]
+    described = [checkpoints.load_checkpoint(one).description for one in folders]
     assert [one.stage for one in described] == [1, 1, 2, 2, 2, 2, 2, 2]
     assert all(one.provenance["config"]["data"]["dev"] is None for one in described)
     teachers = [str(one) for one in folders[2:4]]
@@ -286,13 +286,13 @@ def test_steps_of_a_recipe_are_judged_on_dev(
     assert [one.provenance["config"]["train"]["init"] for one in described[2:]] == [str(one) for one in folders[:2]] * 3
     rows = json.loads((tmp_path / "out" / "recipe.json").read_text())["rows"]
     assert rows[1]["relation"]["verdict"] in {"helps", "hurts", "unclear"}
-    assert configs.override(BASE, rows[2]["overrides"]).train.teachers == teachers
+    assert configs.apply_overrides(BASE, rows[2]["overrides"]).train.teachers == teachers
     here.clear()
     assert main(["experiment", "recipe", *options]) == 0
     assert not here
     (data / "dev.jsonl").unlink()
     with pytest.raises(DataError, match=r"no dev\.jsonl"):
-        parts.on_dev(parts.DataSet(protocols.of(set()), data, []))
+        parts.report_on_dev(parts.DataSet(protocols.protocol_for(set()), data, []))
 
 
 def test_triggers(
@@ -303,9 +303,9 @@ def test_triggers(
     found = json.loads((tmp_path / "triggers.json").read_text())
     assert found["relations"] > 0
     methods = [curve["method"] for curve in found["curves"]]
-    assert methods == [*evidence.METHODS, deletion.RANDOM, deletion.RANDOM_SHOWN]
+    assert methods == [*evidence.METHODS, deletion.RANDOM_WORDS, deletion.RANDOM_CANDIDATES]
     assert "lives" in {word for one in found["examples"] for word in one["triggers"]}
-    assert deletion.RANDOM in capsys.readouterr().out
+    assert deletion.RANDOM_WORDS in capsys.readouterr().out
 
 
 def test_what_cannot_be_done_is_one_line(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,44 +321,44 @@ def test_what_cannot_be_done_is_one_line(data: Path, tmp_path: Path, capsys: pyt
 
 def on(recipe: Path, data: Path) -> Config:
     """The recipe with the training part of the data."""
-    config = configs.load(recipe)
+    config = configs.load_config(recipe)
     return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train=[str(data / "train.jsonl")]))
 
 
 def test_a_run_in_a_process_of_its_own(data: Path, recipe: Path, tmp_path: Path) -> None:
     config = on(recipe, data)
     test, done = str(data / "test.jsonl"), []
-    good = cell("good", 0, config, test, tmp_path / "runs")
-    pool.run([good, good], 2, "a command", done.append)
+    good = make_cell("good", 0, config, test, tmp_path / "runs")
+    pool.run_cells([good, good], 2, "a command", done.append)
     assert done == [good]
     assert good.result is not None
     assert good.result.epoch == 6
-    noted = checkpoints.load(good.folder / "best").description.provenance
+    noted = checkpoints.load_checkpoint(good.folder / "best").description.provenance
     assert noted["command"] == "a command"
 
-    bad = cell("bad", 3, configs.override(config, ["model.encoder.name=/nowhere"]), test, tmp_path / "runs")
+    bad = make_cell("bad", 3, configs.apply_overrides(config, ["model.encoder.name=/nowhere"]), test, tmp_path / "runs")
     with pytest.raises(BackendError, match=r"bad, seed 3, in .*nowhere"):
-        pool.run([bad], 1, "", done.append)
+        pool.run_cells([bad], 1, "", done.append)
 
 
 def test_a_run_waits_for_those_that_it_needs(
     data: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, test, done = on(recipe, data), str(data / "test.jsonl"), []
-    first = cell("first", 0, config, test, tmp_path / "runs")
-    second = cell("second", 1, config, test, tmp_path / "runs", (first,))
-    third = cell("third", 2, config, test, tmp_path / "runs", (first, second))
-    other = cell("other", 3, config, test, tmp_path / "runs")
+    first = make_cell("first", 0, config, test, tmp_path / "runs")
+    second = make_cell("second", 1, config, test, tmp_path / "runs", (first,))
+    third = make_cell("third", 2, config, test, tmp_path / "runs", (first, second))
+    other = make_cell("other", 3, config, test, tmp_path / "runs")
 
     def process(one: Any, *_: Any) -> None:
         assert all(need.result for need in one.needs)
         time.sleep(0.1)
-        result = Result(epoch=1, parameters=1, seconds=0.0, test={})
+        result = RunResult(epoch=1, parameters=1, seconds=0.0, test={})
         one.folder.mkdir(parents=True)
         (one.folder / "result.json").write_bytes(msgspec.json.encode(result))
 
     monkeypatch.setattr(pool, "_run_process", process)
-    pool.run([third, second, other, first], 3, "", done.append)
+    pool.run_cells([third, second, other, first], 3, "", done.append)
     assert sorted(one.row for one in done) == ["first", "other", "second", "third"]
     assert done.index(first) < done.index(second) < done.index(third)
 
@@ -382,9 +382,9 @@ def test_what_is_ended_leaves_no_process_behind(
         return started[-1]
 
     monkeypatch.setattr(pool.subprocess, "Popen", sleeping)
-    one = cell("row", 0, on(recipe, data), str(data / "test.jsonl"), tmp_path / "runs")
+    one = make_cell("row", 0, on(recipe, data), str(data / "test.jsonl"), tmp_path / "runs")
     with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
-        pool.run([one], 1, "", lambda _: None)
+        pool.run_cells([one], 1, "", lambda _: None)
     assert [process.wait(30) for process in started] == [-signal.SIGTERM]
 
 
@@ -392,18 +392,18 @@ def test_a_run_that_was_killed_before_it_was_scored_is_not_trained_again(
     data: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = on(recipe, data)
-    one = cell("row", 0, config, str(data / "test.jsonl"), tmp_path / "runs")
-    worker.do(Job(one.config, one.test, ""))
+    one = make_cell("row", 0, config, str(data / "test.jsonl"), tmp_path / "runs")
+    worker.run_job(Job(one.config, one.test, ""))
     first = one.result
     (one.folder / "result.json").unlink()
-    monkeypatch.setattr(worker, "train", lambda *_, **__: pytest.fail("trained again"))
-    worker.do(Job(one.config, one.test, ""))
+    monkeypatch.setattr(worker, "train_model", lambda *_, **__: pytest.fail("trained again"))
+    worker.run_job(Job(one.config, one.test, ""))
     assert one.result == first
 
 
-def _run(seed: int, entity: float, relation: float) -> report.Run:
-    figures = {name: entity if name.startswith("entity") else relation for name in report.FIGURES}
-    return report.Run(seed, "test", "f", 1, 1.0, figures)
+def _run(seed: int, entity: float, relation: float) -> report.RunSummary:
+    figures = {name: entity if name.startswith("entity") else relation for name in report.SCORE_NAMES}
+    return report.RunSummary(seed, "test", "f", 1, 1.0, figures)
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_a_difference_is_over_seeds_and_its_sign_against_the_papers(
     relations: tuple[float, ...], paper: Any, verdict: str | None
 ) -> None:
     first = [_run(0, 80, 53), _run(1, 80, 56)]
-    made = report.row("w/o", (), [_run(k, 80, value) for k, value in enumerate(relations)], first, paper)
+    made = report.build_row("w/o", (), [_run(k, 80, value) for k, value in enumerate(relations)], first, paper)
     assert made.relation is not None
     differences = [value - base for value, base in zip(relations, (53, 56), strict=True)]
     assert made.relation.mean == pytest.approx(np.mean(differences))
@@ -429,7 +429,7 @@ def test_a_difference_is_over_seeds_and_its_sign_against_the_papers(
 
 
 def test_one_seed_has_no_error_and_proves_nothing() -> None:
-    made = report.row("w/o", (), [_run(0, 80, 10)], [_run(0, 80, 50)], {"SciERC": ((70, 51), (70, 52))})
+    made = report.build_row("w/o", (), [_run(0, 80, 10)], [_run(0, 80, 50)], {"SciERC": ((70, 51), (70, 52))})
     assert made.relation == report.Difference(-40, None, "unclear")
 
 
@@ -438,7 +438,7 @@ def test_one_seed_has_no_error_and_proves_nothing() -> None:
 )
 def test_a_step_helps_beyond_its_error(relations: tuple[float, ...], verdict: str) -> None:
     first = [_run(0, 80, 53), _run(1, 80, 56)]
-    made = report.row("w", (), [_run(k, 80, value) for k, value in enumerate(relations)], first, {}, steps=True)
+    made = report.build_row("w", (), [_run(k, 80, value) for k, value in enumerate(relations)], first, {}, steps=True)
     assert made.relation is not None
     assert made.relation.verdict == verdict
 
@@ -448,27 +448,27 @@ def test_the_sweep_gives_what_evaluation_at_that_threshold_gives(
     tiny_checkpoint: Any, sentences: list[Sentence], place: int
 ) -> None:
     threshold = sweep.THRESHOLDS[place]
-    protocol = protocols.of({"Peop"})
-    swept = sweep.by_threshold(tiny_checkpoint, sentences, protocol)
+    protocol = protocols.protocol_for({"Peop"})
+    swept = sweep.score_by_threshold(tiny_checkpoint, sentences, protocol)
     description = msgspec.structs.replace(
         tiny_checkpoint.description, decode=DecodeConfig(relation_threshold=threshold)
     )
     other = checkpoints.Checkpoint(tiny_checkpoint.model, description, tiny_checkpoint.tokenizer_json)
-    scores = evaluate(inference.pipeline(other), description.labels, sentences)
+    scores = evaluate_pipeline(inference.build_pipeline(other), description.labels, sentences)
     assert swept[place] == scores["relations"]["strict"]["micro"]
 
 
 @pytest.fixture
-def found(tiny_checkpoint: Any, sentences: list[Sentence]) -> list[evidence.Evidence]:
-    every = evidence.collect(tiny_checkpoint, sentences)
+def found(tiny_checkpoint: Any, sentences: list[Sentence]) -> list[evidence.RelationEvidence]:
+    every = evidence.collect_evidence(tiny_checkpoint, sentences)
     assert every
     return every
 
 
 def test_evidence_is_of_the_relations_that_are_found(
-    tiny_checkpoint: Any, sentences: list[Sentence], found: list[evidence.Evidence]
+    tiny_checkpoint: Any, sentences: list[Sentence], found: list[evidence.RelationEvidence]
 ) -> None:
-    results = inference.pipeline(tiny_checkpoint).run(
+    results = inference.build_pipeline(tiny_checkpoint).run(
         [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
     )
     relations = [relation for result in results for relation in result.found.relations]
@@ -480,11 +480,11 @@ def test_evidence_is_of_the_relations_that_are_found(
         assert not (one.shown & ~one.free).any()
 
 
-def _forward(checkpoint: Any, one: evidence.Evidence, stage: int = 2, shift: Any = None) -> torch.Tensor:
+def _forward(checkpoint: Any, one: evidence.RelationEvidence, stage: int = 2, shift: Any = None) -> torch.Tensor:
     """The relation's logits in one plain pass, the embedding of some subword shifted."""
-    pipeline, model = inference.pipeline(checkpoint), checkpoint.model
+    pipeline, model = inference.build_pipeline(checkpoint), checkpoint.model
     (subwords,) = pipeline.tokenizer.encode([one.sentence.words])
-    arcs = features.arcs(one.sentence.heads, one.sentence.labels, pipeline.settings.dependencies)
+    arcs = features.encode_arcs(one.sentence.heads, one.sentence.labels, pipeline.settings.dependencies)
     ids, mask, pieces, word_mask, heads, labels = map(
         torch.from_numpy, (*features.pad_subwords([subwords]), *features.pad_arcs([arcs]))
     )
@@ -500,16 +500,16 @@ def _forward(checkpoint: Any, one: evidence.Evidence, stage: int = 2, shift: Any
 
 
 def test_contributions_are_what_the_sensor_adds_to_the_logit(
-    tiny_checkpoint: Any, found: list[evidence.Evidence]
+    tiny_checkpoint: Any, found: list[evidence.RelationEvidence]
 ) -> None:
     for one in found[:4]:
         added = _forward(tiny_checkpoint, one) - _forward(tiny_checkpoint, one, stage=1)
         assert float(one.weights[evidence.CONTRIBUTION].sum()) == pytest.approx(float(added), abs=1e-4)
 
 
-def test_gradients_are_differences_of_the_logit(tiny_checkpoint: Any, found: list[evidence.Evidence]) -> None:
+def test_gradients_are_differences_of_the_logit(tiny_checkpoint: Any, found: list[evidence.RelationEvidence]) -> None:
     one = found[0]
-    (subwords,) = inference.pipeline(tiny_checkpoint).tokenizer.encode([one.sentence.words])
+    (subwords,) = inference.build_pipeline(tiny_checkpoint).tokenizer.encode([one.sentence.words])
     table = tiny_checkpoint.model.encoder.get_input_embeddings().weight
     for word in range(len(one.sentence.words)):
         every = []
@@ -522,9 +522,9 @@ def test_gradients_are_differences_of_the_logit(tiny_checkpoint: Any, found: lis
 
 
 def test_with_nothing_deleted_a_relation_keeps_its_probability(
-    tiny_checkpoint: Any, found: list[evidence.Evidence]
+    tiny_checkpoint: Any, found: list[evidence.RelationEvidence]
 ) -> None:
-    pipeline = inference.pipeline(tiny_checkpoint)
+    pipeline = inference.build_pipeline(tiny_checkpoint)
     whole = [deletion._Request(one, np.ones(len(one.free), np.bool_)) for one in found]
     np.testing.assert_allclose(
         deletion._relation_probabilities(pipeline, whole), [one.relation.score for one in found], atol=1e-5
@@ -536,17 +536,17 @@ def test_with_nothing_deleted_a_relation_keeps_its_probability(
     )
 
 
-def test_curves(tiny_checkpoint: Any, found: list[evidence.Evidence]) -> None:
-    pipeline = inference.pipeline(tiny_checkpoint)
-    made = {curve.method: curve for curve in deletion.curves(pipeline, found, 2)}
-    assert made[deletion.RANDOM].ratio == pytest.approx([1, 1])
-    assert made[deletion.RANDOM].low == pytest.approx([1, 1])
+def test_curves(tiny_checkpoint: Any, found: list[evidence.RelationEvidence]) -> None:
+    pipeline = inference.build_pipeline(tiny_checkpoint)
+    made = {curve.method: curve for curve in deletion.deletion_curves(pipeline, found, 2)}
+    assert made[deletion.RANDOM_WORDS].ratio == pytest.approx([1, 1])
+    assert made[deletion.RANDOM_WORDS].low == pytest.approx([1, 1])
     # "Alice lives in Paris.": of the words of no entity, "lives" alone may be shown.
-    assert made[deletion.RANDOM_SHOWN].words == [1, 1]
+    assert made[deletion.RANDOM_CANDIDATES].words == [1, 1]
     assert made[evidence.SENSOR].fall[0] == made[evidence.SENSOR].fall[1]
-    for one, words in deletion.top(found, evidence.SENSOR):
+    for one, words in deletion.top_words(found, evidence.SENSOR):
         assert words == [one.sentence.words[1]]
-    assert [curve.fall for curve in deletion.curves(pipeline, [], 2)] == [[0, 0], [0, 0]]
+    assert [curve.fall for curve in deletion.deletion_curves(pipeline, [], 2)] == [[0, 0], [0, 0]]
 
 
 @st.composite
@@ -563,7 +563,7 @@ def test_words_hang_on_the_next_head_above_that_is_kept(tree: tuple[list[int], l
     keep = np.array(kept)
     size = len(heads)
     sentence = ParsedSentence([str(k) for k in range(size)], heads, [f"d{k}" for k in range(size)])
-    one: Any = evidence.Evidence(sentence, *([None] * 6))  # type: ignore[arg-type]
+    one: Any = evidence.RelationEvidence(sentence, *([None] * 6))  # type: ignore[arg-type]
     cut = deletion._reduce_sentence(deletion._Request(one, keep))
     assert list(cut.words) == [str(k) for k in range(size) if kept[k]]
     assert list(cut.labels) == [f"d{k}" for k in range(size) if kept[k]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimf_train.config import ModelConfig, SyntaxConfig
 from trimf_train.model.biaffine import BiaffineParser
-from trimf_train.model.trimf import Inputs, TriMF
+from trimf_train.model.trimf import TrainingBatch, TriMF
 
 WIDTH, LABELS = 5, 4
 SYNTAX = SyntaxConfig(source="encoder", arc_dim=3, label_dim=2, dropout=0.5)
@@ -84,7 +84,7 @@ def own(build_model: Callable[..., TriMF]) -> TriMF:
     return build_model(ModelConfig(syntax=SYNTAX))
 
 
-def test_the_second_stage_takes_its_own_arcs(own: TriMF, build_inputs: Callable[..., Inputs]) -> None:
+def test_the_second_stage_takes_its_own_arcs(own: TriMF, build_inputs: Callable[..., TrainingBatch]) -> None:
     inputs = build_inputs([5, 3])
     wrong = inputs._replace(heads=inputs.heads * 0, labels=inputs.labels * 0 + 1)
     for stage, same in ((1, False), (2, True)):
@@ -93,7 +93,7 @@ def test_the_second_stage_takes_its_own_arcs(own: TriMF, build_inputs: Callable[
         assert torch.equal(one.arcs, other.arcs)
 
 
-def test_stage_0_has_no_more_than_arcs(own: TriMF, build_inputs: Callable[..., Inputs]) -> None:
+def test_stage_0_has_no_more_than_arcs(own: TriMF, build_inputs: Callable[..., TrainingBatch]) -> None:
     inputs = build_inputs([5, 1])
     logits = own(inputs, 0)
     assert logits.entities is None
@@ -104,7 +104,7 @@ def test_stage_0_has_no_more_than_arcs(own: TriMF, build_inputs: Callable[..., I
 
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_loss_of_arcs_reaches_the_encoder_unless_detached(
-    build_model: Callable[..., TriMF], build_inputs: Callable[..., Inputs], detach: bool
+    build_model: Callable[..., TriMF], build_inputs: Callable[..., TrainingBatch], detach: bool
 ) -> None:
     model = build_model(ModelConfig(syntax=SyntaxConfig(source="encoder", detach=detach)))
     model.train()
@@ -114,7 +114,7 @@ def test_the_loss_of_arcs_reaches_the_encoder_unless_detached(
     assert model.parser.project.weight.grad.abs().sum() > 0
 
 
-def test_dropout_of_the_parser_does_not_reach_the_graph(own: TriMF, build_inputs: Callable[..., Inputs]) -> None:
+def test_dropout_of_the_parser_does_not_reach_the_graph(own: TriMF, build_inputs: Callable[..., TrainingBatch]) -> None:
     own.parser.train()
     inputs = build_inputs([6])
     states, _ = own.states(inputs.input_ids, inputs.attention_mask)

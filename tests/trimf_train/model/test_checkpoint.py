@@ -16,35 +16,39 @@ from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.errors import BundleError, ConfigError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf.runtime.text import batch_arrays as features
-from trimf.runtime.text.subwords import CASE
+from trimf.runtime.text.subwords import CASE_MULTIPLIER
 from trimf_train.config import DecodeConfig
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.model.encoder import load_encoder, load_tokenizer, locate, max_positions
-from trimf_train.model.trimf import Inputs
+from trimf_train.model.encoder import load_encoder, load_tokenizer, max_subword_count, resolve_encoder
+from trimf_train.model.trimf import TrainingBatch
 
 FAMILIES = ["bert", "mpnet", "roberta"]
 POSITIONS = {"bert": 40, "mpnet": 40, "roberta": 64}
 FILES = {"trimf.json", "model.safetensors", "tokenizer.json", "encoder/config.json"}
 
 
-def inputs_of(checkpoint: Checkpoint, sentences: list[Sentence]) -> Inputs:
+def inputs_of(checkpoint: Checkpoint, sentences: list[Sentence]) -> TrainingBatch:
     """Every span of the sentences and all pairs of their entities."""
-    tokenizer = inference.open_tokenizer(checkpoint)
+    tokenizer = inference.load_tokenizer(checkpoint)
     numbers = checkpoint.description.settings.dependencies
     items, spans, entities, pairs = [], [], [], []
     encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
     for row, (sentence, subwords) in enumerate(zip(sentences, encoded, strict=True)):
-        items.append(features.Item(subwords, *features.arcs(sentence.heads or [], sentence.labels or [], numbers)))
+        items.append(
+            features.EncodedSentence(
+                subwords, *features.encode_arcs(sentence.heads or [], sentence.labels or [], numbers)
+            )
+        )
         length = len(sentence.tokens)
         spans += [(row, i, j) for i in range(length) for j in range(i, min(length, i + 3))]
         offset = len(entities)
         entities += [(row, entity.start, entity.end - 1) for entity in sentence.entities]
         pairs += [(offset, offset + 1), (offset + 1, offset)]
-    arrays = [torch.from_numpy(array) for array in features.pad(items)]
-    return Inputs(*arrays, torch.tensor(spans), torch.tensor(entities), torch.tensor(pairs))
+    arrays = [torch.from_numpy(array) for array in features.pad_batch(items)]
+    return TrainingBatch(*arrays, torch.tensor(spans), torch.tensor(entities), torch.tensor(pairs))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -60,7 +64,7 @@ def test_a_checkpoint_comes_back_the_same(
     files = {str(path.relative_to(tmp_path / "model")) for path in (tmp_path / "model").rglob("*") if path.is_file()}
     assert files == FILES
     state = torch.random.get_rng_state()
-    other = checkpoints.load(tmp_path / "model")
+    other = checkpoints.load_checkpoint(tmp_path / "model")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not other.model.training
     assert other.description == one.description
@@ -78,7 +82,7 @@ def test_a_checkpoint_comes_back_the_same(
 def test_the_window_is_as_long_as_the_encoder_can_place(create: Callable[..., Checkpoint], family: str) -> None:
     one = create(family)
     limit = POSITIONS[family]
-    assert max_positions(one.model.encoder) == limit
+    assert max_subword_count(one.model.encoder) == limit
     assert one.description.model.encoder.max_subwords == limit
     assert one.description.settings.max_subwords == limit
     ids = torch.full((1, limit), 7)
@@ -107,8 +111,8 @@ def test_padding_changes_nothing(create: Callable[..., Checkpoint], sentences: l
 def test_letter_case_is_read_once_it_is_learnt(create: Callable[..., Checkpoint], tmp_path: Path, family: str) -> None:
     plain, one = create(family), create(family, encoder={"casing": True})
     words = [["Alice", "lives", "in", "NEW", "McXyz", "."]]
-    ids = torch.from_numpy(inference.open_tokenizer(one).encode(words)[0].ids)[None]
-    lower = torch.from_numpy(inference.open_tokenizer(plain).encode(words)[0].ids)[None]
+    ids = torch.from_numpy(inference.load_tokenizer(one).encode(words)[0].ids)[None]
+    lower = torch.from_numpy(inference.load_tokenizer(plain).encode(words)[0].ids)[None]
     mask = torch.ones_like(ids)
     one.model.eval()
     plain.model.eval()
@@ -117,12 +121,12 @@ def test_letter_case_is_read_once_it_is_learnt(create: Callable[..., Checkpoint]
         assert torch.equal(one.model.states(ids, mask)[0], expected)
         table = one.model.encoder.get_input_embeddings()
         table.casing.normal_()
-        by_hand = torch.nn.functional.embedding(lower, table.weight) + table.casing[ids // CASE]
+        by_hand = torch.nn.functional.embedding(lower, table.weight) + table.casing[ids // CASE_MULTIPLIER]
         wanted = plain.model.encoder(inputs_embeds=by_hand, attention_mask=mask).last_hidden_state
         torch.testing.assert_close(one.model.states(ids, mask)[0], wanted)
         assert not torch.allclose(wanted, expected, atol=1e-2)
     one.save(tmp_path / "model")
-    other = checkpoints.load(tmp_path / "model")
+    other = checkpoints.load_checkpoint(tmp_path / "model")
     with torch.no_grad():
         torch.testing.assert_close(other.model.states(ids, mask)[0], wanted)
 
@@ -134,7 +138,7 @@ def test_no_pooler_is_carried_along(create: Callable[..., Checkpoint], family: s
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_words_become_subwords(create: Callable[..., Checkpoint], family: str) -> None:
-    tokenizer = inference.open_tokenizer(create(family))
+    tokenizer = inference.load_tokenizer(create(family))
     (found,) = tokenizer.encode([["Alice", "lives", "in", "Xyz", "."]])
     assert tokenizer.specials == 2
     assert found.first[0] == 1
@@ -157,7 +161,7 @@ def test_an_encoder_stored_in_half_precision_is_used_in_single(
     with torch.no_grad():
         expected = one.model(inputs_of(one, sentences[:2]), 2)[0]
     one.save(tmp_path / "model")
-    other = checkpoints.load(tmp_path / "model")
+    other = checkpoints.load_checkpoint(tmp_path / "model")
     assert {parameter.dtype for parameter in other.model.parameters()} == {torch.float32}
     with torch.no_grad():
         assert torch.equal(other.model(inputs_of(other, sentences[:2]), 2)[0], expected)
@@ -178,12 +182,12 @@ def test_an_encoder_inside_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (package / "__init__.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="has no folder 'model'"):
-        locate("some_encoder_package:model")
+        resolve_encoder("some_encoder_package:model")
     (package / "model" / "config.json").write_text("{}")
-    assert locate("some_encoder_package:model") == str(package / "model")
+    assert resolve_encoder("some_encoder_package:model") == str(package / "model")
     with pytest.raises(ConfigError, match="'no_such_package' is not installed"):
-        locate("no_such_package:model")
-    assert locate("bert-base-cased") == "bert-base-cased"
+        resolve_encoder("no_such_package:model")
+    assert resolve_encoder("bert-base-cased") == "bert-base-cased"
 
 
 def test_encoders_that_cannot_be_loaded(encoders: dict[str, str], tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def folder(create: Callable[..., Checkpoint], tmp_path: Path) -> Path:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(BundleError) as caught:
-        checkpoints.load(folder)
+        checkpoints.load_checkpoint(folder)
     message = str(caught.value)
     assert "\n" not in message
     assert str(folder) in message
@@ -296,7 +300,7 @@ def test_nothing_of_a_checkpoint_is_executed(folder: Path) -> None:
     path = folder / "encoder" / "config.json"
     mapped = {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}
     path.write_text(json.dumps({**json.loads(path.read_text()), "auto_map": mapped}))
-    checkpoints.load(folder)
+    checkpoints.load_checkpoint(folder)
     path.write_text(json.dumps({"model_type": "nothing-known", "auto_map": mapped}))
     refusal(folder)
 
@@ -306,7 +310,10 @@ def test_saving_replaces_a_checkpoint_whole(create: Callable[..., Checkpoint], f
     create(seed=9).save(folder)
     assert not (folder / "left-over").exists()
     weights = create(seed=9).model.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in checkpoints.load(folder).model.state_dict().items())
+    assert all(
+        torch.equal(value, weights[name])
+        for name, value in checkpoints.load_checkpoint(folder).model.state_dict().items()
+    )
 
 
 def test_the_runtime_gets_its_settings(create: Callable[..., Checkpoint], names: Labels) -> None:
@@ -320,7 +327,9 @@ def test_the_runtime_gets_its_settings(create: Callable[..., Checkpoint], names:
 
 def test_predictions_survive_the_way_to_disk(folder: Path, create: Callable[..., Checkpoint], sentences: Any) -> None:
     parsed = [ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences]
-    before, after = (inference.pipeline(one).run(parsed) for one in (create(), checkpoints.load(folder)))
+    before, after = (
+        inference.build_pipeline(one).run(parsed) for one in (create(), checkpoints.load_checkpoint(folder))
+    )
     assert sum(len(result.found.relations) for result in before) > 0
     for one, other in zip(before, after, strict=True):
         assert one.found.entities == other.found.entities

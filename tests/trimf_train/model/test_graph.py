@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimf_train.config import SyntaxConfig
-from trimf_train.model.graph import GraphFusion, SemanticGraph, SyntacticGraph, TypedLinear, children_mean
+from trimf_train.model.graph import GraphFusion, SemanticGraph, SyntacticGraph, TypedLinear, dependent_mean_matrix
 
 SEEDS = st.integers(0, 10_000)
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=3)
@@ -73,7 +73,7 @@ def test_syntactic_graph(equations: Any, seed: int, lengths: list[int], inverse:
 
 def test_the_mean_over_children() -> None:
     heads, labels = torch.tensor([[1, 1, 1, 2, 0]]), torch.tensor([[2, 0, 1, 1, 0]])
-    assert children_mean(heads, labels)[0].tolist() == [
+    assert dependent_mean_matrix(heads, labels)[0].tolist() == [
         [0, 0, 0, 0, 0],
         [0.5, 0, 0.5, 0, 0],
         [0, 0, 0, 1, 0],

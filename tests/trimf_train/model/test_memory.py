@@ -13,9 +13,9 @@ from torch.nn import functional
 
 from trimf_train.config import Config, FlowSwitches, ModelConfig, SyntaxConfig
 from trimf_train.model.flow import MemoryFlow
-from trimf_train.model.memory import Memory, bilinear, inverse_weights, masked_softmax, normal_read
+from trimf_train.model.memory import Memory, inverse_read_weights, masked_softmax, new_bilinear_weight, read_memory
 from trimf_train.model.trigger import TriggerSensor
-from trimf_train.training.optimizer import freeze, optimizers, schedules
+from trimf_train.training.optimizer import build_optimizers, build_schedules, freeze_parameters
 
 SEEDS = st.integers(0, 10_000)
 
@@ -44,7 +44,7 @@ def test_slots_are_drawn_small_and_none_is_the_first_entity_slot() -> None:
 def test_normal_read(equations: Any, seed: int, states: int, slots: int, width: int, other: int) -> None:
     torch.manual_seed(seed)
     vectors, weight, memory = torch.randn(states, width), torch.randn(width, other), torch.randn(slots, other)
-    read = normal_read(vectors, weight, memory)
+    read = read_memory(vectors, weight, memory)
     assert read.shape == (states, other)
     for vector, result in zip(vectors.double(), read, strict=True):
         expected = equations.read(vector, weight.double(), memory.double())
@@ -60,7 +60,7 @@ def test_inverse_weights(equations: Any, seed: int, lengths: list[int], slots: i
     size = max(1, *lengths) + pad
     states, weight, memory = torch.randn(len(lengths), size, 4), torch.randn(4, 4), torch.randn(slots, 4)
     mask = torch.arange(size) < torch.tensor(lengths).unsqueeze(1)
-    weights = inverse_weights(states, weight, memory, mask)
+    weights = inverse_read_weights(states, weight, memory, mask)
     for row, length in enumerate(lengths):
         expected = equations.inverse(list(states[row, :length].double()), weight.double(), memory.double())
         assert weights[row].tolist() == pytest.approx([*expected, *[0.0] * (size - length)], abs=1e-5)
@@ -193,7 +193,7 @@ def test_a_write_is_one_step_of_gradient_descent(build_model: Any, build_inputs:
     memory = {"write": "sgd", "sgd_lr": 0.3, "gradient": cut}
     config = config_with(model={"memory": memory, "span": {"max_width": 3}, "dropout": 0})
     model, inputs = build_model(config.model), build_inputs([3, 4])
-    chosen = optimizers(model, config)
+    chosen = build_optimizers(model, config)
     assert len(chosen) == 2
     held = {id(parameter) for group in chosen[0].param_groups for parameter in group["params"]}
     assert not held & {id(slot) for slot in model.memory.parameters()}
@@ -229,7 +229,7 @@ def test_a_write_is_one_step_of_gradient_descent(build_model: Any, build_inputs:
 def test_adam_holds_every_parameter_once_in_its_group(build_model: Any) -> None:
     config = config_with(train={"lr": 1e-5, "head_lr": 1e-3, "weight_decay": 0.1}, model={"memory": {"write": "adam"}})
     model = build_model(config.model)
-    (adam,) = optimizers(model, config)
+    (adam,) = build_optimizers(model, config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found = {}
     for group in adam.param_groups:
@@ -244,9 +244,9 @@ def test_adam_holds_every_parameter_once_in_its_group(build_model: Any) -> None:
 
 @pytest.mark.parametrize(("steps", "warmup"), [(20, 0.1), (10, 0.5), (5, 0.0), (1, 1.0), (3, 1.0)])
 def test_the_rate_rises_to_its_peak_and_falls_to_nothing(steps: int, warmup: float) -> None:
-    parameter = bilinear(2, 2)
+    parameter = new_bilinear_weight(2, 2)
     optimizer = torch.optim.SGD([parameter], lr=2.0)
-    (schedule,) = schedules([optimizer], [steps], warmup)
+    (schedule,) = build_schedules([optimizer], [steps], warmup)
     rates = []
     for _ in range(steps):
         rates.append(schedule.get_last_lr()[0])
@@ -262,11 +262,11 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing(steps: int, warmup: flo
 
 
 def test_every_part_has_a_rise_and_a_fall_of_its_own() -> None:
-    parameter = bilinear(2, 2)
+    parameter = new_bilinear_weight(2, 2)
     alone, after = (torch.optim.SGD([parameter], lr=2.0) for _ in range(2))
     rates = []
     for optimizer, parts in ((alone, [0, 10]), (after, [4, 10])):
-        (schedule,) = schedules([optimizer], parts, 0.2)
+        (schedule,) = build_schedules([optimizer], parts, 0.2)
         rates.append([])
         for _ in range(sum(parts)):
             rates[-1].append(schedule.get_last_lr()[0])
@@ -279,7 +279,7 @@ def test_every_part_has_a_rise_and_a_fall_of_its_own() -> None:
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_first_of_three_stages_learns_to_parse_alone(build_model: Any, frozen: bool) -> None:
     model = build_model(ModelConfig(syntax=SyntaxConfig(source="encoder")))
-    freeze(model, 0, frozen)
+    freeze_parameters(model, 0, frozen)
     learning = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert learning == ({"parser"} if frozen else {"encoder", "parser"})
 
@@ -289,7 +289,7 @@ def test_what_a_stage_learns(build_model: Any, stage: int, frozen: bool) -> None
     model = build_model(ModelConfig())
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    freeze(model, stage, frozen)
+    freeze_parameters(model, stage, frozen)
     for name, parameter in model.named_parameters():
         still = (stage == 1 and name.split(".")[0] in ("subword_flow", "word_flow", "trigger")) or (
             frozen and name.startswith("encoder.")
@@ -301,7 +301,7 @@ def test_what_a_stage_learns(build_model: Any, stage: int, frozen: bool) -> None
 def test_lower_layers_learn_more_slowly(create: Any) -> None:
     config = config_with(train={"lr": 1e-4, "head_lr": 1e-3, "layer_decay": 0.5})
     model = create(encoder={"casing": True}).model
-    (adam,) = optimizers(model, config)
+    (adam,) = build_optimizers(model, config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {names[id(one)]: group["lr"] for group in adam.param_groups for one in group["params"]}
     assert rates["encoder.encoder.layer.1.output.dense.weight"] == 1e-4

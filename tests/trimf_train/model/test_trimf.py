@@ -14,7 +14,7 @@ from trimf.runtime.bundle.labels import Labels
 from trimf_train.config import ModelConfig
 from trimf_train.model.memory import Memory
 from trimf_train.model.trigger import TriggerSensor
-from trimf_train.model.trimf import Inputs, TriMF
+from trimf_train.model.trimf import TrainingBatch, TriMF
 
 SEEDS = st.integers(0, 10_000)
 SWITCHES = st.fixed_dictionaries({"entity": st.booleans(), "relation": st.booleans()})
@@ -144,7 +144,7 @@ def test_serving_computes_what_training_does(
         assert row.sum().item() == pytest.approx(float(sensed), abs=1e-5)
 
 
-def rows(inputs: Inputs, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+def rows(inputs: TrainingBatch, row: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Which spans and which pairs are of one sentence."""
     return inputs.spans[:, 0] == row, inputs.entities[inputs.pairs[:, 0], 0] == row
 
@@ -166,13 +166,13 @@ def test_a_sentence_does_not_depend_on_its_batch(
         torch.testing.assert_close(two, relation[pairs], atol=1e-5, rtol=1e-5)
 
 
-def alone(inputs: Inputs, row: int, length: int) -> Inputs:
+def alone(inputs: TrainingBatch, row: int, length: int) -> TrainingBatch:
     """One sentence of a batch as a batch of its own, without its padding."""
     tokens = int(inputs.attention_mask[row].sum())
     spans, pairs = rows(inputs, row)
     mine = (inputs.entities[:, 0] == row).nonzero()[:, 0]
     offset = int(mine[0])
-    return Inputs(
+    return TrainingBatch(
         inputs.input_ids[row : row + 1, :tokens],
         inputs.attention_mask[row : row + 1, :tokens],
         inputs.pieces[row : row + 1, :length],
@@ -204,7 +204,7 @@ def test_a_row_of_padding_is_finite_and_so_is_its_gradient(
 ) -> None:
     model, inputs = build_model(configured(options)), build_inputs([3])
     blank = [torch.cat([value, torch.zeros_like(value)]) for value in inputs[:6]]
-    entity, relation, *_ = model(Inputs(*blank, *inputs[6:]), 2)
+    entity, relation, *_ = model(TrainingBatch(*blank, *inputs[6:]), 2)
     torch.testing.assert_close(entity, model(inputs, 2)[0], atol=1e-5, rtol=1e-5)
     (entity.square().sum() + relation.square().sum()).backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())

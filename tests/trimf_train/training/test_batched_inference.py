@@ -20,8 +20,8 @@ from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.training import dataset as loading
 from trimf_train.training import distillation
-from trimf_train.training.batched_inference import read
-from trimf_train.training.hard_negatives import mined
+from trimf_train.training.batched_inference import run_in_batches
+from trimf_train.training.hard_negatives import mine_hard_negatives
 
 KINDS = {"fed by a parser": {}, "with its own": {"syntax": {"source": "encoder", "arc_dim": 8, "label_dim": 6}}}
 
@@ -43,10 +43,10 @@ def mixed(sentences: list[Sentence]) -> list[Sentence]:
 
 def alone(checkpoint: Checkpoint, one: Sentence, pairs: list[tuple[int, int]]) -> tuple[Any, Any]:
     """Probabilities of spans and pairs of one sentence, through the four subgraphs."""
-    (item,) = loading.read_items([one], checkpoint)
+    (item,) = loading.encode_sentences([one], checkpoint)
     assert item is not None
-    graphs = inference.pipeline(checkpoint).graphs
-    arrays: dict[str, Any] = features.pad([item])._asdict()
+    graphs = inference.build_pipeline(checkpoint).graphs
+    arrays: dict[str, Any] = features.pad_batch([item])._asdict()
     for name in ("encoder", "fusion", "entities"):
         arrays.update(graphs[name].run(arrays))
     spans = np.array([(0, entity.start, entity.end - 1) for entity in one.entities], np.int64).reshape(-1, 3)
@@ -69,9 +69,9 @@ def ordered(one: Sentence) -> list[tuple[int, int]]:
 
 
 def test_every_sentence_is_read_as_if_it_were_alone(model: Checkpoint, mixed: list[Sentence]) -> None:
-    items = loading.read_items(mixed, model)
+    items = loading.encode_sentences(mixed, model)
     seen = []
-    for places, arrays in read(model.model.train(), 2, items):
+    for places, arrays in run_in_batches(model.model.train(), 2, items):
         for row, place in enumerate(places):
             words = len(mixed[place].tokens)
             types, _ = alone(model, mixed[place], [])
@@ -83,7 +83,7 @@ def test_every_sentence_is_read_as_if_it_were_alone(model: Checkpoint, mixed: li
 
 
 def test_one_teacher(model: Checkpoint, mixed: list[Sentence]) -> None:
-    found = distillation.soft_targets([model], mixed, 3, torch.device("cpu"))
+    found = distillation.compute_soft_targets([model], mixed, 3, torch.device("cpu"))
     for one, soft in zip(mixed, found, strict=True):
         assert soft is not None
         types, relations = alone(model, one, ordered(one))
@@ -99,7 +99,7 @@ def test_several_teachers_of_other_kinds_are_averaged(create: Callable[..., Any]
         create("roberta", seed=2, span={"max_width": 4}),
         create(seed=3, **KINDS["with its own"]),
     ]
-    found = distillation.soft_targets(teachers, mixed, 3, torch.device("cpu"))
+    found = distillation.compute_soft_targets(teachers, mixed, 3, torch.device("cpu"))
     for one, soft in zip(mixed, found, strict=True):
         said = [alone(teacher, one, ordered(one)) for teacher in teachers]
         types = sum(each[0][:, :3] for each in said) / 3
@@ -111,7 +111,7 @@ def test_several_teachers_of_other_kinds_are_averaged(create: Callable[..., Any]
 def test_a_sentence_that_one_teacher_cannot_read(create: Callable[..., Any], mixed: list[Sentence]) -> None:
     longest = max(len(one.tokens) for one in mixed)
     narrow = create(encoder={"max_words": longest - 1})
-    found = distillation.soft_targets([create(), narrow], mixed, 3, torch.device("cpu"))
+    found = distillation.compute_soft_targets([create(), narrow], mixed, 3, torch.device("cpu"))
     assert [one is None for one in found] == [len(one.tokens) == longest for one in mixed]
     assert any(one is None for one in found)
 
@@ -126,7 +126,7 @@ def test_a_sentence_that_one_teacher_cannot_read(create: Callable[..., Any], mix
 )
 def test_a_teacher_that_cannot_teach(create: Callable[..., Any], asked: Labels, width: int, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^train.teachers: there {message}"):
-        distillation.check(create(), "there", asked, width)
+        distillation.check_teacher(create(), "there", asked, width)
 
 
 @pytest.mark.parametrize("overlap", [True, False])
@@ -135,14 +135,14 @@ def test_errors_are_what_the_pipeline_finds_and_is_not_gold(
 ) -> None:
     decoding = msgspec.structs.replace(model.description.decode, overlap=overlap)
     model = Checkpoint(model.model, msgspec.structs.replace(model.description, decode=decoding), model.tokenizer_json)
-    examples = loading.training_set(mixed, model).examples
-    bare = loading.training_set(mixed[:2], model, annotated=False).examples
-    found = mined(model.model, 2, loading.Mixture([*examples, *bare], len(examples)), overlap)
+    examples = loading.build_training_set(mixed, model).examples
+    bare = loading.build_training_set(mixed[:2], model, annotated=False).examples
+    found = mine_hard_negatives(model.model, 2, loading.TrainingExamples([*examples, *bare], len(examples)), overlap)
     assert found.annotated == len(examples)
     assert found.examples[len(examples) :] == bare
     wrong = 0
     for one, example in zip(mixed, found.examples[: len(mixed)], strict=True):
-        (result,) = inference.pipeline(model).run([ParsedSentence(one.tokens, one.heads or [], one.labels or [])])
+        (result,) = inference.build_pipeline(model).run([ParsedSentence(one.tokens, one.heads or [], one.labels or [])])
         gold = {(entity.start, entity.end) for entity in one.entities}
         expected = {(entity.start, entity.end) for entity in result.found.entities} - gold
         assert {(first, last + 1) for first, last in example.negatives[example.mined].tolist()} == expected

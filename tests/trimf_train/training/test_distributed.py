@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
-from trimf_train.training.train import train
+from trimf_train.training.train import train_model
 
 RUNNER = """
 import gc
@@ -84,7 +84,7 @@ def test_two_processes_are_one_with_twice_the_batch(configure: Callable[..., Con
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stderr.count("12 training sentences") == 2
     for one, two in pairs:
-        train(one)
+        train_model(one)
         compare(one, two)
 
 
@@ -111,4 +111,4 @@ def test_processes_that_do_not_know_each_other_are_refused(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr("trimf_train.training.train.Accelerator", lambda **_: SimpleNamespace(num_processes=1))
     with pytest.raises(ConfigError, match="launched with 2 processes, but only 1 joined"):
-        train(configure())
+        train_model(configure())

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimf_train.config import ModelConfig, SpanConfig, TrainConfig
-from trimf_train.model.trimf import Inputs, Logits
+from trimf_train.model.trimf import TrainingBatch, TrainingOutputs
 from trimf_train.training import losses
-from trimf_train.training.sampling import Targets, twice
+from trimf_train.training.sampling import Targets, repeat_batch
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=3)
 
 
-def gold(logits: Logits, seed: int) -> Targets:
+def gold(logits: TrainingOutputs, seed: int) -> Targets:
     generator = torch.Generator().manual_seed(seed)
     assert logits.entities is not None
     assert logits.relations is not None
@@ -28,15 +28,15 @@ def gold(logits: Logits, seed: int) -> Targets:
     return Targets(types, relations, torch.zeros(len(types), 0), torch.zeros(len(relations), 0))
 
 
-def read(build_model: Any, build_inputs: Any, lengths: list[int], seed: int) -> tuple[Any, Inputs, Targets]:
+def read(build_model: Any, build_inputs: Any, lengths: list[int], seed: int) -> tuple[Any, TrainingBatch, Targets]:
     model = build_model(ModelConfig(span=SpanConfig(max_width=3)), seed=seed)
     inputs = build_inputs(lengths, seed=seed)
     return model, inputs, gold(model(inputs, 2), seed)
 
 
-def found(logits: Logits, inputs: Inputs, targets: Targets, **options: Any) -> dict[str, float]:
-    count = losses.counts(inputs, targets)
-    lost = losses.losses(logits, inputs, targets, count, Accelerator(), TrainConfig(**options))
+def found(logits: TrainingOutputs, inputs: TrainingBatch, targets: Targets, **options: Any) -> dict[str, float]:
+    count = losses.count_loss_terms(inputs, targets)
+    lost = losses.compute_losses(logits, inputs, targets, count, Accelerator(), TrainConfig(**options))
     return {name: float(value) for name, value in lost.items()}
 
 
@@ -103,7 +103,7 @@ def test_what_teachers_say_has_its_share(
 @given(lengths=LENGTHS, seed=st.integers(0, 999))
 def test_a_batch_twice_is_two_readings(build_model: Any, build_inputs: Any, lengths: list[int], seed: int) -> None:
     model, inputs, targets = read(build_model, build_inputs, lengths, seed)
-    doubled, both = twice(inputs, targets)
+    doubled, both = repeat_batch(inputs, targets)
     with torch.no_grad():
         once, again = model(inputs, 2), model(doubled, 2)
         for one, two in ((once.entities, again.entities), (once.relations, again.relations)):

@@ -13,10 +13,10 @@ from trimf.runtime.errors import DataError
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.subwords import Subwords
 from trimf_train.config import Config, DataConfig, TrainConfig
-from trimf_train.data.label_collection import collect
+from trimf_train.data.label_collection import collect_labels
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.training.dataset import Mixture, global_batches
-from trimf_train.training.sampling import Example, Soft, collate, example, unannotated
+from trimf_train.training.dataset import TrainingExamples, plan_global_batches
+from trimf_train.training.sampling import Example, SoftTargets, build_example, build_parse_only_example, collate_batch
 
 #: The number of words, entities and relations.
 Data = tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]]
@@ -24,11 +24,11 @@ Data = tuple[int, list[tuple[str, int, int]], list[tuple[str, int, int]]]
 LABELS = Labels(("Loc", "Peop"), ("Kill", "Know", "Live"), (), ("Know",))
 
 
-def item(words: int) -> features.Item:
+def item(words: int) -> features.EncodedSentence:
     """One subword a word between two special tokens."""
     places = np.arange(1, words + 1)
     subwords = Subwords(np.arange(words + 2), places, places, ())
-    return features.Item(subwords, np.arange(words), np.zeros(words, np.int64))
+    return features.EncodedSentence(subwords, np.arange(words), np.zeros(words, np.int64))
 
 
 def build(
@@ -37,7 +37,7 @@ def build(
     sentence = Sentence(
         ["w"] * words, [EntityMention(*entity) for entity in entities], [RelationMention(*one) for one in relations]
     )
-    return example(sentence, item(words), LABELS, max_width)
+    return build_example(sentence, item(words), LABELS, max_width)
 
 
 def seeded(*seeds: int) -> list[np.random.Generator]:
@@ -70,7 +70,7 @@ def test_a_sentence_of_any_annotation(
     assert {tuple(span) for span in one.negatives.tolist()} == every - gold
     assert len(one.negatives) == len(every - gold)
 
-    inputs, targets = collate([one], seeded(seed), negative_spans, negative_pairs)
+    inputs, targets = collate_batch([one], seeded(seed), negative_spans, negative_pairs)
     spans = [tuple(span) for span in inputs.spans[:, 1:].tolist()]
     assert inputs.spans[:, 0].eq(0).all()
     negative = spans[len(short) :]
@@ -104,7 +104,7 @@ def test_what_is_mined_comes_first_and_forms_pairs(
     one = build(*data, max_width)
     generator = np.random.default_rng(seed)
     mined = np.flatnonzero(generator.random(len(one.negatives)) < 0.4)
-    inputs, targets = collate([one._replace(mined=mined)], seeded(seed), negative_spans, negative_pairs)
+    inputs, targets = collate_batch([one._replace(mined=mined)], seeded(seed), negative_spans, negative_pairs)
 
     gold, short = len(one.entities), len(one.spans)
     wrong = {tuple(span) for span in one.negatives[mined].tolist()}
@@ -137,15 +137,15 @@ def test_what_teachers_say_is_that_of_the_spans_and_pairs_drawn(
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     taught = build(*first)
-    said = Soft(
+    said = SoftTargets(
         torch.rand(taught.item.length, 3, 1 + len(LABELS.entities), generator=generator),
         torch.rand(taught.targets.shape, generator=generator),
     )
     taught = taught._replace(soft=said)
     if mines:
         taught = taught._replace(mined=np.arange(len(taught.negatives))[::2])
-    examples = [taught, build(*second), unannotated(item(2), len(LABELS.relations))]
-    inputs, targets = collate(examples, seeded(seed, seed, seed), 4, 5)
+    examples = [taught, build(*second), build_parse_only_example(item(2), len(LABELS.relations))]
+    inputs, targets = collate_batch(examples, seeded(seed, seed, seed), 4, 5)
     for (row, start, end), kind, found in zip(
         inputs.spans.tolist(), targets.types.tolist(), targets.soft_types.tolist(), strict=True
     ):
@@ -162,28 +162,28 @@ def test_what_teachers_say_is_that_of_the_spans_and_pairs_drawn(
 
 
 def test_without_teachers_there_is_nothing_soft() -> None:
-    _, targets = collate([build(4, [("Peop", 0, 1), ("Peop", 2, 3)], [])], seeded(0), 5, 5)
+    _, targets = collate_batch([build(4, [("Peop", 0, 1), ("Peop", 2, 3)], [])], seeded(0), 5, 5)
     assert targets.soft_types.shape == (len(targets.types), 0)
     assert targets.soft_relations.shape == (len(targets.relations), 0)
 
 
 def test_two_relations_on_one_pair_are_one_sample() -> None:
     one = build(4, [("Peop", 0, 1), ("Peop", 2, 3)], [("Kill", 0, 1), ("Live", 0, 1)])
-    inputs, targets = collate([one], seeded(0), 0, 100)
+    inputs, targets = collate_batch([one], seeded(0), 0, 100)
     assert inputs.pairs.tolist() == [[0, 1], [1, 0]]
     assert targets.relations.tolist() == [[1, 0, 1], [0, 0, 0]]
 
 
 def test_a_symmetric_relation_holds_in_both_directions() -> None:
     one = build(4, [("Peop", 0, 1), ("Peop", 2, 3)], [("Know", 1, 0), ("Kill", 1, 0)])
-    inputs, targets = collate([one], seeded(0), 0, 0)
+    inputs, targets = collate_batch([one], seeded(0), 0, 0)
     assert inputs.pairs.tolist() == [[0, 1], [1, 0]]
     assert targets.relations.tolist() == [[0, 1, 0], [1, 1, 0]]
 
 
 def test_a_long_entity_is_no_span_but_an_end_of_pairs() -> None:
     one = build(6, [("Peop", 0, 4), ("Loc", 5, 6)], [("Live", 0, 1)])
-    inputs, targets = collate([one], seeded(0), 100, 100)
+    inputs, targets = collate_batch([one], seeded(0), 100, 100)
     assert [0, 0, 3] not in inputs.spans.tolist()
     assert targets.types.tolist().count(1) == 1
     assert targets.types.tolist().count(2) == 0
@@ -198,7 +198,7 @@ def test_a_batch_numbers_its_sentences_and_entities() -> None:
         build(1, [], []),
         build(3, [("Loc", 2, 3), ("Peop", 0, 1)], [("Live", 1, 0)]),
     ]
-    inputs, targets = collate(batch, seeded(0, 1, 2), 0, 0)
+    inputs, targets = collate_batch(batch, seeded(0, 1, 2), 0, 0)
     assert inputs.spans.tolist() == [[0, 0, 0], [0, 1, 1], [2, 2, 2], [2, 0, 0]]
     assert targets.types.tolist() == [2, 1, 1, 2]
     assert inputs.entities.tolist() == [[0, 0, 0], [0, 1, 1], [2, 2, 2], [2, 0, 0]]
@@ -208,7 +208,7 @@ def test_a_batch_numbers_its_sentences_and_entities() -> None:
 
 
 def test_a_sentence_without_entities() -> None:
-    inputs, targets = collate([build(3, [], [])], seeded(0), 4, 100)
+    inputs, targets = collate_batch([build(3, [], [])], seeded(0), 4, 100)
     assert inputs.spans.shape == (4, 3)
     assert inputs.entities.shape == (0, 3)
     assert inputs.pairs.shape == (0, 2)
@@ -219,12 +219,12 @@ def test_a_sentence_without_entities() -> None:
 def test_the_generator_alone_decides_what_is_drawn() -> None:
     entities = [("Peop", place, place + 1) for place in range(6)]
     one, other = build(9, entities, [("Live", 0, 1)]), build(4, [("Loc", 0, 1)], [])
-    first, again = (collate([one], seeded(7), 5, 5) for _ in range(2))
+    first, again = (collate_batch([one], seeded(7), 5, 5) for _ in range(2))
     assert all(a.equal(b) for a, b in zip((*first[0], *first[1]), (*again[0], *again[1]), strict=True))
-    different, _ = collate([one], seeded(8), 5, 5)
+    different, _ = collate_batch([one], seeded(8), 5, 5)
     assert not different.spans.equal(first[0].spans)
     assert not different.pairs.equal(first[0].pairs)
-    beside, _ = collate([other, one], seeded(3, 7), 5, 5)
+    beside, _ = collate_batch([other, one], seeded(3, 7), 5, 5)
     assert beside.spans[beside.spans[:, 0] == 1, 1:].equal(first[0].spans[:, 1:])
     assert (beside.pairs - 1).equal(first[0].pairs)
 
@@ -233,7 +233,7 @@ def test_every_negative_is_drawn_as_often() -> None:
     one = build(5, [("Loc", 0, 1)], [], max_width=2)
     seen: dict[tuple[int, ...], int] = {}
     for seed in range(400):
-        inputs, _ = collate([one], seeded(seed), 2, 0)
+        inputs, _ = collate_batch([one], seeded(seed), 2, 0)
         for span in inputs.spans[1:].tolist():
             seen[tuple(span)] = seen.get(tuple(span), 0) + 1
     assert len(seen) == len(one.negatives) == 8
@@ -254,9 +254,9 @@ def sentence(**changes: object) -> Sentence:
 
 
 def test_labels_are_sorted_and_a_root_is_no_label() -> None:
-    assert collect([sentence()]) == Labels(("Loc", "Peop"), ("Live",), ("dobj", "nsubj"))
-    assert collect([sentence()], ["Live"]).symmetric == ("Live",)
-    assert collect([sentence()], constrain=True).signatures == (("Peop", "Live", "Loc"),)
+    assert collect_labels([sentence()]) == Labels(("Loc", "Peop"), ("Live",), ("dobj", "nsubj"))
+    assert collect_labels([sentence()], ["Live"]).symmetric == ("Live",)
+    assert collect_labels([sentence()], constrain=True).signatures == (("Peop", "Live", "Loc"),)
 
 
 @pytest.mark.parametrize(
@@ -270,16 +270,16 @@ def test_labels_are_sorted_and_a_root_is_no_label() -> None:
 )
 def test_labels_that_cannot_be_used(changes: dict[str, object], symmetric: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        collect([sentence(**changes)], symmetric)
+        collect_labels([sentence(**changes)], symmetric)
 
 
 def test_an_unannotated_sentence_asks_for_nothing() -> None:
-    bare = unannotated(item(4), len(LABELS.relations))
-    inputs, targets = collate([bare, build(3, [("Loc", 0, 1)], [])], seeded(0, 1), 2, 2)
+    bare = build_parse_only_example(item(4), len(LABELS.relations))
+    inputs, targets = collate_batch([bare, build(3, [("Loc", 0, 1)], [])], seeded(0, 1), 2, 2)
     assert (inputs.spans[:, 0] == 1).all()
     assert inputs.word_mask.sum(1).tolist() == [4, 3]
     assert len(targets.types) == 3
-    alone, none = collate([bare], seeded(0), 2, 2)
+    alone, none = collate_batch([bare], seeded(0), 2, 2)
     assert len(alone.spans) == len(alone.entities) == len(alone.pairs) == len(none.types) == 0
     assert none.relations.shape == (0, len(LABELS.relations))
 
@@ -294,9 +294,11 @@ def test_an_epoch_has_all_annotated_sentences_and_a_share_of_the_others(
     annotated: int, extra: int, share: float, epoch: int
 ) -> None:
     config = Config(data=DataConfig(train=["x"]), output="x", train=TrainConfig(extra_share=share))
-    mixture = Mixture([unannotated(item(1 + place % 5), 3) for place in range(annotated + extra)], annotated)
+    mixture = TrainingExamples(
+        [build_parse_only_example(item(1 + place % 5), 3) for place in range(annotated + extra)], annotated
+    )
     for stage in (0, 1, 2):
-        places = sorted(place for batch in global_batches(mixture, config, 1, stage, epoch) for place in batch)
+        places = sorted(place for batch in plan_global_batches(mixture, config, 1, stage, epoch) for place in batch)
         wanted = extra if stage == 0 else min(extra, round(share * annotated))
         assert places[:annotated] == list(range(annotated))
         assert len(set(places)) == len(places) == annotated + wanted

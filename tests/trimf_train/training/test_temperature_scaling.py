@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from trimf.cli import main
 from trimf.runtime.errors import DataError
 from trimf.runtime.pipeline import ParsedSentence
-from trimf_train.data.jsonl import encode
+from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
@@ -35,17 +35,17 @@ def half_right(sentences: list[Sentence]) -> list[Sentence]:
 def trained(tiny_checkpoint: Any, tmp_path: Path) -> Any:
     """A copy of the trained model that may be changed."""
     tiny_checkpoint.save(tmp_path / "copy")
-    return checkpoints.load(tmp_path / "copy")
+    return checkpoints.load_checkpoint(tmp_path / "copy")
 
 
 def found(checkpoint: Any, sentences: list[Sentence]) -> list[Any]:
     given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    return [result.found for result in inference.pipeline(checkpoint).run(given)]
+    return [result.found for result in inference.build_pipeline(checkpoint).run(given)]
 
 
 def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: Any, half_right: list[Sentence]) -> None:
     before = found(trained, half_right)
-    calibrated, fitted = calibration.calibrate(trained, half_right)
+    calibrated, fitted = calibration.calibrate_checkpoint(trained, half_right)
     after = found(calibrated, half_right)
     for one, other in zip(before, after, strict=True):
         assert [entity[:3] for entity in one.entities] == [entity[:3] for entity in other.entities]
@@ -62,7 +62,7 @@ def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: A
                 scaled.triggers, relation.triggers / fitted.relations.temperature, rtol=1e-3, atol=1e-5
             )
     assert calibrated.description.provenance["calibration"]["entities"]["scores"] == fitted.entities.scores
-    _, more = calibration.calibrate(calibrated, half_right)
+    _, more = calibration.calibrate_checkpoint(calibrated, half_right)
     assert more.entities.temperature == pytest.approx(1, rel=0.05)
     assert more.relations.temperature == pytest.approx(1, rel=0.05)
 
@@ -85,26 +85,26 @@ def test_a_temperature_is_found_again(temperature: float, classes: int, seed: in
 def test_what_teaches_nothing_is_refused(trained: Any, sentences: list[Sentence]) -> None:
     bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
     with pytest.raises(DataError, match=r"entities predicted in 12 sentences, 0 of them correct"):
-        calibration.calibrate(trained, bare)
+        calibration.calibrate_checkpoint(trained, bare)
 
 
 def test_the_command(
     trained: Any, tmp_path: Path, half_right: list[Sentence], capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = tmp_path / "dev.jsonl", tmp_path / "calibrated"
-    data.write_bytes(b"".join(map(encode, half_right)))
+    data.write_bytes(b"".join(map(encode_line, half_right)))
     arguments = ["calibrate", str(tmp_path / "copy"), str(data), "--output", str(output)]
     assert main(arguments) == 0
     said = capsys.readouterr().err
     assert "entities: temperature " in said
     assert "relations: temperature " in said
-    limit = checkpoints.load(output).description.decode.relation_threshold
+    limit = checkpoints.load_checkpoint(output).description.decode.relation_threshold
     assert 0.4 < limit < 0.5
     for model, column in (("copy", "before"), ("calibrated", "after")):
         assert main(["eval", str(tmp_path / model), str(data), "--json", "--calibration"]) == 0
         scores = json.loads(capsys.readouterr().out)["calibration"]
         for name in ("entities", "relations"):
-            noted = checkpoints.load(output).description.provenance["calibration"][name]
+            noted = checkpoints.load_checkpoint(output).description.provenance["calibration"][name]
             assert scores[name]["error"] == pytest.approx(noted[column], abs=1e-3)
             assert scores[name]["found"] == noted["scores"]
     assert main(["eval", str(output), str(data), "--calibration"]) == 0

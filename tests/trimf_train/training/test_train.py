@@ -18,14 +18,14 @@ from safetensors.torch import load_file
 from trimf.runtime.errors import BundleError, ConfigError, DataError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train.config import Config, TrainConfig
-from trimf_train.data.jsonl import encode
+from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training import dataset as loading
 from trimf_train.training import losses, run_folder
 from trimf_train.training import train as training
-from trimf_train.training.train import train
+from trimf_train.training.train import train_model
 
 #: Whatever draws random numbers, drawing them.
 ROUGH = {"model": {"dropout": 0.3, "semantic": {"keep": 0.7}}}
@@ -84,14 +84,14 @@ def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
 def whole(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Any]:
     """A run that nothing disturbs, and the record it returns."""
     config = configure_in(tmp_path_factory.mktemp("whole"), **ROUGH)
-    return config, train(config)
+    return config, train_model(config)
 
 
 def die(config: Config, name: str, count: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         kill(patch, name, count)
         with pytest.raises(KilledError):
-            train(config)
+            train_model(config)
     assert not [path for path in Path(config.output).iterdir() if path.name.endswith(".tmp")]
 
 
@@ -100,7 +100,7 @@ def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: li
         train={"head_lr": 1e-2, "negative_spans": 100, "stage1": {"epochs": 15}, "stage2": {"epochs": 15}},
         model={"dropout": 0.1},
     )
-    best = train(config, command="trimf train run.toml")
+    best = train_model(config, command="trimf train run.toml")
     folder = Path(config.output)
     assert sorted(path.name for path in folder.iterdir()) == ["best", "config.json", "metrics.jsonl"]
     assert msgspec.json.decode((folder / "config.json").read_bytes(), type=Config) == config
@@ -125,7 +125,7 @@ def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: li
     of_stage_two = [record["dev"]["relations"]["strict"]["micro"]["f1"] for record in records[15:]]
     assert best["dev"]["relations"]["strict"]["micro"]["f1"] == max(of_stage_two)
 
-    model = checkpoints.load(folder / "best")
+    model = checkpoints.load_checkpoint(folder / "best")
     description = model.description
     assert description.stage == 2
     assert description.parser.name == "by-hand"
@@ -135,7 +135,9 @@ def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: li
     assert description.provenance["command"] == "trimf train run.toml"
     assert description.provenance["seed"] == 0
     assert msgspec.convert(description.provenance["config"], Config) == config
-    found = inference.pipeline(model).run([ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences[:3]])
+    found = inference.build_pipeline(model).run(
+        [ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences[:3]]
+    )
     for sentence, result in zip(sentences, found, strict=False):
         names = model.description.labels.entities
         assert {(entity.start, entity.end, names[entity.label]) for entity in result.found.entities} == {
@@ -147,8 +149,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(
     configure: Callable[..., Config], whole: tuple[Config, Any]
 ) -> None:
     again, other = configure("again", **ROUGH), configure("other", **ROUGH, seed=6)
-    train(again)
-    train(other)
+    train_model(again)
+    train_model(other)
     assert same_weights(again, whole[0])
     assert steps(again) == steps(whole[0])
     assert not same_weights(other, whole[0])
@@ -173,7 +175,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
     expected = whole[1]
     killed = configure("killed", **ROUGH)
     die(killed, name, count)
-    assert train(killed) == {**expected, "seconds": pytest.approx(expected["seconds"], abs=60)}
+    assert train_model(killed) == {**expected, "seconds": pytest.approx(expected["seconds"], abs=60)}
     assert same_weights(whole[0], killed)
     assert steps(killed) == steps(whole[0])
     assert epochs(killed) == epochs(whole[0])
@@ -184,7 +186,7 @@ def test_a_run_killed_more_than_once(configure: Callable[..., Config], whole: tu
     killed = configure("killed", **ROUGH)
     for count in (5, 5, 4):
         die(killed, "collate", count)
-    train(killed)
+    train_model(killed)
     assert same_weights(whole[0], killed)
     assert steps(killed) == steps(whole[0])
 
@@ -193,10 +195,10 @@ def test_a_run_killed_more_than_once(configure: Callable[..., Config], whole: tu
 def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config], only: str) -> None:
     left_out = {"stage1": "stage2", "stage2": "stage1"}[only]
     undisturbed, killed = (configure(name, **ROUGH, train={left_out: {"epochs": 0}}) for name in ("whole", "killed"))
-    train(undisturbed)
+    train_model(undisturbed)
     die(killed, "atomic_path", 2)
     assert (Path(killed.output) / "best").exists()
-    train(killed)
+    train_model(killed)
     assert same_weights(undisturbed, killed)
     assert steps(killed) == steps(undisturbed)
 
@@ -213,9 +215,9 @@ def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config],
 )
 def test_a_killed_run_with_options(configure: Callable[..., Config], options: dict[str, Any]) -> None:
     undisturbed, killed = configure("whole", **options), configure("killed", **options)
-    train(undisturbed)
+    train_model(undisturbed)
     die(killed, "collate", 5)
-    train(killed)
+    train_model(killed)
     assert same_weights(undisturbed, killed)
     assert steps(killed) == steps(undisturbed)
 
@@ -231,13 +233,13 @@ def test_errors_are_mined_before_every_epoch_but_the_first(
         given.append(sum(len(one.mined) for one in found.examples))
         return found
 
-    monkeypatch.setattr(training, "mined", listening)
+    monkeypatch.setattr(training, "mine_hard_negatives", listening)
     config = configure(train={"mine": True})
-    train(config)
+    train_model(config)
     assert stages == [1, 1, 2]
     assert any(given)
     before = weights(config)
-    train(configure("plain"))
+    train_model(configure("plain"))
     assert stages == [1, 1, 2]
     assert not all(before[name].equal(value) for name, value in weights(configure("plain")).items())
 
@@ -246,12 +248,14 @@ def test_errors_are_mined_from_the_beginning_where_it_knows_the_types(
     configure: Callable[..., Config], whole: tuple[Config, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stages = []
-    monkeypatch.setattr(training, "mined", lambda model, stage, mixture, overlap: stages.append(stage) or mixture)
+    monkeypatch.setattr(
+        training, "mine_hard_negatives", lambda model, stage, mixture, overlap: stages.append(stage) or mixture
+    )
     init = str(Path(whole[0].output) / "best")
-    train(configure("begun", train={"mine": True, "init": init, "stage1": {"epochs": 0}}))
+    train_model(configure("begun", train={"mine": True, "init": init, "stage1": {"epochs": 0}}))
     assert stages == [2, 2]
     stages.clear()
-    train(configure("others", train={"mine": True, "init": init}, model={"span": {"max_width": 4}}))
+    train_model(configure("others", train={"mine": True, "init": init}, model={"span": {"max_width": 4}}))
     assert stages == [1, 1, 2]
 
 
@@ -261,12 +265,12 @@ def test_one_process_trains_in_a_folder(configure: Callable[..., Config], monkey
 
     def learn(*given: Any) -> Any:
         with pytest.raises(ConfigError, match=r"shared: another process is training in this folder"):
-            train(config, restart=True)
+            train_model(config, restart=True)
         assert (Path(config.output) / "state.pt").exists()
         return original(*given)
 
     monkeypatch.setattr(training, "_train_epoch", learn)
-    train(config)
+    train_model(config)
     assert len(epochs(config)) == 4
     assert sorted(path.name for path in Path(config.output).iterdir()) == ["best", "config.json", "metrics.jsonl"]
 
@@ -275,23 +279,23 @@ def test_a_student_learns_from_teachers(
     configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
 ) -> None:
     teacher = str(Path(whole[0].output) / "best")
-    train(configure("teacher", train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
+    train_model(configure("teacher", train={"stage1": {"epochs": 12}, "stage2": {"epochs": 8}, "lr": 1e-2}))
     learnt = str(tmp_path / "teacher" / "best")
     options = {"teachers": [learnt, teacher], "distillation": 0.7}
     student, killed = configure("student", train=options), configure("killed", train=options)
-    train(student)
+    train_model(student)
     die(killed, "collate", 5)
-    train(killed)
+    train_model(killed)
     assert same_weights(student, killed)
-    noted = checkpoints.load(Path(student.output) / "best").description.provenance
+    noted = checkpoints.load_checkpoint(Path(student.output) / "best").description.provenance
     assert [one["command"] for one in noted["teachers"]] == ["", ""]
     other = configure("other", train={"teachers": [teacher], "distillation": 0.7})
-    train(other)
+    train_model(other)
     assert not same_weights(student, other)
     with pytest.raises(BundleError, match="not a complete TriMF checkpoint"):
-        train(configure("none", train={"teachers": [str(tmp_path / "nowhere")]}))
+        train_model(configure("none", train={"teachers": [str(tmp_path / "nowhere")]}))
     with pytest.raises(ConfigError, match=r"supports only model\.span\.max_width <= 3, got 5"):
-        train(configure("wide", model={"span": {"max_width": 5}}, train={"teachers": [teacher]}))
+        train_model(configure("wide", model={"span": {"max_width": 5}}, train={"teachers": [teacher]}))
 
 
 def test_every_sentence_draws_for_itself_anew_each_epoch(
@@ -303,8 +307,8 @@ def test_every_sentence_draws_for_itself_anew_each_epoch(
         drawn.extend(str(generator.bit_generator.state) for generator in generators)
         return original(examples, generators, *counts)
 
-    monkeypatch.setattr(loading, "collate", listening)
-    train(configure())
+    monkeypatch.setattr(loading, "collate_batch", listening)
+    train_model(configure())
     assert len(drawn) == len(set(drawn)) == 4 * 12
 
 
@@ -318,44 +322,44 @@ def test_accumulated_gradients_are_used_up_in_their_epoch(
         torch.optim.AdamW, "step", lambda self, *args: (updates.append(1), original(self, *args))[1], raising=True
     )
     config = configure(train={"gradient_accumulation": 2, "warmup": 0})
-    train(config)
+    train_model(config)
     assert len(updates) == 4 * 2
     assert [line["lr"] for line in steps(config)][:4] == pytest.approx([2e-3, 2e-3, 2e-3 * 7 / 7, 2e-3 * 6 / 7])
 
 
 def test_another_configuration_in_the_same_folder(configure: Callable[..., Config]) -> None:
     config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 0}})
-    train(config)
+    train_model(config)
     before = weights(config)
     other = msgspec.structs.replace(config, seed=1)
     with pytest.raises(ConfigError, match="another configuration; use --restart"):
-        train(other)
+        train_model(other)
     assert all(torch.equal(value, before[name]) for name, value in weights(config).items())
-    train(other, restart=True)
+    train_model(other, restart=True)
     assert not torch.equal(weights(config)["entity_weight"], before["entity_weight"])
 
 
 def test_a_run_from_before_a_setting_came_goes_on(configure: Callable[..., Config]) -> None:
     config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
-    train(config)
+    train_model(config)
     path = Path(config.output) / "config.json"
     written = json.loads(path.read_text())
     del written["model"]["encoder"]["casing"], written["train"]["init"]
     path.write_text(json.dumps(written))
     with pytest.raises(ConfigError, match="finished run of this configuration"):
-        train(config)
+        train_model(config)
     path.write_text("{}")
     with pytest.raises(ConfigError, match="another configuration"):
-        train(config)
+        train_model(config)
 
 
 def test_a_finished_run(configure: Callable[..., Config]) -> None:
     config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
-    train(config)
+    train_model(config)
     first, steps_before = weights(config), steps(config)
     with pytest.raises(ConfigError, match="finished run of this configuration; use --restart"):
-        train(config)
-    train(config, restart=True)
+        train_model(config)
+    train_model(config, restart=True)
     assert all(torch.equal(value, first[name]) for name, value in weights(config).items())
     assert steps(config) == steps_before
 
@@ -363,7 +367,7 @@ def test_a_finished_run(configure: Callable[..., Config]) -> None:
 def test_a_restart_forgets_a_killed_run(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
     killed = configure("killed", **ROUGH)
     die(killed, "collate", 8)
-    train(killed, restart=True)
+    train_model(killed, restart=True)
     assert same_weights(whole[0], killed)
     assert steps(killed) == steps(whole[0])
 
@@ -371,14 +375,14 @@ def test_a_restart_forgets_a_killed_run(configure: Callable[..., Config], whole:
 @pytest.mark.parametrize(("stage", "left_out"), [(1, "stage2"), (2, "stage1")])
 def test_one_stage_alone(configure: Callable[..., Config], stage: int, left_out: str) -> None:
     config = configure(train={left_out: {"epochs": 0}})
-    best = train(config)
+    best = train_model(config)
     assert [record["stage"] for record in epochs(config)] == [stage, stage]
     assert best["stage"] == stage
-    assert checkpoints.load(Path(config.output) / "best").description.stage == stage
+    assert checkpoints.load_checkpoint(Path(config.output) / "best").description.stage == stage
     torch.manual_seed(config.seed)
-    model = checkpoints.load(Path(config.output) / "best").model
+    model = checkpoints.load_checkpoint(Path(config.output) / "best").model
     fresh = configure("fresh", train={"lr": 1e-30, left_out: {"epochs": 0}})
-    train(fresh)
+    train_model(fresh)
     start = weights(fresh)
     moved = {name.split(".")[0] for name, value in model.state_dict().items() if not torch.equal(value, start[name])}
     later = {"subword_flow", "word_flow", "trigger"}
@@ -390,12 +394,12 @@ def test_one_stage_alone(configure: Callable[..., Config], stage: int, left_out:
 def test_a_frozen_encoder_does_not_move(configure: Callable[..., Config], frozen: tuple[bool, bool]) -> None:
     both = {f"stage{number}": {"freeze_encoder": value} for number, value in enumerate(frozen, 1)}
     config = configure(train=both)
-    train(config)
-    start = checkpoints.create(
-        checkpoints.load(Path(config.output) / "best").description.labels,
+    train_model(config)
+    start = checkpoints.create_checkpoint(
+        checkpoints.load_checkpoint(Path(config.output) / "best").description.labels,
         config.model,
         config.decode,
-        checkpoints.load(Path(config.output) / "best").description.parser,
+        checkpoints.load_checkpoint(Path(config.output) / "best").description.parser,
         {},
     ).model.state_dict()
     moved = any(
@@ -406,15 +410,15 @@ def test_a_frozen_encoder_does_not_move(configure: Callable[..., Config], frozen
 
 def test_without_dev_data_the_last_epoch_is_kept(configure: Callable[..., Config]) -> None:
     config = configure(data={"dev": None})
-    best = train(config)
+    best = train_model(config)
     assert best["epoch"] == 4
     assert "dev" not in best
-    assert checkpoints.load(Path(config.output) / "best").description.provenance["epoch"] == 4
+    assert checkpoints.load_checkpoint(Path(config.output) / "best").description.provenance["epoch"] == 4
 
 
 def test_bfloat16(configure: Callable[..., Config]) -> None:
     config = configure(train={"precision": "bf16", "stage1": {"epochs": 1}, "stage2": {"epochs": 6}})
-    train(config)
+    train_model(config)
     assert {value.dtype for value in weights(config).values() if value.is_floating_point()} == {torch.float32}
     records = epochs(config)
     assert records[-1]["entity_loss"] < records[0]["entity_loss"]
@@ -424,19 +428,19 @@ def test_bfloat16(configure: Callable[..., Config]) -> None:
 def test_half_precision_needs_a_gpu(configure: Callable[..., Config]) -> None:
     config = configure(train={"precision": "fp16"})
     with pytest.raises(ConfigError, match="use bf16 or fp32"):
-        train(config)
+        train_model(config)
     assert not Path(config.output).exists()
 
 
 def test_half_precision_has_one_optimiser(configure: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"with model\.memory\.write = 'sgd' use bf16 or fp32"):
-        train(configure(train={"precision": "fp16"}, model={"memory": {"write": "sgd"}}))
+        train_model(configure(train={"precision": "fp16"}, model={"memory": {"write": "sgd"}}))
 
 
 def test_a_loss_that_is_no_number_stops_the_run(configure: Callable[..., Config]) -> None:
     config = configure(train={"lr": 1e30, "clip": 1e30, "warmup": 0})
     with pytest.raises(ConfigError, match=r"lower train\.lr"):
-        train(config)
+        train_model(config)
 
 
 def test_long_sentences_are_left_out(
@@ -445,17 +449,17 @@ def test_long_sentences_are_left_out(
     words = 60
     long = Sentence(["in"] * words, [], [], [0] * words, ["dep"] * words, "long")
     path = tmp_path / "more.jsonl"
-    path.write_bytes(b"".join(encode(one) for one in [*sentences[:4], long]))
+    path.write_bytes(b"".join(encode_line(one) for one in [*sentences[:4], long]))
     config = configure(data={"train": [str(path)]})
-    train(config)
+    train_model(config)
     assert len(steps(config)) == 4
     assert "1 training sentences exceed one window of the encoder" in capsys.readouterr().err
 
     path.write_bytes(
-        encode(msgspec.structs.replace(long, entities=sentences[0].entities, relations=sentences[0].relations))
+        encode_line(msgspec.structs.replace(long, entities=sentences[0].entities, relations=sentences[0].relations))
     )
     with pytest.raises(DataError, match="none of the 1 training sentences fits"):
-        train(configure("other", data={"train": [str(path)], "symmetric": []}))
+        train_model(configure("other", data={"train": [str(path)], "symmetric": []}))
 
 
 def test_several_files_are_one_training_set(
@@ -463,10 +467,10 @@ def test_several_files_are_one_training_set(
 ) -> None:
     paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
     for path, part in zip(paths, (sentences[:5], sentences[5:]), strict=True):
-        path.write_bytes(b"".join(encode(one) for one in part))
+        path.write_bytes(b"".join(encode_line(one) for one in part))
     whole, parts = configure("whole"), configure("parts", data={"train": [str(path) for path in paths]})
-    train(whole)
-    train(parts)
+    train_model(whole)
+    train_model(parts)
     assert same_weights(whole, parts)
 
 
@@ -476,10 +480,10 @@ def test_data_that_is_not_prepared(
 ) -> None:
     path = tmp_path / "bare.jsonl"
     bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in sentences]
-    path.write_bytes(b"".join(encode(one) for one in bare))
+    path.write_bytes(b"".join(encode_line(one) for one in bare))
     config = configure(data={which: [str(path)] if which == "train" else str(path)})
     with pytest.raises(DataError, match=r"bare\.jsonl: sentence 's0' has no dependency parse; run `trimf prepare`"):
-        train(config)
+        train_model(config)
     assert not Path(config.output).exists()
 
 
@@ -495,13 +499,13 @@ def test_data_that_is_not_prepared(
 def test_data_that_cannot_be_used(configure: Callable[..., Config], changes: dict[str, Any], message: str) -> None:
     config = configure(data=changes)
     with pytest.raises(DataError, match=message):
-        train(config)
+        train_model(config)
     assert not Path(config.output).exists()
 
 
 def test_the_parser_must_be_known(configure: Callable[..., Config]) -> None:
     with pytest.raises(ConfigError, match=r"set data\.parser"):
-        train(configure(data={"parser": None}))
+        train_model(configure(data={"parser": None}))
 
 
 def test_labels_of_dev_that_training_has_not(
@@ -511,8 +515,8 @@ def test_labels_of_dev_that_training_has_not(
     entities = [msgspec.structs.replace(one, type="New") for one in sentences[0].entities]
     relations = [msgspec.structs.replace(one, type="NewToo") for one in sentences[0].relations]
     path = tmp_path / "dev.jsonl"
-    path.write_bytes(encode(msgspec.structs.replace(sentences[0], entities=entities, relations=relations)))
-    best = train(configure(data={"dev": str(path)}))
+    path.write_bytes(encode_line(msgspec.structs.replace(sentences[0], entities=entities, relations=relations)))
+    best = train_model(configure(data={"dev": str(path)}))
     assert best["dev"]["entities"]["micro"]["f1"] == 0
     assert best["dev"]["entities"]["per_type"]["New"]["support"] == 2
 
@@ -524,14 +528,14 @@ def test_a_parser_learns_before_the_model_and_beside_it(
     others = [
         msgspec.structs.replace(one, entities=[], relations=[], labels=["odd"] * len(one.tokens)) for one in sentences
     ]
-    more.write_bytes(b"".join(map(encode, others[:8])))
+    more.write_bytes(b"".join(map(encode_line, others[:8])))
     syntax = {"source": "encoder", "arc_dim": 16, "label_dim": 8, "dropout": 0.0, "layer": 1}
     stages = {"syntax_stage": {"epochs": 12}, "stage1": {"epochs": 2}, "stage2": {"epochs": 6}}
     config = configure(
         model={"syntax": syntax},
         train={**stages, "lr": 1e-2, "extra_syntax": [str(more)], "extra_share": 0.25, "syntax_weight": 2.0},
     )
-    best = train(config)
+    best = train_model(config)
     found = epochs(config)
     assert [epoch["stage"] for epoch in found] == [0] * 12 + [1] * 2 + [2] * 6
     assert found[0].keys() == {"type", "epoch", "stage", "syntax_loss", "sentences"}
@@ -540,7 +544,7 @@ def test_a_parser_learns_before_the_model_and_beside_it(
     counted = Counter(step["epoch"] for step in steps(config))
     assert (counted[1], counted[13], counted[20]) == (5, 4, 4)  # 20 sentences, then 12 and a quarter of that
     assert best["dev"]["syntax"]["uas"] > 60
-    checkpoint = checkpoints.load(Path(config.output) / "best")
+    checkpoint = checkpoints.load_checkpoint(Path(config.output) / "best")
     assert "odd" in checkpoint.description.labels.dependencies
     assert checkpoint.description.parser.source == "encoder"
 
@@ -549,25 +553,25 @@ def test_a_file_of_parses_counts_as_what_was_trained_on(configure: Callable[...,
     config = configure()
     more = str(Path(config.data.train[0]))
     config = configure(model={"syntax": {"source": "encoder"}}, train={"extra_syntax": [more], "stage1": {"epochs": 0}})
-    train(config)
-    assert more in checkpoints.load(Path(config.output) / "best").description.provenance["train"]
+    train_model(config)
+    assert more in checkpoints.load_checkpoint(Path(config.output) / "best").description.provenance["train"]
 
 
 def test_batches_are_made_ahead_and_no_further(
     configure: Callable[..., Config], create: Callable[..., Any], sentences: list[Sentence]
 ) -> None:
     config = configure(train={"batch_size": 1})
-    mixture = loading.Mixture(loading.training_set(sentences, create()).examples, len(sentences))
+    mixture = loading.TrainingExamples(loading.build_training_set(sentences, create()).examples, len(sentences))
     made: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         original = loading.collate
-        patch.setattr(loading, "collate", lambda *args: (made.append(1), original(*args))[1])
-        found = loading.batches(mixture, config, 1, 0, 1, 0)
+        patch.setattr(loading, "collate_batch", lambda *args: (made.append(1), original(*args))[1])
+        found = loading.iterate_batches(mixture, config, 1, 0, 1, 0)
         rest = [next(found)]
-        assert len(made) <= 1 + loading.AHEAD
+        assert len(made) <= 1 + loading.PREFETCH_BATCHES
         rest += found
     assert len(made) == len(rest) == 12
-    order = [places[0] for places in loading.global_batches(mixture, config, 1, 1, 0)]
+    order = [places[0] for places in loading.plan_global_batches(mixture, config, 1, 1, 0)]
     for (inputs, _), place in zip(rest, order, strict=True):
         assert inputs.input_ids[0].tolist() == mixture.examples[place].item.subwords.ids.tolist()
 
@@ -575,8 +579,8 @@ def test_batches_are_made_ahead_and_no_further(
 def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[..., Any], sentences: Any) -> None:
     """Against a loop over words: the heads of all, and the labels of the arcs that have one."""
     checkpoint = create(syntax={"source": "encoder"})
-    mixture = loading.Mixture(loading.training_set(sentences, checkpoint).examples, len(sentences))
-    for inputs, targets in loading.batches(mixture, configure(), 1, 0, 1, 0):
+    mixture = loading.TrainingExamples(loading.build_training_set(sentences, checkpoint).examples, len(sentences))
+    for inputs, targets in loading.iterate_batches(mixture, configure(), 1, 0, 1, 0):
         with torch.no_grad():
             logits = checkpoint.model.eval()(inputs, 1)
         heads, labels = [], []
@@ -585,8 +589,8 @@ def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[...
             if number := int(inputs.labels[row, word]):
                 labels.append(-logits.arc_labels[row, word].log_softmax(-1)[number - 1])
         expected = torch.stack(heads).mean() + torch.stack(labels).mean()
-        count = losses.counts(inputs, targets)
-        found = losses.losses(logits, inputs, targets, count, Accelerator(), TrainConfig())
+        count = losses.count_loss_terms(inputs, targets)
+        found = losses.compute_losses(logits, inputs, targets, count, Accelerator(), TrainConfig())
         torch.testing.assert_close(found["syntax"], expected)
 
 
@@ -594,21 +598,21 @@ def test_a_compiled_encoder_learns_the_same(configure: Callable[..., Config], mo
     """With the graphs that PyTorch finds, run one operation after the other: to compile those takes a minute."""
     compile_ = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **how: compile_(self, backend="eager", **how))
-    monkeypatch.setattr(training, "missing_compiler", lambda device: None)
+    monkeypatch.setattr(training, "find_compile_problem", lambda device: None)
     tables = {"train": {"stage1": {"epochs": 1}, "stage2": {"epochs": 0}}, "model": {"encoder": {"dropout": 0.0}}}
     one, other = (configure(name, **tables) for name in ("a", "b"))
-    train(one)
-    train(other, compiled=True)
+    train_model(one)
+    train_model(other, compiled=True)
     for left, right in zip(steps(one), steps(other), strict=True):
         assert left["loss"] == pytest.approx(right["loss"], rel=1e-3)
     assert weights(one).keys() == weights(other).keys()
 
 
 def test_compiling_without_a_compiler(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "missing_compiler", lambda device: f"no {device} compiler")
+    monkeypatch.setattr(training, "find_compile_problem", lambda device: f"no {device} compiler")
     config = configure()
     with pytest.raises(ConfigError, match=r"--compile: torch.compile does not work on this machine: no cpu compiler"):
-        train(config, compiled=True)
+        train_model(config, compiled=True)
     assert not Path(config.output).exists()
 
 
@@ -626,25 +630,25 @@ def test_the_average_of_all_steps_is_saved(configure: Callable[..., Config], mon
             expected[name] = before * 0.75 + value.detach() * 0.25
 
     monkeypatch.setattr(training.AveragedModel, "update_parameters", spy)
-    train(config)
+    train_model(config)
     saved = weights(config)
     assert saved.keys() == expected.keys()
     for name, value in saved.items():
         torch.testing.assert_close(value, expected[name])
     monkeypatch.undo()
     last = configure("last", data={"dev": None}, train={"stage2": {"epochs": 2}})
-    train(last)
+    train_model(last)
     assert not same_weights(last, config)
     assert [line["loss"] for line in steps(last)] == [line["loss"] for line in steps(config)]
     killed = configure("killed", **tables)
     die(killed, "collate", 8)
-    train(killed)
+    train_model(killed)
     assert same_weights(killed, config)
 
 
 def test_two_readings_that_shall_agree(configure: Callable[..., Config]) -> None:
     config = configure(train={"r_drop": 1.0, "label_smoothing": 0.1, "layer_decay": 0.5})
-    train(config)
+    train_model(config)
     for record in epochs(config):
         assert record["agreement_loss"] > 0
         assert record["sentences"] == 12

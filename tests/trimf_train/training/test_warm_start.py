@@ -10,25 +10,25 @@ import pytest
 import torch
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserNote
+from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config, DecodeConfig, ModelConfig
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model.checkpoint import Checkpoint
-from trimf_train.training.train import train
-from trimf_train.training.warm_start import adopt
+from trimf_train.training.train import train_model
+from trimf_train.training.warm_start import copy_trained_weights
 
 
 def fresh(name: str, labels: Labels, casing: bool = False, **changes: Any) -> Checkpoint:
     torch.manual_seed(9)
     encoder = {"name": name, "casing": casing}
     config = msgspec.convert({"encoder": encoder, "span": {"max_width": 3}, **changes}, ModelConfig)
-    return checkpoints.create(labels, config, DecodeConfig(), ParserNote(name="none", version=""), {})
+    return checkpoints.create_checkpoint(labels, config, DecodeConfig(), ParserInfo(name="none", version=""), {})
 
 
 def test_the_same_model_is_taken_whole(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:
     made = fresh(encoders["bert"], tiny_checkpoint.description.labels)
-    assert adopt(made, tiny_checkpoint, "x") == []
+    assert copy_trained_weights(made, tiny_checkpoint, "x") == []
     for name, value in tiny_checkpoint.model.state_dict().items():
         assert torch.equal(made.model.state_dict()[name], value), name
 
@@ -44,7 +44,7 @@ def test_labels_go_by_their_names(tiny_checkpoint: Any, encoders: dict[str, str]
             value.normal_()
     before = {name: value.clone() for name, value in made.model.state_dict().items()}
     of_labels = "fusion.syntactic.down." + ("mixture" if bases else "weight")
-    assert set(adopt(made, trained, "x")) == {"memory.entity", "memory.relation", of_labels}
+    assert set(copy_trained_weights(made, trained, "x")) == {"memory.entity", "memory.relation", of_labels}
     mine, its = made.model.state_dict(), trained.model.state_dict()
     for name, pairs, rest in (
         ("memory.entity", {0: 0, 1: 1 + old.entities.index("Peop")}, [2]),
@@ -61,14 +61,14 @@ def test_labels_go_by_their_names(tiny_checkpoint: Any, encoders: dict[str, str]
 def test_letter_case_may_be_learnt_later(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:
     labels = tiny_checkpoint.description.labels
     made = fresh(encoders["bert"], labels, casing=True)
-    assert adopt(made, tiny_checkpoint, "x") == ["encoder.embeddings.word_embeddings.casing"]
-    assert adopt(fresh(encoders["bert"], labels), made, "x") == []
+    assert copy_trained_weights(made, tiny_checkpoint, "x") == ["encoder.embeddings.word_embeddings.casing"]
+    assert copy_trained_weights(fresh(encoders["bert"], labels), made, "x") == []
 
 
 def test_what_the_trained_one_lacks_stays_fresh(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:
     labels = tiny_checkpoint.description.labels
     made = fresh(encoders["bert"], labels, context="concat", syntax={"source": "encoder"})
-    names = adopt(made, tiny_checkpoint, "x")
+    names = copy_trained_weights(made, tiny_checkpoint, "x")
     assert "relation_weight" in names
     assert {name for name in names if name != "relation_weight"} == {
         name for name in made.model.state_dict() if name.startswith("parser.")
@@ -79,23 +79,23 @@ def test_a_parser_of_other_labels_keeps_its_own(encoders: dict[str, str], names:
     trained = fresh(encoders["bert"], names, syntax={"source": "encoder"})
     other = msgspec.structs.replace(names, dependencies=(*names.dependencies[:-1], "x"))
     made = fresh(encoders["bert"], other, syntax={"source": "encoder"})
-    assert set(adopt(made, trained, "x")) == {"fusion.syntactic.down.weight", "parser.label"}
+    assert set(copy_trained_weights(made, trained, "x")) == {"fusion.syntactic.down.weight", "parser.label"}
 
 
 def test_another_encoder_is_refused(tiny_checkpoint: Any, encoders: dict[str, str]) -> None:
     made = fresh(encoders["roberta"], tiny_checkpoint.description.labels)
     with pytest.raises(ConfigError, match=r"train\.init = 'x' has the encoder"):
-        adopt(made, tiny_checkpoint, "x")
+        copy_trained_weights(made, tiny_checkpoint, "x")
 
 
 def test_a_run_goes_on_from_a_finished_one(configure: Callable[..., Config]) -> None:
     first = configure("first", train={"stage2": {"epochs": 0}})
-    train(first)
+    train_model(first)
     start = f"{first.output}/best"
     still = {"init": start, "stage1": {"epochs": 0}, "stage2": {"epochs": 1}, "lr": 1e-12}
     second = configure("second", train=still)
-    train(second)
-    one, other = checkpoints.load(start), checkpoints.load(f"{second.output}/best")
+    train_model(second)
+    one, other = checkpoints.load_checkpoint(start), checkpoints.load_checkpoint(f"{second.output}/best")
     assert other.description.stage == 2
     assert other.description.provenance["init"]["seed"] == 0
     for name, value in one.model.state_dict().items():
