@@ -112,7 +112,7 @@ def explain_text(
     """
     explanations = []
     for sentence in split_sentences(text):
-        arcs = parse([sentence.words])[0] if parse is not None and not pipeline.parses else None
+        arcs = parse([sentence.words])[0] if parse is not None and not pipeline.has_parser else None
         explanations.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
     return explanations
 
@@ -142,38 +142,38 @@ def explain_words(
             "this bundle was exported without --explain, or does not run on the cpu backend; re-export it with "
             "--explain and use the cpu backend"
         )
-    external = None if arcs is None or pipeline.parses else arcs
-    (result,) = pipeline.run_words([words], None if external is None else lambda: [external], trees="arcs")
-    if result.windows > 1:
+    external = None if arcs is None or pipeline.has_parser else arcs
+    (result,) = pipeline.run_words([words], None if external is None else lambda: [external], syntax="arcs")
+    if result.window_count > 1:
         raise InputError(
-            f"the sentence starting with {' '.join(words)[:40]!r} needs {result.windows} windows of the encoder; "
+            f"the sentence starting with {' '.join(words)[:40]!r} needs {result.window_count} windows of the encoder; "
             "only a sentence that fits one window can be explained, shorten it"
         )
-    tree = result.tree
-    assert tree is not None
+    used_arcs = result.arcs
+    assert used_arcs is not None
     (subwords,) = pipeline.tokenizer.encode([words])
-    arrays = pipeline.read([subwords], None if external is None else [external], explaining=True)
-    candidates = trigger_candidate_mask(words, result.found.entities)
+    arrays = pipeline.encode_sentences([subwords], None if external is None else [external], explain=True)
+    candidates = trigger_candidate_mask(words, result.decoded.entities)
     return SentenceExplanation(
         words=list(words),
-        subwords=pipeline.tokenizer.texts(subwords),
-        pieces=list(zip(subwords.first.tolist(), subwords.last.tolist(), strict=True)),
+        subwords=pipeline.tokenizer.subword_texts(subwords),
+        pieces=list(zip(subwords.first_positions.tolist(), subwords.last_positions.tolist(), strict=True)),
         entities=[
-            EntityExplanation(entity.start, entity.end, labels.entities[entity.label], entity.score)
-            for entity in result.found.entities
+            EntityExplanation(entity.start, entity.end, labels.entity_types[entity.type_index], entity.score)
+            for entity in result.decoded.entities
         ],
         relations=[
             RelationExplanation(
                 relation.head,
-                labels.relations[relation.label],
+                labels.relation_types[relation.type_index],
                 relation.tail,
                 relation.score,
-                _round_floats(relation.triggers),
+                _round_floats(relation.trigger_weights),
                 [index for index, _ in top_trigger_words(relation, candidates, triggers)],
             )
-            for relation in result.found.relations
+            for relation in result.decoded.relations
         ],
-        arcs=ExplainedArcs(np.asarray(tree.heads).tolist(), list(tree.labels)),
+        arcs=ExplainedArcs(np.asarray(used_arcs.heads).tolist(), list(used_arcs.labels)),
         subword_flow=_split_by_memory(arrays, "subword_flow"),
         word_flow=_split_by_memory(arrays, "word_flow"),
         syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],

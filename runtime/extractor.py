@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self, get_args
+from typing import Self, get_args
 
-import msgspec
-
-from .batch_scheduler import DeferredBatch, Document, PendingBatch, SchedulePlan, SentenceInText, process_in_order
-from .bundle.reader import Bundle, open_pipeline
-from .decoding.triggers import top_trigger_words, trigger_candidate_mask
-from .engine.contract import open_backend
-from .engine.cpu_info import count_available_cores
+from .assembly import SentenceExtraction, assemble_sentence, join_sentences
+from .batch_scheduler import BatchScheduler
+from .bundle.reader import Bundle
+from .document_reader import Document, SentenceInText
+from .engine.selection import open_backend
 from .errors import InputError
-from .pipeline import SentenceResult, Syntax
-from .results import Arc, Entity, Extraction, Relation, Trigger
+from .pipeline import Syntax
+from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline
+from .results import Extraction
 from .text.parser import Parse, Parser, load_parser
-from .text.tokenization import TokenizedSentence, check_text, iterate_sentences, join_words, load_tokenizer_rules
 
 #: Default maximum number of trigger words reported with a relation.
 DEFAULT_TRIGGERS = 3
-
-
-class _SentenceExtraction(NamedTuple):
-    """Contribution of one sentence to an ``Extraction``; heads of ``arcs`` are indices into its own words."""
-
-    span: tuple[int, int]
-    entities: list[Entity]
-    relations: list[Relation]
-    notices: list[str]
-    arcs: list[Arc]
 
 
 class Extractor:
@@ -66,25 +51,19 @@ class Extractor:
             raise InputError(f"triggers must be >= 0, got {triggers}")
         if syntax not in (None, *get_args(Syntax)):
             raise InputError(f"unknown syntax {syntax!r}; choose from None, 'arcs', 'tree'")
+        trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
         with ThreadPoolExecutor(1) as loading:
-            parsing = loading.submit(_open_parser, bundle, parser)
+            parsing = loading.submit(open_parser, trained, parser)
             opened = open_backend(backend, threads, bundle)
             self.backend, self.backend_reason = opened.name, opened.reason
             self.pipeline = open_pipeline(bundle, opened)
         self.parser = parsing.result()
-        trained = bundle.manifest.parser
-        mismatch = parser is not None and (trained.source == "encoder" or parser.name != trained.name)
-        self.parser_note = (
-            f"parser mismatch: parsed by {parser.name}, expected {trained}" if parser and mismatch else ""
-        )
-        # Parsers that no worker of a stream uses at the moment. A parser that the caller passed is shared by all.
-        self._owns_parser = parser is None
-        self._idle_parsers = deque([self.parser] if self.parser else [])
-        self._parser_thread = ThreadPoolExecutor(1, "trimf-parser")
-        self._process_id = os.getpid()
+        self.parser_note = describe_parser_mismatch(trained, parser)
+        load_another = partial(load_parser, trained.name) if parser is None else None
+        self._scheduler = BatchScheduler(self.parser, load_another, cpu=self.backend == "cpu")
 
     def __call__(self, text: str) -> Extraction:
         """Extract the entities and relations of one text.
@@ -125,7 +104,7 @@ class Extractor:
             raise InputError(
                 f"stream() takes an iterable of texts, got the string {texts!r:.60}; call the extractor on it instead"
             )
-        return self._stream_documents((Document(text, iterate_sentences(text)) for text in texts), batch_size, workers)
+        return self._extract(map(Document.from_text, texts), batch_size, workers)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
         """Extract from sentences that are already split into words; otherwise like ``stream``.
@@ -142,11 +121,11 @@ class Extractor:
             InputError: A sentence is a string, a word is not a string or contains a lone surrogate, or a number is not
                 positive.
         """
-        return self._stream_documents((_document_from_words(sentence) for sentence in sentences), batch_size, workers)
+        return self._extract(map(Document.from_words, sentences), batch_size, workers)
 
     def close(self) -> None:
         """Free the memory of the backend; the extractor cannot be used afterwards."""
-        self._parser_thread.shutdown(cancel_futures=True)
+        self._scheduler.close()
         for graph in self.pipeline.graphs.values():
             graph.close()
 
@@ -156,113 +135,21 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _stream_documents(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
-        """Check the numbers at once, and not when the first result is requested, as a generator would."""
-        for name, value in (("batch_size", batch_size), ("workers", workers)):
-            if value < 1:
-                raise InputError(f"{name} must be >= 1, got {value}")
-        return self._iterate_extractions(documents, batch_size, workers)
-
-    def _iterate_extractions(
-        self, documents: Iterable[Document], batch_size: int, workers: int
-    ) -> Iterator[Extraction]:
-        with self._batch_runner(batch_size, workers) as (begin, depth):
-            for text, parts in process_in_order(
-                documents, begin, SchedulePlan.of(batch_size, workers, depth, self.backend == "cpu")
-            ):
-                yield Extraction(
-                    text,
-                    tuple(entity for part in parts for entity in part.entities),
-                    tuple(relation for part in parts for relation in part.relations),
-                    tuple(part.span for part in parts),
-                    tuple(notice for part in parts for notice in part.notices),
-                    tuple(_merge_arcs(parts)),
-                )
-
-    @contextmanager
-    def _batch_runner(
-        self, batch_size: int, workers: int
-    ) -> Iterator[tuple[Callable[[list[SentenceInText]], PendingBatch[_SentenceExtraction]], int]]:
-        """Yield the function that starts a batch, and how many batches to start at a time."""
-        if workers == 1:
-            # On a single core a second thread only costs time, about 5 % of a stream's.
-            background = self.parser is not None and count_available_cores() > 1
-            start = self._parse_in_background if background else self._defer_batch
-            yield partial(start, batch_size), 1 + background
-            return
-        pool = ThreadPoolExecutor(workers, "trimf-worker")
-        try:
-            yield lambda batch: pool.submit(self._run_in_worker, batch_size, batch), 2 * workers
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _parse_in_background(self, batch_size: int, batch: list[SentenceInText]) -> PendingBatch[_SentenceExtraction]:
-        """Start parsing in the background thread; run the model in the caller's thread when the result is requested."""
-        assert self.parser is not None
-        if self._process_id != os.getpid():  # threads do not survive a fork
-            self._process_id, self._parser_thread = os.getpid(), ThreadPoolExecutor(1, "trimf-parser")
-        try:
-            parsing = self._parser_thread.submit(self.parser.parse, [sentence.words.words for sentence in batch])
-        except RuntimeError:  # the extractor is closed, which the backend will report, or the interpreter is exiting
-            return self._defer_batch(batch_size, batch)
-        return DeferredBatch(partial(self._extract_batch, batch, parsing.result, batch_size))
-
-    def _defer_batch(self, batch_size: int, batch: list[SentenceInText]) -> PendingBatch[_SentenceExtraction]:
-        """Parse and run the model in the caller's thread when the result is requested."""
-        parses = partial(self.parser.parse, [sentence.words.words for sentence in batch]) if self.parser else None
-        return DeferredBatch(partial(self._extract_batch, batch, parses, batch_size))
-
-    def _run_in_worker(self, batch_size: int, batch: list[SentenceInText]) -> list[_SentenceExtraction]:
-        """Parse and extract one batch in a worker thread."""
-        if self.parser is None:
-            return self._extract_batch(batch, None, batch_size)
-        parser = self._acquire_parser(self.parser)
-        try:
-            parses = parser.parse([sentence.words.words for sentence in batch])
-        finally:
-            if self._owns_parser:
-                self._idle_parsers.append(parser)
-        return self._extract_batch(batch, lambda: parses, batch_size)
-
-    def _acquire_parser(self, parser: Parser) -> Parser:
-        """Return a parser that no other worker uses, or the caller's own ``parser``, which workers share."""
-        if not self._owns_parser:
-            return parser
-        try:
-            return self._idle_parsers.pop()
-        except IndexError:
-            return load_parser(self.bundle.manifest.parser.name)
+    def _extract(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+        results = self._scheduler.process(documents, self._extract_batch, batch_size, workers)
+        return (join_sentences(text, sentences) for text, sentences in results)
 
     def _extract_batch(
         self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
-    ) -> list[_SentenceExtraction]:
+    ) -> list[SentenceExtraction]:
+        """Run the model on a batch; this is the work of the scheduler."""
         words = [sentence.words.words for sentence in batch]
-        results = self.pipeline.run_words(words, parses, batch_size, trees=self.syntax)
-        return list(map(self._assemble_sentence, batch, results))
-
-    def _assemble_sentence(self, sentence: SentenceInText, result: SentenceResult) -> _SentenceExtraction:
-        """Convert word indices to character offsets and label indices to names."""
-        (words, starts, ends), labels = sentence.words, self.bundle.manifest.labels
-        entities = []
-        for first, stop, label, score in result.found.entities:
-            start, end = starts[first], ends[stop - 1]
-            entities.append(Entity(start, end, sentence.text[start:end], labels.entities[label], score))
-        relations = []
-        if result.found.relations:
-            candidates = trigger_candidate_mask(words, result.found.entities)
-            for relation in result.found.relations:
-                triggers = tuple(
-                    Trigger(starts[index], ends[index], words[index], weight)
-                    for index, weight in top_trigger_words(relation, candidates, self.triggers)
-                )
-                head, tail, name = entities[relation.head], entities[relation.tail], labels.relations[relation.label]
-                relations.append(Relation(head, name, tail, relation.score, triggers))
-        arcs = []
-        if result.tree is not None:
-            tree = zip(starts, ends, words, map(int, result.tree.heads), result.tree.labels, strict=True)
-            arcs = [Arc(*arc) for arc in tree]
-        notices = list(_build_notices(sentence.words, result))
-        return _SentenceExtraction((starts[0], ends[-1]), entities, relations, notices, arcs)
+        results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax)
+        labels = self.bundle.manifest.labels
+        return [
+            assemble_sentence(sentence, result, labels, self.triggers)
+            for sentence, result in zip(batch, results, strict=True)
+        ]
 
 
 def load(
@@ -300,53 +187,3 @@ def load(
         InputError: An argument is out of range.
     """
     return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers, syntax=syntax)
-
-
-def _document_from_words(sentence: Sequence[str]) -> Document:
-    """Build a document of one sentence whose text is its words joined by one space."""
-    words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
-    if words is None or not all(isinstance(word, str) for word in words):
-        raise InputError(f"words() takes sentences as lists of words, got {sentence!r:.80}; pass raw text to stream()")
-    text, located = join_words(words)
-    check_text(text)
-    return Document(text, [located] if words else [])
-
-
-def _open_parser(bundle: Bundle, requested: Parser | None) -> Parser | None:
-    """Return the requested parser, or else load the one that the bundle needs, with spaCy's tokenization rules."""
-    if requested is not None:
-        return requested
-    note = bundle.manifest.parser
-    parser = load_parser(note.name) if note.source == "spacy" else None
-    load_tokenizer_rules()
-    return parser
-
-
-def _merge_arcs(parts: Sequence[_SentenceExtraction]) -> Iterator[Arc]:
-    """Yield the arcs of all sentences with heads shifted to indices into the words of the text."""
-    offset = 0
-    for part in parts:
-        for arc in part.arcs:
-            yield msgspec.structs.replace(arc, head=arc.head + offset)
-        offset += len(part.arcs)
-
-
-def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
-    """Yield a message for each limitation that affected the sentence."""
-    where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
-    if result.unknown:
-        first, count = result.unknown[0], len(result.unknown)
-        yield (
-            f"{count} word{'s' * (count > 1)} at {where} became the unknown token (no subwords, or too many); first: "
-            f"{sentence.words[first]!r:.40} at character {sentence.starts[first]}"
-        )
-    if result.windows > 1:
-        yield (
-            f"the sentence at {where} was split into {result.windows} overlapping windows; relations between entities "
-            "that share no window are not found"
-        )
-    if result.unpaired:
-        yield (
-            f"the sentence at {where} has too many entities to score every pair; relations were scored only between "
-            f"the most confident entities, {result.unpaired} left out"
-        )

@@ -3,113 +3,39 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
-from typing import Any, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .bundle.labels import Labels
-from .decoding import pair_blocks as pairs
-from .decoding import span_decoding as decode
-from .decoding.dependency_trees import find_best_tree, repair_tree
-from .decoding.windows import join_window_arcs, merge_windows, split_windows
+from .decoding.dependency_trees import find_best_tree
+from .decoding.pair_blocks import iterate_pair_blocks, top_scoring_entities
+from .decoding.relation_decoding import decode_relation_block, select_paired_entities
+from .decoding.span_decoding import (
+    DecodedSentence,
+    EntitySpan,
+    RelationSpan,
+    decode_entities,
+    logit,
+    merge_symmetric_relations,
+)
 from .engine.contract import Subgraph
 from .errors import BackendError, InputError
-from .text import batch_arrays as features
-from .text.batch_arrays import BoolArray
+from .model_settings import ModelSettings, has_extra_outputs
+from .text.batch_arrays import Batch, encode_arcs, pad_arcs, pad_subwords
 from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
 from .text.subwords import MAX_WORD_SUBWORDS, IntArray, Subwords, SubwordTokenizer
-
-#: Maximum number of subwords, padding included, in one call of the encoder.
-MAX_BATCH_SUBWORDS = 4096
-
-#: Number of padding subwords that cost a CPU about as much as another call of the subgraphs.
-CPU_SPLIT_COST = 8
-
-#: Like ``CPU_SPLIT_COST``, for int8 models on a CPU with int8 dot-product instructions, where a subword costs less.
-CPU_SPLIT_COST_INT8 = 24
+from .window_batching import Window, WindowResult, batch_indices, cut_windows, join_window_results
 
 #: Default maximum number of ordered entity pairs that are scored in a sentence, or in one window of a long sentence.
 MAX_SENTENCE_PAIRS = 100_000
 
-
-class DecodingSettings(NamedTuple):
-    """Label ids, thresholds and window limits that decoding needs.
-
-    Attributes:
-        dependencies: Id of each dependency label, from 1.
-        symmetric: Indices of the relation types without direction.
-        relation_threshold: Probability that a relation must exceed.
-        overlap: Whether entities of a sentence may overlap.
-        max_subwords: Maximum number of subwords in a window, special tokens included.
-        max_words: Maximum number of words in a window.
-        relations: Number of relation types, n_r.
-        allowed: Relation types that may hold between a head type and a tail type, ``[n_e, n_e, n_r]``; None allows all.
-    """
-
-    dependencies: Mapping[str, int]
-    symmetric: frozenset[int]
-    relation_threshold: float
-    overlap: bool
-    max_subwords: int
-    max_words: int
-    relations: int = 1
-    allowed: BoolArray | None = None
-
-    @classmethod
-    def of(cls, labels: Labels, relation_threshold: float, overlap: bool, max_subwords: int, max_words: int) -> Self:
-        """Build the settings of a model from its labels and decoding options.
-
-        Args:
-            labels: Label sets of the model; their signatures, if any, restrict the relation types.
-            relation_threshold: Probability that a relation must exceed.
-            overlap: Whether entities of a sentence may overlap.
-            max_subwords: Maximum number of subwords in a window, special tokens included.
-            max_words: Maximum number of words in a window.
-
-        Returns:
-            The settings.
-        """
-        symmetric = frozenset(labels.relation_numbers[name] for name in labels.symmetric)
-        allowed = None
-        if labels.signatures:
-            allowed = np.zeros((len(labels.entities), len(labels.entities), len(labels.relations)), np.bool_)
-            types, columns = labels.entity_numbers, labels.relation_numbers
-            for head, name, tail in labels.signatures:
-                ends, label = (types[head] - 1, types[tail] - 1), columns[name]
-                for head_type, tail_type in (ends, ends[::-1]) if label in symmetric else (ends,):
-                    allowed[head_type, tail_type, label] = True
-        return cls(
-            labels.dependency_numbers,
-            symmetric,
-            relation_threshold,
-            overlap,
-            max_subwords,
-            max_words,
-            len(labels.relations),
-            allowed,
-        )
-
-
 #: Dependency output of a run: the arcs that the model used, or a tree with a single root.
 Syntax = Literal["arcs", "tree"]
-
-
-class ExtraOutputSubgraph(Protocol):
-    """A subgraph that can also return the ``backend.EXTRA`` outputs."""
-
-    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
-        """Run the subgraph.
-
-        Args:
-            arrays: Input arrays by name; further ones are ignored.
-            extra: Return the ``backend.EXTRA`` outputs too.
-
-        Returns:
-            Output arrays by name.
-        """
 
 
 class DependencyArcs(Protocol):
@@ -136,35 +62,40 @@ class SentenceResult(NamedTuple):
     """Decoded sentence.
 
     Attributes:
-        found: Entities and relations.
-        unknown: Indices of the words that became the unknown token.
-        windows: Number of windows that the sentence was split into; 0 for a sentence without words.
-        unpaired: Number of entities left out of the relation scoring because the sentence has too many.
-        tree: Dependency arcs of the sentence, if they were requested.
+        decoded: Entities and relations.
+        unknown_words: Indices of the words that became the unknown token.
+        window_count: Number of windows that the sentence was split into; 0 for a sentence without words.
+        unpaired_entities: Number of entities left out of the relation scoring because the sentence has too many.
+        arcs: Dependency arcs of the sentence, if they were requested.
     """
 
-    found: decode.DecodedSentence
-    unknown: tuple[int, ...]
-    windows: int
-    unpaired: int = 0
-    tree: DependencyArcs | None = None
+    decoded: DecodedSentence
+    unknown_words: tuple[int, ...]
+    window_count: int
+    unpaired_entities: int = 0
+    arcs: DependencyArcs | None = None
 
 
-class _WindowResult(NamedTuple):
-    """Decoded window: a ``SentenceResult`` whose indices count from the window's first word."""
+class SubgraphCall(NamedTuple):
+    """A finished call of a subgraph. The mapping ``inputs`` may grow later; copy what is kept.
 
-    found: decode.DecodedSentence
-    unpaired: int
-    tree: Parse | None
+    Attributes:
+        name: Name of the subgraph.
+        graph: The subgraph.
+        inputs: All arrays passed to the subgraph, even those that it does not use.
+        outputs: Its outputs; a GPU backend may still be computing them.
+        started: Time at which the call started (``time.perf_counter``).
+    """
+
+    name: str
+    graph: Subgraph
+    inputs: Mapping[str, Any]
+    outputs: Mapping[str, Any]
+    started: float
 
 
-class _Window(NamedTuple):
-    """Words ``start`` to ``end`` (exclusive) of the sentence with index ``sentence``, with their subwords."""
-
-    sentence: int
-    start: int
-    end: int
-    subwords: Subwords
+#: Function that is called after every call of a subgraph, in the thread of the call.
+SubgraphObserver = Callable[[SubgraphCall], object]
 
 
 class Pipeline:
@@ -177,65 +108,78 @@ class Pipeline:
         tokenizer: Subword tokenizer of the encoder.
         settings: Label ids, thresholds and window limits.
         max_pairs: Maximum number of ordered entity pairs that are scored in a sentence or window.
-        call: Cost of another call of the subgraphs, in subwords of padding: a batch is split where that saves more
-            padding than this. None never splits a batch.
+        split_cost_subwords: Cost of another call of the subgraphs, in subwords of padding: a batch is split where that
+            saves more padding than this. None never splits a batch.
 
     Attributes:
-        parses: Whether the encoder contains an in-model parser, so that no dependency parser is needed.
+        has_parser: Whether the encoder contains an in-model parser, so that no dependency parser is needed.
+        observers: Functions called after every call of a subgraph; see ``observe``.
     """
 
     def __init__(
         self,
         graphs: Mapping[str, Subgraph],
         tokenizer: SubwordTokenizer,
-        settings: DecodingSettings,
+        settings: ModelSettings,
         max_pairs: int = MAX_SENTENCE_PAIRS,
-        call: int | None = None,
+        split_cost_subwords: int | None = None,
     ) -> None:
         self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
-        self.call = call
-        self.parses = "heads" in graphs["encoder"].outputs
-        self._label_names = [ROOT_LABEL, *settings.dependencies]
-        self._logit_threshold = decode.logit(settings.relation_threshold)
+        self.split_cost_subwords = split_cost_subwords
+        self.has_parser = "heads" in graphs["encoder"].outputs
+        self.observers: tuple[SubgraphObserver, ...] = ()
+        self._label_names = [ROOT_LABEL, *settings.dependency_label_to_id]
+        self._logit_threshold = logit(settings.relation_threshold)
 
-    @property
-    def _window_capacity(self) -> int:
-        """Number of subwords of words in one window."""
-        return self.settings.max_subwords - self.tokenizer.specials
+    @contextmanager
+    def observe(self, observer: SubgraphObserver) -> Iterator[None]:
+        """Call a function after every call of a subgraph, for as long as the context is open.
 
-    def read(
-        self, sentences: Sequence[Subwords], trees: Sequence[DependencyArcs] | None = None, *, explaining: bool = False
+        Args:
+            observer: Function to call. It must not change the arrays. If several threads run the pipeline, each calls
+                it.
+        """
+        self.observers += (observer,)
+        try:
+            yield
+        finally:
+            remaining = list(self.observers)
+            remaining.remove(observer)
+            self.observers = tuple(remaining)
+
+    def encode_sentences(
+        self, sentences: Sequence[Subwords], arcs: Sequence[DependencyArcs] | None = None, *, explain: bool = False
     ) -> dict[str, Any]:
         """Run a batch through the encoder and the fusion without decoding.
 
         Args:
             sentences: Sentences, each short enough for one window.
-            trees: Dependency arcs of each sentence; required without an in-model parser.
-            explaining: Return the outputs of ``backend.EXPLAINING`` too.
+            arcs: Dependency arcs of each sentence; required without an in-model parser.
+            explain: Return the outputs of ``engine.contract.EXPLAINING`` too.
 
         Returns:
             The padded inputs and all outputs of both subgraphs by name.
         """
-        arrays = self._run_encoder(sentences, explaining)
-        if trees is not None:
-            self._set_arcs(arrays, [(tree, 0, len(tree.heads)) for tree in trees])
-        return arrays | self._run_subgraph("fusion", arrays, explaining)
+        arrays = self._run_encoder(sentences, explain)
+        if arcs is not None:
+            self._set_arcs(arrays, [(tree, 0, len(tree.heads)) for tree in arcs])
+        return arrays | self._run_subgraph("fusion", arrays, explain)
 
     def run(
-        self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, trees: Syntax | None = None
+        self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, syntax: Syntax | None = None
     ) -> list[SentenceResult]:
         """Extract from parsed sentences; see ``run_words``.
 
         Args:
             sentences: Words with their dependency arcs, which are ignored if the model has an in-model parser.
             batch_size: Maximum number of windows in a batch.
-            trees: Dependency output to return, if any.
+            syntax: Dependency output to return, if any.
 
         Returns:
             One result per sentence, in order.
         """
-        parses = None if self.parses else lambda: sentences
-        return self.run_words([sentence.words for sentence in sentences], parses, batch_size, trees=trees)
+        parses = None if self.has_parser else lambda: sentences
+        return self.run_words([sentence.words for sentence in sentences], parses, batch_size, syntax=syntax)
 
     def run_words(
         self,
@@ -243,7 +187,7 @@ class Pipeline:
         parses: Callable[[], Sequence[DependencyArcs]] | None = None,
         batch_size: int = 32,
         *,
-        trees: Syntax | None = None,
+        syntax: Syntax | None = None,
     ) -> list[SentenceResult]:
         """Extract from sentences of words; the result of a sentence does not depend on the others.
 
@@ -252,10 +196,10 @@ class Pipeline:
         Args:
             sentences: Sentences as lists of words.
             parses: Returns the dependency arcs of all sentences. It is called once, after the encoder has processed the
-                first batch, so that a parser can work meanwhile. Optional with an in-model parser (``parses``).
+                first batch, so that a parser can work meanwhile. Optional with an in-model parser (``has_parser``).
             batch_size: Maximum number of windows in a batch.
-            trees: Dependency output to return: the arcs that were used, or, with an in-model parser, the best tree with
-                a single root (``trees``).
+            syntax: Dependency output to return: the arcs that were used, or, with an in-model parser, the best tree
+                with a single root (``tree``).
 
         Returns:
             One result per sentence, in order.
@@ -267,95 +211,91 @@ class Pipeline:
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be >= 1, got {batch_size}")
-        if parses is None and not self.parses:
+        if parses is None and not self.has_parser:
             raise InputError("this model has no in-model parser; pass parses, for example from load_parser()")
-        encoded = self.tokenizer.encode(sentences, min(MAX_WORD_SUBWORDS, self._window_capacity))
-        items = [window for index, subwords in enumerate(encoded) for window in self._split_windows(index, subwords)]
-        decoded = [_WindowResult(decode.DecodedSentence([], []), 0, None)] * len(items)
+        capacity = self.settings.max_subwords - self.tokenizer.special_token_count
+        encoded = self.tokenizer.encode(sentences, min(MAX_WORD_SUBWORDS, capacity))
+        windows = list(cut_windows(encoded, self.tokenizer, self.settings))
+        decoded: dict[int, WindowResult] = {}
         external: Sequence[DependencyArcs] | None = None
-        for indices in batch_indices([len(item.subwords.ids) for item in items], batch_size, self.call):
-            batch = [items[index] for index in indices]
-            arrays = self._encode_windows(batch, trees == "tree" and parses is None)
+        for indices in batch_indices(
+            [len(window.subwords.ids) for window in windows], batch_size, self.split_cost_subwords
+        ):
+            batch = [windows[index] for index in indices]
+            arrays = self._encode_windows(batch, syntax == "tree" and parses is None)
             if parses is not None and external is None:
                 external = parses()
-            model_arcs = trees if external is None else None
-            for index, result in zip(indices, self._decode_windows(batch, arrays, external, model_arcs), strict=True):
-                decoded[index] = result
-        results = [SentenceResult(decode.DecodedSentence([], []), subwords.unknown, 0) for subwords in encoded]
-        for sentence, group in groupby(range(len(items)), key=lambda index: items[index].sentence):
+            results = self._decode_windows(batch, arrays, external, syntax is not None and external is None)
+            decoded.update(zip(indices, results, strict=True))
+        results_by_sentence = [
+            SentenceResult(DecodedSentence([], []), subwords.unknown_words, 0) for subwords in encoded
+        ]
+        for sentence, group in groupby(range(len(windows)), key=lambda index: windows[index].sentence):
             indices = list(group)
-            ranges = [(items[index].start, items[index].end) for index in indices]
-            merged = merge_windows(ranges, [decoded[index].found for index in indices], self.settings.overlap)
-            unpaired = sum(decoded[index].unpaired for index in indices)
-            tree: DependencyArcs | None = None
-            if trees:
-                if external is not None:
-                    tree = external[sentence]
-                else:
-                    tree = join_window_arcs([decoded[index].tree for index in indices], ranges)
-            if trees == "tree" and len(indices) > 1 and external is None and tree is not None:
-                tree = Parse(*repair_tree(np.asarray(tree.heads), tree.labels, ROOT_LABEL, JOIN_LABEL))
-            results[sentence] = SentenceResult(merged, encoded[sentence].unknown, len(indices), unpaired, tree)
-        return results
+            joined = join_window_results(
+                [windows[index] for index in indices],
+                [decoded[index] for index in indices],
+                overlap=self.settings.overlap,
+                tree=syntax == "tree",
+            )
+            results_by_sentence[sentence] = SentenceResult(
+                joined.decoded,
+                encoded[sentence].unknown_words,
+                len(indices),
+                joined.unpaired_entities,
+                external[sentence] if syntax is not None and external is not None else joined.arcs,
+            )
+        return results_by_sentence
 
-    def _split_windows(self, sentence: int, subwords: Subwords) -> Iterator[_Window]:
-        """Yield the windows of a sentence: one if it fits, none if it has no words."""
-        count = len(subwords.first)
-        if not count:
-            return
-        if count <= self.settings.max_words and len(subwords.ids) <= self.settings.max_subwords:
-            yield _Window(sentence, 0, count, subwords)
-            return
-        for start, end in split_windows(
-            subwords.last - subwords.first + 1, self._window_capacity, self.settings.max_words
-        ):
-            yield _Window(sentence, start, end, self.tokenizer.cut(subwords, start, end))
-
-    def _encode_windows(self, batch: Sequence[_Window], scores: bool) -> dict[str, Any]:
+    def _encode_windows(self, batch: Sequence[Window], scores: bool) -> dict[str, Any]:
         """Run the encoder on a batch, with ``scores`` for the arc scores too."""
         if scores and "arc_scores" not in self.graphs["encoder"].outputs:
             raise InputError(
                 'syntax="tree" needs arc scores, which only the cpu backend returns; use syntax="arcs" or backend="cpu"'
             )
-        return self._run_encoder([item.subwords for item in batch], scores)
+        return self._run_encoder([window.subwords for window in batch], scores)
 
     def _run_encoder(self, sentences: Sequence[Subwords], extra: bool) -> dict[str, Any]:
         """Return the padded arrays of a batch together with the encoder's outputs."""
-        arrays: dict[str, Any] = dict(zip(features.Batch._fields, features.pad_subwords(sentences), strict=False))
+        arrays: dict[str, Any] = dict(zip(Batch._fields, pad_subwords(sentences), strict=False))
         return arrays | self._run_subgraph("encoder", arrays, extra)
 
-    def _run_subgraph(self, name: str, arrays: Mapping[str, Any], extra: bool) -> dict[str, Any]:
-        """Return the outputs of a subgraph, with ``extra`` those of ``backend.EXTRA`` too."""
-        graph = self.graphs[name]
-        return cast(ExtraOutputSubgraph, graph).run(arrays, extra=True) if extra else graph.run(arrays)
+    def _run_subgraph(self, name: str, arrays: Mapping[str, Any], extra: bool = False) -> dict[str, Any]:
+        """Run a subgraph, with ``extra`` also for the outputs of ``engine.contract.EXTRA``, and call the observers."""
+        graph, observers = self.graphs[name], self.observers
+        started = time.perf_counter() if observers else 0.0
+        outputs = graph.run(arrays, extra=True) if extra and has_extra_outputs(graph) else graph.run(arrays)
+        for observer in observers:
+            observer(SubgraphCall(name, graph, arrays, outputs, started))
+        return outputs
 
     def _decode_windows(
         self,
-        batch: Sequence[_Window],
+        batch: Sequence[Window],
         arrays: dict[str, Any],
-        trees: Sequence[DependencyArcs] | None,
-        model_arcs: Syntax | None,
-    ) -> Iterator[_WindowResult]:
+        external: Sequence[DependencyArcs] | None,
+        return_arcs: bool,
+    ) -> Iterator[WindowResult]:
         """Run the other subgraphs on an encoded batch and decode each window.
 
-        ``trees`` are the arcs of all sentences from an external parser; ``model_arcs`` requests those of the in-model
-        parser in the results.
+        ``external`` are the arcs of all sentences from a dependency parser; ``return_arcs`` requests those of the
+        in-model parser in the results.
         """
-        if trees is not None:
-            self._set_arcs(arrays, [(trees[item.sentence], item.start, item.end) for item in batch])
+        if external is not None:
+            self._set_arcs(arrays, [(external[window.sentence], window.start, window.end) for window in batch])
         for name in ("fusion", "entities"):
-            arrays.update(self.graphs[name].run(arrays))
-        lengths = [item.end - item.start for item in batch]
-        entities = decode.decode_entities(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
+            arrays.update(self._run_subgraph(name, arrays))
+        lengths = [window.end - window.start for window in batch]
+        entities = decode_entities(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
         relations, unpaired = self._find_relations(arrays, entities, lengths)
-        parses = self._read_model_arcs(arrays, lengths) if model_arcs else [None] * len(batch)
-        return map(_WindowResult, map(decode.DecodedSentence, entities, relations), unpaired, parses)
+        arcs = self._read_model_arcs(arrays, lengths) if return_arcs else [None] * len(batch)
+        return map(WindowResult, map(DecodedSentence, entities, relations), unpaired, arcs)
 
     def _set_arcs(self, arrays: dict[str, Any], parts: Sequence[tuple[DependencyArcs, int, int]]) -> None:
-        """Set the arcs of a batch from a (tree, first word, last word (exclusive)) for each row."""
-        label_ids = self.settings.dependencies
-        arrays["heads"], arrays["labels"] = features.pad_arcs(
-            [features.encode_arcs(tree.heads, tree.labels, label_ids, start, end) for tree, start, end in parts]
+        """Set the arcs of a batch from (arcs, first word, last word (exclusive)) for each row."""
+        label_ids = self.settings.dependency_label_to_id
+        arrays["heads"], arrays["labels"] = pad_arcs(
+            [encode_arcs(arcs.heads, arcs.labels, label_ids, start, end) for arcs, start, end in parts]
         )
 
     def _read_model_arcs(self, arrays: Mapping[str, Any], lengths: Sequence[int]) -> list[Parse | None]:
@@ -377,50 +317,25 @@ class Pipeline:
         return parses
 
     def _find_relations(
-        self, arrays: dict[str, Any], entities: list[list[decode.EntitySpan]], lengths: list[int]
-    ) -> tuple[list[list[decode.RelationSpan]], list[int]]:
+        self, arrays: dict[str, Any], entities: list[list[EntitySpan]], lengths: list[int]
+    ) -> tuple[list[list[RelationSpan]], list[int]]:
         """Score the entity pairs of a batch; return each row's relations and its number of unpaired entities."""
-        relations: list[list[decode.RelationSpan]] = [[] for _ in entities]
-        kept = pairs.top_scoring_entities(entities, self.max_pairs)
-        counts = [len(indices) for indices in kept]
+        relations: list[list[RelationSpan]] = [[] for _ in entities]
+        selected = top_scoring_entities(entities, self.max_pairs)
+        counts = [len(indices) for indices in selected]
         unpaired = [len(spans) - count for spans, count in zip(entities, counts, strict=True)]
         if max(counts) < 2:
             return relations, unpaired
-        # Every entity that is paired: its row, first and last word; and its index within the row.
-        flat = [(row, *entities[row][index][:2]) for row, indices in enumerate(kept) for index in indices]
-        entity_indices = [index for indices in kept for index in indices]
-        spans = np.array(flat, np.int64)
-        spans[:, 2] -= 1
-        graph, threshold, allowed = self.graphs["relations"], self._logit_threshold, self.settings.allowed
-        types = np.zeros(0, np.int64)
-        if allowed is not None:
-            types = np.array([entities[row][index].label for row, indices in enumerate(kept) for index in indices])
+        paired, settings = select_paired_entities(entities, selected), self.settings
         words, width = arrays["nodes"].shape[1:]
-        for block in pairs.iterate_pair_blocks(counts, spans, words, width, self.settings.relations):
-            outputs = graph.run({**arrays, **block._asdict()})
+        for block in iterate_pair_blocks(counts, paired.spans, words, width, settings.relation_count):
+            outputs = self._run_subgraph("relations", {**arrays, **block._asdict()})
             logits = _require_finite(outputs, "relation_logits")
-            above = logits > threshold
-            if allowed is not None:
-                heads, tails = types[block.pairs + block.first].T
-                above &= allowed[heads, tails]
-            pair_indices, labels = above.nonzero()
-            if not len(pair_indices):
-                continue
-            triggers = np.asarray(outputs["triggers"])
-            word_logits = np.asarray(outputs["word_logits"]) if "word_logits" in outputs else None
-            ends = (block.pairs[pair_indices] + block.first).tolist()
-            scores = decode.sigmoid(logits[pair_indices, labels]).tolist()
-            for pair, (head, tail), label, score in zip(
-                pair_indices.tolist(), ends, labels.tolist(), scores, strict=True
+            for row, relation in decode_relation_block(
+                block, logits, outputs, paired, lengths, self._logit_threshold, settings.allowed_relations
             ):
-                row = flat[head][0]
-                weights = triggers[pair, : lengths[row]]
-                # The copy keeps a view of the block's whole array from staying in memory.
-                weights = weights.copy() if word_logits is None else weights * word_logits[row, : lengths[row], label]
-                relations[row].append(
-                    decode.RelationSpan(entity_indices[head], entity_indices[tail], label, score, weights)
-                )
-        return [decode.merge_symmetric_relations(found, self.settings.symmetric) for found in relations], unpaired
+                relations[row].append(relation)
+        return [merge_symmetric_relations(row, settings.symmetric_relations) for row in relations], unpaired
 
 
 def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
@@ -434,27 +349,3 @@ def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:
     if not (math.isfinite(logits.sum()) or np.isfinite(logits).all()):
         raise BackendError(f"{name} contains NaN/inf (fp16 overflow); re-export as fp32 or bf16")
     return logits
-
-
-def batch_indices(lengths: Sequence[int], batch_size: int, call: int | None = None) -> Iterator[list[int]]:
-    """Group sentences of similar length into batches of at most MAX_BATCH_SUBWORDS padded subwords.
-
-    Args:
-        lengths: Number of subwords of each sentence.
-        batch_size: Maximum number of sentences in a batch.
-        call: Start a new batch where a longer sentence would add more than this many subwords of padding to those
-            before it; None never does.
-
-    Yields:
-        Indices into ``lengths``, shortest sentences first.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch:
-            full = len(batch) == batch_size or (len(batch) + 1) * lengths[index] > MAX_BATCH_SUBWORDS
-            if full or (call is not None and (lengths[index] - lengths[batch[-1]]) * len(batch) > call):
-                yield batch
-                batch = []
-        batch.append(index)
-    if batch:
-        yield batch

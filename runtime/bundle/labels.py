@@ -8,32 +8,34 @@ import msgspec
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Labels of a model.
 
+    In JSON the fields are named ``entities``, ``relations``, ``dependencies``, ``symmetric`` and ``signatures``.
+
     Attributes:
-        entities: Entity types. Class 0 is None, so the classes of these types count from 1.
-        relations: Relation types, whose columns count from 0.
-        dependencies: Dependency labels, whose ids count from 1.
+        entity_types: Entity types. Class 0 is None, so the classes of these types count from 1.
+        relation_types: Relation types, whose columns count from 0.
+        dependency_labels: Dependency labels, whose ids count from 1.
         symmetric: Relation types without direction.
-        signatures: The only allowed triples (head type, relation type, tail type); if empty, all are allowed. For a
-            symmetric relation type, a triple holds in both directions.
+        allowed_triples: The only allowed triples (head type, relation type, tail type); if empty, all are allowed. For
+            a symmetric relation type, a triple holds in both directions.
     """
 
-    entities: tuple[str, ...]
-    relations: tuple[str, ...]
-    dependencies: tuple[str, ...]
+    entity_types: tuple[str, ...] = msgspec.field(name="entities")
+    relation_types: tuple[str, ...] = msgspec.field(name="relations")
+    dependency_labels: tuple[str, ...] = msgspec.field(name="dependencies")
     symmetric: tuple[str, ...] = ()
-    signatures: tuple[tuple[str, str, str], ...] = ()
+    allowed_triples: tuple[tuple[str, str, str], ...] = msgspec.field(default=(), name="signatures")
 
     @property
-    def entity_numbers(self) -> dict[str, int]:
+    def entity_type_to_id(self) -> dict[str, int]:
         """Class index of each entity type; class 0 is None."""
-        return {name: index for index, name in enumerate(self.entities, 1)}
+        return {name: index for index, name in enumerate(self.entity_types, 1)}
 
     @property
-    def relation_numbers(self) -> dict[str, int]:
+    def relation_type_to_id(self) -> dict[str, int]:
         """Column index of each relation type."""
-        return {name: index for index, name in enumerate(self.relations)}
+        return {name: index for index, name in enumerate(self.relation_types)}
 
     @property
-    def dependency_numbers(self) -> dict[str, int]:
+    def dependency_label_to_id(self) -> dict[str, int]:
         """Id of each dependency label; id 0 is "no message"."""
-        return {name: index for index, name in enumerate(self.dependencies, 1)}
+        return {name: index for index, name in enumerate(self.dependency_labels, 1)}

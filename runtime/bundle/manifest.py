@@ -173,21 +173,6 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
     ``labels.signatures``; schema 5 ``casing`` and ``triggers``.
 
-    ``parity`` records how far the graphs are from a reference, for information only. Any part may be absent:
-
-    - ``against``: the reference; PyTorch if it is not stated.
-    - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error, and
-      below ``relative`` those of the error relative to the root mean square of the values.
-    - ``arcs``: how many per cent of how many ``words`` had ``identical`` heads and labels, with an in-model parser.
-    - ``extractions``: comparison of the extractions from ``sentences`` sentences of ``data``. ``identical`` is the
-      percentage of identical sentences. ``agreement``, ``reference`` (schema 1: ``pytorch``) and ``exported`` are F1
-      scores of ``entities`` and ``relations`` in per cent, with the ``support`` of both: of the graphs against the
-      reference, of the reference against the annotation, and of the graphs against the annotation. ``worst`` is the
-      sentence with the largest difference: ``id``, ``text``, ``missing``, ``added``.
-    - ``skipped``: subgraphs whose outputs were not compared separately, with the reason.
-    - ``verified``: results of ``trimf verify --save`` by backend: the same report, with ``backend``, ``reason`` and
-      ``failure`` (None, or the limits that were exceeded).
-
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.
         created_by: Program that wrote the bundle, with its version.
@@ -203,7 +188,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         opset: Opset version of the ONNX files.
         licence: Licence of the weights in one line.
         provenance: Training data and scores of the model; free form.
-        parity: Differences between the graphs and a reference, see above.
+        parity: Differences between the graphs and a reference, for information only: a ``parity_report.StoredParity``,
+            of which any part may be absent. Schema 1 named its ``reference`` scores ``pytorch``.
         files: Size and hash of every file but ``manifest.json``. Names consist of letters, digits, ``.``, ``_`` and
             ``-``, in no folder but ``engines/``; every file there is described in ``engines``.
         products: Number of matrix products by type in each subgraph, which proves ``precision``.

@@ -32,14 +32,14 @@ class PairBlock(NamedTuple):
     """Inputs of the relations subgraph for a block of P = 2U ordered pairs (see ``trimf.export.subgraphs``).
 
     Attributes:
-        first: Index in the batch of the block's first span.
+        first_span: Index in the batch of the block's first span.
         spans: Sentence, first and last word of each span, ``[M, 3]``.
         pairs: Indices in ``spans`` of the head and tail of each pair, ``[2U, 2]``; the second half reverses the first.
         ranges: Table rows of the M spans and the U gaps, ``[M+U, 2+G]`` (``range_pooling.rows``).
         gaps: Index in ``ranges`` of the gap between the spans of each pair, ``[2U]``.
     """
 
-    first: int
+    first_span: int
     spans: IntArray
     pairs: IntArray
     ranges: IntArray

@@ -18,13 +18,13 @@ class EntitySpan(NamedTuple):
     Attributes:
         start: Index of the first word.
         end: Index after the last word.
-        label: Index of the entity type in ``Labels.entities``.
+        type_index: Index of the entity type in ``Labels.entity_types``.
         score: Probability of the entity type.
     """
 
     start: int
     end: int
-    label: int
+    type_index: int
     score: float
 
 
@@ -34,28 +34,28 @@ class RelationSpan(NamedTuple):
     Attributes:
         head: Index of the head entity.
         tail: Index of the tail entity.
-        label: Index of the relation type in ``Labels.relations``.
+        type_index: Index of the relation type in ``Labels.relation_types``.
         score: Probability of the relation type.
-        triggers: Trigger weight of each word of the sentence, or of one window of it: the word's contribution to the
-            relation's logit, negative where it speaks against the relation. It is ``t_ij (E_g C)``, from equations
+        trigger_weights: Trigger weight of each word of the sentence, or of one window of it: the word's contribution to
+            the relation's logit, negative where it speaks against the relation. It is ``t_ij (E_g C)``, from equations
             (24)-(27), where C is the part of ``W_r M_R^T`` that applies to the trigger context.
-        first: Index of the word to which ``triggers[0]`` belongs.
+        first_word: Index of the word to which ``trigger_weights[0]`` belongs.
     """
 
     head: int
     tail: int
-    label: int
+    type_index: int
     score: float
-    triggers: FloatArray
-    first: int = 0
+    trigger_weights: FloatArray
+    first_word: int = 0
 
 
 class DecodedSentence(NamedTuple):
     """Entities and relations of one sentence.
 
     Attributes:
-        entities: Entities in order of (start, end, label).
-        relations: Relations in order of (head, tail, label).
+        entities: Entities in order of (start, end, type_index).
+        relations: Relations in order of (head, tail, type_index).
     """
 
     entities: list[EntitySpan]
@@ -84,13 +84,13 @@ def decode_entities(logits: FloatArray, lengths: Sequence[int], overlap: bool) -
     best = flat.argmax(1)
     indices = best.nonzero()[0]
     entities: list[list[EntitySpan]] = [[] for _ in lengths]
-    for index, label, values in zip(indices.tolist(), best[indices].tolist(), flat[indices].tolist(), strict=True):
+    for index, best_type, values in zip(indices.tolist(), best[indices].tolist(), flat[indices].tolist(), strict=True):
         span, width = divmod(index, widths)
         row, start = divmod(span, words)
         end = start + width + 1
         if end <= lengths[row]:
-            score = 1 / sum(math.exp(value - values[label]) for value in values)
-            entities[row].append(EntitySpan(start, end, label - 1, score))
+            score = 1 / sum(math.exp(value - values[best_type]) for value in values)
+            entities[row].append(EntitySpan(start, end, best_type - 1, score))
     return entities if overlap else [greedy_non_overlapping(spans) for spans in entities]
 
 
@@ -134,15 +134,15 @@ def merge_symmetric_relations(relations: list[RelationSpan], symmetric: frozense
         symmetric: Indices of the relation types without direction.
 
     Returns:
-        The relations in order of (head, tail, label). A symmetric relation appears once, with the entity that comes
-        first as its head and the higher score of the two directions.
+        The relations in order of (head, tail, type_index). A symmetric relation appears once, with the entity that
+        comes first as its head and the higher score of the two directions.
     """
     kept: dict[tuple[int, int, int], RelationSpan] = {}
     for relation in relations:
         head, tail = relation.head, relation.tail
-        if relation.label in symmetric and head > tail:
+        if relation.type_index in symmetric and head > tail:
             head, tail = tail, head
-        key = (head, tail, relation.label)
+        key = (head, tail, relation.type_index)
         if key not in kept or kept[key].score < relation.score:
             kept[key] = relation._replace(head=head, tail=tail)
     return [kept[key] for key in sorted(kept)]

@@ -49,7 +49,7 @@ def top_trigger_words(relation: RelationSpan, candidates: BoolArray, count: int)
     Returns:
         Index and weight of each selected word, highest weight first; only words with a positive weight.
     """
-    weights = relation.triggers
-    allowed = candidates[relation.first : relation.first + len(weights)] & (weights > 0)
+    weights = relation.trigger_weights
+    allowed = candidates[relation.first_word : relation.first_word + len(weights)] & (weights > 0)
     ranked = np.argsort(np.where(allowed, -weights, 0), kind="stable")[:count]
-    return [(relation.first + index, float(weights[index])) for index in ranked.tolist() if allowed[index]]
+    return [(relation.first_word + index, float(weights[index])) for index in ranked.tolist() if allowed[index]]

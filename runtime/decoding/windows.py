@@ -68,7 +68,7 @@ def merge_windows(
     if len(ranges) == 1:
         return results[0]
     entities = {
-        (entity.start + offset, entity.end + offset, entity.label): entity._replace(
+        (entity.start + offset, entity.end + offset, entity.type_index): entity._replace(
             start=entity.start + offset, end=entity.end + offset
         )
         for (offset, _), (first, stop), result in zip(ranges, _assign_words(ranges), results, strict=True)
@@ -76,31 +76,32 @@ def merge_windows(
         if first <= entity.start + offset < stop
     }
     kept = sort_by_position(list(entities.values())) if overlap else greedy_non_overlapping(list(entities.values()))
-    kept_indices = {(entity.start, entity.end, entity.label): index for index, entity in enumerate(kept)}
+    kept_indices = {(entity.start, entity.end, entity.type_index): index for index, entity in enumerate(kept)}
     relations: dict[tuple[int, int, int], RelationSpan] = {}
     for (offset, _), result in zip(ranges, results, strict=True):
         indices = [
-            kept_indices.get((entity.start + offset, entity.end + offset, entity.label)) for entity in result.entities
+            kept_indices.get((entity.start + offset, entity.end + offset, entity.type_index))
+            for entity in result.entities
         ]
         for relation in result.relations:
             head, tail = indices[relation.head], indices[relation.tail]
             if head is None or tail is None:
                 continue
-            key = (head, tail, relation.label)
+            key = (head, tail, relation.type_index)
             if key in relations and relations[key].score >= relation.score:
                 continue
-            relations[key] = relation._replace(head=head, tail=tail, first=offset)
+            relations[key] = relation._replace(head=head, tail=tail, first_word=offset)
     return DecodedSentence(kept, [relations[key] for key in sorted(relations)])
 
 
-def join_window_arcs(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, int]]) -> Parse:
+def join_window_arcs(parses: Sequence[Parse], ranges: Sequence[tuple[int, int]]) -> Parse:
     """Join the dependency arcs of the windows of a sentence.
 
     The head of each word comes from the window to which the word belongs, as in ``merge_windows``. The result may have
     several roots or a cycle.
 
     Args:
-        trees: The arcs of each window, with word indices relative to its start; none may be None.
+        parses: The arcs of each window, with word indices relative to its start.
         ranges: The windows, as returned by ``split_windows``.
 
     Returns:
@@ -108,8 +109,7 @@ def join_window_arcs(trees: Sequence[Parse | None], ranges: Sequence[tuple[int, 
     """
     heads: list[IntArray] = []
     labels: list[str] = []
-    for tree, (offset, _), (first, stop) in zip(trees, ranges, _assign_words(ranges), strict=True):
-        assert tree is not None
-        heads.append(np.asarray(tree.heads)[first - offset : stop - offset] + offset)
-        labels += tree.labels[first - offset : stop - offset]
+    for parse, (offset, _), (first, stop) in zip(parses, ranges, _assign_words(ranges), strict=True):
+        heads.append(np.asarray(parse.heads)[first - offset : stop - offset] + offset)
+        labels += parse.labels[first - offset : stop - offset]
     return Parse(np.concatenate(heads), labels)

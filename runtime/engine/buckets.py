@@ -90,7 +90,7 @@ def read_axis_sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str
     return axis_sizes
 
 
-def pad_array(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> npt.NDArray[Any]:
+def pad_array(array: npt.NDArray[Any], name: str, padded_sizes: Mapping[str, int]) -> npt.NDArray[Any]:
     """Pad every axis of a host array.
 
     New elements are 0: masked, no arc, or the first word or span of the first sentence. Only the subwords of a word
@@ -100,12 +100,12 @@ def pad_array(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> 
     Args:
         array: The array, with its real shape.
         name: Its name, which gives its axes.
-        padded: Axis name -> padded size (see ``bucket_sizes``).
+        padded_sizes: Axis name -> padded size (see ``bucket_sizes``).
 
     Returns:
         A padded copy, or ``array`` itself if it has the padded shape already.
     """
-    target = resolve_shape(name, padded, array.shape)
+    target = resolve_shape(name, padded_sizes, array.shape)
     if target == array.shape:
         return array
     grown = np.zeros(target, array.dtype)
@@ -116,18 +116,18 @@ def pad_array(array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> 
     return grown
 
 
-def remove_padding(array: npt.NDArray[Any], name: str, real: Mapping[str, int]) -> npt.NDArray[Any]:
+def remove_padding(array: npt.NDArray[Any], name: str, real_sizes: Mapping[str, int]) -> npt.NDArray[Any]:
     """Remove the padding of a host array.
 
     Args:
         array: The padded array.
         name: Its name, which gives its axes.
-        real: Axis name -> real size.
+        real_sizes: Axis name -> real size.
 
     Returns:
         A view of ``array``.
     """
-    return array[tuple(slice(size) for size in resolve_shape(name, real, array.shape))]
+    return array[tuple(slice(size) for size in resolve_shape(name, real_sizes, array.shape))]
 
 
 def resolve_shape(name: str, sizes: Mapping[str, int], fixed: Iterable[int | None]) -> tuple[int, ...]:
@@ -139,7 +139,7 @@ def resolve_shape(name: str, sizes: Mapping[str, int], fixed: Iterable[int | Non
         fixed: Size of each axis in order; used for unnamed axes only, so named axes may be None.
 
     Raises:
-        BackendError: If an axis has a size in neither ``read_axis_sizes`` nor ``fixed``.
+        BackendError: If an axis has a size in neither ``sizes`` nor ``fixed``.
     """
     resolved: list[int] = []
     for axis, size in zip(AXES[name], fixed, strict=True):

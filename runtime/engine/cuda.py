@@ -12,7 +12,8 @@ import numpy.typing as npt
 from ..errors import BackendError
 
 _PACKAGE = "cuda.bindings.runtime"
-_DRIVER = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+#: File name of the CUDA driver.
+DRIVER_LIBRARY = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
 
 
 def explain_missing_device() -> str | None:
@@ -21,9 +22,9 @@ def explain_missing_device() -> str | None:
     Only the driver is queried; no package is imported.
     """
     try:
-        driver = ctypes.CDLL(_DRIVER)
+        driver = ctypes.CDLL(DRIVER_LIBRARY)
     except OSError:
-        return f"no NVIDIA driver ({_DRIVER} is not installed)"
+        return f"no NVIDIA driver ({DRIVER_LIBRARY} is not installed)"
     count = ctypes.c_int()
     code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if code:
@@ -42,7 +43,7 @@ class CudaDevice:
     Attributes:
         name: Name of the device, such as "NVIDIA GeForce RTX 4090".
         target: Compute capability in the form used for engines: ``sm_89`` is 8.9.
-        memory: Total memory in bytes.
+        total_memory: Total memory in bytes.
 
     Raises:
         BackendError: If there is no driver, no device, or the package cuda-bindings is not installed.
@@ -60,7 +61,7 @@ class CudaDevice:
         (properties,) = self._call_runtime("cudaGetDeviceProperties", 0)
         self.name = properties.name.decode(errors="replace").rstrip("\0")
         self.target = f"sm_{properties.major}{properties.minor}"
-        self.memory = int(properties.totalGlobalMem)
+        self.total_memory = int(properties.totalGlobalMem)
 
     def malloc(self, size: int) -> int:
         """Allocate ``size`` bytes of uninitialized device memory and return their address."""
@@ -71,7 +72,7 @@ class CudaDevice:
         """Free memory that ``malloc`` allocated."""
         self._call_runtime("cudaFree", address)
 
-    def stream(self) -> int:
+    def create_stream(self) -> int:
         """Create a stream that does not synchronize with the default stream."""
         (stream,) = self._call_runtime("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
         return int(stream)
@@ -80,8 +81,8 @@ class CudaDevice:
         """Wait until all work on a stream is done."""
         self._call_runtime("cudaStreamSynchronize", stream)
 
-    def destroy(self, stream: int) -> None:
-        """Destroy a stream that ``stream`` created."""
+    def destroy_stream(self, stream: int) -> None:
+        """Destroy a stream that ``create_stream`` returned."""
         self._call_runtime("cudaStreamDestroy", stream)
 
     def upload(self, array: npt.NDArray[Any], address: int, stream: int) -> None:
@@ -120,7 +121,7 @@ class CudaDevice:
             self._call_runtime("cudaGraphDestroy", graph)
         return int(executable)
 
-    def launch(self, graph: int, stream: int) -> None:
+    def launch_graph(self, graph: int, stream: int) -> None:
         """Enqueue a CUDA graph on a stream."""
         self._call_runtime("cudaGraphLaunch", graph, stream)
 

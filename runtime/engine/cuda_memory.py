@@ -15,8 +15,8 @@ from ..errors import BackendError
 from . import buckets
 from .cuda import CudaDevice
 
-#: Limit per thread on the objects that ``Workspace.held`` keeps (the least recently used is closed first), and on
-#: the uploads that may be in progress.
+#: Limit per thread on the objects that ``Workspace.get_or_create`` keeps (the least recently used is closed first), and
+#: on the uploads that may be in progress.
 MAX_CACHED = 128
 
 
@@ -31,12 +31,12 @@ _T = TypeVar("_T", bound=Closeable)
 
 
 class Buffer:
-    """Growable device memory of one tensor; ``writes`` counts the writes, so arrays can tell if they are outdated."""
+    """Growable device memory of one tensor; arrays compare ``write_count`` to tell if they are outdated."""
 
-    __slots__ = ("address", "size", "writes")
+    __slots__ = ("address", "size", "write_count")
 
     def __init__(self) -> None:
-        self.address = self.size = self.writes = 0
+        self.address = self.size = self.write_count = 0
 
 
 class Workspace:
@@ -57,9 +57,9 @@ class Workspace:
         self._cached_objects: dict[Hashable, Any] = {}
         self._pending_uploads: list[npt.NDArray[Any]] = []
         self._closed = False
-        self.stream = device.stream()
+        self.stream = device.create_stream()
 
-    def buffer(self, name: str, size: int) -> Buffer:
+    def reserve_buffer(self, name: str, size: int) -> Buffer:
         """Return the buffer of a tensor for writing; arrays that used it before become invalid.
 
         Args:
@@ -70,7 +70,7 @@ class Workspace:
             BackendError: If CUDA reports an error, such as too little memory.
         """
         buffer = self._buffers.setdefault(name, Buffer())
-        buffer.writes += 1
+        buffer.write_count += 1
         if buffer.size < size:
             self.synchronize()
             address, buffer.address, buffer.size = buffer.address, 0, 0
@@ -96,7 +96,7 @@ class Workspace:
         array = np.ascontiguousarray(array)
         if len(self._pending_uploads) == MAX_CACHED:
             self.synchronize()
-        buffer = self.buffer(name, array.nbytes)
+        buffer = self.reserve_buffer(name, array.nbytes)
         self._pending_uploads.append(array)  # must stay alive until the copy is done
         self.device.upload(array, buffer.address, self.stream)
         return buffer.address
@@ -122,7 +122,7 @@ class Workspace:
         self.device.synchronize(self.stream)
         self._pending_uploads.clear()
 
-    def held(self, key: Hashable, make: Callable[[], _T]) -> _T:
+    def get_or_create(self, key: Hashable, make: Callable[[], _T]) -> _T:
         """Return the cached object of a key, creating it if needed.
 
         At most ``MAX_CACHED`` objects are cached; the least recently used is closed when there are more.
@@ -135,10 +135,10 @@ class Workspace:
         self._cached_objects[key] = cached
         if len(self._cached_objects) > MAX_CACHED:
             oldest = next(iter(self._cached_objects))
-            self.release(lambda cached_key: cached_key == oldest)
+            self.close_cached(lambda cached_key: cached_key == oldest)
         return cached
 
-    def release(self, matches: Callable[[Hashable], bool]) -> None:
+    def close_cached(self, matches: Callable[[Hashable], bool]) -> None:
         """Close the cached objects whose key satisfies ``matches``."""
         keys = [key for key in self._cached_objects if matches(key)]
         if keys:
@@ -152,14 +152,14 @@ class Workspace:
             if self._closed:
                 return
             self._closed = True
-            self.release(lambda _: True)
+            self.close_cached(lambda _: True)
             self.synchronize()
             for buffer in self._buffers.values():
-                buffer.writes += 1
+                buffer.write_count += 1
                 if buffer.address:
                     self.device.free(buffer.address)
             self._buffers.clear()
-            self.device.destroy(self.stream)
+            self.device.destroy_stream(self.stream)
 
     def __del__(self) -> None:
         """Free the memory of a thread that ended or of a backend that was never closed, except at interpreter exit."""
@@ -176,7 +176,7 @@ class Workspaces:
         self._alive: weakref.WeakSet[Workspace] = weakref.WeakSet()
         self._thread_local = threading.local()
 
-    def own(self) -> Workspace:
+    def get_current(self) -> Workspace:
         """Return the workspace of the calling thread."""
         workspace: Workspace | None = getattr(self._thread_local, "workspace", None)
         if workspace is None:
@@ -185,7 +185,7 @@ class Workspaces:
                 self._alive.add(workspace)
         return workspace
 
-    def every(self) -> list[Workspace]:
+    def list_alive(self) -> list[Workspace]:
         """Return the workspaces of all threads that are alive."""
         with self._lock:
             return list(self._alive)
@@ -193,7 +193,7 @@ class Workspaces:
     def close(self) -> None:
         """Free all workspaces; a thread that needs one later gets a new one."""
         self._thread_local = threading.local()
-        for workspace in self.every():
+        for workspace in self.list_alive():
             workspace.close()
 
 
@@ -205,8 +205,8 @@ class CudaArray:
     Attributes:
         name: Name of the tensor.
         shape: Shape without padding.
-        padded: Shape with padding.
-        kind: TensorRT's name of the element type, such as "HALF".
+        padded_shape: Shape with padding.
+        element_type: TensorRT's name of the element type, such as "HALF".
     """
 
     def __init__(
@@ -214,10 +214,10 @@ class CudaArray:
         name: str,
         buffer: Buffer,
         workspace: Workspace,
-        padded: tuple[int, ...],
-        real: Mapping[str, int],
+        padded_shape: tuple[int, ...],
+        real_sizes: Mapping[str, int],
         dtype: npt.DTypeLike | None,
-        kind: str,
+        element_type: str,
     ) -> None:
         """Describe the tensor that was just written to a buffer.
 
@@ -225,17 +225,17 @@ class CudaArray:
             name: Name of the tensor, which gives its axes.
             buffer: Buffer that holds it.
             workspace: Workspace that owns the buffer.
-            padded: Shape in the buffer.
-            real: Axis name -> size without padding.
+            padded_shape: Shape in the buffer.
+            real_sizes: Axis name -> size without padding.
             dtype: Element type in numpy; None if numpy has no such type.
-            kind: TensorRT's name of the element type, such as "HALF".
+            element_type: TensorRT's name of the element type, such as "HALF".
         """
-        self.name, self.padded, self.kind = name, padded, kind
-        self.shape = buckets.resolve_shape(name, real, padded)
-        self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real
-        self._writes = buffer.writes
+        self.name, self.padded_shape, self.element_type = name, padded_shape, element_type
+        self.shape = buckets.resolve_shape(name, real_sizes, padded_shape)
+        self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real_sizes
+        self._write_count = buffer.write_count
 
-    def address(self, workspace: Workspace) -> int:
+    def get_address(self, workspace: Workspace) -> int:
         """Return the device address, for work of the same thread.
 
         Args:
@@ -246,7 +246,7 @@ class CudaArray:
         """
         if workspace is not self._workspace:
             raise BackendError(f"{self.name} belongs to another thread; copy it there with numpy.asarray")
-        if self._writes != self._buffer.writes:
+        if self._write_count != self._buffer.write_count:
             raise BackendError(
                 f"{self.name} is no longer valid: it was computed again or its subgraph was closed; "
                 "copy it with numpy.asarray before that"
@@ -258,9 +258,10 @@ class CudaArray:
             raise ValueError(f"{self.name} is on a device and cannot be read without a copy")
         if self._dtype is None:
             raise BackendError(
-                f"{self.name} has type {self.kind}, which numpy does not support; it can only be passed to a subgraph"
+                f"{self.name} has type {self.element_type}, which numpy does not support; "
+                "it can only be passed to a subgraph"
             )
         with self._workspace.lock:
-            self.address(self._workspace)
-            host = self._workspace.download(self._buffer, self.padded, self._dtype)
+            self.get_address(self._workspace)
+            host = self._workspace.download(self._buffer, self.padded_shape, self._dtype)
         return np.asarray(buckets.remove_padding(host, self.name, self._real_sizes), dtype)

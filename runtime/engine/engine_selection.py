@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from ..bundle.manifest import Builder, Engine, Manifest, Profile
 from ..errors import BackendError
-from .contract import Files
+from .backend import BundleFiles
 
 #: Axes that shrink with the number of sentences in a batch.
 _BATCH_AXES = ("batch", "spans", "pairs", "ranges")
 
 
-def select_engine(files: Files, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
+def select_engine(files: BundleFiles, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
     """Select the engine of a subgraph that was built for this device and exactly this version of the library.
 
     Neither library promises to run an engine that another of its releases built (TensorRT only if the engine was built
@@ -59,21 +59,21 @@ def _list_mismatches(engine: Engine, manifest: Manifest, target: str, builder: B
     return [reason for reason, fits in checks.items() if not fits]
 
 
-def select_profile(engine: Engine, sizes: Mapping[str, int], padded: Mapping[str, int]) -> int:
+def select_profile(engine: Engine, real_sizes: Mapping[str, int], fixed_sizes: Mapping[str, int]) -> int:
     """Return the index of the first optimization profile that a batch fits.
 
     Args:
         engine: The engine.
-        sizes: Axis name -> real size. A size below the profile's minimum is fine, because the batch is padded to it; a
-            size above the maximum is not.
-        padded: Sizes of the axes that are already padded and cannot change; they must lie within the profile.
+        real_sizes: Axis name -> real size. A size below the profile's minimum is fine, because the batch is padded to
+            it; a size above the maximum is not.
+        fixed_sizes: Sizes of the axes that are already padded and cannot change; they must lie within the profile.
 
     Raises:
         BackendError: If no profile fits; the message names the axis, its size and the limits.
     """
     misfits = []
     for index, profile in enumerate(engine.profiles):
-        outside = _find_axes_outside(profile, sizes, padded)
+        outside = _find_axes_outside(profile, real_sizes, fixed_sizes)
         if not outside:
             return index
         misfits.append((len(outside), -profile.axes[outside[0]][2], index, outside[0]))
@@ -83,16 +83,16 @@ def select_profile(engine: Engine, sizes: Mapping[str, int], padded: Mapping[str
     smaller = "use a smaller batch_size, or " if axis in _BATCH_AXES else ""
     raise BackendError(
         f"{axis} must be {least} to {most} for {engine.file} (profile {profile.name}), "
-        f"got {padded.get(axis, sizes[axis])}; {smaller}run `trimf compile` with larger --shapes"
+        f"got {fixed_sizes.get(axis, real_sizes[axis])}; {smaller}run `trimf compile` with larger --shapes"
     )
 
 
-def _find_axes_outside(profile: Profile, sizes: Mapping[str, int], padded: Mapping[str, int]) -> list[str]:
+def _find_axes_outside(profile: Profile, real_sizes: Mapping[str, int], fixed_sizes: Mapping[str, int]) -> list[str]:
     """Return the axes whose size does not fit a profile."""
     outside = []
-    for axis, size in sizes.items():
+    for axis, size in real_sizes.items():
         least, _, most = profile.axes[axis]
-        padded_size = padded.get(axis)
-        if not (size <= most if padded_size is None else least <= padded_size <= most):
+        fixed_size = fixed_sizes.get(axis)
+        if not (size <= most if fixed_size is None else least <= fixed_size <= most):
             outside.append(axis)
     return outside

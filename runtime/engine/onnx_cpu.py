@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import BackendError, one_line
-from .contract import EXTRA, Files, thread_count
+from .backend import BundleFiles, resolve_thread_count
+from .contract import EXTRA
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
 from .onnxruntime_library import onnxruntime
 
@@ -112,10 +113,10 @@ class OnnxCpuBackend:
 
     def __init__(self, threads: int | None = None, reason: str = "requested", *, optimize: bool = True) -> None:
         self._optimize = optimize
-        self.threads = thread_count(threads, count_available_cores())
+        self.threads = resolve_thread_count(threads, count_available_cores())
         self.reason = reason
 
-    def open(self, name: str, files: Files) -> OnnxCpuSubgraph:
+    def open(self, name: str, files: BundleFiles) -> OnnxCpuSubgraph:
         """Load a subgraph of a bundle.
 
         Args:

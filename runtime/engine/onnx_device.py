@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from ..errors import BackendError, one_line
 from . import buckets
-from .contract import AXES, EXTRA, Files, thread_count
+from .backend import BundleFiles, resolve_thread_count
+from .contract import AXES, EXTRA
 from .onnx_cpu import ELEMENT_TYPES, make_session_options
 from .onnx_providers import PROVIDERS, Provider
 from .onnxruntime_library import onnxruntime
@@ -36,10 +37,10 @@ CUDA_GRAPHS_SINCE = (1, 32)
 
 
 class _DeviceBuffer:
-    """Device memory of one tensor in one shape; ``writes`` counts the writes."""
+    """Device memory of one tensor in one shape; ``write_count`` counts the writes."""
 
     def __init__(self, value: onnxruntime.OrtValue) -> None:
-        self.value, self.writes = value, 0
+        self.value, self.write_count = value, 0
 
 
 class OrtDeviceArray:
@@ -52,32 +53,34 @@ class OrtDeviceArray:
         shape: Shape without padding.
     """
 
-    def __init__(self, name: str, buffer: _DeviceBuffer, real: Mapping[str, int]) -> None:
-        """Describe the tensor that was just written to a buffer; ``real`` maps axis names to sizes without padding."""
-        self.name, self._buffer, self._writes = name, buffer, buffer.writes
+    def __init__(self, name: str, buffer: _DeviceBuffer, real_sizes: Mapping[str, int]) -> None:
+        """Describe the tensor just written to a buffer; ``real_sizes`` maps axis names to sizes without padding."""
+        self.name, self._buffer, self._write_count = name, buffer, buffer.write_count
         self._padded_shape = tuple(buffer.value.shape())
-        self._real_sizes = dict(real)
-        self.shape = buckets.resolve_shape(name, real, self._padded_shape)
+        self._real_sizes = dict(real_sizes)
+        self.shape = buckets.resolve_shape(name, real_sizes, self._padded_shape)
 
-    def bind(self, padded: tuple[int, ...]) -> onnxruntime.OrtValue:
+    def get_ort_value(self, padded_shape: tuple[int, ...]) -> onnxruntime.OrtValue:
         """Return the value on the device, to be bound as an input.
 
         Args:
-            padded: Padded shape that the input must have.
+            padded_shape: Padded shape that the input must have.
 
         Raises:
             BackendError: If the array was overwritten or is padded to another shape.
         """
-        if self._buffer.writes != self._writes:
+        if self._buffer.write_count != self._write_count:
             raise BackendError(
                 f"{self.name} was overwritten by a later batch; copy it with numpy.asarray before running that batch"
             )
-        if self._padded_shape != padded:
-            raise BackendError(f"{self.name} is padded to {self._padded_shape}, but this subgraph expects {padded}")
+        if self._padded_shape != padded_shape:
+            raise BackendError(
+                f"{self.name} is padded to {self._padded_shape}, but this subgraph expects {padded_shape}"
+            )
         return self._buffer.value
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        value = self.bind(self._padded_shape)
+        value = self.get_ort_value(self._padded_shape)
         if ELEMENT_TYPES[value.data_type()][1] is None:
             raise BackendError(
                 f"{self.name} has type {value.data_type()}, which numpy does not support; "
@@ -101,14 +104,14 @@ class OnnxGpuSubgraph:
     """Subgraph in an ONNX Runtime session on a GPU; threads may share it, and their runs take turns.
 
     Attributes:
-        graphs: True if runs are captured as CUDA graphs, one for each set of buffers.
+        uses_cuda_graphs: True if runs are captured as CUDA graphs, one for each set of buffers.
         inputs: Names of the inputs.
         types: Name of an input or output -> numpy type; None for bfloat16.
         outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
     """
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, name: str, backend: str, provider: Provider, graphs: bool
+        self, session: onnxruntime.InferenceSession, name: str, backend: str, provider: Provider, uses_cuda_graphs: bool
     ) -> None:
         """Wrap a session.
 
@@ -117,13 +120,13 @@ class OnnxGpuSubgraph:
             name: Name of the subgraph.
             backend: Name of the backend, for messages.
             provider: Execution provider of the session.
-            graphs: True if the session can capture CUDA graphs.
+            uses_cuda_graphs: True if the session can capture CUDA graphs.
 
         Raises:
             BackendError: If the ONNX file has a tensor that is not listed in ``AXES``.
         """
         self._session: onnxruntime.InferenceSession | None = session
-        self._name, self._backend, self._provider, self.graphs = name, backend, provider, graphs
+        self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
         self._thread_state = _ThreadState(session)
         self._graph_ids = itertools.count(1)
         self._types = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
@@ -151,25 +154,25 @@ class OnnxGpuSubgraph:
             BackendError: If the subgraph was closed; if an array is missing, too large, of the wrong type or
                 inconsistent with the others; or if ONNX Runtime fails.
         """
-        real = buckets.read_axis_sizes(arrays, self.inputs)
+        real_sizes = buckets.read_axis_sizes(arrays, self.inputs)
         limits = self._provider.limits
-        for axis, size in real.items():
+        for axis, size in real_sizes.items():
             if size > limits.get(axis, size):
                 raise BackendError(
                     f"{axis} must be <= {limits[axis]} for backend {self._backend!r}, got {size}; "
                     "use a smaller batch_size, or the cuda or cpu backend"
                 )
-        padded = buckets.bucket_sizes(real, limits)
+        padded_sizes = buckets.bucket_sizes(real_sizes, limits)
         with _DEVICE_LOCK:
             session = self._session
             if session is None:
                 raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
             try:
-                return self._run_with_binding(session, arrays, real, padded)
+                return self._run_with_binding(session, arrays, real_sizes, padded_sizes)
             except BackendError:
                 raise
             except Exception as error:
-                hint = "; set TRIMF_CUDA_GRAPHS=0 to disable CUDA graphs" if self.graphs else ""
+                hint = "; set TRIMF_CUDA_GRAPHS=0 to disable CUDA graphs" if self.uses_cuda_graphs else ""
                 raise BackendError(
                     f"ONNX Runtime {onnxruntime.__version__} cannot run {self._name}.onnx on backend "
                     f"{self._backend!r}: {one_line(error)}{hint}"
@@ -179,8 +182,8 @@ class OnnxGpuSubgraph:
         self,
         session: onnxruntime.InferenceSession,
         arrays: Mapping[str, Any],
-        real: Mapping[str, int],
-        padded: Mapping[str, int],
+        real_sizes: Mapping[str, int],
+        padded_sizes: Mapping[str, int],
     ) -> dict[str, Any]:
         """Bind inputs and outputs to device buffers and run the session."""
         state = self._thread_state
@@ -188,29 +191,31 @@ class OnnxGpuSubgraph:
         for name in self.inputs:
             array = arrays[name]
             if isinstance(array, OrtDeviceArray):
-                value = array.bind(buckets.resolve_shape(name, padded, array.shape))
+                value = array.get_ort_value(buckets.resolve_shape(name, padded_sizes, array.shape))
             else:
-                value = self._upload_input(array, name, padded)
+                value = self._upload_input(array, name, padded_sizes)
             state.binding.bind_ortvalue_input(name, value)
             addresses.append(value.data_ptr())
         outputs = {
-            name: self._get_buffer(name, buckets.resolve_shape(name, padded, self.outputs[name]))
+            name: self._get_buffer(name, buckets.resolve_shape(name, padded_sizes, self.outputs[name]))
             for name in self.outputs
         }
         for name, buffer in outputs.items():
             state.binding.bind_ortvalue_output(name, buffer.value)
             addresses.append(buffer.value.data_ptr())
-            buffer.writes += 1
-        session.run_with_iobinding(state.binding, self._choose_run_options((*padded.values(), *addresses)))
+            buffer.write_count += 1
+        session.run_with_iobinding(state.binding, self._choose_run_options((*padded_sizes.values(), *addresses)))
         state.binding.synchronize_outputs()
-        return {name: OrtDeviceArray(name, buffer, real) for name, buffer in outputs.items()}
+        return {name: OrtDeviceArray(name, buffer, real_sizes) for name, buffer in outputs.items()}
 
-    def _upload_input(self, array: npt.NDArray[Any], name: str, padded: Mapping[str, int]) -> onnxruntime.OrtValue:
+    def _upload_input(
+        self, array: npt.NDArray[Any], name: str, padded_sizes: Mapping[str, int]
+    ) -> onnxruntime.OrtValue:
         """Check an input on the host, pad it and copy it to its buffer on the device."""
-        kind = self._types[name]
-        if array.dtype != ELEMENT_TYPES[kind][1]:
-            raise BackendError(f"{name} has type {array.dtype}, but {self._name}.onnx expects {kind}")
-        grown = np.ascontiguousarray(buckets.pad_array(array, name, padded))
+        dtype = self.types[name]
+        if dtype is None or array.dtype != dtype:  # ``np.dtype("float64") != None`` is False
+            raise BackendError(f"{name} has type {array.dtype}, but {self._name}.onnx expects {self._types[name]}")
+        grown = np.ascontiguousarray(buckets.pad_array(array, name, padded_sizes))
         for size, expected in zip(grown.shape, self._shapes[name], strict=True):
             if isinstance(expected, int) and size != expected:
                 raise BackendError(
@@ -226,13 +231,13 @@ class OnnxGpuSubgraph:
         if (name, shape) not in pool:
             element = ELEMENT_TYPES[self._types[name]][0]
             pool[name, shape] = _DeviceBuffer(
-                onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), element, *self._provider.place)
+                onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), element, *self._provider.device)
             )
         return pool[name, shape]
 
     def _choose_run_options(self, key: tuple[int, ...]) -> onnxruntime.RunOptions | None:
         """Return the options for running with a set of buffers: run normally once, then capture, then replay."""
-        if not self.graphs:
+        if not self.uses_cuda_graphs:
             return None
         captured_runs = self._thread_state.captured_runs
         if key not in captured_runs:
@@ -262,11 +267,11 @@ class OnnxGpuBackend:
 
     def __init__(self, name: str, reason: str = "requested", threads: int | None = None) -> None:
         self.name, self.reason = name, reason
-        self.threads = thread_count(threads, 1)
+        self.threads = resolve_thread_count(threads, 1)
         self._provider = PROVIDERS[name]
-        self._devices = self._provider.ready()
+        self._devices = self._provider.prepare()
 
-    def open(self, name: str, files: Files) -> OnnxGpuSubgraph:
+    def open(self, name: str, files: BundleFiles) -> OnnxGpuSubgraph:
         """Load a subgraph of a bundle.
 
         Args:
@@ -291,32 +296,36 @@ class OnnxGpuBackend:
                 products to another provider.
         """
         with _DEVICE_LOCK:
-            session, graphs = self._create_session(name, model, self._provider.graphs and _supports_cuda_graphs())
+            use_cuda_graphs = self._provider.uses_cuda_graphs and _supports_cuda_graphs()
+            session, uses_cuda_graphs = self._create_session(name, model, use_cuda_graphs)
         self._check_assignment(name, session)
-        return OnnxGpuSubgraph(session, name, self.name, self._provider, graphs)
+        return OnnxGpuSubgraph(session, name, self.name, self._provider, uses_cuda_graphs)
 
-    def _create_session(self, name: str, model: bytes, graphs: bool) -> tuple[onnxruntime.InferenceSession, bool]:
+    def _create_session(
+        self, name: str, model: bytes, use_cuda_graphs: bool
+    ) -> tuple[onnxruntime.InferenceSession, bool]:
         """Create a session, without CUDA graphs if it cannot capture them; also return whether it captures them."""
         provider = self._provider
         options = make_session_options(self.threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         try:
-            settings = provider.options(model) | ({"enable_cuda_graph": "1"} if graphs else {})
-            providers: list[Any] | None = [(provider.name, settings), *provider.after]
+            settings = provider.make_options(model) | ({"enable_cuda_graph": "1"} if use_cuda_graphs else {})
+            providers: list[Any] | None = [(provider.name, settings), *provider.fallback_providers]
             if self._devices:
                 options.add_provider_for_devices(self._devices, settings)
                 providers = None
-            return onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0), graphs
+            session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
         except BackendError:
             raise
         except Exception as error:
-            if graphs:
+            if use_cuda_graphs:
                 _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, one_line(error))
                 return self._create_session(name, model, False)
             version = onnxruntime.__version__
             raise BackendError(
                 f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {one_line(error)}"
             ) from error
+        return session, use_cuda_graphs
 
     def _check_assignment(self, name: str, session: onnxruntime.InferenceSession) -> None:
         """Check that the session uses the requested provider, and for all of its matrix products."""

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from ..errors import BackendError, one_line
 from . import buckets, cuda
+from .cache import user_cache_folder
 from .onnx_cpu import make_session_options
 from .onnxruntime_library import INSTALL_GPU, onnxruntime
-from .tensorrt_library import user_cache_folder
 
 _LOG = logging.getLogger("trimf")
 
@@ -27,20 +27,20 @@ class Provider(NamedTuple):
 
     Attributes:
         name: ONNX Runtime's name of the provider.
-        ready: raises BackendError if the provider cannot run here; returns the devices of a plug-in provider.
-        options: returns the provider's options for the bytes of an ONNX file.
-        after: providers that run the nodes which this one does not support.
-        place: kind, index and (for a plug-in) vendor of the device, as ``OrtValue`` expects them.
-        graphs: whether runs are captured as CUDA graphs.
+        prepare: raises BackendError if the provider cannot run here; returns the devices of a plug-in provider.
+        make_options: returns the provider's options for the bytes of an ONNX file.
+        fallback_providers: providers that run the nodes which this one does not support.
+        device: kind, index and (for a plug-in) vendor of the device, as ``OrtValue`` expects them.
+        uses_cuda_graphs: whether runs are captured as CUDA graphs.
         limits: largest size of each limited axis.
     """
 
     name: str
-    ready: Callable[[], list[Any]]
-    options: Callable[[bytes], dict[str, str]]
-    after: tuple[str, ...] = ()
-    place: tuple[str | int, ...] = ("cuda", 0)
-    graphs: bool = False
+    prepare: Callable[[], list[Any]]
+    make_options: Callable[[bytes], dict[str, str]]
+    fallback_providers: tuple[str, ...] = ()
+    device: tuple[str | int, ...] = ("cuda", 0)
+    uses_cuda_graphs: bool = False
     limits: Mapping[str, int] = {}
 
 
@@ -131,16 +131,16 @@ PROVIDERS = {
         "CUDAExecutionProvider",
         functools.partial(_prepare_built_in, "cuda", "CUDAExecutionProvider"),
         _cuda_options,
-        graphs=True,
+        uses_cuda_graphs=True,
     ),
     "tensorrt-ep": Provider(
         "TensorrtExecutionProvider",
         functools.partial(_prepare_built_in, "tensorrt-ep", "TensorrtExecutionProvider"),
         _tensorrt_options,
-        after=("CUDAExecutionProvider",),
+        fallback_providers=("CUDAExecutionProvider",),
         limits={axis: largest for axis, (_, _, largest) in buckets.SHAPE_LIMITS.items()},
     ),
     "tensorrt-rtx-ep": Provider(
-        "NvTensorRTRTXExecutionProvider", _register_rtx_plugin, _rtx_options, place=("gpu", 0, 0x10DE)
+        "NvTensorRTRTXExecutionProvider", _register_rtx_plugin, _rtx_options, device=("gpu", 0, 0x10DE)
     ),
 }

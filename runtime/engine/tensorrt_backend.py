@@ -17,11 +17,13 @@ from ..bundle.atomic_io import atomic_path
 from ..bundle.manifest import Builder, Engine
 from ..errors import BackendError
 from . import buckets
-from . import engine_selection as engines
-from .contract import AXES, SUBGRAPHS, Files
+from .backend import BundleFiles
+from .cache import user_cache_folder
+from .contract import AXES, SUBGRAPHS
 from .cuda import CudaDevice
 from .cuda_memory import CudaArray, Workspace, Workspaces
-from .tensorrt_library import TensorRtLibrary, import_library, user_cache_folder
+from .engine_selection import select_engine, select_profile
+from .tensorrt_library import TensorRtLibrary, import_library
 
 _LOG = logging.getLogger("trimf.tensorrt")
 
@@ -42,7 +44,7 @@ _DTYPES: dict[str, type[np.generic] | None] = {
 _ITEM_SIZES = {kind: 2 if dtype is None else np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()}
 
 
-def open_tensorrt(files: Files, reason: str | None = None) -> TensorRtBackend:
+def open_tensorrt(files: BundleFiles, reason: str | None = None) -> TensorRtBackend:
     """Open the backend of the library for which the bundle has engines of all subgraphs.
 
     Args:
@@ -63,7 +65,7 @@ def open_tensorrt(files: Files, reason: str | None = None) -> TensorRtBackend:
         try:
             library = import_library(builder)
             for name in SUBGRAPHS:
-                engines.select_engine(files, name, device.target, builder, library.version)
+                select_engine(files, name, device.target, builder, library.version)
         except BackendError as error:
             problems.append(str(error))
             continue
@@ -91,7 +93,7 @@ class TensorRtBackend:
         self._open_subgraphs: set[int] = set()
         self._lock = threading.Lock()
 
-    def open(self, name: str, files: Files) -> TensorRtSubgraph:
+    def open(self, name: str, files: BundleFiles) -> TensorRtSubgraph:
         """Load the engine of a subgraph.
 
         Args:
@@ -102,13 +104,13 @@ class TensorRtBackend:
             BackendError: If no engine fits this device and library, or the library rejects the engine.
             BundleError: If the engine's file is damaged.
         """
-        entry = engines.select_engine(files, name, self.device.target, self.library.name, self.library.version)
+        entry = select_engine(files, name, self.device.target, self.library.name, self.library.version)
         subgraph = TensorRtSubgraph(self, entry, files.read(entry.file))
         with self._lock:
             self._open_subgraphs.add(id(subgraph))
         return subgraph
 
-    def closed(self, subgraph: TensorRtSubgraph) -> None:
+    def release_subgraph(self, subgraph: TensorRtSubgraph) -> None:
         """Record that a subgraph was closed; closing the last one frees the memory that all of them share."""
         with self._lock:
             self._open_subgraphs.discard(id(subgraph))
@@ -120,32 +122,34 @@ class TensorRtSubgraph:
     """Engine of one subgraph. Batches are padded to buckets within a profile; outputs are ``CudaArray`` objects.
 
     Attributes:
-        entry: The engine's entry in the manifest.
+        manifest_entry: The engine's entry in the manifest.
+        file: Name of the engine file.
         library: Library that runs the engine.
         device: Device that runs the engine.
-        graphs: True if runs are captured as CUDA graphs; set to False, with a warning, when a capture fails.
+        uses_cuda_graphs: True if runs are captured as CUDA graphs; set to False, with a warning, when a capture fails.
         engine: The engine as an object of the library.
         inputs: Names of the inputs.
-        kinds: Name of an input or output -> TensorRT's name of its element type.
+        element_types: Name of an input or output -> TensorRT's name of its element type.
         types: Name of an input or output -> numpy type; None for bfloat16.
         outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
-        cache: Cache of compiled kernels; None if the library has no such cache.
+        runtime_cache: Cache of compiled kernels; None if the library has no such cache.
     """
 
-    def __init__(self, backend: TensorRtBackend, entry: Engine, content: bytes) -> None:
+    def __init__(self, backend: TensorRtBackend, manifest_entry: Engine, content: bytes) -> None:
         """Load an engine.
 
         Args:
             backend: Backend that opens the subgraph.
-            entry: The engine's entry in the manifest.
+            manifest_entry: The engine's entry in the manifest.
+        file: Name of the engine file.
             content: Content of the engine file.
 
         Raises:
             BackendError: If the library rejects the engine, or it differs from its entry.
         """
-        self._backend, self.entry = backend, entry
+        self._backend, self.manifest_entry, self.file = backend, manifest_entry, manifest_entry.file
         self.library, self.device = backend.library, backend.device
-        self.graphs = True
+        self.uses_cuda_graphs = True
         self._closed = False
         self._close_lock, self._runner_lock = threading.Lock(), threading.Lock()
         # The library requires that the runtime of an engine outlives the engine.
@@ -155,15 +159,15 @@ class TensorRtSubgraph:
         modes = {name: self.engine.get_tensor_mode(name).name for name in names}
         self.inputs = tuple(name for name in names if modes[name] == "INPUT")
         self._shapes = {name: tuple(self.engine.get_tensor_shape(name)) for name in names}
-        self.kinds = {name: self.engine.get_tensor_dtype(name).name for name in names}
+        self.element_types = {name: self.engine.get_tensor_dtype(name).name for name in names}
         self._verify_engine()
-        self.types = {name: _DTYPES[kind] for name, kind in self.kinds.items()}
+        self.types = {name: _DTYPES[element_type] for name, element_type in self.element_types.items()}
         self.outputs = {
             name: tuple(None if size < 0 else size for size in self._shapes[name])
             for name in names
             if modes[name] == "OUTPUT"
         }
-        self.cache = _RuntimeCache(self, content) if self.library.runtime_cache else None
+        self.runtime_cache = _RuntimeCache(self, content) if self.library.traits.runtime_cache else None
 
     def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         """Compute all outputs of the subgraph.
@@ -179,25 +183,26 @@ class TensorRtSubgraph:
             BackendError: If the subgraph is closed, an input has the wrong type or shape or is too large for the
                 engine, or the library or the device reports an error.
         """
-        workspace = self._backend.workspaces.own()
+        workspace = self._backend.workspaces.get_current()
         with workspace.lock:
             if self._closed:
-                raise BackendError(f"{self.entry.file} is closed; load the bundle again")
-            real = buckets.read_axis_sizes(arrays, self.inputs)
-            profile, padded = self._choose_profile(arrays, real)
-            shapes = {name: buckets.resolve_shape(name, padded, self._shapes[name]) for name in self._shapes}
+                raise BackendError(f"{self.file} is closed; load the bundle again")
+            real_sizes = buckets.read_axis_sizes(arrays, self.inputs)
+            profile, padded_sizes = self._choose_profile(arrays, real_sizes)
+            shapes = {name: buckets.resolve_shape(name, padded_sizes, self._shapes[name]) for name in self._shapes}
             addresses = {
-                name: self._put_on_device(workspace, name, arrays[name], shapes[name], padded) for name in self.inputs
+                name: self._put_on_device(workspace, name, arrays[name], shapes[name], padded_sizes)
+                for name in self.inputs
             }
             outputs = {
-                name: workspace.buffer(name, math.prod(shapes[name]) * _ITEM_SIZES[self.kinds[name]])
+                name: workspace.reserve_buffer(name, math.prod(shapes[name]) * _ITEM_SIZES[self.element_types[name]])
                 for name in self.outputs
             }
             addresses.update((name, buffer.address) for name, buffer in outputs.items())
-            self._get_runner(workspace, profile, padded).run(workspace, shapes, addresses)
+            self._get_runner(workspace, profile, padded_sizes).run(workspace, shapes, addresses)
             return {
                 name: CudaArray(
-                    name, buffer, workspace, shapes[name], real, _DTYPES[self.kinds[name]], self.kinds[name]
+                    name, buffer, workspace, shapes[name], real_sizes, self.types[name], self.element_types[name]
                 )
                 for name, buffer in outputs.items()
             }
@@ -208,15 +213,15 @@ class TensorRtSubgraph:
             if self._closed:
                 return
             self._closed = True  # before taking the workspace locks, which wait for runs that did not see it
-            for workspace in self._backend.workspaces.every():
+            for workspace in self._backend.workspaces.list_alive():
                 with workspace.lock:
-                    workspace.release(lambda key: isinstance(key, tuple) and key[0] == id(self))
-            if self.cache:
-                self.cache.save()
-            self.cache = self.engine = self._runtime = None
-        self._backend.closed(self)
+                    workspace.close_cached(lambda key: isinstance(key, tuple) and key[0] == id(self))
+            if self.runtime_cache:
+                self.runtime_cache.save()
+            self.runtime_cache = self.engine = self._runtime = None
+        self._backend.release_subgraph(self)
 
-    def check(self, succeeded: bool, call: str, tensor: str = "") -> None:
+    def check_call(self, succeeded: bool, call: str, tensor: str = "") -> None:
         """Raise an error if a call of the library failed.
 
         Args:
@@ -230,62 +235,67 @@ class TensorRtSubgraph:
         if not succeeded:
             of_tensor = f" of {tensor}" if tensor else ""
             reason = self._last_error()
-            raise BackendError(f"{self.library.title}: {call}{of_tensor} failed for {self.entry.file}: {reason}")
+            raise BackendError(f"{self.library.title}: {call}{of_tensor} failed for {self.file}: {reason}")
 
     def _last_error(self) -> str:
-        return self.library.last_error() or "no reason given"
+        return self.library.pop_last_error() or "no reason given"
 
-    def _choose_profile(self, arrays: Mapping[str, Any], real: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+    def _choose_profile(self, arrays: Mapping[str, Any], real_sizes: Mapping[str, int]) -> tuple[int, dict[str, int]]:
         """Return the profile for a batch and the sizes to pad it to; arrays on the device keep their padding."""
-        fixed: dict[str, int] = {}
+        fixed_sizes: dict[str, int] = {}
         for name in self.inputs:
             if isinstance(arrays[name], CudaArray):
-                for axis, size in zip(AXES[name], arrays[name].padded, strict=True):
-                    if axis and fixed.setdefault(axis, size) != size:
+                for axis, size in zip(AXES[name], arrays[name].padded_shape, strict=True):
+                    if axis and fixed_sizes.setdefault(axis, size) != size:
                         raise BackendError(
                             f"inputs disagree on the padding of axis {axis!r}: {name} is padded to {size}, "
-                            f"another input to {fixed[axis]}"
+                            f"another input to {fixed_sizes[axis]}"
                         )
-        profile = engines.select_profile(self.entry, real, fixed)
-        axes = self.entry.profiles[profile].axes
-        limits = {axis: axes[axis][2] for axis in real}
+        profile = select_profile(self.manifest_entry, real_sizes, fixed_sizes)
+        axes = self.manifest_entry.profiles[profile].axes
+        limits = {axis: axes[axis][2] for axis in real_sizes}
         return profile, {
-            axis: fixed.get(axis, max(size, axes[axis][0])) for axis, size in buckets.bucket_sizes(real, limits).items()
+            axis: fixed_sizes.get(axis, max(size, axes[axis][0]))
+            for axis, size in buckets.bucket_sizes(real_sizes, limits).items()
         }
 
     def _put_on_device(
-        self, workspace: Workspace, name: str, array: Any, shape: tuple[int, ...], padded: Mapping[str, int]
+        self, workspace: Workspace, name: str, array: Any, shape: tuple[int, ...], padded_sizes: Mapping[str, int]
     ) -> int:
         """Check an input, upload it unless it is on the device already, and return its device address."""
         on_device = isinstance(array, CudaArray)
         array = array if on_device else np.asarray(array)
-        actual_type = array.kind if on_device else array.dtype
-        if actual_type != (self.kinds[name] if on_device else _DTYPES[self.kinds[name]]):
-            raise BackendError(f"{name} has type {actual_type}, but {self.entry.file} expects {self.kinds[name]}")
-        actual_shape = array.padded if on_device else buckets.resolve_shape(name, padded, array.shape)
+        element_type, dtype = self.element_types[name], self.types[name]
+        if on_device:
+            actual_type, fits = array.element_type, array.element_type == element_type
+        else:  # without a numpy type nothing fits; ``np.dtype("float64") == None`` is True
+            actual_type, fits = array.dtype, dtype is not None and array.dtype == dtype
+        if not fits:
+            raise BackendError(f"{name} has type {actual_type}, but {self.file} expects {element_type}")
+        actual_shape = array.padded_shape if on_device else buckets.resolve_shape(name, padded_sizes, array.shape)
         if actual_shape != shape:
             raise BackendError(
-                f"{name} has the padded shape {list(actual_shape)}, but {self.entry.file} expects {list(shape)}"
+                f"{name} has the padded shape {list(actual_shape)}, but {self.file} expects {list(shape)}"
             )
         if on_device:
-            return int(array.address(workspace))
-        return workspace.upload(name, buckets.pad_array(array, name, padded))
+            return int(array.get_address(workspace))
+        return workspace.upload(name, buckets.pad_array(array, name, padded_sizes))
 
-    def _get_runner(self, workspace: Workspace, profile: int, padded: Mapping[str, int]) -> _Runner:
+    def _get_runner(self, workspace: Workspace, profile: int, padded_sizes: Mapping[str, int]) -> _Runner:
         """Return this thread's execution context for a profile and, if TriMF captures the graphs, for a bucket."""
-        library_captures = self.library.own_cuda_graphs
+        library_captures = self.library.traits.captures_cuda_graphs
         # A captured graph depends on the state of its execution context, so each bucket has its own context.
-        key = (id(self), profile, *(() if library_captures else sorted(padded.items())))
+        key = (id(self), profile, *(() if library_captures else sorted(padded_sizes.items())))
 
         def make_runner() -> _Runner:
             with self._runner_lock:
                 return (_Runner if library_captures else _CapturingRunner)(self, workspace, profile)
 
-        return workspace.held(key, make_runner)
+        return workspace.get_or_create(key, make_runner)
 
     def _deserialize_engine(self, content: bytes) -> Any:
         """Create the engine from its file's content, asking the library first whether this device can run it."""
-        if self.library.engine_validity:
+        if self.library.traits.engine_validity:
             validity, diagnostics = self._runtime.get_engine_validity(content)
             causes = [
                 name
@@ -295,25 +305,27 @@ class TensorRtSubgraph:
             if validity.name == "INVALID":
                 reason = ", ".join(causes) or self._last_error()
                 raise BackendError(
-                    f"{self.library.title} rejects {self.entry.file}: {reason}; "
+                    f"{self.library.title} rejects {self.file}: {reason}; "
                     "run `trimf compile` on this machine or use the cuda backend"
                 )
             if validity.name == "SUBOPTIMAL":
                 _LOG.warning(
-                    "%s is not optimal for this device and may run slowly: %s", self.entry.file, ", ".join(causes)
+                    "%s is not optimal for this device and may run slowly: %s",
+                    self.file,
+                    ", ".join(causes),
                 )
         engine = self._runtime.deserialize_cuda_engine(content)
-        self.check(engine is not None, "deserialize_cuda_engine")
+        self.check_call(engine is not None, "deserialize_cuda_engine")
         return engine
 
     def _verify_engine(self) -> None:
         """Check that the tensors and profiles of the engine are those that the runtime and the manifest expect."""
-        engine, profiles = self.engine, self.entry.profiles
+        engine, profiles = self.engine, self.manifest_entry.profiles
         self._expect_equal("number of profiles", engine.num_optimization_profiles, len(profiles))
         for name, shape in self._shapes.items():
-            if name not in AXES or self.kinds[name] not in _DTYPES:
+            if name not in AXES or self.element_types[name] not in _DTYPES:
                 raise BackendError(
-                    f"{self.entry.file}: unknown tensor {name} of type {self.kinds[name]}; run `trimf compile` again"
+                    f"{self.file}: unknown tensor {name} of type {self.element_types[name]}; run `trimf compile` again"
                 )
             self._expect_equal(f"location of {name}", engine.get_tensor_location(name).name, "DEVICE")
             named = tuple(axis is not None for axis in AXES[name])
@@ -328,9 +340,7 @@ class TensorRtSubgraph:
 
     def _expect_equal(self, subject: str, actual: Any, expected: Any) -> None:
         if actual != expected:
-            raise BackendError(
-                f"{self.entry.file}: {subject} is {actual}, expected {expected}; run `trimf compile` again"
-            )
+            raise BackendError(f"{self.file}: {subject} is {actual}, expected {expected}; run `trimf compile` again")
 
 
 class _Runner:
@@ -339,9 +349,9 @@ class _Runner:
     def __init__(self, subgraph: TensorRtSubgraph, workspace: Workspace, profile: int) -> None:
         self.subgraph = subgraph
         self.context: Any = self._create_context()
-        subgraph.check(self.context is not None, "create_execution_context")
+        subgraph.check_call(self.context is not None, "create_execution_context")
         succeeded = self.context.set_optimization_profile_async(profile, workspace.stream)
-        subgraph.check(succeeded, "set_optimization_profile_async")
+        subgraph.check_call(succeeded, "set_optimization_profile_async")
 
     def run(self, workspace: Workspace, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
         """Enqueue one batch on the thread's stream.
@@ -361,14 +371,14 @@ class _Runner:
     def _create_context(self) -> Any:
         subgraph = self.subgraph
         config = subgraph.engine.create_runtime_config()
-        subgraph.check(config is not None, "create_runtime_config")
+        subgraph.check_call(config is not None, "create_runtime_config")
         config.cuda_graph_strategy = subgraph.library.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        if subgraph.cache:
-            subgraph.check(config.set_runtime_cache(subgraph.cache.cache), "set_runtime_cache")
+        if subgraph.runtime_cache:
+            subgraph.check_call(config.set_runtime_cache(subgraph.runtime_cache.cache), "set_runtime_cache")
         return subgraph.engine.create_execution_context(config)
 
     def _bind_tensors(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
-        context, check = self.context, self.subgraph.check
+        context, check = self.context, self.subgraph.check_call
         for name in self.subgraph.inputs:
             check(context.set_input_shape(name, shapes[name]), "set_input_shape", name)
         for name, address in addresses.items():
@@ -378,7 +388,7 @@ class _Runner:
             check(actual == shapes[name], f"get_tensor_shape (got {actual}, expected {shapes[name]})", name)
 
     def _enqueue_batch(self, workspace: Workspace) -> None:
-        self.subgraph.check(self.context.execute_async_v3(workspace.stream), "execute_async_v3")
+        self.subgraph.check_call(self.context.execute_async_v3(workspace.stream), "execute_async_v3")
 
 
 class _CapturingRunner(_Runner):
@@ -393,16 +403,16 @@ class _CapturingRunner(_Runner):
     def run(self, workspace: Workspace, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
         """Enqueue one batch as ``_Runner.run`` does, by launching the captured graph if its addresses match."""
         device, stream = workspace.device, workspace.stream
-        scratch = workspace.buffer("scratch", self._scratch_size).address
+        scratch = workspace.reserve_buffer("scratch", self._scratch_size).address
         used_addresses = {"scratch": scratch, **addresses}
         if self._graph is not None and self._captured_addresses == used_addresses:
-            device.launch(self._graph, stream)
+            device.launch_graph(self._graph, stream)
             return
         self._free_graph()  # a buffer has grown and moved since the capture
         self.context.set_device_memory(scratch, self._scratch_size)
         self._bind_tensors(shapes, addresses)
         self._enqueue_batch(workspace)  # warm-up: for new shapes, the library does work that cannot be captured
-        if self.subgraph.graphs:
+        if self.subgraph.uses_cuda_graphs:
             self._capture_graph(workspace)
             self._captured_addresses = used_addresses
 
@@ -425,8 +435,8 @@ class _CapturingRunner(_Runner):
             finally:
                 graph = device.end_capture(stream)
         except BackendError as error:
-            self.subgraph.graphs = False
-            _LOG.warning("%s runs without CUDA graphs, which is slower: %s", self.subgraph.entry.file, error)
+            self.subgraph.uses_cuda_graphs = False
+            _LOG.warning("%s runs without CUDA graphs, which is slower: %s", self.subgraph.file, error)
         else:
             self._graph = graph
 
@@ -443,7 +453,7 @@ class _RuntimeCache:
         library = subgraph.library
         self._config = subgraph.engine.create_runtime_config()
         self.cache: Any = self._config.create_runtime_cache()
-        subgraph.check(self.cache is not None, "create_runtime_cache")
+        subgraph.check_call(self.cache is not None, "create_runtime_cache")
         engine_sha256 = hashlib.sha256(content).hexdigest()
         path = user_cache_folder() / library.name / f"{engine_sha256}.{subgraph.device.target}.{library.version}"
         saved = path.read_bytes() if path.is_file() else b""

@@ -6,9 +6,7 @@ import functools
 import importlib
 import importlib.util
 import logging
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..bundle.manifest import Builder
@@ -29,37 +27,62 @@ _LOG_LEVELS = {
 #: Parts of warnings that appear in every build although nothing is wrong; they are logged at level DEBUG.
 _HARMLESS_WARNINGS = ("Int64 binding",)
 
-#: Features of each library (see ``TensorRtLibrary``). TensorRT for RTX has a timing cache as well, but according to its
-#: release notes the cache does not change the engine and makes a build need a GPU.
-_FEATURES: dict[Builder, dict[str, bool]] = {
-    "tensorrt": {
-        "ahead_of_time": False,
-        "timing_cache": True,
-        "runtime_cache": False,
-        "own_cuda_graphs": False,
-        "engine_validity": False,
-    },
-    "tensorrt-rtx": {
-        "ahead_of_time": True,
-        "timing_cache": False,
-        "runtime_cache": True,
-        "own_cuda_graphs": True,
-        "engine_validity": True,
-    },
-}
 
-#: Names under which each library may be importable; the PyPI wheels of TensorRT for RTX only have the second.
-_MODULES: dict[Builder, tuple[str, ...]] = {
-    "tensorrt": ("tensorrt",),
-    "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings"),
-}
+@dataclass(frozen=True)
+class LibraryTraits:
+    """What is known of a library before it is imported.
 
-#: Oldest supported versions: TensorRT needs caller-provided device memory by profile (10.1), TensorRT for RTX needs
-#: built-in CUDA graphs (1.2).
-_OLDEST: dict[Builder, tuple[int, int]] = {"tensorrt": (10, 1), "tensorrt-rtx": (1, 2)}
+    Attributes:
+        name: Name of the library in manifests, and of the extra that installs it.
+        title: Display name.
+        modules: Names under which it may be importable.
+        oldest_version: Oldest supported version.
+        ahead_of_time: True if it builds for a compute capability without a GPU; the device compiles the kernels when it
+            loads the engine.
+        timing_cache: True if it can store measured kernel times of this GPU between builds.
+        runtime_cache: True if it can store the kernels that the device compiled, so that the next start is fast.
+        captures_cuda_graphs: True if it captures CUDA graphs itself (``IRuntimeConfig.cuda_graph_strategy``).
+        engine_validity: True if it can explain why this device cannot run an engine
+            (``Runtime.get_engine_validity``).
+    """
 
-#: Display names.
-_TITLES: dict[Builder, str] = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT for RTX"}
+    name: Builder
+    title: str
+    modules: tuple[str, ...]
+    oldest_version: tuple[int, int]
+    ahead_of_time: bool
+    timing_cache: bool
+    runtime_cache: bool
+    captures_cuda_graphs: bool
+    engine_validity: bool
+
+
+TENSORRT = LibraryTraits(
+    name="tensorrt",
+    title="TensorRT",
+    modules=("tensorrt",),
+    oldest_version=(10, 1),  # caller-provided device memory by profile
+    ahead_of_time=False,
+    timing_cache=True,
+    runtime_cache=False,
+    captures_cuda_graphs=False,
+    engine_validity=False,
+)
+
+TENSORRT_RTX = LibraryTraits(
+    name="tensorrt-rtx",
+    title="TensorRT for RTX",
+    modules=("tensorrt_rtx", "tensorrt_rtx_bindings"),  # the PyPI wheels only have the second
+    oldest_version=(1, 2),  # built-in CUDA graphs
+    ahead_of_time=True,
+    # It has one, but according to its release notes that does not change the engine and makes a build need a GPU.
+    timing_cache=False,
+    runtime_cache=True,
+    captures_cuda_graphs=True,
+    engine_validity=True,
+)
+
+_TRAITS: dict[Builder, LibraryTraits] = {traits.name: traits for traits in (TENSORRT, TENSORRT_RTX)}
 
 
 @dataclass(frozen=True)
@@ -67,41 +90,34 @@ class TensorRtLibrary:
     """TensorRT or TensorRT for RTX, imported.
 
     Attributes:
-        name: Name of the library in manifests.
+        traits: What distinguishes it from the other library.
         module: Its Python module.
         version: Its full version, such as ``1.7.1.116``.
         logger: Logger for its builders and runtimes; writes to the Python logger ``trimf.tensorrt``.
-        ahead_of_time: True if it builds for a compute capability without a GPU; the device compiles the kernels when it
-            loads the engine.
-        timing_cache: True if it can store measured kernel times of this GPU between builds.
-        runtime_cache: True if it can store the kernels that the device compiled, so that the next start is fast.
-        own_cuda_graphs: True if it captures CUDA graphs itself (``IRuntimeConfig.cuda_graph_strategy``).
-        engine_validity: True if it can explain why this device cannot run an engine
-            (``Runtime.get_engine_validity``).
     """
 
-    name: Builder
+    traits: LibraryTraits
     module: Any
     version: str
     logger: Any
-    ahead_of_time: bool
-    timing_cache: bool
-    runtime_cache: bool
-    own_cuda_graphs: bool
-    engine_validity: bool
+
+    @property
+    def name(self) -> Builder:
+        """Name of the library in manifests."""
+        return self.traits.name
 
     @property
     def title(self) -> str:
         """Display name and version of the library."""
-        return f"{_TITLES[self.name]} {self.version}"
+        return f"{self.traits.title} {self.version}"
 
-    def last_error(self) -> str:
-        """Return the last error logged since the previous call, as one line; empty if there was none."""
+    def pop_last_error(self) -> str:
+        """Return the last error logged since the previous call, as one line, and forget it; empty if there was none."""
         message: str = self.logger.last_error
         self.logger.last_error = ""
         return message
 
-    def strongly_typed_network(self, builder: Any) -> Any:
+    def create_strongly_typed_network(self, builder: Any) -> Any:
         """Create an empty network whose tensor types are those of the ONNX graph.
 
         TensorRT 10 needs a flag for this; TensorRT 11 and TensorRT for RTX always do it and ignore the flag.
@@ -110,15 +126,6 @@ class TensorRtLibrary:
             builder: Builder of the library.
         """
         return builder.create_network(1 << int(self.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-
-
-def user_cache_folder() -> Path:
-    """Return the folder of TriMF's caches.
-
-    It is ``trimf`` in ``$XDG_CACHE_HOME`` if that is an absolute path, and in ``~/.cache`` otherwise.
-    """
-    cache_home = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(cache_home) if os.path.isabs(cache_home) else Path.home() / ".cache") / "trimf"
 
 
 @functools.cache
@@ -131,15 +138,16 @@ def import_library(builder: Builder) -> TensorRtLibrary:
     Raises:
         BackendError: If it is not installed, cannot be imported, or is too old.
     """
+    traits = _TRAITS[builder]
     hint = f'pip install "trimf[{builder}]"'
-    name = next((name for name in _MODULES[builder] if importlib.util.find_spec(name)), None)
+    name = next((name for name in traits.modules if importlib.util.find_spec(name)), None)
     if name is None:
-        raise BackendError(f"{_TITLES[builder]} is not installed; {hint}")
+        raise BackendError(f"{traits.title} is not installed; {hint}")
     try:
         module = importlib.import_module(name)
     except (ImportError, OSError) as error:
         reason = one_line(error)
-        raise BackendError(f"{_TITLES[builder]} is installed but cannot be imported: {reason}; {hint}") from error
+        raise BackendError(f"{traits.title} is installed but cannot be imported: {reason}; {hint}") from error
     return describe_library(builder, module)
 
 
@@ -154,13 +162,14 @@ def describe_library(builder: Builder, module: Any) -> TensorRtLibrary:
         BackendError: If it is too old.
     """
     version = str(module.__version__)
-    oldest = _OLDEST[builder]
+    traits = _TRAITS[builder]
+    oldest = traits.oldest_version
     if tuple(int(part) for part in version.split(".")[:2]) < oldest:
         raise BackendError(
-            f"{_TITLES[builder]} {version} is too old (need {oldest[0]}.{oldest[1]} or later);"
+            f"{traits.title} {version} is too old (need {oldest[0]}.{oldest[1]} or later);"
             f' pip install --upgrade "trimf[{builder}]"'
         )
-    return TensorRtLibrary(builder, module, version, _make_logger(module), **_FEATURES[builder])
+    return TensorRtLibrary(traits, module, version, _make_logger(module))
 
 
 def _make_logger(module: Any) -> Any:

@@ -9,13 +9,16 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from html import escape
+from functools import cache
 from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from markupsafe import Markup, escape
 
 from ..results import Entity, Extraction, Relation
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -97,27 +100,29 @@ def render_html(extractions: Iterable[Extraction], title: str = "Entities and re
     Yields:
         Parts of the page: its head, each extraction, its end. Write them as UTF-8.
     """
-    yield render_head(title)
+    yield render_head(title, ["page.css"])
     names = count()
     for extraction in extractions:
-        yield f"<article>\n{render_sections(extraction, names)}</article>\n"
-    yield PAGE_TAIL
+        yield Markup("<article>\n{}</article>\n").format(render_sections(extraction, names))
+    yield render_tail()
 
 
-def render_head(title: str, style: str = "") -> str:
-    """Return the beginning of a page.
+def render_head(title: str, stylesheets: list[str]) -> str:
+    """Return the beginning of a page, up to its content.
 
     Args:
         title: Title of the page, as plain text.
-        style: CSS rules to append to those of every page.
-
-    Returns:
-        HTML up to the page's content.
+        stylesheets: Names of the files with its CSS rules.
     """
-    return PAGE_HEAD.format(title=escape(make_visible(title)), style=_STYLE + style)
+    return str(load_templates().get_template("page.html.j2").module.head(title, stylesheets))  # type: ignore[attr-defined]
 
 
-def render_sections(extraction: Extraction, names: Iterator[int]) -> str:
+def render_tail() -> str:
+    """Return the end of a page."""
+    return str(load_templates().get_template("page.html.j2").module.tail())  # type: ignore[attr-defined]
+
+
+def render_sections(extraction: Extraction, names: Iterator[int]) -> Markup:
     """Render the sentences and the notes of an extraction.
 
     Args:
@@ -127,8 +132,19 @@ def render_sections(extraction: Extraction, names: Iterator[int]) -> str:
     Returns:
         HTML.
     """
-    body = "".join(_render_sentence(sentence, f"arcs-{next(names)}") for sentence in _split_sentences(extraction))
-    return body + "".join(f'<p class="note">{escape(note)}</p>\n' for note in _list_notes(extraction))
+    sentences = [_render_sentence(sentence, f"arcs-{next(names)}") for sentence in _split_sentences(extraction)]
+    template = load_templates().get_template("extraction.html.j2")
+    return Markup(template.render(sentences=sentences, columns=_COLUMNS, notes=_list_notes(extraction)))
+
+
+@cache
+def load_templates() -> Environment:
+    """Return the environment with the templates of this package."""
+    from .templates import create_environment
+
+    environment = create_environment(make_visible)
+    environment.filters |= {"entity": _render_entity, "score": _format_score}
+    return environment
 
 
 def make_visible(text: str) -> str:
@@ -248,17 +264,22 @@ def _format_entity(entity: Entity) -> Text:
 # --- HTML ---
 
 
-def _render_sentence(sentence: _DisplaySentence, name: str) -> str:
-    """Render the text, the relations and the dependency graph of a sentence; ``name`` is the id of the graph."""
+class _RenderedSentence(NamedTuple):
+    """Parts of a sentence on a page; ``dependencies`` is empty without arcs."""
+
+    marked: Markup
+    relations: list[Relation]
+    dependencies: Markup
+
+
+def _render_sentence(sentence: _DisplaySentence, name: str) -> _RenderedSentence:
+    """Render the text and the dependency graph of a sentence; ``name`` is the id of the graph."""
     overlapping = any(left.end > right.start for left, right in pairwise(sentence.entities))
     marked = _render_stacked(sentence) if overlapping else _render_inline(sentence)
-    rows = "".join(map(_render_relation, sentence.relations))
-    heads = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
-    table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n" if rows else ""
-    return f"<section>\n{marked}\n{table}{_render_dependencies(sentence, name)}</section>\n"
+    return _RenderedSentence(marked, sentence.relations, _render_dependencies(sentence, name))
 
 
-def _render_inline(sentence: _DisplaySentence) -> str:
+def _render_inline(sentence: _DisplaySentence) -> Markup:
     """Render entities as labelled boxes, with displaCy's "ent" style, which cannot nest, and triggers between them."""
     from spacy.displacy.render import EntityRenderer
 
@@ -273,10 +294,11 @@ def _render_inline(sentence: _DisplaySentence) -> str:
 
 def _style_entity(label: str) -> dict[str, str]:
     """Return the fields that an entity of this type fills in ``_ENT``."""
-    return {"kind": "entity", "bg": _get_tint(label), "tag": f" <small>{escape(make_visible(label))}</small>"}
+    tag = Markup(" <small>{}</small>").format(make_visible(label))
+    return {"kind": "entity", "bg": _get_tint(label), "tag": tag}
 
 
-def _render_stacked(sentence: _DisplaySentence) -> str:
+def _render_stacked(sentence: _DisplaySentence) -> Markup:
     """Render overlapping entities as bars below the words, with displaCy's "span" style."""
     from spacy.displacy.render import SpanRenderer
 
@@ -301,12 +323,12 @@ def _render_stacked(sentence: _DisplaySentence) -> str:
     return _run_displacy(SpanRenderer(options), text, tokens=tokens, spans=spans)
 
 
-def _render_dependencies(sentence: _DisplaySentence, name: str) -> str:
+def _render_dependencies(sentence: _DisplaySentence, name: str) -> Markup:
     """Render the dependency graph with displaCy's "dep" style, with the id ``name``; empty without arcs."""
     from spacy.displacy.render import DependencyRenderer
 
     if not sentence.arcs:
-        return ""
+        return Markup()
     words = [
         {"text": arc.word, "tag": "" if arc.head != index else arc.label} for index, arc in enumerate(sentence.arcs)
     ]
@@ -324,39 +346,23 @@ def _render_dependencies(sentence: _DisplaySentence, name: str) -> str:
     markup: str = renderer.render_svg(name, words, arcs)
     # Within HTML an svg needs no namespace declarations, whose URLs look like network addresses.
     markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
-    return f'<figure class="arcs">{markup.strip()}</figure>\n'
+    return Markup(markup.strip())
 
 
-def _run_displacy(renderer: Any, text: str, **content: object) -> str:
+def _run_displacy(renderer: Any, text: str, **content: object) -> Markup:
     """Run a displaCy renderer on a sentence, in the writing direction of its first strongly directional letter."""
     strong = next((kind for kind in map(unicodedata.bidirectional, text) if kind in ("L", "R", "AL")), "L")
     direction = "ltr" if strong == "L" else "rtl"
     markup: str = renderer.render([{"text": text, "settings": {"direction": direction, "lang": ""}, **content}])
-    return markup.strip()
+    return Markup(markup.strip())
 
 
 def _get_tint(label: str) -> str:
     return f"var(--tint-{_choose_colour(label)})"
 
 
-def _render_relation(relation: Relation) -> str:
-    """Render a row of the table of relations."""
-    triggers = ", ".join(
-        f'<span class="{_TRIGGER}">{escape(make_visible(trigger.text))}</span> <small>{_format_score(trigger.score)}</small>'
-        for trigger in relation.triggers
-    )
-    cells = (
-        _render_entity(relation.head),
-        escape(make_visible(relation.label)),
-        _render_entity(relation.tail),
-        f'<span class="score">{_format_score(relation.score)}</span>',
-        triggers,
-    )
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>\n"
-
-
-def _render_entity(entity: Entity) -> str:
-    return _ENT.format(text=escape(make_visible(entity.text)), **_style_entity(entity.label))
+def _render_entity(entity: Entity) -> Markup:
+    return Markup(_ENT).format(text=make_visible(entity.text), **_style_entity(entity.label))
 
 
 # Templates with the fields that displaCy fills.
@@ -368,64 +374,3 @@ _SPANS = {
     "start": '<span class="bar" style="background:{bg};top:{top_offset}px">'
     '<small style="background:{bg}">{label}{kb_link}</small></span>',
 }
-
-_STYLE = """\
-:root {
-  color-scheme: light dark;
-  --page: #f4f5f7; --card: #fff; --ink: #1c2128; --soft: #5b6470; --line: #dfe3e8; --trigger: #c2410c;
-  --tint-0: #c5e8f7; --tint-1: #e6d7fb; --tint-2: #cdeed3; --tint-3: #fdeaa8;
-  --tint-4: #cfdcfd; --tint-5: #fdd5d5; --tint-6: #c3efe6; --tint-7: #fbd5ea; --tint-trigger: #ffc9a3;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #14171b; --card: #1d2127; --ink: #e6e9ed; --soft: #9aa4b0; --line: #343b45; --trigger: #ffa26b;
-    --tint-0: #0f4d63; --tint-1: #4b3273; --tint-2: #1f5130; --tint-3: #5c4a0b;
-    --tint-4: #27427f; --tint-5: #702c2c; --tint-6: #135548; --tint-7: #6a2a4e; --tint-trigger: #8a4413;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1rem; max-width: 62rem; background: var(--page); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; }
-h1 { margin: 0 0 1.25rem; font-size: 1.35rem; font-weight: 650; }
-article { margin: 0 0 1rem; padding: .4rem 1.25rem; background: var(--card); border: 1px solid var(--line);
-  border-radius: .6rem; }
-section { padding: .6rem 0; overflow-x: auto; }
-section + section { border-top: 1px solid var(--line); }
-.entities, .spans { line-height: 2 !important; overflow-wrap: anywhere; }
-mark { color: inherit; }
-.entity { padding: .15em .4em; border-radius: .35em; -webkit-box-decoration-break: clone; box-decoration-break: clone; }
-.entity small, .word small { font-size: .68em; font-weight: 650; letter-spacing: .02em; opacity: .8; }
-.trigger { background: none; color: var(--trigger); font-weight: 600; text-decoration: underline;
-  text-decoration-thickness: 2px; text-underline-offset: .25em; }
-.word { position: relative; display: inline-block; white-space: pre-wrap; font-weight: 600; line-height: 2; }
-.bar { position: absolute; left: 0; width: 100%; height: 4px; }
-.bar small { position: absolute; top: -.5em; z-index: 1; padding: .1em .35em; border-radius: .3em; line-height: 1.2;
-  opacity: 1; white-space: nowrap; }
-table { margin: .5rem 0 .25rem; width: 100%; border-collapse: collapse; font-size: .875rem; }
-th { padding: .35rem .75rem .35rem 0; text-align: start; color: var(--soft); font-weight: 500; }
-td { padding: .4rem .75rem .4rem 0; border-top: 1px solid var(--line); vertical-align: baseline;
-  overflow-wrap: break-word; }
-td:nth-child(2) { font-weight: 600; }
-td small, .note { color: var(--soft); font-variant-numeric: tabular-nums; }
-td .entity small { color: inherit; }
-.arcs { margin: .5rem 0 0; overflow-x: auto; color: var(--soft); }
-.arcs svg { display: block; height: auto; max-width: none; zoom: .55; }
-.score { font-variant-numeric: tabular-nums; }
-"""
-
-PAGE_HEAD = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<h1>{title}</h1>
-<main>
-"""
-PAGE_TAIL = "</main>\n</body>\n</html>\n"

@@ -34,7 +34,7 @@ class EncodedSentence(NamedTuple):
     labels: IntArray
 
     @property
-    def length(self) -> int:
+    def word_count(self) -> int:
         """Number of words."""
         return len(self.heads)
 
@@ -116,14 +116,14 @@ def pad_subwords(sentences: Sequence[Subwords]) -> tuple[IntArray, IntArray, Int
         ``input_ids``, ``attention_mask``, ``pieces`` and ``word_mask``.
     """
     ids = _concatenate_parts([sentence.ids for sentence in sentences])
-    first = _concatenate_parts([sentence.first for sentence in sentences])
-    last = _concatenate_parts([sentence.last for sentence in sentences])
+    first = _concatenate_parts([sentence.first_positions for sentence in sentences])
+    last = _concatenate_parts([sentence.last_positions for sentence in sentences])
     widest = int((last - first).max()) + 1
     pieces = first[:, None] if widest == 1 else np.minimum(first[:, None] + np.arange(widest), last[:, None])
     if len(sentences) == 1:
         return ids[None], np.ones((1, len(ids)), np.int64), pieces[None], np.ones((1, len(first)), np.bool_)
     subword_mask = _build_mask([len(sentence.ids) for sentence in sentences])
-    word_mask = _build_mask([len(sentence.first) for sentence in sentences])
+    word_mask = _build_mask([len(sentence.first_positions) for sentence in sentences])
     return _pad_rows(ids, subword_mask), subword_mask.astype(np.int64), _pad_rows(pieces, word_mask), word_mask
 
 

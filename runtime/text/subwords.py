@@ -37,7 +37,7 @@ IntArray = npt.NDArray[np.int64]
 
 
 def classify_letter_case(word: str) -> int:
-    """Return the letter-case class of a word, from 0 to ``CASES - 1``.
+    """Return the letter-case class of a word, from 0 to ``CASE_COUNT - 1``.
 
     Args:
         word: The word. Letters without case, such as Chinese characters, do not count as capitals.
@@ -57,20 +57,21 @@ def classify_letter_case(word: str) -> int:
 class Subwords(NamedTuple):
     """Subwords of one sentence: N words as T subwords.
 
-    Where the model reads letter case, the ids of a word's subwords also carry the case of the word (``CASE_MULTIPLIER``), so
-    that an encoder with a lower-case vocabulary can see capitals. Special tokens carry none.
+    Where the model reads letter case, the ids of a word's subwords also carry the case of the word
+    (``CASE_MULTIPLIER``), so that an encoder with a lower-case vocabulary can see capitals. Special tokens carry none.
 
     Attributes:
         ids: Subword ids, special tokens included, ``[T]``.
-        first: Position in ``ids`` of each word's first subword, ``[N]``.
-        last: Position in ``ids`` of each word's last subword, ``[N]``.
-        unknown: Indices of the words that were replaced by the unknown token because they have no subword or too many.
+        first_positions: Position in ``ids`` of each word's first subword, ``[N]``.
+        last_positions: Position in ``ids`` of each word's last subword, ``[N]``.
+        unknown_words: Indices of the words that were replaced by the unknown token because they have no subword or too
+            many.
     """
 
     ids: IntArray
-    first: IntArray
-    last: IntArray
-    unknown: tuple[int, ...]
+    first_positions: IntArray
+    last_positions: IntArray
+    unknown_words: tuple[int, ...]
 
 
 class SubwordTokenizer:
@@ -105,7 +106,7 @@ class SubwordTokenizer:
         self._unknown_id = self._find_unknown_id(name)
 
     @property
-    def specials(self) -> int:
+    def special_token_count(self) -> int:
         """Number of special tokens added to a sentence."""
         return len(self._prefix_ids) + len(self._suffix_ids)
 
@@ -173,7 +174,7 @@ class SubwordTokenizer:
             encoded.append(Subwords(ids, last - count + 1, last, unknown))
         return encoded
 
-    def texts(self, subwords: Subwords) -> list[str]:
+    def subword_texts(self, subwords: Subwords) -> list[str]:
         """Return the vocabulary strings of all T subwords of a sentence, special tokens included."""
         return [self._tokenizer.id_to_token(int(subword_id) % CASE_MULTIPLIER) or "" for subword_id in subwords.ids]
 
@@ -209,7 +210,7 @@ class SubwordTokenizer:
         """Return the number to add to each subword id of a word for its letter case."""
         return CASE_MULTIPLIER * classify_letter_case(word) if self._casing else 0
 
-    def cut(self, subwords: Subwords, start: int, end: int) -> Subwords:
+    def slice_words(self, subwords: Subwords, start: int, end: int) -> Subwords:
         """Return part of a sentence as a sentence with special tokens around it.
 
         Args:
@@ -218,9 +219,9 @@ class SubwordTokenizer:
             end: Index after the last word of the part; at least ``start + 1``.
 
         Returns:
-            The subwords of words ``start`` to ``end`` (exclusive), with an empty ``unknown``.
+            The subwords of words ``start`` to ``end`` (exclusive), with empty ``unknown_words``.
         """
-        first, last = subwords.first[start:end], subwords.last[start:end]
+        first, last = subwords.first_positions[start:end], subwords.last_positions[start:end]
         word_ids = subwords.ids[first[0] : last[-1] + 1]
         shift = first[0] - len(self._prefix_ids)
         ids = np.array([*self._prefix_ids, *word_ids.tolist(), *self._suffix_ids], np.int64)

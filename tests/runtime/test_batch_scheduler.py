@@ -14,18 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import trimf
-from trimf.runtime.batch_scheduler import (
-    DeferredBatch,
-    Document,
-    SchedulePlan,
-    SentenceInText,
-    _OpenDocument,
-    _QueuedSentence,
-    batch_by_length,
-    process_in_order,
-)
 from trimf.runtime.text.parser import Parse, Parser
-from trimf.runtime.text.tokenization import TokenizedSentence
 
 PIECES = [
     "Ann met Bob",
@@ -156,6 +145,7 @@ def test_several_streams_at_once(extract: trimf.Extractor) -> None:
     assert [list(found) for found in zip(*streams, strict=True)] == [[one] * 3 for one in expected]
 
 
+@pytest.mark.slow
 def test_a_stream_left_open_does_not_keep_the_interpreter(tiny_bundle: Path) -> None:
     code = (
         "import trimf\nfrom trimf import Parse\nclass Flat:\n    name = 'flat'\n    labels = ('ROOT',)\n"
@@ -194,65 +184,7 @@ def test_no_workers(extract: trimf.Extractor, workers: int) -> None:
         extract.stream([], workers=workers)
 
 
-def test_a_batch_that_fails_though_none_of_its_sentences_does() -> None:
-    documents = [Document(str(i), [TokenizedSentence([str(i)], [0], [1])]) for i in range(9)]
-
-    def begin(batch: list[SentenceInText]) -> DeferredBatch[str]:
-        def work() -> list[str]:
-            if len(batch) > 1 and any(sentence.text == "5" for sentence in batch):
-                raise MemoryError("too large")
-            return [sentence.text for sentence in batch]
-
-        return DeferredBatch(work)
-
-    found = process_in_order(documents, begin, SchedulePlan(3, 99, 3, 3, 1))
-    assert [next(found) for _ in range(3)] == [(str(i), [str(i)]) for i in range(3)]
-    with pytest.raises(MemoryError, match="too large"):
-        next(found)
-
-
-def test_a_long_document_is_not_held_in_whole() -> None:
-    read = done = furthest = 0
-
-    def sentences() -> Iterator[TokenizedSentence]:
-        nonlocal read, furthest
-        for _ in range(5000):
-            read += 1
-            furthest = max(furthest, read - done)
-            yield TokenizedSentence(["a"], [0], [1])
-
-    def begin(batch: list[SentenceInText]) -> DeferredBatch[int]:
-        def work() -> list[int]:
-            nonlocal done
-            done += len(batch)
-            return [1] * len(batch)
-
-        return DeferredBatch(work)
-
-    plan = SchedulePlan.of(4, 1, 2)
-    ((text, parts),) = process_in_order([Document("long", sentences())], begin, plan)
-    assert (text, len(parts)) == ("long", 5000)
-    assert furthest <= plan.ahead
-
-
-@given(st.lists(st.integers(1, 300), max_size=40), st.integers(1, 30))
-def test_batches_are_of_like_length_and_bounded(lengths: list[int], batch_size: int) -> None:
-    document = _OpenDocument[int](0)
-    queued = [
-        _QueuedSentence(SentenceInText("", TokenizedSentence(["a"] * length, [0], [0])), document, index)
-        for index, length in enumerate(lengths)
-    ]
-    most = SchedulePlan.of(batch_size, 1, 2).words
-    made = list(batch_by_length(queued, batch_size, most))
-    assert sorted(sentence.sentence_index for batch in made for sentence in batch) == list(range(len(lengths)))
-    flat = [one.length for batch in made for one in batch]
-    assert flat == sorted(flat, reverse=True)
-    for batch in made:
-        assert len(batch) <= batch_size
-        assert len(batch) == 1 or len(batch) * batch[0].length <= most
-
-
 def test_the_callers_parser_is_the_only_one(tiny_bundle: Path, chain_parser: Parser) -> None:
     with trimf.load(tiny_bundle, threads=1, parser=chain_parser) as extract:
         list(extract.stream(["Ann."] * 20, 1, 4))
-        assert list(extract._idle_parsers) == [chain_parser]
+        assert list(extract._scheduler._idle_parsers) == [chain_parser]

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from trimf.cli import main
-from trimf.runtime.bundle.reader import Bundle, open_pipeline
-from trimf.runtime.engine.contract import open_backend
+from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import InputError
 from trimf.runtime.explain import explain_text
+from trimf.runtime.pipeline_loading import open_pipeline
 
 
 def test_a_plain_bundle_says_how_it_could_explain(tiny_bundle: Path) -> None:

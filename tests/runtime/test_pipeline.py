@@ -1,13 +1,8 @@
-"""The pipeline over made-up subgraphs in numpy: the batch, the order and the blocks change nothing.
+"""The pipeline over made-up subgraphs in numpy: the batch, the order and the blocks change nothing."""
 
-All states are small integers, so every sum is exact and results can be compared with ``==``. The subgraphs heed masks
-as real ones must, and fill what lies outside them with loud numbers.
-"""
-
-import itertools
 import random
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,130 +10,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from trimf.runtime import pipeline as pipeline_module
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.decoding import pair_blocks as pairs_module
 from trimf.runtime.decoding.span_decoding import DecodedSentence, EntitySpan, greedy_non_overlapping
 from trimf.runtime.errors import BackendError, InputError
-from trimf.runtime.pipeline import DecodingSettings, ParsedSentence, Pipeline, SentenceResult, batch_indices
-from trimf.runtime.text.subwords import SubwordTokenizer
+from trimf.runtime.model_settings import ModelSettings
+from trimf.runtime.pipeline import ParsedSentence, Pipeline, SentenceResult, SubgraphCall
 
-SPAN = 3
-LOUD = 1000
-SETTINGS = DecodingSettings({"up": 1, "down": 2}, frozenset({1}), 0.5, True, 40, 12)
-DRAW = np.random.default_rng(7)
-TABLE = DRAW.integers(0, 4, (300, 5)).astype(np.float64)
-ENTITY = DRAW.integers(-2, 3, (5, 3)).astype(np.float64)
-HEAD, TAIL, BETWEEN = (DRAW.integers(-2, 3, (5, 2)).astype(np.float64) for _ in range(3))
-WORDS = ["Ann", "b", "C3", "x", ",", "9", "zebra", "Q", "met", "🎉", "", "\u200b", "Bob's", "y" * 70]
-
-
-class Encoder:
-    inputs = ("input_ids", "attention_mask", "pieces")
-    outputs: ClassVar[dict[str, Any]] = {}
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        states = np.where(arrays["attention_mask"][..., None] > 0, TABLE[arrays["input_ids"]], LOUD)
-        rows = np.arange(len(states))[:, None, None]
-        return {"words": states[rows, arrays["pieces"]].max(2), "cls": states[:, 0]}
-
-    def close(self) -> None:
-        pass
-
-
-class ParsingEncoder(Encoder):
-    """A word hangs on one of the three before it, as its letters say."""
-
-    outputs = dict.fromkeys(("heads", "labels", "arc_scores"))
-
-    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
-        found = super().run(arrays)
-        total = found["words"].sum(2).astype(np.int64)
-        places = np.arange(total.shape[1])
-        heads = np.where(arrays["pieces"][..., 0] > 0, np.maximum(places - 1 - total % 3, 0), places)
-        labels = np.where(heads == places, 0, 1 + total % 2)
-        scores = {"arc_scores": -np.abs(places - heads[..., None] - 0.25)} if extra else {}
-        return {**found, "heads": heads, "labels": labels, **scores}
-
-
-class Fusion(Encoder):
-    """Each word hears its head; with ``far`` also the whole sentence."""
-
-    inputs = ("words", "word_mask", "heads", "labels")
-
-    def __init__(self, far: bool) -> None:
-        self.far = far
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        words, mask = arrays["words"], arrays["word_mask"][..., None]
-        rows = np.arange(len(words))[:, None]
-        nodes = words + words[rows, arrays["heads"]] * arrays["labels"][..., None]
-        if self.far:
-            nodes = 2 * nodes - np.where(mask, words, -LOUD).max(1, keepdims=True)
-        return {"nodes": np.where(mask, nodes, LOUD)}
-
-
-class Entities(Encoder):
-    inputs = ("nodes",)
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        nodes = arrays["nodes"]
-        padded = np.pad(nodes, ((0, 0), (0, SPAN - 1), (0, 0)), constant_values=LOUD)
-        shifted = [padded[:, width : width + nodes.shape[1]] for width in range(SPAN)]
-        return {"entity_logits": np.maximum.accumulate(np.stack(shifted, 2), 2) @ ENTITY}
-
-
-class Relations(Encoder):
-    """With ``adds`` it says what each word adds to the logits, too."""
-
-    inputs = ("nodes", "word_mask", "spans", "pairs")
-
-    def __init__(self, adds: bool = False) -> None:
-        self.blocks: list[int] = []
-        self.adds = adds
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        nodes, mask, spans, pairs = (arrays[name] for name in self.inputs)
-        self.blocks.append(len(pairs))
-        logits, triggers = [], []
-        for head, tail in pairs:
-            row, first, last = spans[head]
-            assert spans[tail][0] == row
-            logits.append(pair_logits(nodes[row], (first, last + 1), (spans[tail][1], spans[tail][2] + 1)))
-            triggers.append(np.where(mask[row], nodes[row] @ nodes[row, first], LOUD))
-        added = {"word_logits": nodes @ HEAD - nodes @ TAIL} if self.adds else {}
-        return {"relation_logits": np.array(logits), "triggers": np.array(triggers), **added}
-
-
-def pair_logits(nodes: np.ndarray, head: tuple[int, int], tail: tuple[int, int]) -> np.ndarray:
-    between = nodes[min(head[1], tail[1]) : max(head[0], tail[0])]
-    context = between.max(0) if len(between) else np.zeros(5)
-    # Small enough that no two of them have one sigmoid.
-    return (nodes[slice(*head)].max(0) @ HEAD + nodes[slice(*tail)].max(0) @ TAIL + context @ BETWEEN) / 32
-
-
-def make_pipeline(
-    word_pieces: Tokenizer, far: bool = True, parsing: bool = False, adds: bool = False, **changes: Any
-) -> Pipeline:
-    encoder = ParsingEncoder() if parsing else Encoder()
-    graphs = {"encoder": encoder, "fusion": Fusion(far), "entities": Entities(), "relations": Relations(adds)}
-    return Pipeline(graphs, SubwordTokenizer(word_pieces, "x"), SETTINGS._replace(**changes))
+from .numpy_model import (
+    ENTITY,
+    HEAD,
+    SETTINGS,
+    SPAN,
+    TABLE,
+    TAIL,
+    WORDS,
+    Encoder,
+    Fusion,
+    Relations,
+    make_pipeline,
+    pair_logits,
+    sentence,
+    some_sentences,
+)
 
 
 @pytest.fixture
 def pipeline(word_pieces: Tokenizer) -> Pipeline:
     """Windows long enough for every sentence of these tests."""
     return make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
-
-
-def sentence(words: Sequence[str], draw: random.Random) -> ParsedSentence:
-    heads = [draw.randrange(len(words)) for _ in words]
-    return ParsedSentence(words, heads, draw.choices(["up", "down", "other"], k=len(words)))
-
-
-def some_sentences(count: int, longest: int, seed: int = 0) -> list[ParsedSentence]:
-    draw = random.Random(seed)
-    return [sentence(draw.choices(WORDS, k=draw.randint(0, longest)), draw) for _ in range(count)]
 
 
 def truth(pipeline: Pipeline, parsed: ParsedSentence) -> DecodedSentence:
@@ -148,10 +48,13 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> DecodedSentence:
         return DecodedSentence([], [])
     (subwords,) = pipeline.tokenizer.encode([words])
     states = np.array(
-        [TABLE[subwords.ids[i : j + 1]].max(0) for i, j in zip(subwords.first, subwords.last, strict=True)]
+        [
+            TABLE[subwords.ids[i : j + 1]].max(0)
+            for i, j in zip(subwords.first_positions, subwords.last_positions, strict=True)
+        ]
     )
     numbers = [
-        0 if head == word else SETTINGS.dependencies.get(label, 0)
+        0 if head == word else SETTINGS.dependency_label_to_id.get(label, 0)
         for word, (head, label) in enumerate(zip(heads, labels, strict=True))
     ]
     nodes = states + states[list(heads)] * np.array(numbers)[:, None]
@@ -173,7 +76,7 @@ def truth(pipeline: Pipeline, parsed: ParsedSentence) -> DecodedSentence:
         for j, tail in enumerate(entities):
             logits = pair_logits(nodes, head[:2], tail[:2])
             for label in np.flatnonzero(logits > 0).tolist() if i != j else []:
-                key = (min(i, j), max(i, j), label) if label in SETTINGS.symmetric else (i, j, label)
+                key = (min(i, j), max(i, j), label) if label in SETTINGS.symmetric_relations else (i, j, label)
                 if key not in best or logits[label] > best[key][0]:
                     weights = nodes @ nodes[head.start]
                     if pipeline.graphs["relations"].adds:
@@ -194,39 +97,42 @@ def test_relations_are_found_between_the_types_that_signatures_name(
     labels = Labels(("A", "B"), ("r", "s"), ("up", "down"), ("s",), tuple(sorted(signatures)))
     free = make_pipeline(word_pieces, max_subwords=9999, max_words=9999)
     bound = make_pipeline(word_pieces)
-    bound.settings = DecodingSettings.of(labels, 0.5, True, 9999, 9999)
+    bound.settings = ModelSettings.from_labels(labels, 0.5, True, 9999, 9999)
     parsed = some_sentences(4, 9, seed)
     both = {*signatures, *((tail, name, head) for head, name, tail in signatures if name == "s")}
     for one, other in zip(free.run(parsed, size), bound.run(parsed, size), strict=True):
-        assert other.found.entities == one.found.entities
-        named = [labels.entities[entity.label] for entity in one.found.entities]
+        assert other.decoded.entities == one.decoded.entities
+        named = [labels.entity_types[entity.type_index] for entity in one.decoded.entities]
         kept = [
-            (relation.head, relation.tail, relation.label, relation.score)
-            for relation in one.found.relations
-            if (named[relation.head], labels.relations[relation.label], named[relation.tail]) in both
+            (relation.head, relation.tail, relation.type_index, relation.score)
+            for relation in one.decoded.relations
+            if (named[relation.head], labels.relation_types[relation.type_index], named[relation.tail]) in both
         ]
-        assert [(r.head, r.tail, r.label, r.score) for r in other.found.relations] == kept
+        assert [(r.head, r.tail, r.type_index, r.score) for r in other.decoded.relations] == kept
 
 
 def check_truth(result: SentenceResult, expected: DecodedSentence) -> None:
-    assert [span[:3] for span in result.found.entities] == [span[:3] for span in expected.entities]
-    assert [span.score for span in result.found.entities] == pytest.approx([span.score for span in expected.entities])
-    assert len(result.found.relations) == len(expected.relations)
-    for relation, (head, tail, label, logit, weights) in zip(result.found.relations, expected.relations, strict=True):
+    assert [span[:3] for span in result.decoded.entities] == [span[:3] for span in expected.entities]
+    assert [span.score for span in result.decoded.entities] == pytest.approx([span.score for span in expected.entities])
+    assert len(result.decoded.relations) == len(expected.relations)
+    for relation, (head, tail, label, logit, weights) in zip(result.decoded.relations, expected.relations, strict=True):
         assert relation[:3] == (head, tail, label)
         assert relation.score == pytest.approx(1 / (1 + np.exp(-logit)))
-        assert relation.triggers.tolist() == list(weights)
+        assert relation.trigger_weights.tolist() == list(weights)
 
 
 def plain(results: list[SentenceResult]) -> list[Any]:
     """Results as values that ``==`` can compare."""
     return [
         (
-            result.found.entities,
-            [(*relation[:4], relation.first, relation.triggers.tolist()) for relation in result.found.relations],
-            result.unknown,
-            result.windows,
-            result.tree and (list(map(int, result.tree.heads)), result.tree.labels),
+            result.decoded.entities,
+            [
+                (*relation[:4], relation.first_word, relation.trigger_weights.tolist())
+                for relation in result.decoded.relations
+            ],
+            result.unknown_words,
+            result.window_count,
+            result.arcs and (list(map(int, result.arcs.heads)), result.arcs.labels),
         )
         for result in results
     ]
@@ -240,7 +146,7 @@ def test_results_are_those_of_the_definition(word_pieces: Tokenizer, overlap: bo
     results = pipeline.run(sentences)
     for parsed, result in zip(sentences, results, strict=True):
         check_truth(result, truth(pipeline, parsed))
-    assert sum(len(result.found.relations) for result in results) > 100
+    assert sum(len(result.decoded.relations) for result in results) > 100
 
 
 @pytest.mark.parametrize("windowed", [False, True])
@@ -250,7 +156,7 @@ def test_the_batch_changes_nothing(word_pieces: Tokenizer, batch_size: int, wind
     pipeline = make_pipeline(word_pieces, **changes)
     sentences = some_sentences(24, 16, seed=1)
     alone = [pipeline.run([parsed])[0] for parsed in sentences]
-    assert max(result.windows for result in alone) > 1 or not windowed
+    assert max(result.window_count for result in alone) > 1 or not windowed
     assert plain(pipeline.run(sentences, 1)) == plain(alone)
     assert plain(pipeline.run(sentences, batch_size)) == plain(alone)
     assert plain(pipeline.run(sentences[::-1], batch_size)) == plain(alone[::-1])
@@ -281,13 +187,13 @@ def test_one_word(pipeline: Pipeline) -> None:
         parsed = ParsedSentence([word], [0], ["ROOT"])
         (result,) = pipeline.run([parsed])
         check_truth(result, truth(pipeline, parsed))
-        assert result.windows == 1
-        assert result.found.relations == []
+        assert result.window_count == 1
+        assert result.decoded.relations == []
 
 
 def test_unknown_words_are_told(pipeline: Pipeline) -> None:
     parsed = ParsedSentence(["a", "", "b", "y" * 70], [0] * 4, ["up"] * 4)
-    assert [result.unknown for result in pipeline.run([parsed, parsed._replace(words=["a", "b", "c", "d"])])] == [
+    assert [result.unknown_words for result in pipeline.run([parsed, parsed._replace(words=["a", "b", "c", "d"])])] == [
         (1, 3),
         (),
     ]
@@ -314,13 +220,13 @@ def test_a_sentence_with_too_many_pairs_keeps_its_surest_entities(word_pieces: T
     capped = make_pipeline(word_pieces, max_words=999, max_subwords=9999)
     capped.max_pairs = 7  # three entities have six pairs, four have twelve
     for whole, less in zip(free.run(sentences), capped.run(sentences), strict=True):
-        count = len(whole.found.entities)
-        assert less.found.entities == whole.found.entities
-        assert (whole.unpaired, less.unpaired) == (0, max(0, count - 3))
-        ranked = sorted(range(count), key=lambda number: -whole.found.entities[number].score)
+        count = len(whole.decoded.entities)
+        assert less.decoded.entities == whole.decoded.entities
+        assert (whole.unpaired_entities, less.unpaired_entities) == (0, max(0, count - 3))
+        ranked = sorted(range(count), key=lambda number: -whole.decoded.entities[number].score)
         kept = set(ranked[:3])
-        expected = [one for one in whole.found.relations if {one.head, one.tail} <= kept]
-        assert [one[:4] for one in less.found.relations] == [one[:4] for one in expected]
+        expected = [one for one in whole.decoded.relations if {one.head, one.tail} <= kept]
+        assert [one[:4] for one in less.decoded.relations] == [one[:4] for one in expected]
 
 
 def test_parses_are_asked_for_once_when_the_encoder_has_begun(pipeline: Pipeline) -> None:
@@ -375,7 +281,7 @@ def test_the_threshold_is_exclusive(word_pieces: Tokenizer) -> None:
             for result in make_pipeline(word_pieces, max_words=99, max_subwords=999, relation_threshold=threshold).run(
                 sentences
             )
-            for relation in result.found.relations
+            for relation in result.decoded.relations
         ]
         for threshold in (0.25, 0.5, 0.6)
     }
@@ -390,7 +296,7 @@ def test_a_sentence_longer_than_the_window(word_pieces: Tokenizer) -> None:
     words = draw.choices(WORDS, k=60)
     chain = ParsedSentence(words, list(range(60)), ["ROOT"] * 60)
     (result,) = pipeline.run([chain])
-    assert result.windows == 3
+    assert result.window_count == 3
     expected = truth(pipeline, chain)
     ranges = [(0, 24), (18, 42), (36, 60)]
     together = [
@@ -402,13 +308,13 @@ def test_a_sentence_longer_than_the_window(word_pieces: Tokenizer) -> None:
         )
     ]
     assert 0 < len(together) < len(expected.relations)
-    assert result.found.entities == expected.entities
-    assert [relation[:3] for relation in result.found.relations] == [relation[:3] for relation in together]
-    for relation, (*_, logit, weights) in zip(result.found.relations, together, strict=True):
+    assert result.decoded.entities == expected.entities
+    assert [relation[:3] for relation in result.decoded.relations] == [relation[:3] for relation in together]
+    for relation, (*_, logit, weights) in zip(result.decoded.relations, together, strict=True):
         assert relation.score == pytest.approx(1 / (1 + np.exp(-logit)))
-        stop = relation.first + len(relation.triggers)
-        assert (relation.first, stop) in ranges
-        assert relation.triggers.tolist() == list(weights[relation.first : stop])
+        stop = relation.first_word + len(relation.trigger_weights)
+        assert (relation.first_word, stop) in ranges
+        assert relation.trigger_weights.tolist() == list(weights[relation.first_word : stop])
 
 
 def test_windows_keep_within_the_limit_of_subwords(word_pieces: Tokenizer) -> None:
@@ -433,44 +339,16 @@ def test_an_arc_that_leaves_its_window_carries_no_message(word_pieces: Tokenizer
     roots = tree._replace(heads=list(range(30)))
     pipeline = make_pipeline(word_pieces, far=False, max_words=20, max_subwords=9999, overlap=True)
     (hears,), (deaf,) = pipeline.run([tree]), pipeline.run([roots])
-    assert hears.windows == deaf.windows == 2
-    early = [[span for span in result.found.entities if span.end <= 15] for result in (hears, deaf)]
+    assert hears.window_count == deaf.window_count == 2
+    early = [[span for span in result.decoded.entities if span.end <= 15] for result in (hears, deaf)]
     assert early[0] == early[1]
-
-
-@given(
-    st.lists(st.integers(1, 300), max_size=60),
-    st.integers(1, 40),
-    st.sampled_from([1, 64, 500, 4096]),
-)
-def test_batches(lengths: list[int], batch_size: int, most: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline_module, "MAX_BATCH_SUBWORDS", most)
-        groups = list(batch_indices(lengths, batch_size))
-    assert sorted(place for group in groups for place in group) == list(range(len(lengths)))
-    for group in groups:
-        assert 1 <= len(group) <= batch_size
-        assert len(group) * max(lengths[place] for place in group) <= most or len(group) == 1
-    assert [lengths[place] for group in groups for place in group] == sorted(lengths)
-
-
-@given(st.lists(st.integers(1, 99), max_size=30), st.integers(1, 9), st.integers(0, 60))
-def test_a_row_that_would_pad_the_others_too_far_begins_a_batch(lengths: list[int], size: int, call: int) -> None:
-    groups = list(batch_indices(lengths, size, call))
-    assert [place for group in groups for place in group] == sorted(range(len(lengths)), key=lengths.__getitem__)
-    for group in groups:
-        for count, (one, other) in enumerate(itertools.pairwise(group), 1):
-            assert (lengths[other] - lengths[one]) * count <= call
-    for group, following in itertools.pairwise(groups):
-        grown = (lengths[following[0]] - lengths[group[-1]]) * len(group)
-        assert len(group) == size or grown > call
 
 
 @pytest.mark.parametrize("call", [0, 3, 20])
 def test_split_batches_change_nothing(word_pieces: Tokenizer, pipeline: Pipeline, call: int) -> None:
     sentences = some_sentences(30, 20, seed=8)
     expected = plain(pipeline.run(sentences, 8))
-    pipeline.call = call
+    pipeline.split_cost_subwords = call
     assert plain(pipeline.run(sentences, 8)) == expected
 
 
@@ -478,26 +356,26 @@ def test_split_batches_change_nothing(word_pieces: Tokenizer, pipeline: Pipeline
 def test_arcs_of_the_encoder_are_as_good_as_given_ones(word_pieces: Tokenizer, limits: dict[str, int]) -> None:
     own, other = make_pipeline(word_pieces, parsing=True, **limits), make_pipeline(word_pieces, **limits)
     words = [one.words for one in some_sentences(20, 30, seed=5) if one.words]
-    results = own.run_words(words, batch_size=4, trees="arcs")
-    assert max(result.windows for result in results) > 1 or limits
-    assert plain(results) == plain(own.run_words(words, batch_size=1, trees="arcs"))
+    results = own.run_words(words, batch_size=4, syntax="arcs")
+    assert max(result.window_count for result in results) > 1 or limits
+    assert plain(results) == plain(own.run_words(words, batch_size=1, syntax="arcs"))
     given = []
     for one, result in zip(words, results, strict=True):
-        assert result.tree is not None
-        given.append(ParsedSentence(one, result.tree.heads, result.tree.labels))
-        assert all(0 <= place - head <= 3 for place, head in enumerate(result.tree.heads))
-        silent = [head == place for place, head in enumerate(result.tree.heads)]
-        assert [label == "ROOT" for label in result.tree.labels] == silent
+        assert result.arcs is not None
+        given.append(ParsedSentence(one, result.arcs.heads, result.arcs.labels))
+        assert all(0 <= place - head <= 3 for place, head in enumerate(result.arcs.heads))
+        silent = [head == place for place, head in enumerate(result.arcs.heads)]
+        assert [label == "ROOT" for label in result.arcs.labels] == silent
     if limits:  # words at the edge of a window have other heads than those of the whole sentence
-        assert plain(other.run_words(words, lambda: given, 3, trees="arcs")) == plain(results)
+        assert plain(other.run_words(words, lambda: given, 3, syntax="arcs")) == plain(results)
 
 
 def test_given_arcs_go_before_those_of_the_encoder(word_pieces: Tokenizer) -> None:
     own, other = make_pipeline(word_pieces, parsing=True), make_pipeline(word_pieces)
     parsed = [one for one in some_sentences(9, 8, seed=2) if one.words]
     words = [one.words for one in parsed]
-    assert plain(own.run_words(words, lambda: parsed, trees="arcs")) == plain(
-        other.run_words(words, lambda: parsed, trees="arcs")
+    assert plain(own.run_words(words, lambda: parsed, syntax="arcs")) == plain(
+        other.run_words(words, lambda: parsed, syntax="arcs")
     )
 
 
@@ -510,14 +388,37 @@ def test_a_model_that_does_not_parse_needs_arcs(pipeline: Pipeline) -> None:
 def test_trees_have_one_root(word_pieces: Tokenizer, limits: dict[str, int]) -> None:
     pipeline = make_pipeline(word_pieces, parsing=True, **limits)
     words = [one.words for one in some_sentences(20, 30, seed=6) if one.words]
-    arcs, trees = (pipeline.run_words(words, batch_size=4, trees=how) for how in ("arcs", "tree"))
-    assert plain([one._replace(tree=None) for one in arcs]) == plain([one._replace(tree=None) for one in trees])
+    arcs, trees = (pipeline.run_words(words, batch_size=4, syntax=how) for how in ("arcs", "tree"))
+    assert plain([one._replace(arcs=None) for one in arcs]) == plain([one._replace(arcs=None) for one in trees])
     for best, result in zip(arcs, trees, strict=True):
-        assert best.tree is not None
-        assert result.tree is not None
-        heads, labels = list(map(int, result.tree.heads)), result.tree.labels
+        assert best.arcs is not None
+        assert result.arcs is not None
+        heads, labels = list(map(int, result.arcs.heads)), result.arcs.labels
         roots = [place for place, head in enumerate(heads) if head == place]
         assert len(roots) == 1
         assert [label == "ROOT" for label in labels] == [place in roots for place in range(len(heads))]
-        if list(best.tree.heads) == heads and best.windows == 1:
-            assert labels == best.tree.labels
+        if list(best.arcs.heads) == heads and best.window_count == 1:
+            assert labels == best.arcs.labels
+
+
+def test_observers_are_told_of_every_call_while_they_watch(word_pieces: Tokenizer) -> None:
+    pipeline = make_pipeline(word_pieces, parsing=True, max_subwords=9999, max_words=9999)
+    words = [one.words for one in some_sentences(9, 15, seed=6) if one.words]
+    calls: list[SubgraphCall] = []
+    others: list[SubgraphCall] = []
+    expected = plain(pipeline.run_words(words, syntax="tree"))
+    with pipeline.observe(calls.append), pipeline.observe(others.append):
+        assert plain(pipeline.run_words(words, syntax="tree")) == expected
+    assert calls == others
+    assert [call.name for call in calls] == ["encoder", "fusion", "entities", "relations"]
+    assert pipeline.observers == ()
+    for call in calls:
+        assert call.graph is pipeline.graphs[call.name]
+        assert set(call.graph.inputs) <= call.inputs.keys()
+    assert "arc_scores" in calls[0].outputs
+    assert "heads" not in calls[0].inputs
+    starts = [call.started for call in calls]
+    assert starts[0] > 0
+    assert starts == sorted(starts)
+    pipeline.run_words(words)
+    assert len(calls) == 4

@@ -37,12 +37,14 @@ def homeless(folder: Path) -> dict[str, str]:
     return kept | {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", USES.values(), ids=USES.keys())
 def test_no_file_is_left(arguments: list[str], tmp_path: Path) -> None:
     subprocess.run([sys.executable, *arguments], env=homeless(tmp_path), check=True, capture_output=True, timeout=120)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", USES.values(), ids=USES.keys())
 def test_nothing_is_connected_to(arguments: list[str], tmp_path: Path) -> None:
     if shutil.which("strace") is None:

@@ -15,12 +15,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from trimf.runtime.bundle.checks import MAX_MODEL_SIZES
 from trimf.runtime.bundle.manifest import Manifest
-from trimf.runtime.bundle.reader import MAX_MODEL_SIZES, Bundle, open_pipeline
+from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BundleError, TrimfError
 from trimf.runtime.output.bundle_tables import build_bundle_tables
+from trimf.runtime.pipeline_loading import open_pipeline
 
 ENGINE = "engines/encoder.tensorrt.sm_89.engine"
 FILES = ("tokenizer.json", *(f"{name}.onnx" for name in SUBGRAPHS), ENGINE)
@@ -230,6 +232,7 @@ def change(content: Any, data: st.DataObject) -> None:
         target[data.draw(st.text(max_size=20) | NAMES)] = value
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=DEADLINE)
 @given(data=st.data())
 def test_another_manifest(folder: Path, data: st.DataObject) -> None:

@@ -41,8 +41,8 @@ def check(counts: list[int], spans: np.ndarray, most: int) -> None:
     found: list[tuple[int, int]] = []
     for block in iterate_pair_blocks(counts, spans, 60, 8, 5):
         assert 0 < len(block.pairs) <= max(most, 2)
-        assert block.spans.tolist() == spans[block.first : block.first + len(block.spans)].tolist()
-        found += [(block.first + head, block.first + tail) for head, tail in block.pairs.tolist()]
+        assert block.spans.tolist() == spans[block.first_span : block.first_span + len(block.spans)].tolist()
+        found += [(block.first_span + head, block.first_span + tail) for head, tail in block.pairs.tolist()]
         gaps = []
         for (head, tail), gap in zip(block.pairs, block.gaps, strict=True):
             one, other = block.spans[head], block.spans[tail]

@@ -169,7 +169,7 @@ def test_folding(relations: list[RelationSpan], symmetric: frozenset[int]) -> No
         key = (ends[0], ends[1], label)
         best[key] = max(score, best.get(key, 0))
     assert [(relation[:3], relation.score) for relation in folded] == sorted(best.items())
-    assert all(relation.triggers.tolist() == [relation.score] for relation in folded)
+    assert all(relation.trigger_weights.tolist() == [relation.score] for relation in folded)
 
 
 def test_of_two_equal_directions_the_first_given_counts() -> None:

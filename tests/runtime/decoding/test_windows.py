@@ -68,7 +68,7 @@ def seen(found: DecodedSentence, start: int, end: int) -> DecodedSentence:
             relation._replace(
                 head=inside.index(relation.head),
                 tail=inside.index(relation.tail),
-                triggers=relation.triggers[start:end],
+                trigger_weights=relation.trigger_weights[start:end],
             )
             for relation in found.relations
             if relation.head in inside and relation.tail in inside
@@ -114,14 +114,14 @@ def test_merging_windows_that_see_the_truth_gives_the_truth(
     for relation in truth.relations:
         first = next((span for span in ranges if visible(relation, *span)), None)
         if first is not None:
-            weights = [relation.triggers[i] if first[0] <= i < first[1] else 0 for i in range(words)]
+            weights = [relation.trigger_weights[i] if first[0] <= i < first[1] else 0 for i in range(words)]
             expected.append((*relation[:4], weights))
     assert [(*relation[:4], laid_out(relation, words)) for relation in merged.relations] == expected
 
 
 def laid_out(relation: RelationSpan, words: int) -> list[float]:
     weights = np.zeros(words)
-    weights[relation.first : relation.first + len(relation.triggers)] = relation.triggers
+    weights[relation.first_word : relation.first_word + len(relation.trigger_weights)] = relation.trigger_weights
     return [float(weight) for weight in weights]
 
 
@@ -180,4 +180,4 @@ def test_merging_takes_time_and_memory_in_line_with_the_words() -> None:
     merged = merge_windows(ranges, found, overlap=False)
     assert time.perf_counter() - begin < 5
     assert len(merged.relations) == len(ranges) - 1
-    assert sum(len(relation.triggers) for relation in merged.relations) <= 256 * len(ranges)
+    assert sum(len(relation.trigger_weights) for relation in merged.relations) <= 256 * len(ranges)

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimf.runtime.bundle.reader import Bundle, open_pipeline
+from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import buckets
 from trimf.runtime.engine.contract import AXES, SUBGRAPHS, Subgraph
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
+from trimf.runtime.pipeline_loading import open_pipeline
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.subwords import Subwords
 

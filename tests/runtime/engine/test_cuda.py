@@ -110,22 +110,22 @@ def test_a_device_but_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("runtime")
 def test_a_device() -> None:
     found = cuda.CudaDevice()
-    assert (found.name, found.target, found.memory) == ("Fake 1", "sm_89", 1 << 34)
+    assert (found.name, found.target, found.total_memory) == ("Fake 1", "sm_89", 1 << 34)
 
 
 def test_calls(device: cuda.CudaDevice, runtime: FakeRuntime) -> None:
     array = np.zeros((2, 3), np.float32)
-    stream = device.stream()
+    stream = device.create_stream()
     address = device.malloc(24)
     device.upload(array, address, stream)
     device.download(address, array, stream)
     device.begin_capture(stream)
     graph = device.end_capture(stream)
-    device.launch(graph, stream)
+    device.launch_graph(graph, stream)
     device.synchronize(stream)
     device.free_graph(graph)
     device.free(address)
-    device.destroy(stream)
+    device.destroy_stream(stream)
     assert runtime.calls == [
         ("cudaStreamCreateWithFlags", 1),
         ("cudaMalloc", 24),
@@ -146,14 +146,14 @@ def test_calls(device: cuda.CudaDevice, runtime: FakeRuntime) -> None:
 STEPS: dict[str, Callable[[cuda.CudaDevice], object]] = {
     "cudaMalloc": lambda device: device.malloc(1 << 20),
     "cudaFree": lambda device: device.free(1),
-    "cudaStreamCreateWithFlags": lambda device: device.stream(),
+    "cudaStreamCreateWithFlags": lambda device: device.create_stream(),
     "cudaStreamSynchronize": lambda device: device.synchronize(1),
-    "cudaStreamDestroy": lambda device: device.destroy(1),
+    "cudaStreamDestroy": lambda device: device.destroy_stream(1),
     "cudaMemcpyAsync": lambda device: device.upload(np.zeros(1), 1, 1),
     "cudaStreamBeginCapture": lambda device: device.begin_capture(1),
     "cudaStreamEndCapture": lambda device: device.end_capture(1),
     "cudaGraphInstantiate": lambda device: device.end_capture(1),
-    "cudaGraphLaunch": lambda device: device.launch(1, 1),
+    "cudaGraphLaunch": lambda device: device.launch_graph(1, 1),
     "cudaGraphExecDestroy": lambda device: device.free_graph(1),
 }
 

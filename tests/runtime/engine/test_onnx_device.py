@@ -2,8 +2,6 @@
 
 import itertools
 import logging
-import stat
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
-from trimf.runtime.bundle.reader import Bundle, open_pipeline
-from trimf.runtime.engine import onnx_device as onnx_device_backend
-from trimf.runtime.engine import onnx_providers
+from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine import onnx_device
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.engine.onnx_device import OnnxGpuBackend, OnnxGpuSubgraph, OrtDeviceArray
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
+from trimf.runtime.pipeline_loading import open_pipeline
 
 WORDS = ["Ann", "b", "C3", "x", ",", "9", "zebra", "Q", "met", "🎉", "Bob's", "Rome"]
 SENTENCES = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30), min_size=1, max_size=6)
-ON_CPU = Provider("CPUExecutionProvider", list, lambda model: {}, place=("cpu", 0), limits={"words": 24})
+ON_CPU = Provider("CPUExecutionProvider", list, lambda model: {}, device=("cpu", 0), limits={"words": 24})
 
 
 def chained(words: list[str]) -> ParsedSentence:
@@ -40,14 +38,14 @@ def _on_cpu() -> Iterator[None]:
     """Two more providers: the CPU by way of bound buffers, and the same with (there: ignored) CUDA graphs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PROVIDERS, "bound", ON_CPU)
-        patch.setitem(PROVIDERS, "captured", ON_CPU._replace(graphs=True, limits={}))
+        patch.setitem(PROVIDERS, "captured", ON_CPU._replace(uses_cuda_graphs=True, limits={}))
         yield
 
 
 @pytest.fixture
 def _replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ONNX Runtime this is, it may capture graphs."""
-    monkeypatch.setattr(onnx_device_backend, "CUDA_GRAPHS_SINCE", (1, 0))
+    monkeypatch.setattr(onnx_device, "CUDA_GRAPHS_SINCE", (1, 0))
 
 
 @pytest.fixture(scope="module")
@@ -125,17 +123,17 @@ def test_arrays_stay_on_the_device(tiny_bundle: Path) -> None:
     binding.bind_ortvalue_input = lambda name, value: (bound.append(value), bind(name, value))
     zeros = np.zeros((3, 5), np.int64)
     fusion.run({**out, "word_mask": zeros == 0, "heads": zeros, "labels": zeros})
-    assert words.bind((4, 16, 4)) is bound[0]
+    assert words.get_ort_value((4, 16, 4)) is bound[0]
 
 
 def test_a_shape_keeps_its_buffers(tiny_bundle: Path) -> None:
     encoder = load(tiny_bundle, "encoder")
-    places = {encoder.run(batch(3, words))["words"].bind((4, 16, 4)).data_ptr() for words in (3, 4, 9, 14)}
+    places = {encoder.run(batch(3, words))["words"].get_ort_value((4, 16, 4)).data_ptr() for words in (3, 4, 9, 14)}
     assert len(places) == 1
     assert len(encoder._thread_state.buffers) == 5
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: encoder.run(batch(3, 3))["words"]).result()
-    assert other.bind((4, 16, 4)).data_ptr() not in places
+    assert other.get_ort_value((4, 16, 4)).data_ptr() not in places
 
 
 def test_an_overwritten_array_is_no_silent_wrong_answer(tiny_bundle: Path) -> None:
@@ -167,6 +165,17 @@ def test_arrays_that_cannot_be_run(tiny_bundle: Path, arrays: dict[str, Any], me
     with pytest.raises(BackendError, match=message) as caught:
         load(tiny_bundle, "encoder").run(arrays)
     assert "\n" not in str(caught.value)
+
+
+def test_no_type_of_numpy_fits_bf16() -> None:
+    """``numpy.dtype("float64") == None`` is true, but a bfloat16 input does not take float64."""
+    subgraph = load_cast(TensorProto.BFLOAT16, TensorProto.FLOAT)
+    assert subgraph.types["words"] is None
+    for dtype in (np.float64, np.float32, np.uint16):
+        with pytest.raises(
+            BackendError, match=rf"words has type {np.dtype(dtype)}, but fusion\.onnx expects tensor\(bfloat16\)"
+        ):
+            subgraph.run({"words": np.zeros((1, 3, 4), dtype)})
 
 
 def test_a_fixed_size_that_differs(tiny_bundle: Path) -> None:
@@ -204,7 +213,7 @@ def test_every_set_of_buffers_has_its_own_graph(tiny_bundle: Path, monkeypatch: 
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", note)
     encoder = load(tiny_bundle, "encoder", "captured")
-    assert encoder.graphs
+    assert encoder.uses_cuda_graphs
     for size, words in [(1, 3), (1, 3), (2, 3), (1, 9), (2, 4), (2, 20)]:
         encoder.run(batch(size, words))
     assert numbers == [-1, 1, -1, 1, 2, -1]
@@ -227,7 +236,7 @@ def test_graphs_refused_are_runs_without(
     monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
     with caplog.at_level(logging.INFO, "trimf"):
         encoder = load(tiny_bundle, "encoder", "captured")
-    assert not encoder.graphs
+    assert not encoder.uses_cuda_graphs
     assert encoder.run(batch(1, 3))["words"].shape == (1, 3, 4)
     assert "encoder.onnx runs on backend 'captured' without CUDA graphs: This session cannot use the" in caplog.text
 
@@ -235,33 +244,33 @@ def test_graphs_refused_are_runs_without(
 @pytest.mark.parametrize("how", ["old", "off"])
 def test_graphs_turned_off(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "old":
-        monkeypatch.setattr(onnx_device_backend, "CUDA_GRAPHS_SINCE", (99, 0))
+        monkeypatch.setattr(onnx_device, "CUDA_GRAPHS_SINCE", (99, 0))
     else:
         monkeypatch.setenv("TRIMF_CUDA_GRAPHS", "0")
-    assert not load(tiny_bundle, "encoder", "captured").graphs
+    assert not load(tiny_bundle, "encoder", "captured").uses_cuda_graphs
 
 
-def half(kind: int) -> bytes:
-    """A graph that takes words and gives them as ``nodes`` of type ``kind``."""
+def load_cast(taken: int, given: int) -> OnnxGpuSubgraph:
+    """A fusion graph that takes words of type ``taken`` and gives them as ``nodes`` of type ``given``."""
     inside, out = (
         helper.make_tensor_value_info(name, element, ["batch", "words", 4])
-        for name, element in (("words", TensorProto.FLOAT), ("nodes", kind))
+        for name, element in (("words", taken), ("nodes", given))
     )
-    graph = helper.make_graph([helper.make_node("Cast", ["words"], ["nodes"], to=kind)], "half", [inside], [out])
+    graph = helper.make_graph([helper.make_node("Cast", ["words"], ["nodes"], to=given)], "cast", [inside], [out])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return bytes(model.SerializeToString())
+    return OnnxGpuBackend("bound").load("fusion", model.SerializeToString())
 
 
 def test_fp16_comes_to_the_host_as_it_is() -> None:
     words = np.linspace(0, 1, 24, dtype=np.float32).reshape(2, 3, 4)
-    nodes = np.asarray(OnnxGpuBackend("bound").load("fusion", half(TensorProto.FLOAT16)).run({"words": words})["nodes"])
+    nodes = np.asarray(load_cast(TensorProto.FLOAT, TensorProto.FLOAT16).run({"words": words})["nodes"])
     assert nodes.dtype == np.float16
     assert np.array_equal(nodes, words.astype(np.float16))
 
 
 def test_bf16_stays_on_the_device() -> None:
     words = np.zeros((2, 3, 4), np.float32)
-    nodes = OnnxGpuBackend("bound").load("fusion", half(TensorProto.BFLOAT16)).run({"words": words})["nodes"]
+    nodes = load_cast(TensorProto.FLOAT, TensorProto.BFLOAT16).run({"words": words})["nodes"]
     assert nodes.shape == (2, 3, 4)
     with pytest.raises(BackendError, match=r"nodes has type tensor\(bfloat16\), which numpy does not support"):
         np.asarray(nodes)
@@ -317,60 +326,3 @@ def test_products_elsewhere_are_refused(tiny_bundle: Path) -> None:
     )
     with pytest.raises(BackendError, match=r"does not run all matrix products of relations\.onnx \(MatMul on CPUExec"):
         backend._check_assignment("relations", session)
-
-
-@pytest.mark.parametrize("name", ["cuda", "tensorrt-ep"])
-def test_a_provider_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendError, match=rf"backend '{name}' needs .*ExecutionProvider, .*trimf\[gpu\]") as caught:
-        OnnxGpuBackend(name)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_plugin_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", None)
-    with pytest.raises(BackendError, match="tensorrt-rtx-ep"):
-        onnx_providers._register_rtx_plugin.__wrapped__()
-
-
-def test_a_plugin_without_a_device(capfd: pytest.CaptureFixture[str]) -> None:
-    """The real plugin, where it is installed and no GPU is there: refused in one line, and nothing else is printed."""
-    pytest.importorskip("onnxruntime_ep_nv_tensorrt_rtx", reason="needs onnxruntime-ep-nv-tensorrt-rtx")
-    refusals = []
-    for _ in range(2):
-        try:
-            OnnxGpuBackend("tensorrt-rtx-ep")
-        except BackendError as error:
-            refusals.append(str(error))
-    if not refusals:
-        pytest.skip("a GPU is there")
-    assert len(set(refusals)) == 1
-    assert "\n" not in refusals[0]
-    assert "needs an NVIDIA driver and a GPU" in refusals[0]
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_registered_plugin_that_finds_no_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fake = SimpleNamespace(get_ep_name=lambda: "RTX", get_library_path=lambda: str(tmp_path / "library.so"))
-    monkeypatch.setitem(sys.modules, "onnxruntime_ep_nv_tensorrt_rtx", fake)
-    monkeypatch.setattr(onnxruntime, "register_execution_provider_library", lambda name, path: None)
-    with pytest.raises(BackendError, match="'tensorrt-rtx-ep' cannot run here: no device; it needs an NVIDIA driver"):
-        onnx_providers._register_rtx_plugin.__wrapped__()
-
-
-def test_options_for_tensorrt(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    options = PROVIDERS["tensorrt-ep"].options((tiny_bundle / "relations.onnx").read_bytes())
-    assert options["trt_profile_min_shapes"] == "nodes:1x1x4,word_mask:1x1,spans:1x3,pairs:1x2"
-    assert options["trt_profile_max_shapes"] == "nodes:64x512x4,word_mask:64x512,spans:2048x3,pairs:4096x2"
-    assert not [key for key in options if "fp16" in key or "graph" in key]
-    folder = Path(options["trt_engine_cache_path"])
-    assert folder.parent == tmp_path / "trimf" / "tensorrt-ep"
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_a_cache_folder_that_cannot_be(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(BackendError, match=r"backend 'tensorrt-rtx-ep' needs a cache folder: .*; set XDG_CACHE_HOME"):
-        PROVIDERS["tensorrt-rtx-ep"].options(b"model")

@@ -13,10 +13,10 @@ import onnxruntime
 import pytest
 
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
-from trimf.runtime.engine import cuda, tensorrt_backend
-from trimf.runtime.engine import onnx_device as onnx_device_backend
-from trimf.runtime.engine.contract import SUBGRAPHS, open_backend
+from trimf.runtime.engine import cuda, onnx_device, tensorrt_backend
+from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnxruntime_library import INSTALL_GPU
+from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BackendError
 
 NO_GPU = "no NVIDIA driver (libcuda.so.1 is not installed)"
@@ -66,7 +66,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(cuda, "explain_missing_device", lambda: None)
         monkeypatch.setattr(tensorrt_backend, "CudaDevice", lambda: device)
         monkeypatch.setattr(tensorrt_backend, "import_library", find)
-        monkeypatch.setattr(onnx_device_backend, "OnnxGpuBackend", device_backend)
+        monkeypatch.setattr(onnx_device, "OnnxGpuBackend", device_backend)
         providers = [*(["CUDAExecutionProvider"] if provider else []), "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
 
@@ -199,7 +199,7 @@ def test_an_unknown_name() -> None:
 
 ON_THE_CPU = """
 import ctypes, sys
-from trimf.runtime.engine.contract import open_backend
+from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.bundle.reader import Bundle
 
 def no_driver(*_, **__):
@@ -217,5 +217,5 @@ def test_where_there_is_no_gpu_nothing_of_it_is_imported(tiny_bundle: Path) -> N
     assert name == "cpu"
     assert "trimf.runtime.engine.cuda" in modules
     heavy = {"cuda.bindings", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
-    own = {f"trimf.runtime.{name}" for name in ("tensorrt_backend", "tensorrt_library", "onnx_device_backend")}
+    own = {f"trimf.runtime.engine.{name}" for name in ("tensorrt_backend", "tensorrt_library", "onnx_device")}
     assert not set(modules) & (heavy | own)

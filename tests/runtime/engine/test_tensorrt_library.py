@@ -33,19 +33,19 @@ def test_tensorrt_for_rtx_is_found() -> None:
     library = tensorrt_library.import_library("tensorrt-rtx")
     assert library.version == library.module.__version__
     assert library.title == f"TensorRT for RTX {library.version}"
-    assert library.ahead_of_time
-    assert not library.timing_cache
+    assert library.traits.ahead_of_time
+    assert not library.traits.timing_cache
     assert tensorrt_library.import_library("tensorrt-rtx") is library
 
 
 def test_tensorrt_for_rtx_says_why_a_model_cannot_be_read() -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
     library = tensorrt_library.import_library("tensorrt-rtx")
-    network = library.strongly_typed_network(library.module.Builder(library.logger))
+    network = library.create_strongly_typed_network(library.module.Builder(library.logger))
     assert network.get_flag(library.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert not library.module.OnnxParser(network, library.logger).parse(b"rubbish")
-    assert "Failed to parse the ONNX model" in library.last_error()
-    assert library.last_error() == ""
+    assert "Failed to parse the ONNX model" in library.pop_last_error()
+    assert library.pop_last_error() == ""
 
 
 @pytest.mark.parametrize(("builder", "title"), [("tensorrt", "TensorRT"), ("tensorrt-rtx", "TensorRT for RTX")])
@@ -75,10 +75,10 @@ def test_old_releases_are_refused(builder: Any, version: str, oldest: str) -> No
 @pytest.mark.parametrize("version", ["10.1.0", "10.13.3.9", "11.0.0.38"])
 def test_tensorrt_10_and_11(version: str) -> None:
     library = tensorrt_library.describe_library("tensorrt", fake(version))
-    assert library.timing_cache
-    assert not library.ahead_of_time
+    assert library.traits.timing_cache
+    assert not library.traits.ahead_of_time
     flags: list[int] = []
-    library.strongly_typed_network(SimpleNamespace(create_network=flags.append))
+    library.create_strongly_typed_network(SimpleNamespace(create_network=flags.append))
     assert flags == [2]
 
 
@@ -97,13 +97,5 @@ def test_messages_go_to_logging(caplog: pytest.LogCaptureFixture) -> None:
         for severity, message, _ in said:
             library.logger.log(SimpleNamespace(name=severity), message)
     assert [(record.getMessage(), record.levelno) for record in caplog.records] == [entry[1:] for entry in said]
-    assert library.last_error() == "bad 100 %s"
-    assert library.last_error() == ""
-
-
-def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert tensorrt_library.user_cache_folder() == Path("/somewhere/trimf")
-    for other in ("", "relative"):
-        monkeypatch.setenv("XDG_CACHE_HOME", other)
-        assert tensorrt_library.user_cache_folder() == Path.home() / ".cache" / "trimf"
+    assert library.pop_last_error() == "bad 100 %s"
+    assert library.pop_last_error() == ""

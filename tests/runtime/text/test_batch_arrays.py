@@ -45,7 +45,7 @@ def items(draw: st.DrawFn) -> EncodedSentence:
 def slow_pad(items: list[EncodedSentence]) -> dict[str, list[object]]:
     """Every cell by its definition."""
     longest = max(len(item.subwords.ids) for item in items)
-    words = max(item.length for item in items)
+    words = max(item.word_count for item in items)
     widest = max(last - first + 1 for item in items for first, last in zip(*item.subwords[1:3], strict=True))
     result: dict[str, list[object]] = {name: [] for name in Batch._fields}
     for item in items:
@@ -54,13 +54,13 @@ def slow_pad(items: list[EncodedSentence]) -> dict[str, list[object]]:
         result["attention_mask"].append([int(i < len(ids)) for i in range(longest)])
         result["pieces"].append(
             [
-                [min(first[word] + step, last[word]) if word < item.length else 0 for step in range(widest)]
+                [min(first[word] + step, last[word]) if word < item.word_count else 0 for step in range(widest)]
                 for word in range(words)
             ]
         )
-        result["word_mask"].append([word < item.length for word in range(words)])
-        result["heads"].append([item.heads[word] if word < item.length else 0 for word in range(words)])
-        result["labels"].append([item.labels[word] if word < item.length else NO_ARC for word in range(words)])
+        result["word_mask"].append([word < item.word_count for word in range(words)])
+        result["heads"].append([item.heads[word] if word < item.word_count else 0 for word in range(words)])
+        result["labels"].append([item.labels[word] if word < item.word_count else NO_ARC for word in range(words)])
     return result
 
 

@@ -121,6 +121,7 @@ def test_words_that_are_no_text_are_refused(parser: SpacyParser) -> None:
         parser.parse([["\ud800"]])
 
 
+@pytest.mark.slow
 def test_a_tree_does_not_depend_on_the_batch(parser: SpacyParser) -> None:
     sentences = some_sentences(96, seed=1)
     alone = [plain(parser.parse([words]))[0] for words in sentences]
@@ -145,6 +146,7 @@ def test_the_trees_are_the_same_with_either_blas(parser: SpacyParser, monkeypatc
         assert plain(other.parse(sentences)) == plain(parser.parse(sentences))
 
 
+@pytest.mark.slow
 def test_eight_threads_get_what_one_gets(parser: SpacyParser) -> None:
     sentences = [[*words, f"new{i}"] for i, words in enumerate(some_sentences(64, seed=2))]
     results: dict[int, list[tuple[list[int], list[str]]]] = {}

@@ -18,6 +18,7 @@ def fresh(code: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_torch_is_hidden_and_can_be_imported_later() -> None:
     code = (
         "import sys\nfinders = list(sys.meta_path)\n"
@@ -29,6 +30,7 @@ def test_torch_is_hidden_and_can_be_imported_later() -> None:
     assert fresh(code) == ["False True True", "2.0 False"]
 
 
+@pytest.mark.slow
 def test_torch_that_is_there_already_stays() -> None:
     code = (
         "import torch\nfrom trimf.runtime.text.spacy_import_guard import light_spacy, lacks_torch\n"
@@ -37,6 +39,7 @@ def test_torch_that_is_there_already_stays() -> None:
     assert fresh(code) == ["True False"]
 
 
+@pytest.mark.slow
 def test_others_find_torch_meanwhile() -> None:
     code = (
         "from threading import Thread\nfrom trimf.runtime.text.spacy_import_guard import light_spacy\n"
@@ -46,6 +49,7 @@ def test_others_find_torch_meanwhile() -> None:
     assert fresh(code) == ["2.0"]
 
 
+@pytest.mark.slow
 def test_another_pipeline_gets_torch(tmp_path: object) -> None:
     code = LOAD + (
         f"from pathlib import Path\nPath({str(tmp_path)!r}, 'meta.json').write_text('')\n"

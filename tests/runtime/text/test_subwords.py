@@ -92,10 +92,10 @@ def tokenizer(kind: str) -> SubwordTokenizer:
 
 
 def check_equal(actual: Subwords, expected: Subwords) -> None:
-    for name in ("ids", "first", "last"):
+    for name in ("ids", "first_positions", "last_positions"):
         np.testing.assert_array_equal(getattr(actual, name), getattr(expected, name), name)
         assert getattr(actual, name).dtype == np.int64
-    assert actual.unknown == expected.unknown
+    assert actual.unknown_words == expected.unknown_words
 
 
 def one_by_one(kind: str, words: Sequence[str]) -> Subwords:
@@ -118,13 +118,13 @@ def one_by_one(kind: str, words: Sequence[str]) -> Subwords:
 def test_pieces_and_places(tokenizer: SubwordTokenizer, kind: str) -> None:
     (subwords,) = tokenizer.encode([["The", "new", "York"]])
     sizes = {"word pieces": [1, 1, 1], "bytes": [4, 4, 5]}[kind]
-    assert (subwords.last - subwords.first + 1).tolist() == sizes
-    assert subwords.first[0] == 1
-    assert (subwords.first[1:] == subwords.last[:-1] + 1).all()
+    assert (subwords.last_positions - subwords.first_positions + 1).tolist() == sizes
+    assert subwords.first_positions[0] == 1
+    assert (subwords.first_positions[1:] == subwords.last_positions[:-1] + 1).all()
     assert (subwords.ids[0], subwords.ids[-1]) == AROUND[kind]
-    assert len(subwords.ids) == sum(sizes) + tokenizer.specials
-    assert subwords.unknown == ()
-    assert tokenizer.specials == 2
+    assert len(subwords.ids) == sum(sizes) + tokenizer.special_token_count
+    assert subwords.unknown_words == ()
+    assert tokenizer.special_token_count == 2
 
 
 @given(words=WORDS)
@@ -159,11 +159,11 @@ def test_letter_case_stands_above_the_vocabulary(which: str, words: list[str]) -
     plain = one_by_one(which, words)
     check_equal(found._replace(ids=found.ids % CASE_MULTIPLIER), plain)
     above = np.zeros(len(plain.ids), int)
-    for word, first, last in zip(words, plain.first, plain.last, strict=True):
+    for word, first, last in zip(words, plain.first_positions, plain.last_positions, strict=True):
         above[first : last + 1] = classify_letter_case(word)
     np.testing.assert_array_equal(found.ids // CASE_MULTIPLIER, above)
     assert (found.ids < CASE_MULTIPLIER * CASE_COUNT).all()
-    assert tokenizer.texts(found) == SubwordTokenizer(TOKENIZERS[which](), which).texts(plain)
+    assert tokenizer.subword_texts(found) == SubwordTokenizer(TOKENIZERS[which](), which).subword_texts(plain)
 
 
 @given(sentences=st.lists(WORDS, max_size=4))
@@ -181,24 +181,24 @@ def test_a_cut_is_the_slice_encoded(which: str, words: list[str], data: st.DataO
     start = data.draw(st.integers(0, len(words) - 1))
     end = data.draw(st.integers(start + 1, len(words)))
     tokenizer = SubwordTokenizer(TOKENIZERS[which](), which)
-    cut = tokenizer.cut(tokenizer.encode([words])[0], start, end)
-    check_equal(cut, tokenizer.encode([words[start:end]])[0]._replace(unknown=()))
+    cut = tokenizer.slice_words(tokenizer.encode([words])[0], start, end)
+    check_equal(cut, tokenizer.encode([words[start:end]])[0]._replace(unknown_words=()))
 
 
 def test_words_without_any_subword_are_unknown() -> None:
     tokenizer = SubwordTokenizer(word_piece(), "x")
     (subwords,) = tokenizer.encode([["\u200b", "a", "", "\0", "b", " "]])
-    assert subwords.unknown == (0, 2, 3, 5)
-    assert subwords.ids[subwords.first].tolist() == [1, 4, 1, 1, 5, 1]
-    assert (subwords.first == subwords.last).all()
+    assert subwords.unknown_words == (0, 2, 3, 5)
+    assert subwords.ids[subwords.first_positions].tolist() == [1, 4, 1, 1, 5, 1]
+    assert (subwords.first_positions == subwords.last_positions).all()
 
 
 def test_words_of_too_many_subwords_are_unknown(tokenizer: SubwordTokenizer, kind: str) -> None:
     most = "x" * (MAX_WORD_SUBWORDS - 1) if kind == "bytes" else "e" * MAX_WORD_SUBWORDS
     (subwords,) = tokenizer.encode([["the", most, most + "e", "the"]])
-    assert subwords.unknown == (2,)
-    assert (subwords.last - subwords.first + 1)[1:3].tolist() == [MAX_WORD_SUBWORDS, 1]
-    assert subwords.ids[subwords.first[2]] == UNKNOWN[kind]
+    assert subwords.unknown_words == (2,)
+    assert (subwords.last_positions - subwords.first_positions + 1)[1:3].tolist() == [MAX_WORD_SUBWORDS, 1]
+    assert subwords.ids[subwords.first_positions[2]] == UNKNOWN[kind]
 
 
 @pytest.mark.parametrize("word", ["[CLS]", "[SEP]", "[PAD]", "<s>", "</s>", "<pad>"])
@@ -259,9 +259,9 @@ def test_a_prefix_alone_is_enough() -> None:
     raw = byte_level(prefix=False)
     raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
     tokenizer = SubwordTokenizer(raw, "x")
-    assert tokenizer.specials == 1
+    assert tokenizer.special_token_count == 1
     whole = tokenizer.encode([["a", "the", "b"]])[0]
-    check_equal(tokenizer.cut(whole, 1, 3), tokenizer.encode([["the", "b"]])[0])
+    check_equal(tokenizer.slice_words(whole, 1, 3), tokenizer.encode([["the", "b"]])[0])
 
 
 def test_a_tokenizer_without_an_unknown_token_is_refused() -> None:

@@ -1,0 +1,129 @@
+"""Turn decoded sentences of word indices into an ``Extraction`` of the caller's text; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from .bundle.labels import Labels
+from .decoding.span_decoding import DecodedSentence, EntitySpan
+from .decoding.triggers import top_trigger_words, trigger_candidate_mask
+from .document_reader import SentenceInText
+from .pipeline import DependencyArcs, SentenceResult
+from .results import Arc, Entity, Extraction, Relation, Trigger
+from .text.tokenization import TokenizedSentence
+
+
+class SentenceExtraction(NamedTuple):
+    """Contribution of one sentence to an ``Extraction``; heads of ``arcs`` are indices into its own words."""
+
+    span: tuple[int, int]
+    entities: list[Entity]
+    relations: list[Relation]
+    notices: list[str]
+    arcs: list[Arc]
+
+
+def assemble_sentence(
+    sentence: SentenceInText, result: SentenceResult, labels: Labels, trigger_count: int
+) -> SentenceExtraction:
+    """Convert the word indices of a decoded sentence to character offsets and its type indices to names.
+
+    Args:
+        sentence: The sentence, with at least one word.
+        result: Result of the pipeline for it.
+        labels: Label sets of the model.
+        trigger_count: Maximum number of trigger words of a relation.
+
+    Returns:
+        The extraction of the sentence.
+    """
+    words = sentence.words
+    entities = [_build_entity(sentence, span, labels) for span in result.decoded.entities]
+    return SentenceExtraction(
+        (words.starts[0], words.ends[-1]),
+        entities,
+        _build_relations(words, result.decoded, entities, labels, trigger_count),
+        list(_build_notices(words, result)),
+        [] if result.arcs is None else _build_arcs(words, result.arcs),
+    )
+
+
+def join_sentences(text: str, sentences: Sequence[SentenceExtraction]) -> Extraction:
+    """Join the extractions of all sentences of a text.
+
+    Args:
+        text: The caller's text.
+        sentences: Extraction of each sentence, in order.
+
+    Returns:
+        The extraction of the text.
+    """
+    return Extraction(
+        text,
+        tuple(entity for sentence in sentences for entity in sentence.entities),
+        tuple(relation for sentence in sentences for relation in sentence.relations),
+        tuple(sentence.span for sentence in sentences),
+        tuple(notice for sentence in sentences for notice in sentence.notices),
+        tuple(_shift_arcs(sentences)),
+    )
+
+
+def _build_entity(sentence: SentenceInText, span: EntitySpan, labels: Labels) -> Entity:
+    start, end = sentence.words.starts[span.start], sentence.words.ends[span.end - 1]
+    return Entity(start, end, sentence.text[start:end], labels.entity_types[span.type_index], span.score)
+
+
+def _build_relations(
+    sentence: TokenizedSentence, decoded: DecodedSentence, entities: list[Entity], labels: Labels, trigger_count: int
+) -> list[Relation]:
+    if not decoded.relations:
+        return []
+    words, starts, ends = sentence
+    candidates = trigger_candidate_mask(words, decoded.entities)
+    relations = []
+    for relation in decoded.relations:
+        triggers = tuple(
+            Trigger(starts[index], ends[index], words[index], weight)
+            for index, weight in top_trigger_words(relation, candidates, trigger_count)
+        )
+        head, tail, name = entities[relation.head], entities[relation.tail], labels.relation_types[relation.type_index]
+        relations.append(Relation(head, name, tail, relation.score, triggers))
+    return relations
+
+
+def _build_arcs(sentence: TokenizedSentence, arcs: DependencyArcs) -> list[Arc]:
+    words, starts, ends = sentence
+    return [Arc(*arc) for arc in zip(starts, ends, words, map(int, arcs.heads), arcs.labels, strict=True)]
+
+
+def _shift_arcs(sentences: Sequence[SentenceExtraction]) -> Iterator[Arc]:
+    """Yield the arcs of all sentences with heads shifted to indices into the words of the text."""
+    offset = 0
+    for sentence in sentences:
+        for arc in sentence.arcs:
+            yield msgspec.structs.replace(arc, head=arc.head + offset)
+        offset += len(sentence.arcs)
+
+
+def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
+    """Yield a message for each limitation that affected the sentence."""
+    where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
+    if result.unknown_words:
+        first, count = result.unknown_words[0], len(result.unknown_words)
+        yield (
+            f"{count} word{'s' * (count > 1)} at {where} became the unknown token (no subwords, or too many); first: "
+            f"{sentence.words[first]!r:.40} at character {sentence.starts[first]}"
+        )
+    if result.window_count > 1:
+        yield (
+            f"the sentence at {where} was split into {result.window_count} overlapping windows; relations between "
+            "entities that share no window are not found"
+        )
+    if result.unpaired_entities:
+        yield (
+            f"the sentence at {where} has too many entities to score every pair; relations were scored only between "
+            f"the most confident entities, {result.unpaired_entities} left out"
+        )

@@ -1,0 +1,190 @@
+"""Read documents sentence by sentence, and keep those whose results are outstanding, in order.
+
+The source is read in the thread that calls ``DocumentReader.read_next``, never by two threads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, NamedTuple, Self, TypeVar
+
+from .errors import InputError
+from .text.tokenization import TokenizedSentence, check_text, iterate_sentences, join_words
+
+#: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
+WORDS_PER_WEIGHT = 64
+
+P = TypeVar("P")
+
+
+class Document(NamedTuple):
+    """A text with its sentences, which may be produced lazily."""
+
+    text: str
+    sentences: Iterable[TokenizedSentence]
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Build a document of raw text, whose sentences are split when they are read.
+
+        Raises:
+            InputError: ``text`` is not a str, or contains a lone surrogate.
+        """
+        return cls(text, iterate_sentences(text))
+
+    @classmethod
+    def from_words(cls, sentence: Sequence[str]) -> Self:
+        """Build a document of one sentence whose text is its words joined by one space.
+
+        Raises:
+            InputError: ``sentence`` is not a list of words, or a word contains a lone surrogate.
+        """
+        words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
+        if words is None or not all(isinstance(word, str) for word in words):
+            raise InputError(
+                f"words() takes sentences as lists of words, got {sentence!r:.80}; pass raw text to stream()"
+            )
+        text, located = join_words(words)
+        check_text(text)
+        return cls(text, [located] if words else [])
+
+
+class SentenceInText(NamedTuple):
+    """A sentence with the text it belongs to."""
+
+    text: str
+    words: TokenizedSentence
+
+
+class OpenDocument(Generic[P]):
+    """A document that was started, with the parts computed so far.
+
+    Attributes:
+        index: Index of the document in the source.
+        parts: One part for each sentence read so far; None until it is computed.
+        weight: Number of sentences that the document counts for.
+        missing: Number of sentences read whose parts are still outstanding.
+        complete: True once all its sentences have been read.
+        failed_index: Index of the first sentence that failed, -1 if none did.
+        error: Exception of that sentence.
+    """
+
+    def __init__(self, index: int, text: str = "") -> None:
+        self.index = index
+        self.text = text
+        self.parts: list[P | None] = []
+        self.weight = 0
+        self.missing = 0
+        self.complete = False
+        self.failed_index = -1
+        self.error: Exception | None = None
+
+    def fail(self, index: int, error: Exception) -> None:
+        """Record a failure for sentence ``index``; only the earliest failure is reported."""
+        if self.error is None or index < self.failed_index:
+            self.failed_index, self.error = index, error
+
+
+class QueuedSentence(NamedTuple, Generic[P]):
+    """A sentence waiting for its part, with its document and its index there."""
+
+    sentence: SentenceInText
+    document: OpenDocument[P]
+    sentence_index: int
+
+    @property
+    def length(self) -> int:
+        """Number of words."""
+        return len(self.sentence.words.words)
+
+    @property
+    def weight(self) -> int:
+        """Number of sentences that it counts for."""
+        return 1 + self.length // WORDS_PER_WEIGHT
+
+
+class DocumentReader(Generic[P]):
+    """Reader of the source, one sentence at a time, until it ends or fails.
+
+    Attributes:
+        documents: Documents that were started and not yet returned, in order.
+        buffered: Number of sentences that these documents count for.
+        unprocessed: Number of sentences read whose parts are still outstanding, by weight.
+        has_more: False once the source has ended or a failure was recorded.
+    """
+
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self.documents: deque[OpenDocument[P]] = deque()
+        self.buffered = 0
+        self.unprocessed = 0
+        self.has_more = True
+        self._source = iter(documents)
+        self._sentences: Iterator[TokenizedSentence] | None = None
+        self._count = 0
+
+    def can_read(self, max_buffered: int) -> bool:
+        """Return True if the source has more and the limit ``max_buffered`` leaves room for it."""
+        return self.has_more and (self.buffered if self._sentences is None else self.unprocessed) < max_buffered
+
+    def read_next(self) -> QueuedSentence[P] | None:
+        """Read one sentence, or start or finish a document; an exception of the source fails the current document."""
+        try:
+            if self._sentences is None:
+                self._start_document()
+                return None
+            words = next(self._sentences, None)
+        except Exception as error:
+            if self._sentences is None:
+                self._add_document(OpenDocument(self._count))
+            self.documents[-1].fail(len(self.documents[-1].parts), error)
+            self.has_more = False
+            return None
+        document = self.documents[-1]
+        if words is None:
+            document.complete = True
+            self._sentences = None
+            return None
+        queued = QueuedSentence(SentenceInText(document.text, words), document, len(document.parts))
+        document.parts.append(None)
+        document.missing += 1
+        # Starting a document already counted one sentence, which is its first.
+        self._add_weight(document, queued.weight - (queued.sentence_index == 0))
+        self.unprocessed += queued.weight
+        return queued
+
+    def _start_document(self) -> None:
+        document = next(self._source, None)
+        if document is None:
+            self.has_more = False
+            return
+        self._sentences = iter(document.sentences)
+        self._add_document(OpenDocument(self._count, document.text))
+
+    def _add_document(self, document: OpenDocument[P]) -> None:
+        self._count += 1
+        self.documents.append(document)
+        self._add_weight(document, 1)
+
+    def _add_weight(self, document: OpenDocument[P], weight: int) -> None:
+        document.weight += weight
+        self.buffered += weight
+
+    def has_result(self) -> bool:
+        """Return True if every part of the first document is available.
+
+        Raises:
+            Exception: The exception of the source, of the document's sentences or of their work.
+        """
+        if not self.documents:
+            return False
+        first = self.documents[0]
+        if first.error is not None:
+            raise first.error
+        return first.complete and not first.missing
+
+    def take_result(self) -> tuple[str, list[P]]:
+        """Remove the first document and return its text and its parts."""
+        document = self.documents.popleft()
+        self.buffered -= document.weight
+        return document.text, [part for part in document.parts if part is not None]

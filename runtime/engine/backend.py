@@ -1,0 +1,50 @@
+"""Define the contract of a backend: its name, and how it opens the subgraphs of a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ..bundle.manifest import Manifest
+from ..errors import BackendError
+from .contract import Subgraph
+
+#: Values of ``trimf.load(backend=...)``. ``tensorrt`` runs the bundle's engines; the two ``-ep`` are execution
+#: providers of ONNX Runtime that compile the bundle's ONNX files when they load them.
+BACKENDS = ("auto", "cpu", "cuda", "tensorrt", "tensorrt-ep", "tensorrt-rtx-ep")
+
+
+class BundleFiles(Protocol):
+    """Access to a bundle: its manifest, and its files with their hashes checked."""
+
+    path: Path
+    manifest: Manifest
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file of the bundle."""
+
+
+class Backend(Protocol):
+    """Inference library on one device.
+
+    Attributes:
+        name: one of ``BACKENDS``, but not "auto".
+        reason: why it was chosen, as text for users.
+    """
+
+    name: str
+    reason: str
+
+    def open(self, name: str, files: BundleFiles) -> Subgraph:
+        """Load subgraph ``name`` of a bundle."""
+
+
+def resolve_thread_count(threads: int | None, default: int) -> int:
+    """Return ``threads``, or ``default`` if it is None.
+
+    Raises:
+        BackendError: ``threads`` is less than 1.
+    """
+    if threads is not None and threads < 1:
+        raise BackendError(f"threads must be >= 1, got {threads}")
+    return threads or default

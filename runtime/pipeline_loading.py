@@ -1,0 +1,100 @@
+"""Open the pipeline and the dependency parser of a bundle."""
+
+from __future__ import annotations
+
+from .bundle.checks import check_output_shapes
+from .bundle.manifest import Manifest, ParserInfo
+from .bundle.reader import Bundle
+from .engine.backend import Backend
+from .engine.contract import SUBGRAPHS
+from .engine.cpu_info import has_saturating_int8_matmul
+from .errors import BundleError
+from .model_settings import ModelSettings
+from .pipeline import Pipeline
+from .text.parser import Parser, load_parser
+from .text.subwords import SubwordTokenizer
+from .text.tokenization import load_tokenizer_rules
+
+#: Number of padding subwords that cost a CPU about as much as another call of the subgraphs.
+CPU_SPLIT_COST = 8
+
+#: Like ``CPU_SPLIT_COST``, for int8 models on a CPU with int8 dot-product instructions, where a subword costs less.
+CPU_SPLIT_COST_INT8 = 24
+
+
+def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
+    """Load the subgraphs and the tokenizer of a bundle.
+
+    Args:
+        bundle: Bundle to load.
+        backend: Backend that runs the subgraphs.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        BundleError: A file is damaged, or a subgraph or the tokenizer does not match the manifest.
+        BackendError: The backend cannot load a subgraph.
+    """
+    graphs = {name: backend.open(name, bundle) for name in SUBGRAPHS}
+    check_output_shapes(bundle.manifest, bundle.path, graphs)
+    tokenizer = SubwordTokenizer.from_bytes(
+        bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json", bundle.manifest.casing
+    )
+    settings = read_settings(bundle.manifest)
+    if tokenizer.special_token_count >= settings.max_subwords:
+        raise BundleError(
+            f"{bundle.path}/manifest.json: sizes.max_subwords must be > {tokenizer.special_token_count}, the number of "
+            f"special tokens in tokenizer.json, got {settings.max_subwords}"
+        )
+    return Pipeline(graphs, tokenizer, settings, split_cost_subwords=_estimate_split_cost(bundle.manifest, backend))
+
+
+def read_settings(manifest: Manifest) -> ModelSettings:
+    """Return the label ids, thresholds and window limits of a bundle's model.
+
+    Args:
+        manifest: Manifest of the bundle.
+
+    Returns:
+        The settings.
+    """
+    decoding, sizes = manifest.decoding, manifest.sizes
+    return ModelSettings.from_labels(
+        manifest.labels, decoding.relation_threshold, decoding.overlap, sizes.max_subwords, sizes.max_words
+    )
+
+
+def open_parser(trained: ParserInfo, requested: Parser | None) -> Parser | None:
+    """Return the parser to run before a model, and load the tokenization rules.
+
+    Args:
+        trained: Parser of the model, from its manifest.
+        requested: Parser of the caller, which is used instead.
+
+    Returns:
+        The parser; None if the in-model parser is used.
+
+    Raises:
+        BackendError: The spaCy pipeline of the model is not installed.
+    """
+    if requested is not None:
+        return requested
+    parser = load_parser(trained.name) if trained.source == "spacy" else None
+    load_tokenizer_rules()
+    return parser
+
+
+def describe_parser_mismatch(trained: ParserInfo, requested: Parser | None) -> str:
+    """Return a warning if the caller's parser is not the one that the model was trained with, else an empty string."""
+    if requested is None or (trained.source == "spacy" and requested.name == trained.name):
+        return ""
+    return f"parser mismatch: parsed by {requested.name}, expected {trained}"
+
+
+def _estimate_split_cost(manifest: Manifest, backend: Backend) -> int | None:
+    """Return the cost of a call in subwords of padding, or None on a GPU, where batches are never split."""
+    if backend.name != "cpu":
+        return None
+    fast_int8 = manifest.precision == "int8" and not has_saturating_int8_matmul()
+    return CPU_SPLIT_COST_INT8 if fast_int8 else CPU_SPLIT_COST
