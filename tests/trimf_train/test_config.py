@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from trimf.runtime.errors import ConfigError
-from trimf_train.config import Config, FirstStage, SecondStage, load_config
+from trimf_train.config import Config, FirstStageConfig, SecondStageConfig, load_config
+from trimf_train.removed_settings import EVIDENCE, REMOVED_SETTINGS
 
+ROOT = Path(__file__).parents[2]
 MINIMAL = 'output = "out"\n[data]\ntrain = ["a.jsonl"]\n'
 
 
@@ -32,15 +34,15 @@ def refusal(path: Path, *overrides: str) -> str:
 
 def test_defaults_are_those_of_the_paper(file: Path) -> None:
     config = load_config(file)
-    assert config.train.stage1 == FirstStage(epochs=18, freeze_encoder=False)
-    assert config.train.stage2 == SecondStage(epochs=12, freeze_encoder=False)
+    assert config.train.stage1 == FirstStageConfig(epochs=18, freeze_encoder=False)
+    assert config.train.stage2 == SecondStageConfig(epochs=12, freeze_encoder=False)
     train = config.train
     assert (train.batch_size, train.lr, train.head_lr, train.warmup) == (8, 5e-5, None, 0.1)
     assert (train.weight_decay, train.clip) == (0.01, 1.0)
     assert (train.negative_spans, train.negative_pairs, train.relation_weight) == (100, 100, 1.0)
     assert (train.precision, train.gradient_accumulation) == ("fp32", 1)
     model = config.model
-    assert (model.span.max_width, model.span.width_dim, model.span.context) == (10, 25, "none")
+    assert (model.span.max_width, model.span.width_dim) == (10, 25)
     assert (model.context, model.fusion, model.trigger, model.dropout) == ("sum", "weighted", True, 0.5)
     assert (model.flow.residual, model.memory.write, model.semantic.keep) == ("mean", "adam", 1.0)
     switches = [
@@ -88,11 +90,11 @@ def test_an_override(file: Path, override: str, path: str, value: object) -> Non
 def test_the_last_override_wins_and_the_file_holds_the_rest(file: Path) -> None:
     file.write_text(MINIMAL + "[train.stage1]\nepochs = 3\nfreeze_encoder = true\n")
     config = load_config(file, ["train.stage1.epochs=4", "train.stage1.epochs=5"])
-    assert config.train.stage1 == FirstStage(epochs=5, freeze_encoder=True)
+    assert config.train.stage1 == FirstStageConfig(epochs=5, freeze_encoder=True)
 
 
 def test_a_configuration_survives_json(file: Path) -> None:
-    config = load_config(file, ["model.encoder.dropout=0.2", "train.head_lr=1e-3", "model.span.context=cls"])
+    config = load_config(file, ["model.encoder.dropout=0.2", "train.head_lr=1e-3", "model.context=concat"])
     assert msgspec.json.decode(msgspec.json.encode(config), type=Config) == config
 
 
@@ -137,6 +139,17 @@ def test_what_is_refused(file: Path, override: str, words: list[str]) -> None:
     message = refusal(file, override)
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize("setting", REMOVED_SETTINGS)
+def test_a_removed_setting_is_refused_with_the_reason(file: Path, setting: str) -> None:
+    expected = f"the setting {setting} was removed because it did not help (docs/results/recipe-steps.json); delete it"
+    message = refusal(file, f"{setting}=0.5")
+    assert message.endswith(expected)
+    table, _, key = setting.rpartition(".")
+    file.write_text(MINIMAL + f"[{table}]\n{key} = 0.5\n")
+    assert refusal(file) == f"{file}: {expected}"
+    assert (ROOT / EVIDENCE).is_file()
 
 
 def test_nothing_to_train(file: Path) -> None:

@@ -14,19 +14,20 @@ adverse effects from medical case reports", Journal of Biomedical Informatics 45
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.text.tokenization import split_sentences
 
 from .json_errors import field_error, read_lines
 from .sentence import EntityMention, RelationMention, Sentence
-from .statistics import overlapping_entities
+from .statistics import find_overlapping_entities
 from .validate import validate_sentence
 
 #: Entity type of effects.
@@ -98,37 +99,42 @@ def is_ade_line(line: str) -> bool:
     return len(fields) >= 8 and all(fields[i].strip().isdecimal() for i in (-5, -4, -2, -1))
 
 
-def folds(sentences: Sequence[Sentence], k: int = 10, seed: int = 0) -> Iterator[tuple[list[Sentence], list[Sentence]]]:
+def split_into_folds(
+    sentences: Sequence[Sentence], count: int = 10, seed: int = 0
+) -> Iterator[tuple[list[Sentence], list[Sentence]]]:
     """Split sentences into folds for cross-validation.
 
-    Every sentence is in exactly one test set, and the sizes of the test sets differ by one at most. Folds are drawn
-    over sentences, not over documents, as in the literature on this corpus. Equal arguments give equal folds in every
-    Python version.
+    Every sentence is in exactly one test set, and the sizes of the test sets differ by one at most. Sentence i of a
+    random permutation is tested in fold i mod ``count``. Folds are drawn over sentences, not over documents, as in the
+    literature on this corpus. Equal arguments give equal folds.
 
     Args:
         sentences: The sentences to split.
-        k: Number of folds.
-        seed: Seed of the shuffle.
+        count: Number of folds.
+        seed: Seed of the permutation.
 
     Returns:
-        ``k`` pairs of (training set, test set), both in the order of ``sentences``.
+        For each fold its training set, in the order of the permutation, and its test set, in the order of
+        ``sentences``.
 
     Raises:
-        InputError: ``k`` is below 2 or above the number of sentences.
+        InputError: ``count`` is below 2 or above the number of sentences.
     """
-    if not 2 <= k <= len(sentences):
-        raise InputError(f"k must be from 2 to {len(sentences)} (the number of sentences), got {k}")
-    draw = random.Random(seed)  # only its random() is guaranteed to give the same numbers in every Python version
-    order = [i for _, i in sorted((draw.random(), i) for i in range(len(sentences)))]
-    return (_split_train_test(sentences, set(order[fold::k])) for fold in range(k))
+    if not 2 <= count <= len(sentences):
+        raise InputError(
+            f"the number of folds must be from 2 to {len(sentences)} (the number of sentences), got {count}"
+        )
+    order = np.random.default_rng(seed).permutation(len(sentences)).tolist()
+    return (
+        (
+            [sentences[index] for rank, index in enumerate(order) if rank % count != fold],
+            [sentences[index] for index in sorted(order[fold::count])],
+        )
+        for fold in range(count)
+    )
 
 
-def _split_train_test(sentences: Sequence[Sentence], tested: set[int]) -> tuple[list[Sentence], list[Sentence]]:
-    train = [sentence for i, sentence in enumerate(sentences) if i not in tested]
-    return train, [sentence for i, sentence in enumerate(sentences) if i in tested]
-
-
-def without_overlap(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
+def drop_overlapping_sentences(sentences: Iterable[Sentence]) -> list[Sentence]:
     """Drop sentences with overlapping entities (the ADE setting "without overlapping entities").
 
     Complete sentences are dropped, not single relations: without the relation of two overlapping entities, the
@@ -138,9 +144,9 @@ def without_overlap(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
         sentences: Annotated sentences.
 
     Returns:
-        An iterator over the sentences in which no two entities share a word.
+        The sentences in which no two entities share a word.
     """
-    return (sentence for sentence in sentences if not overlapping_entities(sentence))
+    return [sentence for sentence in sentences if not find_overlapping_entities(sentence)]
 
 
 def _parse_line(line: str, location: str) -> tuple[str, str, _Row]:

@@ -12,7 +12,7 @@ from trimf_train.data.sentence import Sentence
 def collect_labels(
     sentences: Iterable[Sentence],
     symmetric: Iterable[str] = (),
-    parsed: Iterable[Sentence] = (),
+    parse_only: Iterable[Sentence] = (),
     constrain: bool = False,
 ) -> Labels:
     """Collect the labels that occur in prepared training sentences.
@@ -20,7 +20,7 @@ def collect_labels(
     Args:
         sentences: Annotated sentences with a parse.
         symmetric: Relation types without direction.
-        parsed: Sentences of which only the dependency labels are collected.
+        parse_only: Sentences of which only the dependency labels are collected.
         constrain: Also collect the (head type, relation type, tail type) triples of the relations, to which
             predictions are then limited.
 
@@ -44,7 +44,7 @@ def collect_labels(
             for relation in sentence.relations
         )
         dependencies |= _collect_dependency_labels(sentence)
-    for sentence in parsed:
+    for sentence in parse_only:
         dependencies |= _collect_dependency_labels(sentence)
     if not entities or not relations:
         raise DataError(
@@ -57,7 +57,9 @@ def collect_labels(
             f"choose from {', '.join(sorted(relations))}"
         )
     return Labels(
-        *(tuple(sorted(names)) for names in (entities, relations, dependencies)),
+        tuple(sorted(entities)),
+        tuple(sorted(relations)),
+        tuple(sorted(dependencies)),
         tuple(sorted(symmetric)),
         tuple(sorted(signatures)) if constrain else (),
     )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
@@ -63,18 +63,6 @@ class PreparationSummary:
     def kept(self) -> int:
         """Number of sentences kept from an earlier run."""
         return self.statistics.sentences - self.parsed
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the summary as plain values for JSON."""
-        return {
-            "output": str(self.output),
-            "format": self.source.format,
-            "parser": self.source.parser,
-            "input_sha256": self.source.input_sha256,
-            "parsed": self.parsed,
-            "kept": self.kept,
-            "statistics": self.statistics.to_dict(),
-        }
 
     def __str__(self) -> str:
         """Format the summary as lines of text."""

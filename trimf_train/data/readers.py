@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import msgspec
 
 from trimf.runtime.errors import DataError, InputError
 
-from .ade import is_ade_line
+from .ade import is_ade_line, read_ade
+from .dygie import read_dygie
 from .json_errors import read_lines, short_repr
+from .jsonl import read_prepared_file
 from .sentence import Sentence
+from .spert import read_spert
 from .statistics import DataStatistics
 from .validate import merge_repeated_annotation
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """Data format: its name, the module whose ``read`` reads it, and a description of its content."""
+    """Data format: its name, the function that reads a file of it, and a description of its content."""
 
     name: str
-    module: str
-    shape: str
+    read: Callable[[Path], Iterator[Sentence]]
+    description: str
 
 
 #: Supported formats by name.
 FORMATS: dict[str, Format] = {
     format.name: format
     for format in (
-        Format("spert", ".spert", 'one JSON list of {"tokens", "entities", "relations"}'),
-        Format("dygie", ".dygie", 'JSON lines of {"sentences", "ner", "relations"}'),
-        Format("ade", ".ade", "lines of PubMed id|sentence|effect|begin|end|drug|begin|end"),
-        Format("prepared", ".prepared", 'JSON lines of {"tokens", "entities", "relations", "heads", "labels", "id"}'),
+        Format("spert", read_spert, 'one JSON list of {"tokens", "entities", "relations"}'),
+        Format("dygie", read_dygie, 'JSON lines of {"sentences", "ner", "relations"}'),
+        Format("ade", read_ade, "lines of PubMed id|sentence|effect|begin|end|drug|begin|end"),
+        Format(
+            "prepared", read_prepared_file, 'JSON lines of {"tokens", "entities", "relations", "heads", "labels", "id"}'
+        ),
     )
 }
 
@@ -62,7 +66,7 @@ def read_sentences(
     name = detect_format(path) if format is None else format
     if name not in FORMATS:
         raise InputError(f"unknown format {short_repr(format)}; choose from {', '.join(FORMATS)}")
-    return _merge_sentences(import_module(FORMATS[name].module, __package__).read(path), statistics)
+    return _merge_sentences(FORMATS[name].read(path), statistics)
 
 
 def _merge_sentences(sentences: Iterator[Sentence], statistics: DataStatistics | None) -> Iterator[Sentence]:
@@ -92,15 +96,14 @@ def detect_format(path: str | Path) -> str:
             continue
         name = _recognise_line(line.strip())
         if name is None:
-            known = "; ".join(f"{format.name} ({format.shape})" for format in FORMATS.values())
-            raise DataError(
-                f"{path}: line {line_number}: unknown data format: {short_repr(line.decode())}; supported formats: {known}"
-            )
+            known = "; ".join(f"{format.name} ({format.description})" for format in FORMATS.values())
+            location = f"{path}: line {line_number}"
+            raise DataError(f"{location}: unknown data format: {short_repr(line.decode())}; supported formats: {known}")
         return name
     raise DataError(f"{path}: the file is empty; it must contain sentences in one of the formats {', '.join(FORMATS)}")
 
 
-class _FormatKeys(msgspec.Struct):
+class _FormatKeys(msgspec.Struct, frozen=True):
     """Fields that distinguish the two JSON-lines formats; their values are not decoded."""
 
     sentences: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET

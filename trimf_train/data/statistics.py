@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any
 
 from .sentence import EntityMention, Sentence
 from .validate import MergedSentence
@@ -64,7 +63,7 @@ class DataStatistics:
         """Count one checked and merged sentence."""
         sentence = merged.sentence
         lengths = [entity.end - entity.start for entity in sentence.entities]
-        overlapping = len(overlapping_entities(sentence))
+        overlapping = len(find_overlapping_entities(sentence))
         pairs = Counter((relation.head, relation.tail) for relation in sentence.relations)
         self.sentences += 1
         self.words += len(sentence.tokens)
@@ -78,18 +77,10 @@ class DataStatistics:
         self.overlapping_entities += overlapping
         self.long_entities += sum(length > self.max_span for length in lengths)
         self.pairs_with_several_types += sum(count > 1 for count in pairs.values())
-        self.merged_entities += merged.entities
-        self.merged_relations += merged.relations
+        self.merged_entities += merged.removed_entities
+        self.merged_relations += merged.removed_relations
         self.entity_types.update(entity.type for entity in sentence.entities)
         self.relation_types.update(relation.type for relation in sentence.relations)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return every count by name, types in alphabetical order, as plain values for JSON."""
-        counts: dict[str, Any] = {"max_span": self.max_span}
-        counts |= {name: getattr(self, name) for name, _ in _LINES}
-        counts["entity_types"] = dict(sorted(self.entity_types.items()))
-        counts["relation_types"] = dict(sorted(self.relation_types.items()))
-        return counts
 
     def __str__(self) -> str:
         """Format the counts, one per line, followed by the types."""
@@ -102,7 +93,7 @@ class DataStatistics:
         return "\n".join(lines)
 
 
-def overlapping_entities(sentence: Sentence) -> set[int]:
+def find_overlapping_entities(sentence: Sentence) -> set[int]:
     """Return the indices of the entities that share a word with another entity of the sentence."""
     overlapping: set[int] = set()
     for (i, left), (j, right) in combinations(enumerate(sentence.entities), 2):

@@ -88,8 +88,8 @@ class MergedSentence(NamedTuple):
     """Sentence without repeated annotation, and the numbers of entities and relations that were merged away."""
 
     sentence: Sentence
-    entities: int
-    relations: int
+    removed_entities: int
+    removed_relations: int
 
 
 def merge_repeated_annotation(sentence: Sentence) -> MergedSentence:

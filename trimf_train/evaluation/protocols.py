@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from trimf_train.evaluation.metrics import Evaluation, PrecisionRecallF1
+from trimf_train.evaluation.results import Evaluation, PrecisionRecallF1
 
 #: Precision, recall and F1 in per cent.
 PrecisionRecallF1Values = tuple[float, float, float]
@@ -16,8 +16,8 @@ class EvaluationProtocol(NamedTuple):
 
     Attributes:
         name: Name of the data set.
-        types: Entity types of the data set, by which it is recognised.
-        relations: Evaluation of relations: ``strict`` requires correct entity types, ``boundary`` ignores them.
+        entity_types: Entity types of the data set, by which it is recognised.
+        relation_matching: Evaluation of relations: ``strict`` requires correct entity types, ``boundary`` ignores them.
         average: Average that is reported, over all items (``micro``) or over types (``macro``).
         paper: Precision, recall and F1 of the paper for entities and for relations; None if it reports none.
         paper_encoder: Encoder behind the paper's results.
@@ -26,30 +26,30 @@ class EvaluationProtocol(NamedTuple):
     """
 
     name: str
-    types: frozenset[str] = frozenset()
-    relations: Literal["strict", "boundary"] = "strict"
+    entity_types: frozenset[str] = frozenset()
+    relation_matching: Literal["strict", "boundary"] = "strict"
     average: Literal["micro", "macro"] = "micro"
     paper: tuple[PrecisionRecallF1Values, PrecisionRecallF1Values] | None = None
     paper_encoder: str = ""
     recipe: str | None = None
     folds: int = 1
 
-    def entity(self, scores: Evaluation) -> PrecisionRecallF1:
+    def entity_scores(self, scores: Evaluation) -> PrecisionRecallF1:
         """Return the reported entity scores."""
         return scores["entities"][self.average]
 
-    def relation(self, scores: Evaluation) -> PrecisionRecallF1:
+    def relation_scores(self, scores: Evaluation) -> PrecisionRecallF1:
         """Return the reported relation scores."""
-        return scores["relations"][self.relations][self.average]
+        return scores["relations"][self.relation_matching][self.average]
 
-    def headline(self, scores: Evaluation) -> str:
+    def format_headline(self, scores: Evaluation) -> str:
         """Format the protocol and its two F1 values as one line."""
-        entity, relation = self.entity(scores)["f1"], self.relation(scores)["f1"]
+        entity, relation = self.entity_scores(scores)["f1"], self.relation_scores(scores)["f1"]
         return f"{self}: entity F1 {entity:.2f}, relation F1 {relation:.2f}"
 
     def __str__(self) -> str:
         folds = f", {self.folds} folds" if self.folds > 1 else ""
-        return f"{self.name}: entities exact, relations {self.relations}, {self.average} average{folds}"
+        return f"{self.name}: entities exact, relations {self.relation_matching}, {self.average} average{folds}"
 
 
 #: Protocols of the data sets in the paper.
@@ -64,7 +64,7 @@ _ALL = (
     EvaluationProtocol(
         "SciERC",
         frozenset({"Generic", "Material", "Method", "Metric", "OtherScientificTerm", "Task"}),
-        relations="boundary",
+        relation_matching="boundary",
         paper=((70.18, 70.17, 70.17), (52.63, 52.32, 52.44)),
         paper_encoder="SciBERT",
         recipe="scierc.toml",
@@ -99,6 +99,6 @@ def protocol_for(entity_types: Iterable[str]) -> EvaluationProtocol:
     """
     types = frozenset(entity_types)
     for protocol in _ALL:
-        if types and types <= protocol.types:
+        if types and types <= protocol.entity_types:
             return protocol
     return EvaluationProtocol("custom labels")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from trimf_train.config import Config
-from trimf_train.evaluation.metrics import Evaluation
+from trimf_train.evaluation.results import Evaluation
 
 
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,20 +22,15 @@ class RunResult(msgspec.Struct, frozen=True, kw_only=True):
         epoch: The epoch whose checkpoint was kept.
         parameters: Number of parameters of the model.
         seconds: Training time over all epochs.
-        test: Scores on the held-out file, see ``trimf_train.evaluation.metrics.Evaluation``.
+        test: Scores on the held-out file.
         dev: Scores on the development set; None if there was none to select the epoch.
     """
 
     epoch: int
     parameters: int
     seconds: float
-    test: dict[str, Any]
-    dev: dict[str, Any] | None = None
-
-    @property
-    def scores(self) -> Evaluation:
-        """Scores on the held-out file."""
-        return self.test  # type: ignore[return-value]
+    test: Evaluation
+    dev: Evaluation | None = None
 
 
 class GridCell(NamedTuple):
@@ -46,14 +41,14 @@ class GridCell(NamedTuple):
         seed: Random seed; with cross-validation also the index of the fold.
         config: The complete configuration.
         test: The file the run is evaluated on.
-        needs: Runs whose checkpoints this run starts from or learns from.
+        dependencies: Runs whose checkpoints this run starts from or learns from.
     """
 
     row: str
     seed: int
     config: Config
     test: str
-    needs: tuple[GridCell, ...] = ()
+    dependencies: tuple[GridCell, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -67,7 +62,7 @@ class GridCell(NamedTuple):
         return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
 
 
-def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, needs: tuple[GridCell, ...] = ()) -> GridCell:
+def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, dependencies: tuple[GridCell, ...] = ()) -> GridCell:
     """Create a run whose folder is named by a hash of everything its result depends on.
 
     Args:
@@ -76,7 +71,7 @@ def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, needs:
         config: The configuration; its output folder is replaced.
         test: The file the run is evaluated on.
         runs: The folder that contains the folders of all runs.
-        needs: Runs whose checkpoints this run starts from or learns from.
+        dependencies: Runs whose checkpoints this run starts from or learns from.
 
     Returns:
         The run.
@@ -87,4 +82,4 @@ def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, needs:
     for path in files:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     folder = runs / digest.hexdigest()[:16]
-    return GridCell(row, seed, msgspec.structs.replace(config, output=str(folder)), test, needs)
+    return GridCell(row, seed, msgspec.structs.replace(config, output=str(folder)), test, dependencies)

@@ -13,8 +13,11 @@ import numpy as np
 
 from trimf.runtime.decoding import pair_blocks as pairs
 from trimf.runtime.decoding.span_decoding import sigmoid
-from trimf.runtime.pipeline import ParsedSentence, Pipeline, batch_indices
-from trimf_train.experiments.evidence import RelationEvidence, FloatArray
+from trimf.runtime.pipeline import ParsedSentence, Pipeline
+from trimf.runtime.text.batch_arrays import BoolArray
+from trimf.runtime.text.subwords import IntArray
+from trimf.runtime.window_batching import batch_indices
+from trimf_train.experiments.evidence import FloatArray, RelationEvidence
 
 #: Names of the baselines: random words outside all entities, and random words that may be shown as triggers.
 RANDOM_WORDS, RANDOM_CANDIDATES = "random words", "random trigger candidates"
@@ -49,10 +52,12 @@ class _Request(NamedTuple):
     """Relation whose sentence is reduced to the words in ``keep`` ``[N]``."""
 
     evidence: RelationEvidence
-    keep: FloatArray
+    keep: BoolArray
 
 
-def deletion_curves(pipeline: Pipeline, relations: Sequence[RelationEvidence], max_deleted: int = 5, seed: int = 0) -> list[DeletionCurve]:
+def deletion_curves(
+    pipeline: Pipeline, relations: Sequence[RelationEvidence], max_deleted: int = 5, seed: int = 0
+) -> list[DeletionCurve]:
     """Compute a deletion curve for every method and for the two random baselines.
 
     Each method deletes the words with the highest weight among those that may be shown as triggers. If a sentence has
@@ -73,26 +78,31 @@ def deletion_curves(pipeline: Pipeline, relations: Sequence[RelationEvidence], m
     ks = list(range(1, max_deleted + 1))
     orders: dict[str, list[list[list[int]]]] = {}
     for name in methods:
-        orders[name] = [[_rank_words(evidence.weights[name], evidence.shown)] for evidence in relations]
-    for name, field in ((RANDOM_WORDS, "free"), (RANDOM_CANDIDATES, "shown")):
+        orders[name] = [[_rank_words(evidence.weights[name], evidence.trigger_candidates)] for evidence in relations]
+    for name, field in ((RANDOM_WORDS, "outside_entities"), (RANDOM_CANDIDATES, "trigger_candidates")):
         orders[name] = [
             [generator.permutation(np.flatnonzero(getattr(evidence, field))).tolist() for _ in range(RANDOM_DRAWS)]
             for evidence in relations
         ]
-    complete = [_Request(evidence, np.ones(len(evidence.free), np.bool_)) for evidence in relations]
+    complete = [_Request(evidence, np.ones(len(evidence.outside_entities), np.bool_)) for evidence in relations]
     baseline = _relation_probabilities(pipeline, complete)
     falls = {name: _measure_falls(pipeline, relations, orders[name], ks, baseline) for name in orders}
     resampled = generator.integers(0, max(len(relations), 1), (BOOTSTRAP_SAMPLES, len(relations)))
     return [
         _build_curve(
-            name, ks, falls[name], falls[RANDOM_WORDS], resampled, [[len(order[0][:k]) for order in orders[name]] for k in ks]
+            name,
+            ks,
+            falls[name],
+            falls[RANDOM_WORDS],
+            resampled,
+            [[len(order[0][:k]) for order in orders[name]] for k in ks],
         )
         for name in orders
     ]
 
 
 def _build_curve(
-    name: str, ks: list[int], falls: FloatArray, random: FloatArray, resampled: FloatArray, words: list[list[int]]
+    name: str, ks: list[int], falls: FloatArray, random: FloatArray, resampled: IntArray, words: list[list[int]]
 ) -> DeletionCurve:
     """Average over relations and bootstrap the interval.
 
@@ -119,7 +129,7 @@ def _build_curve(
     )  # fmt: skip
 
 
-def _rank_words(weights: FloatArray, allowed: FloatArray) -> list[int]:
+def _rank_words(weights: FloatArray, allowed: BoolArray) -> list[int]:
     """Return the indices of the allowed words by descending weight."""
     order = np.argsort(-weights, kind="stable")
     return [index for index in order.tolist() if allowed[index]]
@@ -140,7 +150,7 @@ def _measure_falls(
     for column, (evidence, relation_orders) in enumerate(zip(relations, orders, strict=True)):
         for order in relation_orders:
             for row, k in enumerate(ks):
-                keep = np.ones(len(evidence.free), np.bool_)
+                keep = np.ones(len(evidence.outside_entities), np.bool_)
                 keep[list(order[:k])] = False
                 requests.append(_Request(evidence, keep))
                 cells.append((row, column))
@@ -157,13 +167,13 @@ def _relation_probabilities(pipeline: Pipeline, requests: Sequence[_Request], ba
     encoded = pipeline.tokenizer.encode([sentence.words for sentence in sentences])
     probabilities = np.zeros(len(requests))
     for batch in batch_indices([len(subwords.ids) for subwords in encoded], batch_size):
-        trees = None if pipeline.parses else [sentences[index] for index in batch]
-        arrays = pipeline.read([encoded[index] for index in batch], trees)
+        trees = None if pipeline.has_parser else [sentences[index] for index in batch]
+        arrays = pipeline.encode_sentences([encoded[index] for index in batch], trees)
         spans = np.array(
             [(row, *span) for row, index in enumerate(batch) for span in _entity_spans(requests[index])], np.int64
         )
         words, width = arrays["nodes"].shape[1:]
-        blocks = pairs.iterate_pair_blocks([2] * len(batch), spans, words, width, pipeline.settings.relations)
+        blocks = pairs.iterate_pair_blocks([2] * len(batch), spans, words, width, pipeline.settings.relation_count)
         # The first half of a block has the pairs (head, tail) in order; the second half has the reversed pairs.
         logits = np.concatenate(
             [
@@ -173,7 +183,7 @@ def _relation_probabilities(pipeline: Pipeline, requests: Sequence[_Request], ba
                 for block in blocks
             ]
         )
-        labels = [requests[index].evidence.relation.label for index in batch]
+        labels = [requests[index].evidence.relation.type_index for index in batch]
         probabilities[batch] = sigmoid(logits[np.arange(len(batch)), labels])
     return probabilities
 
@@ -197,7 +207,7 @@ def _reduce_sentence(request: _Request) -> ParsedSentence:
     return ParsedSentence(words, heads, [sentence.labels[index] for index in kept])
 
 
-def _kept_ancestor(heads: Sequence[int] | FloatArray, keep: FloatArray, index: int) -> int:
+def _kept_ancestor(heads: Sequence[int] | IntArray, keep: BoolArray, index: int) -> int:
     """Return the closest ancestor of a word that is kept, or the word itself if there is none."""
     head = int(heads[index])
     while not keep[head] and int(heads[head]) != head:
@@ -205,7 +215,9 @@ def _kept_ancestor(heads: Sequence[int] | FloatArray, keep: FloatArray, index: i
     return head if keep[head] else index
 
 
-def top_words(relations: Iterable[RelationEvidence], method: str, count: int = 5) -> Iterator[tuple[RelationEvidence, list[str]]]:
+def top_words(
+    relations: Iterable[RelationEvidence], method: str, count: int = 5
+) -> Iterator[tuple[RelationEvidence, list[str]]]:
     """Find the words with the highest weight for each relation (paper, Table 5).
 
     Args:
@@ -218,5 +230,5 @@ def top_words(relations: Iterable[RelationEvidence], method: str, count: int = 5
     """
     for evidence in relations:
         if method in evidence.weights:
-            order = _rank_words(evidence.weights[method], evidence.shown)[:count]
+            order = _rank_words(evidence.weights[method], evidence.trigger_candidates)[:count]
             yield evidence, [evidence.sentence.words[index] for index in order]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from trimf.runtime.text import batch_arrays as features
+from trimf.runtime.text.batch_arrays import BoolArray
 from trimf.runtime.decoding.span_decoding import EntitySpan, RelationSpan
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.decoding.triggers import trigger_candidate_mask
@@ -39,8 +40,8 @@ class RelationEvidence(NamedTuple):
         head: The head entity.
         tail: The tail entity.
         relation: The predicted relation.
-        free: True for words outside all predicted entities ``[N]``.
-        shown: True for words that may be shown as triggers, a subset of ``free`` ``[N]``.
+        outside_entities: True for words outside all predicted entities ``[N]``.
+        trigger_candidates: True for words that may be shown as triggers, a subset of ``outside_entities`` ``[N]``.
         weights: Weights of the words ``[N]`` by method.
     """
 
@@ -48,8 +49,8 @@ class RelationEvidence(NamedTuple):
     head: EntitySpan
     tail: EntitySpan
     relation: RelationSpan
-    free: npt.NDArray[np.bool_]
-    shown: npt.NDArray[np.bool_]
+    outside_entities: BoolArray
+    trigger_candidates: BoolArray
     weights: dict[str, FloatArray]
 
 
@@ -70,16 +71,18 @@ def collect_evidence(checkpoint: Checkpoint, sentences: Sequence[Sentence]) -> l
     inputs = [ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []) for sentence in sentences]
     collected = []
     for sentence, result in zip(inputs, pipeline.run(inputs), strict=True):
-        if result.windows != 1 or not result.found.relations:
+        if result.window_count != 1 or not result.decoded.relations:
             continue
-        entities = result.found.entities
+        entities = result.decoded.entities
         shown = trigger_candidate_mask(sentence.words, entities)
         free = np.ones(len(sentence.words), np.bool_)
         for entity in entities:
             free[entity.start : entity.end] = False
-        relations = result.found.relations
+        relations = result.decoded.relations
         pairs = [(entities[relation.head], entities[relation.tail]) for relation in relations]
-        weights = _compute_weights(checkpoint, pipeline, sentence, pairs, [relation.label for relation in relations])
+        weights = _compute_weights(
+            checkpoint, pipeline, sentence, pairs, [relation.type_index for relation in relations]
+        )
         for relation, (head, tail), relation_weights in zip(relations, pairs, weights, strict=True):
             collected.append(RelationEvidence(sentence, head, tail, relation, free, shown, relation_weights))
     return collected
@@ -95,7 +98,7 @@ def _compute_weights(
     """Yield the weights of each relation, from one forward pass and one backward pass per relation."""
     model = checkpoint.model
     (subwords,) = pipeline.tokenizer.encode([sentence.words])
-    arcs = features.encode_arcs(sentence.heads, sentence.labels, pipeline.settings.dependencies)
+    arcs = features.encode_arcs(sentence.heads, sentence.labels, pipeline.settings.dependency_label_to_id)
     batch = features.Batch(*features.pad_subwords([subwords]), *features.pad_arcs([arcs]))
     ids, mask, pieces, word_mask, heads, arc_labels = map(torch.from_numpy, batch)
     stage = checkpoint.description.stage
@@ -104,18 +107,18 @@ def _compute_weights(
     # The hook makes the encoder use `embedded`, for which the gradient is computed, as the result of its look-up.
     hook = table.register_forward_hook(lambda *_: embedded)
     try:
-        states, parser_states = model.states(ids, mask)
+        states, parser_states = model.encode_subwords(ids, mask)
     finally:
         hook.remove()
     if model.parser is not None:
         heads, arc_labels = model.parse(parser_states, pieces)
     flow = _relation_flow(checkpoint, states, mask, pieces)
-    words, cls = model.flow(states, mask, pieces, stage)
-    nodes = model.fuse(words, cls, word_mask, heads, arc_labels)
+    words, cls = model.pool_to_words(states, mask, pieces, stage)
+    nodes = model.fuse_graphs(words, cls, word_mask, heads, arc_labels)
     spans = [(0, entity.start, entity.end - 1) for pair in pairs for entity in pair]
     pair_indices = torch.arange(len(spans)).view(-1, 2)
     logits, trigger_weights = model.relation_logits(nodes, word_mask, torch.tensor(spans), pair_indices, stage)
-    word_logits = model.word_logits(nodes[0]) if stage == 2 and model.trigger is not None else None
+    word_logits = model.trigger_word_logits(nodes[0]) if stage == 2 and model.trigger is not None else None
     for index, label in enumerate(labels):
         gradient = torch.autograd.grad(logits[index, label], embedded, retain_graph=True)[0]
         subword_weights = (gradient * embedded).sum(-1)[0].abs()
@@ -134,4 +137,4 @@ def _relation_flow(checkpoint: Checkpoint, states: Tensor, mask: Tensor, pieces:
     if checkpoint.description.stage != 2 or "relation" not in model.word_flow.weights:
         return None
     words = pool_words(model.subword_flow(states, mask.bool(), model.memory), pieces)
-    return model.word_flow.attention(words, pieces[:, :, 0] > 0, model.memory)["relation"][0]
+    return model.word_flow.attention_weights(words, pieces[:, :, 0] > 0, model.memory)["relation"][0]

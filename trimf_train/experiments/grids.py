@@ -78,14 +78,8 @@ def _recipe_grid(config: Config) -> Grid:
     rows = {
         FULL_MODEL: (),
         "same learning rate for all parts": (f"train.head_lr={config.train.lr}",),
-        "layer-wise decay of the rate, 0.9": ("train.layer_decay=0.9",),
         "1.5 times the epochs in stage 2": (f"train.stage2.epochs={round(1.5 * config.train.stage2.epochs)}",),
-        "average of the weights (EMA 0.995)": ("train.ema=0.995",),
         "negatives mined from the model's errors": ("train.mine=true",),
-        "[CLS] beside every span": ("model.span.context=cls",),
-        "label smoothing 0.05": ("train.label_smoothing=0.05",),
-        "R-Drop, weight 1": ("train.r_drop=1.0",),
-        "scores over the square root of H": ("model.scaled=true",),
         **types,
         DISTILLED: (),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from trimf.runtime.errors import DataError
 from trimf.runtime.bundle.atomic_io import atomic_path
 from trimf_train.evaluation import protocols
 from trimf_train.data import jsonl as prepared
+from trimf_train.data.ade import drop_overlapping_sentences, split_into_folds
 from trimf_train.data.sentence import Sentence
 from trimf_train.training.dataset import read_prepared
 from trimf_train.evaluation.protocols import EvaluationProtocol
@@ -25,13 +25,13 @@ SAMPLE_SIZE = 300
 class DataFiles(NamedTuple):
     """Files of a run: the training set, the development set (or None), and the file to report on.
 
-    ``held`` names the file to report on, such as ``test`` or ``fold 0 of 10``.
+    ``held_out_name`` names the file to report on, such as ``test`` or ``fold 0 of 10``.
     """
 
     train: str
     dev: str | None
     test: str
-    held: str
+    held_out_name: str
 
 
 class DataSet(NamedTuple):
@@ -41,7 +41,7 @@ class DataSet(NamedTuple):
     folder: Path
     parts: Sequence[DataFiles]
 
-    def of(self, seed: int) -> DataFiles:
+    def files_for_seed(self, seed: int) -> DataFiles:
         """Return the files for a seed."""
         return self.parts[seed % len(self.parts)]
 
@@ -87,7 +87,7 @@ def find_data_set(folder: Path, output: Path, *, overlap: bool = True, quick: bo
     sentences = list(read_prepared(str(files[0])))
     protocol = _select_protocol(sentences)._replace(folds=10)
     if not overlap:
-        sentences = [sentence for sentence in sentences if not _has_overlap(sentence)]
+        sentences = drop_overlapping_sentences(sentences)
     return DataSet(protocol, folder, _write_folds(sentences, protocol.folds, files[0], output, overlap, quick))
 
 
@@ -106,37 +106,25 @@ def report_on_dev(data: DataSet) -> DataSet:
     dev = data.folder / "dev.jsonl"
     if not dev.is_file():
         raise DataError(f"{data.folder}: no dev.jsonl, which the recipe experiment needs to compare its rows")
-    return data._replace(parts=[parts._replace(dev=None, test=str(dev), held="dev") for parts in data.parts])
+    return data._replace(parts=[parts._replace(dev=None, test=str(dev), held_out_name="dev") for parts in data.parts])
 
 
 def _select_protocol(sentences: Sequence[Sentence]) -> EvaluationProtocol:
     return protocols.protocol_for({entity.type for sentence in sentences for entity in sentence.entities})
 
 
-def _has_overlap(sentence: Sentence) -> bool:
-    spans = sorted((entity.start, entity.end) for entity in sentence.entities)
-    return any(after[0] < before[1] for before, after in pairwise(spans))
-
-
 def _write_folds(
     sentences: Sequence[Sentence], count: int, source: Path, output: Path, overlap: bool, quick: bool
 ) -> list[DataFiles]:
-    """Write the files of all folds; there is no development set, so training keeps the last epoch.
-
-    Sentence i of a fixed shuffle is held out in fold i mod ``count``.
-    """
-    order = np.random.default_rng(0).permutation(len(sentences)).tolist()
+    """Write the files of all folds; there is no development set, so training keeps the last epoch."""
     folds = []
-    for fold in range(count):
-        held = [sentences[index] for index in sorted(order[fold::count])]
-        rest = [sentences[index] for rank, index in enumerate(order) if rank % count != fold]
-        rest = rest[:SAMPLE_SIZE] if quick else rest
+    for fold, (train, test) in enumerate(split_into_folds(sentences, count)):
         stem = f"{source.stem}{'' if overlap else '-flat'}{'-quick' if quick else ''}-{fold}"
-        train, test = (
+        train_file, test_file = (
             _write_prepared(part, source, output / "data" / f"{stem}-{name}.jsonl")
-            for name, part in (("train", rest), ("test", held))
+            for name, part in (("train", train[:SAMPLE_SIZE] if quick else train), ("test", test))
         )
-        folds.append(DataFiles(str(train), None, str(test), f"fold {fold} of {count}"))
+        folds.append(DataFiles(str(train_file), None, str(test_file), f"fold {fold} of {count}"))
     return folds
 
 

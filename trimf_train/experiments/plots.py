@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from trimf.runtime.errors import BackendError
+from trimf.runtime.extras import require_extra
 from trimf_train.experiments.report import ExperimentReport
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
@@ -29,11 +29,10 @@ def draw_figure(report: ExperimentReport) -> str | None:
     Raises:
         BackendError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BackendError('plots need matplotlib, which is not installed; pip install "trimf[bench]"') from None
+    require_extra("bench", "matplotlib", purpose="plotting")
+    import matplotlib
+    from matplotlib.figure import Figure
+
     if report.sweep:
         draw_panel = _draw_sweep
     elif report.curves:

@@ -52,7 +52,7 @@ def count_parallel_runs(encoder: str, requested: int | None = None) -> int:
     with torch.device("meta"):
         model = AutoModel.from_config(AutoConfig.from_pretrained(resolve_encoder(encoder), trust_remote_code=False))
     bytes_per_run = _PROCESS + _PARAMETER * sum(parameter.numel() for parameter in model.parameters())
-    return max(1, min(count_available_cores(), psutil.virtual_memory().available // bytes_per_run))
+    return max(1, min(count_available_cores(), int(psutil.virtual_memory().available // bytes_per_run)))
 
 
 def run_cells(cells: Sequence[GridCell], count: int, command: str, done: Callable[[GridCell], None]) -> None:
@@ -93,7 +93,7 @@ def run_cells(cells: Sequence[GridCell], count: int, command: str, done: Callabl
     with ThreadPoolExecutor(count) as pool:
         try:
             while todo or running:
-                for ready in [cell for cell in todo.values() if all(need.result for need in cell.needs)]:
+                for ready in [cell for cell in todo.values() if all(need.result for need in cell.dependencies)]:
                     running.add(pool.submit(execute_cell, todo.pop(ready.folder)))
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
@@ -105,7 +105,12 @@ def run_cells(cells: Sequence[GridCell], count: int, command: str, done: Callabl
 
 
 def _run_process(
-    cell: GridCell, slot: int, threads: int, command: str, alive: set[subprocess.Popen[bytes]], stopping: threading.Event
+    cell: GridCell,
+    slot: int,
+    threads: int,
+    command: str,
+    alive: set[subprocess.Popen[bytes]],
+    stopping: threading.Event,
 ) -> None:
     """Execute a run in a child process; ``alive`` lists the running processes, ``slot`` selects the GPU."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}

@@ -140,12 +140,11 @@ def build_row(
         The row.
     """
     figures = {name: _average_values([run.figures[name] for run in runs]) for name in SCORE_NAMES}
-    is_first = runs is first
-    differences = [
-        None if is_first else _compare_runs(runs, first, kind, paper, steps) for kind in ("entity", "relation")
-    ]
+    entity, relation = (
+        None if runs is first else _compare_runs(runs, first, kind, paper, steps) for kind in ("entity", "relation")
+    )
     row_paper = {data: pair[0] for data, pair in paper.items()}
-    return Row(name, list(overrides), list(runs), figures, *differences, row_paper)
+    return Row(name, list(overrides), list(runs), figures, entity, relation, row_paper)
 
 
 def _average_values(values: Sequence[float]) -> MeanAndDeviation:

@@ -22,17 +22,26 @@ from trimf_train.model import checkpoint as checkpoints
 from trimf_train import config as configs
 from trimf_train import configs as packaged
 from trimf_train.model import torch_backend as inference
-from trimf_train.evaluation import metrics
+from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import predict_annotations
+from trimf_train.evaluation.prediction import predict_annotations
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import GridCell, make_cell
-from trimf_train.experiments.grids import DISTILLED, FULL_MODEL, EXPERIMENTS, RECIPE, Grid, build_grid, shares_first_stage
+from trimf_train.experiments.grids import (
+    DISTILLED,
+    FULL_MODEL,
+    EXPERIMENTS,
+    RECIPE,
+    Grid,
+    build_grid,
+    shares_first_stage,
+)
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import ExperimentReport, RunSummary
 from trimf_train.evaluation.protocols import EvaluationProtocol
+from trimf_train.evaluation.results import Evaluation
 
 #: Overrides of ``--quick``: few epochs with high learning rates, to finish in about ten minutes on two cores.
 QUICK_OVERRIDES = (
@@ -47,10 +56,10 @@ DEFAULT_SEEDS = 5
 _START = "first stage"
 
 #: Maximum number of predicted relations for the deletion curves: in a full and in a quick run.
-RELATIONS, QUICK_RELATIONS = 200, 40
+MAX_RELATIONS, QUICK_MAX_RELATIONS = 200, 40
 
 #: Number of relations shown with their triggers, and of sentences shown with heat maps.
-EXAMPLES, PICTURES = 12, 6
+MAX_EXAMPLES, MAX_HEAT_MAPS = 12, 6
 
 
 class ExperimentPlan(NamedTuple):
@@ -116,7 +125,7 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
     data = parts.find_data_set(plan.data, plan.output, quick=plan.quick)
     if plan.name == RECIPE:
         data = parts.report_on_dev(data)
-    plan = plan._replace(seeds=_count_seeds(plan, data))
+    seeds = _count_seeds(plan, data)
     config = _base_config(plan, data)
     row_grid = build_grid(plan.name, config, 3 if plan.quick else 6)
     rows = list(_build_rows(plan, data, row_grid))
@@ -126,7 +135,7 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
         starts = {
             (id(row.data), seed): _build_cell(_Row(_START, row.data, ()), seed, stage1_only, plan)
             for row in rows
-            for seed in range(plan.seeds)
+            for seed in range(seeds)
         }
 
     cells: dict[str, list[GridCell]] = {}
@@ -135,7 +144,7 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
         rows[index] = row = _add_teachers(row, teachers) if teachers else row
         cells[row.name] = [
             _build_cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers)
-            for seed in range(plan.seeds)
+            for seed in range(seeds)
         ]
     all_cells = [*starts.values(), *(cell for row_cells in cells.values() for cell in row_cells)]
     by_folder = {cell.folder: cell for cell in all_cells}
@@ -146,10 +155,10 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
     def log_result(finished: GridCell) -> None:
         result = finished.result
         assert result is not None
-        scores = result.scores
+        scores = result.test
         log(
-            f"{finished.row}, seed {finished.seed}: entity F1 {data.protocol.entity(scores)['f1']:.2f}, relation F1 "
-            f"{data.protocol.relation(scores)['f1']:.2f} ({result.seconds:.0f} s)"
+            f"{finished.row}, seed {finished.seed}: entity F1 {data.protocol.entity_scores(scores)['f1']:.2f}, relation F1 "
+            f"{data.protocol.relation_scores(scores)['f1']:.2f} ({result.seconds:.0f} s)"
         )
 
     pool.run_cells(todo, count, plan.command, log_result)
@@ -196,7 +205,7 @@ def _build_rows(plan: ExperimentPlan, data: DataSet, row_grid: Grid) -> list[_Ro
     if data.protocol.folds > 1:
         flat = parts.find_data_set(plan.data, plan.output, overlap=False, quick=plan.quick)
         rows.append(_Row(f"{FULL_MODEL}, without overlapping entities", flat, ("decode.overlap=false",)))
-    elif data.parts[0].held == "test" and data.parts[0].dev:
+    elif data.parts[0].held_out_name == "test" and data.parts[0].dev:
         rows.append(_Row(f"{FULL_MODEL}, train + dev", data, (), dev_too=True))
     return rows
 
@@ -208,10 +217,15 @@ def _add_teachers(row: _Row, teachers: Sequence[GridCell]) -> _Row:
 
 
 def _build_cell(
-    row: _Row, seed: int, config: Config, plan: ExperimentPlan, start: GridCell | None = None, teachers: Sequence[GridCell] = ()
+    row: _Row,
+    seed: int,
+    config: Config,
+    plan: ExperimentPlan,
+    start: GridCell | None = None,
+    teachers: Sequence[GridCell] = (),
 ) -> GridCell:
     """Create a run of a row, from scratch or from the shared first stage ``start``."""
-    files = row.data.of(seed)
+    files = row.data.files_for_seed(seed)
     train = [files.train, files.dev] if row.dev_too and files.dev else [files.train]
     # If results are reported on dev, dev must not select the epoch.
     dev = None if row.dev_too or files.dev == files.test else files.dev
@@ -224,7 +238,12 @@ def _build_cell(
 
 
 def _build_report(
-    plan: ExperimentPlan, config: Config, row_grid: Grid, data: DataSet, rows: Sequence[_Row], cells: dict[str, list[GridCell]]
+    plan: ExperimentPlan,
+    config: Config,
+    row_grid: Grid,
+    data: DataSet,
+    rows: Sequence[_Row],
+    cells: dict[str, list[GridCell]],
 ) -> ExperimentReport:
     """Aggregate the results of all runs and add what the experiment measures with the models of the first row."""
     runs = {row.name: [_summarise_run(cell, row.data) for cell in cells[row.name]] for row in rows}
@@ -251,10 +270,10 @@ def _build_report(
         command=plan.command,
         protocol=str(data.protocol),
         data=str(plan.data),
-        held="held-out" if data.protocol.folds > 1 else data.parts[0].held,
+        held="held-out" if data.protocol.folds > 1 else data.parts[0].held_out_name,
         encoder=config.model.encoder.name,
         parser=str(parser),
-        seeds=plan.seeds,
+        seeds=len(first),
         quick=plan.quick,
         config=msgspec.to_builtins(msgspec.structs.replace(config, output="")),
         environment=_describe_environment(),
@@ -267,7 +286,7 @@ def _build_report(
         ]
         return msgspec.structs.replace(results, sweep=sweep.average_seeds(swept))
     if plan.name == "triggers":
-        return _add_triggers(results, best[0], held[0], QUICK_RELATIONS if plan.quick else RELATIONS)
+        return _add_triggers(results, best[0], held[0], QUICK_MAX_RELATIONS if plan.quick else MAX_RELATIONS)
     return results
 
 
@@ -278,16 +297,16 @@ def _add_triggers(
     collected = evidence.collect_evidence(checkpoint, held)
     sample = sorted(np.random.default_rng(0).permutation(len(collected))[:max_relations].tolist())
     relations = [collected[index] for index in sample]
-    names = checkpoint.description.labels.relations
+    names = checkpoint.description.labels.relation_types
     examples = [
         report.Example(
             text=" ".join(item.sentence.words),
             head=" ".join(item.sentence.words[item.head.start : item.head.end]),
-            label=names[item.relation.label],
+            label=names[item.relation.type_index],
             tail=" ".join(item.sentence.words[item.tail.start : item.tail.end]),
             triggers=words,
         )
-        for item, words in deletion.top_words(relations[:EXAMPLES], evidence.SENSOR)
+        for item, words in deletion.top_words(relations[:MAX_EXAMPLES], evidence.SENSOR)
     ]
     curves = deletion.deletion_curves(inference.build_pipeline(checkpoint), relations) if relations else []
     return msgspec.structs.replace(results, curves=curves, relations=len(relations), examples=examples)
@@ -299,11 +318,13 @@ def _attention_page(first: GridCell, plan: ExperimentPlan) -> bytes:
     pipeline, labels = inference.build_pipeline(checkpoint), checkpoint.description.labels
     held = list(read_sentences(first.test))
     related = [
-        (set(predicted.relations) != set(metrics.gold_annotation(sentence).relations), index)
-        for index, (sentence, predicted) in enumerate(zip(held, predict_annotations(pipeline, labels, held), strict=True))
+        (set(predicted.relations) != set(gold_annotation(sentence).relations), index)
+        for index, (sentence, predicted) in enumerate(
+            zip(held, predict_annotations(pipeline, labels, held), strict=True)
+        )
         if sentence.relations
     ]
-    sentences = [held[index] for _, index in sorted(related)[:PICTURES]]
+    sentences = [held[index] for _, index in sorted(related)[:MAX_HEAT_MAPS]]
     explanations = [
         explain_words(
             pipeline,
@@ -322,7 +343,7 @@ def _summarise_run(finished: GridCell, data: DataSet) -> RunSummary:
     assert result is not None
     return RunSummary(
         seed=finished.seed,
-        held=data.of(finished.seed).held,
+        held=data.files_for_seed(finished.seed).held_out_name,
         folder=finished.folder.name,
         epoch=result.epoch,
         seconds=result.seconds,
@@ -331,9 +352,9 @@ def _summarise_run(finished: GridCell, data: DataSet) -> RunSummary:
     )
 
 
-def _select_figures(scores: dict, protocol: EvaluationProtocol) -> dict[str, float]:
-    """Return the scores ``trimf_train.experiments.report.FIGURES`` of an evaluation."""
-    entity, relation = protocol.entity(scores), protocol.relation(scores)
+def _select_figures(scores: Evaluation, protocol: EvaluationProtocol) -> dict[str, float]:
+    """Return the scores ``trimf_train.experiments.report.SCORE_NAMES`` of an evaluation."""
+    entity, relation = protocol.entity_scores(scores), protocol.relation_scores(scores)
     return {
         f"{kind} {part}": leaf[part]
         for kind, leaf in (("entity", entity), ("relation", relation))

@@ -11,19 +11,22 @@ from statistics import fmean, stdev
 import msgspec
 
 from trimf_train.model import torch_backend as inference
-from trimf_train.evaluation import metrics
+from trimf_train.evaluation.annotation import gold_annotation
+from trimf_train.evaluation.scores import compute_scores
 from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import annotation_from_result, run_pipeline
+from trimf_train.evaluation.prediction import annotation_from_result, run_pipeline
 from trimf_train.experiments.report import ThresholdSweep
-from trimf_train.evaluation.metrics import PrecisionRecallF1
+from trimf_train.evaluation.results import PrecisionRecallF1
 from trimf_train.evaluation.protocols import EvaluationProtocol
 
 #: Relation thresholds of the sweep; the first and last stand for 0 and 1, which are not valid thresholds.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)
 
 
-def score_by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: EvaluationProtocol) -> list[PrecisionRecallF1]:
+def score_by_threshold(
+    checkpoint: Checkpoint, sentences: Sequence[Sentence], protocol: EvaluationProtocol
+) -> list[PrecisionRecallF1]:
     """Compute the reported relation scores at each of ``THRESHOLDS``.
 
     Args:
@@ -38,12 +41,12 @@ def score_by_threshold(checkpoint: Checkpoint, sentences: Sequence[Sentence], pr
     lowest = msgspec.structs.replace(description.decode, relation_threshold=THRESHOLDS[0])
     low = Checkpoint(checkpoint.model, msgspec.structs.replace(description, decode=lowest), checkpoint.tokenizer_json)
     results = run_pipeline(inference.build_pipeline(low), sentences)
-    gold = [metrics.gold_annotation(sentence) for sentence in sentences]
+    gold = [gold_annotation(sentence) for sentence in sentences]
     labels = description.labels
     scores = []
     for threshold in THRESHOLDS:
         predicted = [annotation_from_result(result, labels, threshold) for result in results]
-        scores.append(protocol.relation(metrics.compute_scores(gold, predicted, labels.symmetric)))
+        scores.append(protocol.relation_scores(compute_scores(gold, predicted, labels.symmetric)))
     return scores
 
 

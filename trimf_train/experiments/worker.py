@@ -52,7 +52,7 @@ def run_job(job: Job) -> None:
         epoch=provenance["epoch"],
         parameters=sum(parameter.numel() for parameter in checkpoint.model.parameters()),
         seconds=sum(record["seconds"] for record in epochs),
-        test=dict(scores),
+        test=scores,
         dev=provenance.get("dev"),
     )
     with atomic_path(folder / "result.json") as new:

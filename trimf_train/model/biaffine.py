@@ -42,7 +42,7 @@ class BiaffineParser(nn.Module):
         self.label = nn.Parameter(nn.init.xavier_uniform_(torch.empty(size, labels * size)))
         self.dropout = nn.Dropout(config.dropout)
 
-    def views(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def project_views(self, words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Project words to their four roles in the classifiers.
 
         The roles are slices of a single matrix product.
@@ -59,7 +59,7 @@ class BiaffineParser(nn.Module):
         ).split(self.sizes, -1)
         return dependent, head, label_dependent, label_head
 
-    def arcs(self, dependent: Tensor, head: Tensor, word_mask: Tensor) -> Tensor:
+    def arc_scores(self, dependent: Tensor, head: Tensor, word_mask: Tensor) -> Tensor:
         """Score every word as the head of every other word.
 
         Args:
@@ -89,7 +89,7 @@ class BiaffineParser(nn.Module):
         """
         # A constant feature of 1 on both sides adds the linear terms and the bias to the bilinear form.
         dependent, heads = (functional.pad(states, (0, 1), value=1.0) for states in (dependent, heads))
-        by_label = (dependent @ self.label).unflatten(-1, (self.labels, -1))
+        by_label: Tensor = (dependent @ self.label).unflatten(-1, (self.labels, -1))
         return (by_label @ heads.unsqueeze(-1)).squeeze(-1)
 
     def parse(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,9 +105,9 @@ class BiaffineParser(nn.Module):
             Index of the head of each word (a root and padding are their own heads) and label ID (0 for roots and
             padding, 1 to n_d otherwise), both ``[B, N]``.
         """
-        dependent, head, label_dependent, label_head = self.views(words)
+        dependent, head, label_dependent, label_head = self.project_views(words)
         positions = torch.arange(word_mask.shape[1], device=word_mask.device)
-        heads = torch.where(word_mask, self.arcs(dependent, head, word_mask).argmax(-1), positions)
+        heads = torch.where(word_mask, self.arc_scores(dependent, head, word_mask).argmax(-1), positions)
         index = heads.unsqueeze(-1).expand(-1, -1, label_head.shape[-1])
         labels = self.label_scores(label_dependent, label_head.gather(1, index)).argmax(-1) + 1
         return heads, torch.where(heads == positions, 0, labels)
@@ -123,7 +123,7 @@ class BiaffineParser(nn.Module):
         Returns:
             Arc scores ``[B, N, N]`` and label scores ``[B, N, n_d]``, both in float32.
         """
-        dependent, head, label_dependent, label_head = self.views(words)
+        dependent, head, label_dependent, label_head = self.project_views(words)
         index = heads.unsqueeze(-1).expand(-1, -1, label_head.shape[-1])
         scores = self.label_scores(label_dependent, label_head.gather(1, index))
-        return self.arcs(dependent, head, word_mask), scores.float()
+        return self.arc_scores(dependent, head, word_mask), scores.float()

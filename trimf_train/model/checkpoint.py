@@ -17,10 +17,11 @@ from trimf.runtime.bundle.atomic_io import atomic_folder
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import BundleError, ConfigError
-from trimf.runtime.pipeline import DecodingSettings
+from trimf.runtime.model_settings import ModelSettings
 from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_subword_count
 from trimf_train.model.trimf import TriMF
+from trimf_train.removed_settings import EVIDENCE, drop_unused_settings
 
 #: Schema version of ``trimf.json`` that this code writes and reads.
 SCHEMA_VERSION = 1
@@ -41,10 +42,10 @@ class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     provenance: dict[str, Any]
 
     @property
-    def settings(self) -> DecodingSettings:
+    def pipeline_settings(self) -> ModelSettings:
         """Settings of the runtime's pipeline for this model."""
         encoder = self.model.encoder
-        return DecodingSettings.of(
+        return ModelSettings.from_labels(
             self.labels,
             self.decode.relation_threshold,
             self.decode.overlap,
@@ -138,7 +139,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             raise BundleError(
                 f"{folder}: unsupported checkpoint schema_version {version}; this TriMF reads {SCHEMA_VERSION}"
             )
-        description = msgspec.json.decode(content, type=CheckpointDescription)
+        description = _decode_description(content, folder)
         tokenizer_json = (folder / "tokenizer.json").read_text(encoding="utf-8")
         weights = load_file(str(folder / "model.safetensors"))
     except (OSError, msgspec.DecodeError, SafetensorError, UnicodeDecodeError) as error:
@@ -156,7 +157,18 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     return Checkpoint(model.eval(), description, tokenizer_json)
 
 
-class _SchemaVersion(msgspec.Struct):
+def _decode_description(content: bytes, folder: Path) -> CheckpointDescription:
+    """Decode ``trimf.json``; removed settings that the model does not use are ignored."""
+    values = msgspec.json.decode(content, type=dict[str, Any])
+    if used := drop_unused_settings(values):
+        raise BundleError(
+            f"{folder}: the model was trained with {used}, which was removed because it did not help ({EVIDENCE}); "
+            "train it again"
+        )
+    return msgspec.convert(values, CheckpointDescription)
+
+
+class _SchemaVersion(msgspec.Struct, frozen=True):
     """The only field that all schema versions share."""
 
     schema_version: int

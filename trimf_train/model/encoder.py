@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.text.subwords import CASE_COUNT, CASE_MULTIPLIER
@@ -72,7 +72,7 @@ class CasedEmbedding(nn.Embedding):
         return super().forward(ids - case * CASE_MULTIPLIER) + functional.embedding(case, self.casing)
 
 
-def load_encoder(name: str, dropout: float | None = None, casing: bool = False) -> nn.Module:
+def load_encoder(name: str, dropout: float | None = None, casing: bool = False) -> PreTrainedModel:
     """Load a pretrained encoder without its pooler, in float32.
 
     Args:
@@ -94,7 +94,7 @@ def load_encoder(name: str, dropout: float | None = None, casing: bool = False) 
     return _adapt_encoder(encoder, casing)
 
 
-def build_encoder(folder: Path, casing: bool = False) -> nn.Module:
+def build_encoder(folder: Path, casing: bool = False) -> PreTrainedModel:
     """Build an untrained encoder, whose weights are then loaded from a checkpoint.
 
     Args:
@@ -133,7 +133,7 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def max_subword_count(encoder: nn.Module) -> int:
+def max_subword_count(encoder: PreTrainedModel) -> int:
     """Return the maximum number of subwords per sequence.
 
     It is smaller than the position table for encoder families (such as RoBERTa) whose positions start after the
@@ -146,13 +146,15 @@ def max_subword_count(encoder: nn.Module) -> int:
     return positions if padding is None else positions - padding - 1
 
 
-def _adapt_encoder(encoder: Any, casing: bool) -> nn.Module:
+def _adapt_encoder(encoder: PreTrainedModel, casing: bool) -> PreTrainedModel:
     """Remove the pooler, convert to float32 and add the letter-case embedding if requested."""
     if hasattr(encoder, "pooler"):
-        encoder.pooler = None
+        setattr(encoder, "pooler", None)  # noqa: B010, the attribute is not declared
     encoder = encoder.float()
     if casing:
-        encoder.set_input_embeddings(CasedEmbedding(encoder.get_input_embeddings()))
+        embedding = encoder.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding), "every supported encoder looks its subwords up in a table"
+        encoder.set_input_embeddings(CasedEmbedding(embedding))
     return encoder
 
 

@@ -28,7 +28,7 @@ class MemoryFlow(nn.Module):
         self.residual = residual
         self.gradient = gradient
 
-    def attention(self, states: Tensor, mask: Tensor, memory: Memory) -> dict[str, Tensor]:
+    def attention_weights(self, states: Tensor, mask: Tensor, memory: Memory) -> dict[str, Tensor]:
         """Compute the attention of each memory to every token.
 
         Args:
@@ -44,11 +44,11 @@ class MemoryFlow(nn.Module):
             for name, weight in self.weights.items()
         }
 
-    def scale(self, attention: dict[str, Tensor]) -> Tensor | float:
+    def scale_factors(self, attention: dict[str, Tensor]) -> Tensor | float:
         """Combine the attention of the memories into one factor per token, according to ``residual``.
 
         Args:
-            attention: The result of ``attention``.
+            attention: The result of ``attention_weights``.
 
         Returns:
             Factors ``[B, T]``; the number 1 if no memory flows into this level.
@@ -73,5 +73,5 @@ class MemoryFlow(nn.Module):
         Returns:
             Scaled states ``[B, T, H]``.
         """
-        factor = self.scale(self.attention(states, mask, memory))
+        factor = self.scale_factors(self.attention_weights(states, mask, memory))
         return states * factor.unsqueeze(-1).to(states.dtype) if isinstance(factor, Tensor) else states

@@ -111,13 +111,12 @@ class SemanticGraph(nn.Module):
     Args:
         width: Hidden size H.
         keep: Share of edges that is kept at random during training.
-        scale: Factor for the scores of equation (17) before the softmax.
     """
 
-    def __init__(self, width: int, keep: float, scale: float = 1.0) -> None:
+    def __init__(self, width: int, keep: float) -> None:
         super().__init__()
         self.weight = new_bilinear_weight(width, width)
-        self.keep, self.scale = keep, scale
+        self.keep = keep
 
     def forward(self, words: Tensor, word_mask: Tensor) -> Tensor:
         """Compute the semantic node states.
@@ -130,8 +129,7 @@ class SemanticGraph(nn.Module):
             Node states ``[B, N, H]``.
         """
         projected = words @ self.weight
-        # The square root of the scale on both factors keeps the products small in half precision.
-        active = functional.leaky_relu(projected) * self.scale**0.5
+        active = functional.leaky_relu(projected)
         mask = word_mask.unsqueeze(1)
         if self.training and self.keep < 1:
             self_loops = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
@@ -149,16 +147,13 @@ class GraphFusion(nn.Module):
         fusion: Fusion method: ``weighted``, ``mean``, ``sum``, ``max``, ``syntactic``, ``semantic`` or ``none``.
         syntax: Options of the syntactic graph.
         keep: Share of edges of the semantic graph that is kept at random during training.
-        scale: Factor for the scores of equations (17) and (19) before the softmax.
     """
 
-    def __init__(
-        self, labels: int, width: int, fusion: str, syntax: SyntaxConfig, keep: float, scale: float = 1.0
-    ) -> None:
+    def __init__(self, labels: int, width: int, fusion: str, syntax: SyntaxConfig, keep: float) -> None:
         super().__init__()
-        self.fusion, self.scale = fusion, scale
+        self.fusion = fusion
         self.syntactic = SyntacticGraph(labels, width, syntax) if fusion not in ("semantic", "none") else None
-        self.semantic = SemanticGraph(width, keep, scale) if fusion not in ("syntactic", "none") else None
+        self.semantic = SemanticGraph(width, keep) if fusion not in ("syntactic", "none") else None
         self.weight = new_bilinear_weight(width, width) if fusion == "weighted" else None
 
     def forward(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
@@ -181,9 +176,9 @@ class GraphFusion(nn.Module):
             graphs.append(self.syntactic(words, heads, labels))
         if not graphs:
             return words
-        return (self.combine(torch.stack(graphs), cls) + words) / 2
+        return (self.fuse_graphs(torch.stack(graphs), cls) + words) / 2
 
-    def combine(self, graphs: Tensor, cls: Tensor) -> Tensor:
+    def fuse_graphs(self, graphs: Tensor, cls: Tensor) -> Tensor:
         """Fuse the node states of the graphs, equations (19) and (20).
 
         Args:
@@ -194,12 +189,12 @@ class GraphFusion(nn.Module):
             Fused node states ``[B, N, H]``.
         """
         if self.weight is not None:
-            return (self.shares(graphs, cls).to(graphs.dtype) * graphs).sum(0)
+            return (self.fusion_weights(graphs, cls).to(graphs.dtype) * graphs).sum(0)
         if self.fusion == "max":
             return graphs.amax(0)
         return graphs.sum(0) if self.fusion == "sum" else graphs.mean(0)
 
-    def syntactic_share(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
+    def syntactic_weight(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
         """Compute the fusion weight of the syntactic graph at every word.
 
         Args:
@@ -212,10 +207,12 @@ class GraphFusion(nn.Module):
         Returns:
             Weights ``[B, N]`` from 0 to 1; the weight of the semantic graph is the rest.
         """
+        assert self.semantic is not None, "weighted fusion has both graphs"
+        assert self.syntactic is not None, "weighted fusion has both graphs"
         graphs = [self.semantic(words, word_mask), self.syntactic(words, heads, labels)]
-        return self.shares(torch.stack(graphs), cls)[1].squeeze(-1)
+        return self.fusion_weights(torch.stack(graphs), cls)[1].squeeze(-1)
 
-    def shares(self, graphs: Tensor, cls: Tensor) -> Tensor:
+    def fusion_weights(self, graphs: Tensor, cls: Tensor) -> Tensor:
         """Compute the fusion weights of both graphs at every word, equation (19).
 
         Args:
@@ -225,4 +222,5 @@ class GraphFusion(nn.Module):
         Returns:
             Weights ``[2, B, N, 1]`` in float32, which sum to 1 over the graphs.
         """
-        return torch.softmax((graphs @ (cls @ self.weight * self.scale).unsqueeze(-1)).float(), 0)
+        assert self.weight is not None, "only weighted fusion has weights"
+        return torch.softmax((graphs @ (cls @ self.weight).unsqueeze(-1)).float(), 0)

@@ -20,7 +20,7 @@ from trimf_train.model.trimf import TriMF
 _INPUTS = {
     "encoder": ("input_ids", "attention_mask", "pieces"),
     "fusion": ("words", "cls", "word_mask", "heads", "labels"),
-    "entities": ("nodes", "cls", "word_mask"),
+    "entities": ("nodes", "word_mask"),
     "relations": ("nodes", "word_mask", "spans", "pairs"),
 }
 
@@ -67,8 +67,8 @@ class TorchSubgraph:
         with torch.inference_mode():
             if self._name == "encoder":
                 input_ids, mask, pieces = values
-                states, parser_states = model.states(input_ids, mask)
-                words, cls = model.flow(states, mask, pieces, self._stage)
+                states, parser_states = model.encode_subwords(input_ids, mask)
+                words, cls = model.pool_to_words(states, mask, pieces, self._stage)
                 outputs: dict[str, Any] = {"words": words.float(), "cls": cls.float()}
                 if extra:
                     outputs |= self._compute_flow_weights(states, mask.bool(), pieces)
@@ -77,17 +77,18 @@ class TorchSubgraph:
                     outputs |= {"heads": heads.cpu().numpy(), "labels": labels.cpu().numpy()}
                 return outputs
             if self._name == "fusion":
-                outputs = {"nodes": model.fuse(*values)}
+                outputs = {"nodes": model.fuse_graphs(*values)}
                 if extra and "syntactic_share" in self.outputs:
-                    outputs["syntactic_share"] = model.fusion.syntactic_share(*values).cpu().numpy()
+                    outputs["syntactic_share"] = model.fusion.syntactic_weight(*values).cpu().numpy()
                 return outputs
             if self._name == "entities":
-                return {"entity_logits": model.entity_logits(values[0], values[1]).float().cpu().numpy()}
-            logits, triggers = model.relation_logits(*values, stage=self._stage)
+                return {"entity_logits": model.entity_logits(values[0]).float().cpu().numpy()}
+            nodes, word_mask, spans, pairs = values
+            logits, triggers = model.relation_logits(nodes, word_mask, spans, pairs, self._stage)
             outputs = {
                 "relation_logits": logits,
                 "triggers": triggers,
-                "word_logits": model.word_logits(values[0], self._stage),
+                "word_logits": model.trigger_word_logits(nodes, self._stage),
             }
             return {name: value.float().cpu().numpy() for name, value in outputs.items()}
 
@@ -105,7 +106,7 @@ class TorchSubgraph:
         outputs = {}
         for name, (flow, level_states, level_mask) in levels.items():
             if name in self.outputs:
-                weights = flow.attention(level_states, level_mask, model.memory)
+                weights = flow.attention_weights(level_states, level_mask, model.memory)
                 zeros = torch.zeros(level_mask.shape, device=states.device)
                 outputs[name] = torch.stack([weights.get(memory, zeros) for memory in MEMORIES], 1).cpu().numpy()
         return outputs
@@ -145,4 +146,4 @@ def build_pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline
         The pipeline, which runs on the model's device.
     """
     graphs = wrap_subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
-    return Pipeline(graphs, load_tokenizer(checkpoint), checkpoint.description.settings)
+    return Pipeline(graphs, load_tokenizer(checkpoint), checkpoint.description.pipeline_settings)

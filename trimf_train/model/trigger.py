@@ -13,13 +13,12 @@ class TriggerSensor(nn.Module):
     Args:
         width: Hidden size H.
         gradient: Whether the loss reaches the memory through this module (paper, Table 6).
-        scale: Factor for the scores of equation (24) before the softmax.
     """
 
-    def __init__(self, width: int, gradient: bool, scale: float = 1.0) -> None:
+    def __init__(self, width: int, gradient: bool) -> None:
         super().__init__()
         self.weight = new_bilinear_weight(width, width)
-        self.gradient, self.scale = gradient, scale
+        self.gradient = gradient
 
     def forward(
         self, heads: Tensor, tails: Tensor, words: Tensor, word_mask: Tensor, memory: Memory
@@ -37,6 +36,6 @@ class TriggerSensor(nn.Module):
             The trigger context ``[P, H]`` and the trigger weights t_ij ``[P, N]``, which sum to 1 over the sentence.
         """
         slots = memory.flow_slots("relation", self.gradient)
-        read = (read_memory(heads, self.weight, slots) + read_memory(tails, self.weight, slots)) * (self.scale / 2)
+        read = (read_memory(heads, self.weight, slots) + read_memory(tails, self.weight, slots)) / 2
         weights = masked_softmax((words @ read.to(words.dtype).unsqueeze(-1)).squeeze(-1), word_mask)
         return (weights.to(words.dtype).unsqueeze(1) @ words).squeeze(1), weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,9 @@ from trimf_train.model.graph import GraphFusion
 from trimf_train.model.memory import Memory, new_bilinear_weight
 from trimf_train.model.pooling import RangeMaximum, pool_words, span_grid
 from trimf_train.model.trigger import TriggerSensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class TrainingBatch(NamedTuple):
@@ -47,16 +50,16 @@ class TrainingOutputs(NamedTuple):
     """Outputs of a training step; None for outputs that the training stage or the model does not produce.
 
     Attributes:
-        entities: Entity type logits of the spans ``[S, n_e + 1]``.
-        relations: Relation type logits of the pairs ``[P, n_r]``.
-        arcs: Arc scores of the in-model parser ``[B, N, N]``, see ``BiaffineParser``.
-        arc_labels: Dependency label scores of the in-model parser ``[B, N, n_d]``.
+        entity_logits: Entity type logits of the spans ``[S, n_e + 1]``.
+        relation_logits: Relation type logits of the pairs ``[P, n_r]``.
+        arc_scores: Arc scores of the in-model parser ``[B, N, N]``, see ``BiaffineParser``.
+        arc_label_scores: Dependency label scores of the in-model parser ``[B, N, n_d]``.
     """
 
-    entities: Tensor | None
-    relations: Tensor | None
-    arcs: Tensor | None = None
-    arc_labels: Tensor | None = None
+    entity_logits: Tensor | None
+    relation_logits: Tensor | None
+    arc_scores: Tensor | None = None
+    arc_label_scores: Tensor | None = None
 
 
 class TriMF(nn.Module):
@@ -75,50 +78,33 @@ class TriMF(nn.Module):
         config: The architecture.
     """
 
-    def __init__(self, encoder: nn.Module, width: int, labels: Labels, config: ModelConfig) -> None:
+    def __init__(self, encoder: PreTrainedModel, width: int, labels: Labels, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.width = config, width
-        entities, relations = len(labels.entities), len(labels.relations)
+        entities, relations = len(labels.entity_types), len(labels.relation_types)
         gradient = config.memory.gradient
-        self.encoder = encoder
+        self.encoder: PreTrainedModel = encoder
         self.memory = Memory(entities, relations, width)
         self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow.residual, gradient.subword_flow)
         self.word_flow = MemoryFlow(width, config.flow.word, config.flow.residual, gradient.word_flow)
-        scale = width**-0.5 if config.scaled else 1.0
         self.fusion = GraphFusion(
-            len(labels.dependencies), width, config.fusion, config.syntax, config.semantic.keep, scale
+            len(labels.dependency_labels), width, config.fusion, config.syntax, config.semantic.keep
         )
         self.parser = (
-            BiaffineParser(len(labels.dependencies), width, config.syntax)
+            BiaffineParser(len(labels.dependency_labels), width, config.syntax)
             if config.syntax.source == "encoder"
             else None
         )
-        self.trigger = TriggerSensor(width, gradient.trigger, scale) if config.trigger else None
+        self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger else None
         self.span_width = nn.Embedding(config.span.max_width, config.span.width_dim)
         self.span_size = width + config.span.width_dim
         contexts = 2 if config.context == "concat" else 1
         self.pair_size = 2 * self.span_size + contexts * width
-        self.entity_weight = new_bilinear_weight(self.span_size + (width if config.span.context == "cls" else 0), width)
+        self.entity_weight = new_bilinear_weight(self.span_size, width)
         self.relation_weight = new_bilinear_weight(self.pair_size, width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def encode(
-        self, input_ids: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int = 2
-    ) -> tuple[Tensor, Tensor]:
-        """Encode subwords and pool them to words, including both flow attentions, equations (11)-(13).
-
-        Args:
-            input_ids: Subword IDs ``[B, T]``.
-            attention_mask: 1 for subwords, 0 for padding ``[B, T]``.
-            pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
-            stage: Training stage; the flow attentions are used only in stage 2.
-
-        Returns:
-            Word states E_w ``[B, N, H]`` and the state of the CLS token e_cls ``[B, H]``.
-        """
-        return self.flow(self.states(input_ids, attention_mask)[0], attention_mask, pieces, stage)
-
-    def states(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_subwords(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Run the encoder.
 
         Args:
@@ -140,15 +126,18 @@ class TriMF(nn.Module):
         """Predict dependency heads and labels with the in-model parser.
 
         Args:
-            states: States of the layer that the parser reads ``[B, T, H]``, the second result of ``states``.
+            states: States of the layer that the parser reads ``[B, T, H]``, the second result of ``encode_subwords``.
             pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
 
         Returns:
             Index of the head and label ID of each word, both ``[B, N]``, see ``BiaffineParser.parse``.
         """
+        assert self.parser is not None, "the model has no in-model parser"
         return self.parser.parse(pool_words(states, pieces), pieces[:, :, 0] > 0)
 
-    def flow(self, states: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int) -> tuple[Tensor, Tensor]:
+    def pool_to_words(
+        self, states: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int
+    ) -> tuple[Tensor, Tensor]:
         """Pool subword states to words, with flow attention at both levels in stage 2, equations (11)-(13).
 
         Args:
@@ -167,7 +156,7 @@ class TriMF(nn.Module):
             words = self.word_flow(words, pieces[:, :, 0] > 0, self.memory)
         return words, states[:, 0]
 
-    def fuse(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
+    def fuse_graphs(self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor) -> Tensor:
         """Compute the node states of the graph fusion, equations (15)-(21).
 
         Args:
@@ -180,30 +169,27 @@ class TriMF(nn.Module):
         Returns:
             Node states E_g ``[B, N, H]``.
         """
-        return self.fusion(words, cls, word_mask, heads, labels)
+        nodes: Tensor = self.fusion(words, cls, word_mask, heads, labels)
+        return nodes
 
-    def span_logits(self, pooled: Tensor, width: Tensor, cls: Tensor) -> Tensor:
+    def span_logits(self, pooled: Tensor, width: Tensor) -> Tensor:
         """Compute the entity type logits of spans, equation (26) before the softmax.
 
         Args:
             pooled: Pooled spans ``[..., H]``.
             width: Width of each span in words, minus one ``[...]``.
-            cls: State of the CLS token of each span's sentence ``[..., H]``.
 
         Returns:
             Logits ``[..., n_e + 1]``; index 0 is None.
         """
-        parts = [pooled, self.span_width(width)]
-        if self.config.span.context == "cls":
-            parts.insert(0, cls)
-        return self.dropout(torch.cat(parts, -1)) @ self.entity_weight @ self.memory.entity.T
+        features: Tensor = self.dropout(torch.cat([pooled, self.span_width(width)], -1))
+        return features @ self.entity_weight @ self.memory.entity.T
 
-    def entity_logits(self, nodes: Tensor, cls: Tensor) -> Tensor:
+    def entity_logits(self, nodes: Tensor) -> Tensor:
         """Compute the entity type logits of every span of up to K words.
 
         Args:
             nodes: Node states E_g ``[B, N, H]``.
-            cls: State of the CLS token ``[B, H]``.
 
         Returns:
             Logits ``[B, N, K, n_e + 1]``; entry ``[b, i, w]`` belongs to the span of words i to i + w. The caller must
@@ -211,7 +197,7 @@ class TriMF(nn.Module):
         """
         grid = span_grid(nodes, self.config.span.max_width)
         width = torch.arange(grid.shape[2], device=nodes.device).expand(grid.shape[:3])
-        return self.span_logits(grid, width, cls[:, None, None].expand_as(grid))
+        return self.span_logits(grid, width)
 
     def relation_logits(
         self, nodes: Tensor, word_mask: Tensor, spans: Tensor, pairs: Tensor, stage: int = 2
@@ -249,7 +235,7 @@ class TriMF(nn.Module):
         features = self.dropout(torch.cat([vectors[head], vectors[tail], context], -1))
         return features @ self.relation_weight @ self.memory.relation.T, weights
 
-    def word_logits(self, nodes: Tensor, stage: int = 2) -> Tensor:
+    def trigger_word_logits(self, nodes: Tensor, stage: int = 2) -> Tensor:
         """Compute the relation type logits that each word contributes as trigger context, equations (24) and (27).
 
         The contribution of a word to the logits of a pair is its row of the result times its trigger weight t_ij.
@@ -279,7 +265,7 @@ class TriMF(nn.Module):
         Returns:
             The logits and scores.
         """
-        states, parser_states = self.states(inputs.input_ids, inputs.attention_mask)
+        states, parser_states = self.encode_subwords(inputs.input_ids, inputs.attention_mask)
         heads, labels = inputs.heads, inputs.labels
         arcs = arc_labels = None
         if self.parser is not None:
@@ -288,17 +274,17 @@ class TriMF(nn.Module):
             if stage == 0:
                 return TrainingOutputs(None, None, arcs, arc_labels)
             if stage == 2:
-                heads, labels = self.own_arcs(parser_states, inputs)
-        words, cls = self.flow(states, inputs.attention_mask, inputs.pieces, stage)
-        nodes = self.fuse(words, cls, inputs.word_mask, heads, labels)
+                heads, labels = self.predict_arcs(parser_states, inputs)
+        words, cls = self.pool_to_words(states, inputs.attention_mask, inputs.pieces, stage)
+        nodes = self.fuse_graphs(words, cls, inputs.word_mask, heads, labels)
         sentence, first, last = inputs.spans.unbind(-1)
         pooled = RangeMaximum(nodes, self.config.span.max_width)(sentence, first, last)
-        entity = self.span_logits(pooled, last - first, cls[sentence])
+        entity = self.span_logits(pooled, last - first)
         relation, _ = self.relation_logits(nodes, inputs.word_mask, inputs.entities, inputs.pairs, stage)
         return TrainingOutputs(entity.float(), relation.float(), arcs, arc_labels)
 
     @torch.no_grad()
-    def own_arcs(self, states: Tensor, inputs: TrainingBatch) -> tuple[Tensor, Tensor]:
+    def predict_arcs(self, states: Tensor, inputs: TrainingBatch) -> tuple[Tensor, Tensor]:
         """Predict arcs during training as at inference, without dropout and without gradient.
 
         Args:
@@ -308,6 +294,7 @@ class TriMF(nn.Module):
         Returns:
             Index of the head and label ID of each word, both ``[B, N]``.
         """
+        assert self.parser is not None, "the model has no in-model parser"
         training = self.parser.training
         self.parser.eval()
         arcs = self.parse(states, inputs.pieces)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from trimf.runtime.pipeline import batch_indices
 from trimf.runtime.text import batch_arrays as features
+from trimf.runtime.window_batching import batch_indices
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.trimf import TriMF
 
@@ -17,11 +17,11 @@ BATCH_SIZE = 32
 class BatchOutputs(NamedTuple):
     """Inputs and outputs of a model's first three subgraphs for one batch.
 
-    ``places`` are the indices of the batch's sentences. ``arrays`` has ``nodes`` ``[B,N,H]``, a tensor on the model's
+    ``indices`` are the indices of the batch's sentences. ``arrays`` has ``nodes`` ``[B,N,H]``, a tensor on the model's
     device, and ``entity_logits`` ``[B,N,K,n_e+1]``, among others.
     """
 
-    places: list[int]
+    indices: list[int]
     arrays: dict[str, Any]
 
 

@@ -24,7 +24,6 @@ from trimf_train.training.sampling import (
     build_example,
     build_parse_only_example,
     collate_batch,
-    repeat_batch,
 )
 
 #: Number of batches that a background thread prepares ahead of training.
@@ -37,13 +36,13 @@ BUCKET_BATCHES = 16
 class TrainingSet(NamedTuple):
     """Encoded training sentences.
 
-    ``skipped`` counts the sentences that do not fit one window and are left out; ``unknown`` counts the words that are
-    read as the unknown token.
+    ``skipped`` counts the sentences that do not fit one window and are left out; ``unknown_words`` counts the words
+    that are read as the unknown token.
     """
 
     examples: list[Example]
     skipped: int
-    unknown: int
+    unknown_words: int
 
 
 def read_prepared(path: str) -> Iterator[Sentence]:
@@ -76,14 +75,14 @@ def encode_sentences(sentences: Sequence[Sentence], checkpoint: Checkpoint) -> l
     Returns:
         For each sentence its subwords and arcs, or None if it is longer than one window.
     """
-    settings = checkpoint.description.settings
+    settings = checkpoint.description.pipeline_settings
     items: list[features.EncodedSentence | None] = []
     encoded = inference.load_tokenizer(checkpoint).encode([sentence.tokens for sentence in sentences])
     for sentence, subwords in zip(sentences, encoded, strict=True):
-        if len(subwords.ids) > settings.max_subwords or len(subwords.first) > settings.max_words:
+        if len(subwords.ids) > settings.max_subwords or len(subwords.first_positions) > settings.max_words:
             items.append(None)
             continue
-        arcs = features.encode_arcs(sentence.heads or [], sentence.labels or [], settings.dependencies)
+        arcs = features.encode_arcs(sentence.heads or [], sentence.labels or [], settings.dependency_label_to_id)
         items.append(features.EncodedSentence(subwords, *arcs))
     return items
 
@@ -92,7 +91,7 @@ def build_training_set(
     sentences: Sequence[Sentence],
     checkpoint: Checkpoint,
     annotated: bool = True,
-    soft: Sequence[SoftTargets | None] | None = None,
+    soft_targets: Sequence[SoftTargets | None] | None = None,
 ) -> TrainingSet:
     """Build training examples for the model of a checkpoint; sentences longer than one window are left out.
 
@@ -101,7 +100,7 @@ def build_training_set(
         checkpoint: The checkpoint whose model will be trained.
         annotated: Use the entities and relations of the sentences; otherwise the sentences are parse-only and nothing
             is classified in them.
-        soft: Teacher probabilities of each sentence; default: no teachers.
+        soft_targets: Teacher probabilities of each sentence; default: no teachers.
 
     Returns:
         The examples, and counts of skipped sentences and unknown words.
@@ -113,22 +112,22 @@ def build_training_set(
     labels, width = description.labels, description.model.span.max_width
     examples = []
     items = encode_sentences(sentences, checkpoint)
-    for sentence, item, targets in zip(sentences, items, soft or [None] * len(sentences), strict=True):
+    for sentence, item, targets in zip(sentences, items, soft_targets or [None] * len(sentences), strict=True):
         if item is None:
             continue
         encoded = (
             build_example(sentence, item, labels, width)
             if annotated
-            else build_parse_only_example(item, len(labels.relations))
+            else build_parse_only_example(item, len(labels.relation_types))
         )
-        examples.append(encoded._replace(soft=targets))
+        examples.append(encoded._replace(soft_targets=targets))
     if not examples:
-        settings = description.settings
+        settings = description.pipeline_settings
         raise DataError(
             f"none of the {len(sentences)} training sentences fits one window of {settings.max_subwords} subwords and "
             f"{settings.max_words} words; use shorter sentences, or raise model.encoder.max_subwords and max_words"
         )
-    unknown = sum(len(encoded.item.subwords.unknown) for encoded in examples)
+    unknown = sum(len(encoded.item.subwords.unknown_words) for encoded in examples)
     return TrainingSet(examples, len(sentences) - len(examples), unknown)
 
 
@@ -138,7 +137,7 @@ class TrainingExamples(NamedTuple):
     examples: list[Example]
     annotated: int
 
-    def of(self, config: Config, stage: int, epoch: int) -> list[int]:
+    def select_indices(self, config: Config, stage: int, epoch: int) -> list[int]:
         """Select the examples of an epoch: all in stage 0, otherwise the annotated ones and a random parse-only share.
 
         Args:
@@ -178,7 +177,7 @@ def plan_global_batches(
     Raises:
         ConfigError: There are fewer sentences than processes.
     """
-    examples, selected = mixture.examples, mixture.of(config, stage, epoch)
+    examples, selected = mixture.examples, mixture.select_indices(config, stage, epoch)
     if len(selected) < processes:
         raise ConfigError(
             f"the number of processes must be <= {len(selected)}, the number of training sentences, got {processes}"
@@ -208,8 +207,8 @@ def iterate_batches(
 ) -> Iterator[tuple[TrainingBatch, Targets]]:
     """Build the batches of one process in an epoch: its part of every global batch.
 
-    A background thread prepares ``PREFETCH_BATCHES`` batches. The negatives of a sentence depend on the seed, the epoch and
-    the index of the sentence, not on the batch. With ``train.r_drop`` each batch has its sentences twice.
+    A background thread prepares ``PREFETCH_BATCHES`` batches. The negatives of a sentence depend on the seed, the epoch
+    and the index of the sentence, not on the batch.
 
     Args:
         mixture: The training examples.
@@ -236,8 +235,6 @@ def iterate_batches(
             config.train.negative_spans,
             config.train.negative_pairs,
         )
-        if config.train.r_drop and stage:
-            inputs, targets = repeat_batch(inputs, targets)
         if not pinned:
             return inputs, targets
         return TrainingBatch(*(value.pin_memory() for value in inputs)), Targets(

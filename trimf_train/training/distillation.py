@@ -31,8 +31,8 @@ def check_teacher(teacher: Checkpoint, name: str, labels: Labels, max_width: int
     """
     teacher_labels = teacher.description.labels
     kinds = (
-        ("entity", labels.entities, teacher_labels.entities),
-        ("relation", labels.relations, teacher_labels.relations),
+        ("entity", labels.entity_types, teacher_labels.entity_types),
+        ("relation", labels.relation_types, teacher_labels.relation_types),
     )
     for kind, expected, actual in kinds:
         if actual != expected:
@@ -94,6 +94,6 @@ def _predict_soft_targets(
         span_probabilities = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
         for row, (index, entry) in enumerate(zip(indices, batch, strict=True)):
             targets[fitting[index][0]] = SoftTargets(
-                span_probabilities[row, : entry.item.length], pair_probabilities[row]
+                span_probabilities[row, : entry.item.word_count], pair_probabilities[row]
             )
     return targets

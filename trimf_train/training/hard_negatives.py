@@ -25,11 +25,13 @@ def mine_hard_negatives(model: TriMF, stage: int, mixture: TrainingExamples, ove
     examples = list(mixture.examples)
     annotated = examples[: mixture.annotated]
     for indices, arrays in run_in_batches(model, stage, [example.item for example in annotated]):
-        lengths = [annotated[index].item.length for index in indices]
+        lengths = [annotated[index].item.word_count for index in indices]
         spans = decode.decode_entities(arrays["entity_logits"], lengths, overlap)
         for index, entities in zip(indices, spans, strict=True):
             example = annotated[index]
             negatives = {(first, last): position for position, (first, last) in enumerate(example.negatives.tolist())}
             wrong = {(entity.start, entity.end - 1) for entity in entities} & negatives.keys()
-            examples[index] = example._replace(mined=np.array(sorted(negatives[span] for span in wrong), np.int64))
+            examples[index] = example._replace(
+                hard_negatives=np.array(sorted(negatives[span] for span in wrong), np.int64)
+            )
     return TrainingExamples(examples, mixture.annotated)

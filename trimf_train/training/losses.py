@@ -34,7 +34,6 @@ def count_loss_terms(inputs: TrainingBatch, targets: Targets) -> dict[str, list[
         "entity": [spans],
         "relation": [pairs],
         "syntax": [int(inputs.word_mask.sum()), int((inputs.labels > 0).sum())],
-        "agreement": [spans // 2, pairs // 2],
     }
 
 
@@ -52,9 +51,6 @@ def compute_losses(
     (``relation``) and, with an in-model parser, cross-entropy over heads plus cross-entropy over dependency labels
     (``syntax``). Roots and arcs with unknown labels have no label to train.
 
-    With ``train.r_drop``, ``agreement`` is the R-Drop loss between the two halves of the batch
-    (``trimf_train.training.sampling.twice``, Liang et al. 2021).
-
     Args:
         logits: Output of the model for the batch.
         inputs: Inputs of the batch, on the device.
@@ -67,22 +63,20 @@ def compute_losses(
         The losses by name; those that the stage or the model does not have are missing.
     """
     sums: dict[str, list[Tensor]] = {}
-    if logits.entities is not None and logits.relations is not None:
-        smooth = config.label_smoothing
+    if logits.entity_logits is not None and logits.relation_logits is not None:
         types, relations = _blend_targets(targets, config.distillation)
-        relations = relations * (1 - smooth) + smooth / 2
-        sums["entity"] = [functional.cross_entropy(logits.entities, types, reduction="sum", label_smoothing=smooth)]
-        sums["relation"] = [functional.binary_cross_entropy_with_logits(logits.relations, relations, reduction="sum")]
-        if config.r_drop:
-            sums["agreement"] = [_divergence(logits.entities), _divergence(_two_classes(logits.relations))]
-    if logits.arcs is not None and logits.arc_labels is not None:
+        sums["entity"] = [functional.cross_entropy(logits.entity_logits, types, reduction="sum")]
+        sums["relation"] = [
+            functional.binary_cross_entropy_with_logits(logits.relation_logits, relations, reduction="sum")
+        ]
+    if logits.arc_scores is not None and logits.arc_label_scores is not None:
         # Ignored words keep their rows and are marked by their targets: selecting the other rows would make the host
         # wait for the GPU to count them.
         heads = torch.where(inputs.word_mask, inputs.heads, IGNORE_INDEX)
         labels = torch.where(inputs.labels > 0, inputs.labels - 1, IGNORE_INDEX)
         sums["syntax"] = [
             functional.cross_entropy(scores.flatten(0, 1), gold.flatten(), reduction="sum", ignore_index=IGNORE_INDEX)
-            for scores, gold in ((logits.arcs, heads), (logits.arc_labels, labels))
+            for scores, gold in ((logits.arc_scores, heads), (logits.arc_label_scores, labels))
         ]
     local_counts = torch.tensor([terms for name in sums for terms in count[name]], dtype=torch.float32)
     local_counts = local_counts.to(inputs.word_mask.device, non_blocking=True)
@@ -102,20 +96,4 @@ def _blend_targets(targets: Targets, share: float) -> tuple[Tensor, Tensor]:
 
 def loss_weights(config: TrainConfig) -> dict[str, float]:
     """Return the weight of each loss in the total loss."""
-    return {
-        "entity": 1.0,
-        "relation": config.relation_weight,
-        "syntax": config.syntax_weight,
-        "agreement": config.r_drop,
-    }
-
-
-def _divergence(logits: Tensor) -> Tensor:
-    """Half the sum of both Kullback-Leibler divergences between the halves ``[n,k]`` of ``[2n,k]``."""
-    one, other = logits.log_softmax(-1).chunk(2)
-    return ((one.exp() - other.exp()) * (one - other)).sum() / 2
-
-
-def _two_classes(logits: Tensor) -> Tensor:
-    """Logits of yes ``[...]`` as logits of yes and no ``[...,2]``."""
-    return torch.stack([logits, torch.zeros_like(logits)], -1)
+    return {"entity": 1.0, "relation": config.relation_weight, "syntax": config.syntax_weight}

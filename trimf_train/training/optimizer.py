@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -11,16 +10,12 @@ from torch import nn
 from trimf_train.config import Config
 from trimf_train.model.trimf import TriMF
 
-#: Index of the encoder layer in the name of a weight.
-_LAYER = re.compile(r"^encoder\..*\blayers?\.(\d+)\.")
-
 
 def build_optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer]:
     """Build AdamW for the model and, with ``memory.write = "sgd"``, plain gradient descent for the memory.
 
     Gradient descent on the memory is equations (5) and (6). Biases, normalisation weights and memory have no weight
-    decay. The last encoder layer has the learning rate ``train.lr``, each layer below it and the embeddings
-    ``train.layer_decay`` times the rate of the layer above; all other parameters have ``train.head_lr``.
+    decay. The pretrained encoder has the learning rate ``train.lr``, all other parameters ``train.head_lr``.
 
     Args:
         model: The model to train.
@@ -32,15 +27,13 @@ def build_optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer
     train = config.train
     by_sgd = config.model.memory.write == "sgd"
     head_lr = train.lr if train.head_lr is None else train.head_lr
-    layers = {name: _layer(name) for name, _ in model.named_parameters()}
-    depth = 1 + max(layers.values())
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if by_sgd and name.startswith("memory."):
             continue
         decays = parameter.ndim > 1 and not name.startswith("memory.")
         pretrained = name.startswith("encoder.") and not name.endswith(".casing")
-        rate = train.lr * train.layer_decay ** (depth - 1 - layers[name]) if pretrained else head_lr
+        rate = train.lr if pretrained else head_lr
         groups.setdefault((rate, decays), []).append(parameter)
     adam = torch.optim.AdamW(
         [
@@ -52,12 +45,6 @@ def build_optimizers(model: TriMF, config: Config) -> list[torch.optim.Optimizer
     if not by_sgd:
         return [adam]
     return [adam, torch.optim.SGD(model.memory.parameters(), lr=config.model.memory.sgd_lr)]
-
-
-def _layer(name: str) -> int:
-    """Return the index of the encoder layer of a weight, -1 for weights that are in no layer."""
-    match = _LAYER.match(name)
-    return int(match[1]) if match else -1
 
 
 def build_schedules(

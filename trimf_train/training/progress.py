@@ -35,19 +35,19 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line above the bar."""
         self._console.print(text, highlight=False, soft_wrap=True)
 
-    def skip(self, batches: int) -> None:
+    def skip_batches(self, batches: int) -> None:
         """Advance the bar by the batches that a resumed run has already trained on."""
         self._bar.reset(self._task, completed=batches)
 
-    def step(self, loss: float, rate: float) -> None:
+    def finish_batch(self, loss: float, rate: float) -> None:
         """Advance the bar by one batch and show its loss and learning rate."""
         self._bar.update(self._task, advance=1, description=f"loss {loss:.4f} lr {rate:.1e}{self._dev}")
 
-    def epoch(self, record: dict[str, Any]) -> None:
+    def finish_epoch(self, record: dict[str, Any]) -> None:
         """Print the line of a finished epoch.
 
         Args:
@@ -71,4 +71,4 @@ class TrainingProgress:
             if syntax := dev.get("syntax"):
                 line += " uas {uas:.2f} las {las:.2f}".format(**syntax)
         left = self._bar.tasks[0].time_remaining
-        self.say(line + (f"  {left / 60:.0f} min left" if left else ""))
+        self.print_line(line + (f"  {left / 60:.0f} min left" if left else ""))

@@ -18,6 +18,7 @@ from trimf.runtime.bundle.atomic_io import atomic_path
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
 from trimf_train.model import checkpoint as checkpoints
+from trimf_train.removed_settings import drop_unused_settings
 
 
 class RunFolder:
@@ -33,8 +34,8 @@ class RunFolder:
         restart: Discard the state and the metrics of an earlier run in the folder.
 
     Attributes:
-        best: Record of the best epoch so far.
-        epoch: Number of finished epochs.
+        best_record: Record of the best epoch so far.
+        finished_epochs: Number of finished epochs.
 
     Raises:
         ConfigError: The folder has a run of another configuration or a finished run, and ``restart`` is false; or, on
@@ -43,8 +44,8 @@ class RunFolder:
 
     def __init__(self, folder: Path, config: Config, accelerator: Accelerator, restart: bool) -> None:
         self.folder, self.accelerator = folder, accelerator
-        self.best: dict[str, Any] = {}
-        self.epoch = 0
+        self.best_record: dict[str, Any] = {}
+        self.finished_epochs = 0
         self._pending_lines: list[str] = []
         self._config_json = msgspec.json.format(msgspec.json.encode(config), indent=2)
         self._state_path, self._metrics_path, self._config_path = (
@@ -91,7 +92,6 @@ class RunFolder:
     def resume(
         self,
         model: torch.nn.Module,
-        average: torch.nn.Module | None,
         optimizers: Sequence[Any],
         schedules: Sequence[Any],
     ) -> int:
@@ -99,7 +99,6 @@ class RunFolder:
 
         Args:
             model: The model; its weights are replaced by those of the state.
-            average: The moving average of the model's weights, if there is one.
             optimizers: The optimisers, restored from the state.
             schedules: The learning-rate schedules, restored from the state.
 
@@ -108,27 +107,25 @@ class RunFolder:
         """
         if self._fresh:
             if self.accelerator.is_main_process:
-                self.save(model, average, optimizers, schedules)
+                self.save_state(model, optimizers, schedules)
             return 0
         state = torch.load(self._state_path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
-        if average is not None:
-            average.load_state_dict(state["average"])
         for name, objects in (("optimizers", optimizers), ("schedules", schedules)):
             for restored, saved in zip(objects, state[name], strict=True):
                 restored.load_state_dict(saved)
-        self.epoch, self.best = state["epoch"], json.loads(state["best"])
+        self.finished_epochs, self.best_record = state["epoch"], json.loads(state["best"])
         if self.accelerator.is_main_process:
             self._truncate_metrics()
-        return self.epoch
+        return self.finished_epochs
 
     def _truncate_metrics(self) -> None:
         """Remove the lines of the epoch that was interrupted."""
         lines = self._metrics_path.read_text(encoding="utf-8").splitlines() if self._metrics_path.exists() else []
         with atomic_path(self._metrics_path) as new:
-            new.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= self.epoch))
+            new.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["epoch"] <= self.finished_epochs))
 
-    def record(self, entry: dict[str, Any]) -> None:
+    def add_metrics(self, entry: dict[str, Any]) -> None:
         """Add an entry to the metrics; it is written to the file when the epoch is finished."""
         if self.accelerator.is_main_process:
             self._pending_lines.append(json.dumps(entry))
@@ -141,25 +138,24 @@ class RunFolder:
             checkpoint: The model after the epoch.
             last_stage: The epoch is in the last stage of the run; only those can be the best.
         """
-        self.epoch = record["epoch"]
+        self.finished_epochs = record["epoch"]
         score = _dev_score(record)
-        if last_stage and (not self.best or score >= _dev_score(self.best)):
-            self.best = record
+        if last_stage and (not self.best_record or score >= _dev_score(self.best_record)):
+            self.best_record = record
             description = checkpoint.description
             provenance = {**description.provenance, "epoch": record["epoch"], "dev": record.get("dev")}
             replaced = msgspec.structs.replace(description, stage=record["stage"], provenance=provenance)
             checkpoints.Checkpoint(checkpoint.model, replaced, checkpoint.tokenizer_json).save(self.folder / "best")
-        self.record(record)
+        self.add_metrics(record)
         with self._metrics_path.open("a", encoding="utf-8") as stream:
             stream.write("".join(f"{line}\n" for line in self._pending_lines))
             stream.flush()
             os.fsync(stream.fileno())
         self._pending_lines.clear()
 
-    def save(
+    def save_state(
         self,
         model: torch.nn.Module,
-        average: torch.nn.Module | None,
         optimizers: Sequence[Any],
         schedules: Sequence[Any],
     ) -> None:
@@ -167,26 +163,29 @@ class RunFolder:
 
         Args:
             model: The model.
-            average: The moving average of the model's weights, if there is one.
             optimizers: The optimisers.
             schedules: The learning-rate schedules.
         """
         state = {
             "model": model.state_dict(),
-            "average": None if average is None else average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
             "schedules": [schedule.state_dict() for schedule in schedules],
-            "epoch": self.epoch,
-            "best": json.dumps(self.best),
+            "epoch": self.finished_epochs,
+            "best": json.dumps(self.best_record),
         }
         with atomic_path(self._state_path) as new:
             torch.save(state, new)
 
 
 def _is_same_config(content: bytes, config: Config) -> bool:
-    """Check that a ``config.json`` equals ``config``; settings newer than the file have their defaults in it."""
+    """Check that a ``config.json`` equals ``config``.
+
+    A setting that is newer than the file counts as set to its default; a removed setting is ignored if it was not used.
+    """
     try:
-        return msgspec.json.decode(content, type=Config) == config
+        values = msgspec.json.decode(content, type=dict[str, Any])
+        drop_unused_settings(values)
+        return msgspec.convert(values, Config) == config
     except msgspec.DecodeError:
         return False
 

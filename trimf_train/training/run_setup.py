@@ -31,14 +31,15 @@ _ENTITY_WEIGHTS = {"memory.entity", "entity_weight", "span_width.weight"}
 class TrainingSetup(NamedTuple):
     """Untrained model, training data and development data of a run, and lines to log about them.
 
-    ``knows`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise 0.
+    ``init_stage`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise
+    0.
     """
 
     checkpoint: Checkpoint
     mixture: TrainingExamples
     dev: list[Sentence]
-    about: list[str]
-    knows: int
+    log_lines: list[str]
+    init_stage: int
 
 
 def set_up_run(config: Config, device: torch.device, command: str = "") -> TrainingSetup:
@@ -76,33 +77,35 @@ def set_up_run(config: Config, device: torch.device, command: str = "") -> Train
     checkpoint = checkpoints.create_checkpoint(names, config.model, config.decode, _parser_note(config), provenance)
     fresh = copy_trained_weights(checkpoint, trained, str(config.train.init)) if trained is not None else None
     soft = _compute_soft_targets(teachers, config, names, train, device) if teachers else None
-    annotated = build_training_set(train, checkpoint, soft=soft)
+    annotated = build_training_set(train, checkpoint, soft_targets=soft)
     examples, skipped, unknown = annotated
-    about = [
-        f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entities)} entity types, "
-        f"{len(names.relations)} relation types, "
+    log_lines = [
+        f"{len(examples)} training sentences, {len(dev)} dev sentences, {len(names.entity_types)} entity types, "
+        f"{len(names.relation_types)} relation types, "
         f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
     ]
     if extra:
         parse_only = build_training_set(extra, checkpoint, annotated=False)
         examples = [*examples, *parse_only.examples]
         skipped += parse_only.skipped
-        unknown += parse_only.unknown
-        about.append(f"{len(parse_only.examples)} parse-only sentences")
+        unknown += parse_only.unknown_words
+        log_lines.append(f"{len(parse_only.examples)} parse-only sentences")
     if fresh is not None:
-        about.append(
+        log_lines.append(
             f"weights initialised from {config.train.init}, except {', '.join(fresh)}"
             if fresh
             else f"all weights initialised from {config.train.init}"
         )
     if soft and (without_teacher := sum(targets is None for targets in soft)):
-        about.append(f"{without_teacher} training sentences exceed one window of a teacher and use gold targets only")
+        log_lines.append(
+            f"{without_teacher} training sentences exceed one window of a teacher and use gold targets only"
+        )
     if skipped:
-        about.append(f"{skipped} training sentences exceed one window of the encoder and are left out")
+        log_lines.append(f"{skipped} training sentences exceed one window of the encoder and are left out")
     if unknown:
-        about.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
-    knows = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
-    return TrainingSetup(checkpoint, TrainingExamples(examples, len(annotated.examples)), dev, about, knows)
+        log_lines.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
+    init_stage = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
+    return TrainingSetup(checkpoint, TrainingExamples(examples, len(annotated.examples)), dev, log_lines, init_stage)
 
 
 def _compute_soft_targets(

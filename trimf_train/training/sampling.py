@@ -39,10 +39,11 @@ class Example(NamedTuple):
 
     ``spans`` ``[s,2]`` (first, last) and ``types`` ``[s]`` are the gold entities of up to K words; ``negatives``
     ``[n,2]`` are all other spans of up to K words. ``entities`` ``[m,2]`` are all gold entities, ``pairs`` ``[p,2]``
-    their ordered pairs, and ``targets`` ``[p,n_r]`` is 1 for each relation type of a pair, which may have several.
+    their ordered pairs, and ``relation_targets`` ``[p,n_r]`` is 1 for each relation type of a pair, which may have
+    several.
 
-    ``mined`` ``[w]`` are the indices of the negatives that the model predicts as entities. ``soft`` are the teachers'
-    probabilities, if there are any.
+    ``hard_negatives`` ``[w]`` are the indices of the negatives that the model predicts as entities. ``soft_targets``
+    are the teachers' probabilities, if there are any.
     """
 
     item: features.EncodedSentence
@@ -51,9 +52,9 @@ class Example(NamedTuple):
     negatives: IntArray
     entities: IntArray
     pairs: IntArray
-    targets: torch.Tensor
-    mined: IntArray = _NO_INDICES
-    soft: SoftTargets | None = None
+    relation_targets: torch.Tensor
+    hard_negatives: IntArray = _NO_INDICES
+    soft_targets: SoftTargets | None = None
 
 
 class Targets(NamedTuple):
@@ -81,10 +82,10 @@ def build_example(sentence: Sentence, item: features.EncodedSentence, labels: La
     Returns:
         The example, without teacher probabilities.
     """
-    classes, columns = labels.entity_numbers, labels.relation_numbers
+    classes, columns = labels.entity_type_to_id, labels.relation_type_to_id
     short = [entity for entity in sentence.entities if entity.end - entity.start <= max_width]
     gold = {(entity.start, entity.end - 1) for entity in sentence.entities}
-    words = item.length
+    words = item.word_count
     spans = ((first, last) for first in range(words) for last in range(first, min(first + max_width, words)))
     count = len(sentence.entities)
     pairs = [(head, tail) for head in range(count) for tail in range(count) if head != tail]
@@ -101,7 +102,7 @@ def build_example(sentence: Sentence, item: features.EncodedSentence, labels: La
         negatives=_to_array([span for span in spans if span not in gold], 2),
         entities=_to_array([(entity.start, entity.end - 1) for entity in sentence.entities], 2),
         pairs=_to_array(pairs, 2),
-        targets=targets,
+        relation_targets=targets,
     )
 
 
@@ -137,7 +138,9 @@ def collate_batch(
         Inputs and targets of the batch.
     """
     batch = features.pad_batch([example.item for example in examples])
-    classes = next((example.soft.types.shape[-1] for example in examples if example.soft is not None), 0)
+    classes = next(
+        (example.soft_targets.types.shape[-1] for example in examples if example.soft_targets is not None), 0
+    )
     samples = [
         _sample_sentence(example, generator, negative_spans, negative_pairs, classes)
         for example, generator in zip(examples, generators, strict=True)
@@ -172,8 +175,8 @@ def _sample_sentence(
     example: Example, generator: np.random.Generator, negative_spans: int, negative_pairs: int, classes: int
 ) -> _SampledSentence:
     """Take all positives and draw the negatives; ``classes`` is the number of the teachers' classes, 0 without any."""
-    mined = example.mined[_draw_indices(generator, len(example.mined), negative_spans)]
-    others = np.delete(np.arange(len(example.negatives)), example.mined)
+    mined = example.hard_negatives[_draw_indices(generator, len(example.hard_negatives), negative_spans)]
+    others = np.delete(np.arange(len(example.negatives)), example.hard_negatives)
     others = others[_draw_indices(generator, len(others), negative_spans - len(mined))]
     spans = np.concatenate([example.spans, example.negatives[mined], example.negatives[others]])
     types = torch.from_numpy(np.concatenate([example.types, np.zeros(len(mined) + len(others), np.int64)]))
@@ -192,17 +195,6 @@ def _sample_sentence(
     return _SampledSentence(spans, entities, pairs[selected], types, relations[rows], soft_types, soft_relations)
 
 
-def repeat_batch(inputs: TrainingBatch, targets: Targets) -> tuple[TrainingBatch, Targets]:
-    """Repeat a batch, so that each sentence is in it twice and the two copies differ by dropout only."""
-    shifts = {"spans": (len(inputs.input_ids), 0, 0), "entities": (len(inputs.input_ids), 0, 0)}
-    shifts["pairs"] = (len(inputs.entities), len(inputs.entities))
-    doubled = (
-        torch.cat([value, value + torch.tensor(shifts[name])]) if name in shifts else torch.cat([value, value])
-        for name, value in inputs._asdict().items()
-    )
-    return TrainingBatch(*doubled), Targets(*(torch.cat([value, value]) for value in targets))
-
-
 def _list_pairs(example: Example, count: int) -> tuple[IntArray, Tensor]:
     """Return the ordered pairs of the first ``count`` entities and their targets.
 
@@ -210,10 +202,10 @@ def _list_pairs(example: Example, count: int) -> tuple[IntArray, Tensor]:
     """
     gold = len(example.entities)
     if count == gold:
-        return example.pairs, example.targets
+        return example.pairs, example.relation_targets
     mined = [(head, tail) for head in range(count) for tail in range(count) if head != tail and max(head, tail) >= gold]
     return np.concatenate([example.pairs, _to_array(mined, 2)]), torch.cat(
-        [example.targets, example.targets.new_zeros(len(mined), example.targets.shape[1])]
+        [example.relation_targets, example.relation_targets.new_zeros(len(mined), example.relation_targets.shape[1])]
     )
 
 
@@ -222,11 +214,11 @@ def _select_soft_targets(
 ) -> tuple[Tensor, Tensor]:
     """Return the teachers' probabilities of spans and pairs, and gold where the teachers have none."""
     relations = gold_relations.clone()
-    if example.soft is None:
+    if example.soft_targets is None:
         return functional.one_hot(types, classes).float(), relations
-    relations[: len(example.soft.relations)] = example.soft.relations.float()
+    relations[: len(example.soft_targets.relations)] = example.soft_targets.relations.float()
     first, last = torch.from_numpy(spans).unbind(-1)
-    return example.soft.types[first, last - first].float(), relations
+    return example.soft_targets.types[first, last - first].float(), relations
 
 
 def _draw_indices(generator: np.random.Generator, available: int, limit: int) -> IntArray:

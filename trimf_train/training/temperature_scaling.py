@@ -18,8 +18,8 @@ from trimf.runtime.decoding import span_decoding as decode
 from trimf.runtime.errors import DataError
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation import metrics
-from trimf_train.evaluation.evaluate import add_missing_parses, run_pipeline, score_predictions
+from trimf_train.evaluation.calibration import measure_calibration, score_predictions
+from trimf_train.evaluation.prediction import add_missing_parses, run_pipeline
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
@@ -38,7 +38,7 @@ _MAX_LOGIT = 40.0
 class TemperatureFit(msgspec.Struct, frozen=True):
     """A temperature, the number of scores it was fitted on, and the expected calibration error before and after.
 
-    The errors are those of ``trimf_train.evaluation.metrics.calibration``.
+    The errors are those of ``trimf_train.evaluation.calibration.measure_calibration``.
     """
 
     temperature: float
@@ -94,8 +94,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) 
     provenance = {**description.provenance, "calibration": msgspec.to_builtins(fitted)}
     decoding = msgspec.structs.replace(description.decode, relation_threshold=float(threshold))
     with torch.no_grad():
-        checkpoint.model.entity_weight /= entity_temperature
-        checkpoint.model.relation_weight /= relation_temperature
+        checkpoint.model.entity_weight.div_(entity_temperature)
+        checkpoint.model.relation_weight.div_(relation_temperature)
     calibrated = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
     return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json), fitted
 
@@ -136,7 +136,7 @@ def _fit_temperature(predictions: _PredictionLogits) -> TemperatureFit:
     likelihoods = np.where(correct, scores, 1 - scores)
     best = int(np.log(np.maximum(likelihoods, 1e-12)).sum(1).argmax())
     before, after = (
-        metrics.measure_calibration(probabilities.tolist(), predictions.correct)["error"]
+        measure_calibration(probabilities.tolist(), predictions.correct)["error"]
         for probabilities in (_first_class_probabilities(logits, 1.0), scores[best])
     )
     return TemperatureFit(float(CANDIDATE_TEMPERATURES[best]), len(correct), before, after)
@@ -155,7 +155,7 @@ def _collect_predictions(
 ) -> tuple[_PredictionLogits, _PredictionLogits]:
     """Predict entities and relations in the sentences that fit one window, and compare them with gold."""
     description = checkpoint.description
-    classes = 1 + len(description.labels.entities)
+    classes = 1 + len(description.labels.entity_types)
     fitting = [
         (sentence, item)
         for sentence, item in zip(sentences, encode_sentences(sentences, checkpoint), strict=True)
@@ -167,9 +167,9 @@ def _collect_predictions(
     logits_by_sentence: list[list[FloatArray]] = [[] for _ in kept]
     for indices, arrays in run_in_batches(checkpoint.model, description.stage, items):
         for row, index in enumerate(indices):
-            for entity in results[index].found.entities:
+            for entity in results[index].decoded.entities:
                 logits = arrays["entity_logits"][row, entity.start, entity.end - entity.start - 1]
-                predicted = entity.label + 1
+                predicted = entity.type_index + 1
                 order = [predicted, *range(predicted), *range(predicted + 1, classes)]
                 logits_by_sentence[index].append(logits[order])
     entities = [logits for of_sentence in logits_by_sentence for logits in of_sentence]

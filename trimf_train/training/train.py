@@ -22,13 +22,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config, StageConfig
 from trimf_train.evaluation.evaluate import evaluate_pipeline
-from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
+from trimf_train.model.trimf import TrainingBatch
 from trimf_train.training import losses
 from trimf_train.training.compile_check import find_compile_problem
 from trimf_train.training.dataset import TrainingExamples, iterate_batches, plan_global_batches
@@ -37,27 +36,28 @@ from trimf_train.training.optimizer import build_optimizers, build_schedules, fr
 from trimf_train.training.progress import TrainingProgress
 from trimf_train.training.run_folder import RunFolder
 from trimf_train.training.run_setup import set_up_run
+from trimf_train.training.sampling import Targets
 
 
 @dataclass(frozen=True, slots=True)
 class _TrainingSession:
     """Objects that all epochs of a run share.
 
-    ``average`` is the moving average of the model's weights, if there is one; ``rates`` are the learning-rate
-    schedules; ``per_epoch`` is the number of batches per epoch in each stage.
+    ``rates`` are the learning-rate schedules; ``per_epoch`` is the number of batches per epoch in each stage.
     """
 
     config: Config
     accelerator: Accelerator
     model: nn.Module
-    average: AveragedModel | None
     rates: Sequence[Any]
     folder: RunFolder
     progress: TrainingProgress
     per_epoch: dict[int, int]
 
 
-def train_model(config: Config, *, restart: bool = False, command: str = "", compiled: bool = False) -> dict[str, Any]:
+def train_model(
+    config: Config, *, restart: bool = False, command: str = "", compile_encoder: bool = False
+) -> dict[str, Any]:
     """Train a model and write it to the folder ``config.output``.
 
     The folder gets ``config.json`` (the configuration with all defaults), ``metrics.jsonl`` (one line per step and per
@@ -69,7 +69,7 @@ def train_model(config: Config, *, restart: bool = False, command: str = "", com
         config: The run's configuration.
         restart: Start again, even if the folder has an earlier run.
         command: Command line that started the run, recorded in the checkpoint.
-        compiled: Run the encoder through ``torch.compile``.
+        compile_encoder: Run the encoder through ``torch.compile``.
 
     Returns:
         The record of the best epoch; empty on all processes except the main one.
@@ -80,17 +80,12 @@ def train_model(config: Config, *, restart: bool = False, command: str = "", com
         BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
     """
     accelerator = _build_accelerator(config)
-    if compiled and (reason := find_compile_problem(accelerator.device.type)):
+    if compile_encoder and (reason := find_compile_problem(accelerator.device.type)):
         raise ConfigError(f"--compile: torch.compile does not work on this machine: {reason}")
     torch.manual_seed(config.seed)
-    checkpoint, mixture, dev, about, knows = set_up_run(config, accelerator.device, command)
+    checkpoint, mixture, dev, log_lines, init_stage = set_up_run(config, accelerator.device, command)
     model = checkpoint.model
-    average, evaluated = None, checkpoint
-    if config.train.ema:
-        follow = get_ema_multi_avg_fn(config.train.ema)
-        average = AveragedModel(model, device=accelerator.device, multi_avg_fn=follow)
-        evaluated = checkpoints.Checkpoint(average.module, checkpoint.description, checkpoint.tokenizer_json)
-    if compiled:
+    if compile_encoder:
         model.encoder.compile(dynamic=True)
     counts = {
         stage: len(plan_global_batches(mixture, config, accelerator.num_processes, stage, 0)) for stage in (0, 1, 2)
@@ -108,11 +103,11 @@ def train_model(config: Config, *, restart: bool = False, command: str = "", com
         RunFolder(Path(config.output), config, accelerator, restart) as folder,
         TrainingProgress(accelerator.is_main_process, sum(batch_counts)) as progress,
     ):
-        first = folder.resume(model, average, base_optimizers, rates)
-        progress.skip(sum(batch_counts[:first]))
-        for line in about:
-            progress.say(line)
-        session = _TrainingSession(config, accelerator, model, average, rates, folder, progress, counts)
+        first = folder.resume(model, base_optimizers, rates)
+        progress.skip_batches(sum(batch_counts[:first]))
+        for line in log_lines:
+            progress.print_line(line)
+        session = _TrainingSession(config, accelerator, model, rates, folder, progress, counts)
         current = -1
         for epoch in range(first, len(stages)):
             stage = stages[epoch]
@@ -123,19 +118,19 @@ def train_model(config: Config, *, restart: bool = False, command: str = "", com
                 prepared = [accelerator.prepare(optimizer) for optimizer in base_optimizers]
                 current = stage
             examples = mixture
-            if config.train.mine and (previous := stages[epoch - 1] if epoch else knows):
+            if config.train.mine and (previous := stages[epoch - 1] if epoch else init_stage):
                 examples = mine_hard_negatives(model, previous, mixture, config.decode.overlap)
             record = _train_epoch(session, examples, epoch, stage, wrapped, prepared)
             if accelerator.is_main_process:
                 if dev and stage:
                     record["dev"] = evaluate_pipeline(
-                        inference.build_pipeline(evaluated, stage), checkpoint.description.labels, dev
+                        inference.build_pipeline(checkpoint, stage), checkpoint.description.labels, dev
                     )
-                folder.finish_epoch(record, evaluated, last_stage=stage == stages[-1])
-                folder.save(model, average, base_optimizers, rates)
-                progress.epoch(record)
+                folder.finish_epoch(record, checkpoint, last_stage=stage == stages[-1])
+                folder.save_state(model, base_optimizers, rates)
+                progress.finish_epoch(record)
             accelerator.wait_for_everyone()
-    return folder.best
+    return folder.best_record
 
 
 def _train_epoch(
@@ -151,17 +146,14 @@ def _train_epoch(
     sentences = 0
     pending: _BatchLosses | None = None
     weights = losses.loss_weights(config.train)
-    copies = 2 if config.train.r_drop and stage else 1
     pinned = accelerator.device.type == "cuda"
     process_batches = iterate_batches(
         mixture, config, accelerator.num_processes, accelerator.process_index, stage, epoch, pinned
     )
     for batch_number, batch in enumerate(process_batches, 1):
-        sentences += len(batch[0].input_ids) // copies
+        sentences += len(batch[0].input_ids)
         count = losses.count_loss_terms(*batch)
-        inputs, targets = (
-            type(part)(*(value.to(accelerator.device, non_blocking=True) for value in part)) for part in batch
-        )
+        inputs, targets = _move_batch(*batch, accelerator.device)
         updates = batch_number % config.train.gradient_accumulation == 0 or batch_number == per_epoch
         accelerator.sync_gradients = updates
         with nullcontext() if updates else accelerator.no_sync(wrapped):
@@ -174,8 +166,6 @@ def _train_epoch(
             for optimizer in prepared:
                 optimizer.step()
                 optimizer.zero_grad()
-        if updates and session.average is not None:
-            session.average.update_parameters(session.model)
         reduced = accelerator.reduce(torch.stack([loss.detach() for loss in batch_losses.values()]), "mean")
         # The losses of a batch are copied to the host while the GPU works on the next batch, so that it never waits.
         if pending is not None:
@@ -194,6 +184,13 @@ def _train_epoch(
         "sentences": sentences,
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _move_batch(inputs: TrainingBatch, targets: Targets, device: torch.device) -> tuple[TrainingBatch, Targets]:
+    """Copy a batch to a device; copies from pinned memory to a GPU are asynchronous."""
+    return TrainingBatch(*(value.to(device, non_blocking=True) for value in inputs)), Targets(
+        *(value.to(device, non_blocking=True) for value in targets)
+    )
 
 
 class _BatchLosses(NamedTuple):
@@ -215,8 +212,8 @@ def _record_batch(session: _TrainingSession, epoch: int, batch: _BatchLosses, to
     for name, value in zip(batch.names, values.tolist(), strict=True):
         total[name] = total.get(name, 0.0) + value
     loss = float(values.sum())
-    session.folder.record({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": batch.rate})
-    session.progress.step(loss, batch.rate)
+    session.folder.add_metrics({"type": "step", "epoch": epoch + 1, "loss": round(loss, 6), "lr": batch.rate})
+    session.progress.finish_batch(loss, batch.rate)
 
 
 def _list_stages(config: Config) -> list[tuple[int, StageConfig]]:

@@ -70,7 +70,7 @@ def _copy_weight(
         return len(pairs) == len(new_labels)
     if (new_labels is None) != (old_labels is None) or value.shape != source.shape:
         return False
-    if key == "parser.label" and new.labels.dependencies != old.labels.dependencies:
+    if key == "parser.label" and new.labels.dependency_labels != old.labels.dependency_labels:
         return False
     value.copy_(source)
     return True
@@ -80,10 +80,10 @@ def _row_labels(key: str, description: CheckpointDescription) -> Sequence[str] |
     """Return the labels of a weight's rows, or None if its rows are not labels."""
     labels = description.labels
     if key == "memory.entity":
-        return ("", *labels.entities)
+        return ("", *labels.entity_types)
     if key == "memory.relation":
-        return labels.relations
+        return labels.relation_types
     by_label = ".mixture" if description.model.syntax.bases else ".weight"
     if key.startswith(("fusion.syntactic.down.", "fusion.syntactic.up.")) and key.endswith(by_label):
-        return labels.dependencies
+        return labels.dependency_labels
     return None

@@ -169,7 +169,7 @@ def sentences(count: int) -> list[Sentence]:
 
 def test_folds_test_every_sentence_once() -> None:
     data = sentences(23)
-    parts = list(ade.folds(data, k=10, seed=1))
+    parts = list(ade.split_into_folds(data, count=10, seed=1))
     assert len(parts) == 10
     tested = [sentence.id for _, test in parts for sentence in test]
     assert sorted(tested, key=int) == [sentence.id for sentence in data]
@@ -177,29 +177,29 @@ def test_folds_test_every_sentence_once() -> None:
         assert len(test) in (2, 3)
         assert [s for s in data if s in train or s in test] == data
         assert len(train) + len(test) == 23
-        assert train == sorted(train, key=lambda s: int(s.id))
+        assert test == sorted(test, key=lambda s: int(s.id))
 
 
 def test_folds_are_fixed_by_their_seed() -> None:
     data = sentences(20)
-    assert list(ade.folds(data, seed=3)) == list(ade.folds(data, seed=3))
-    assert list(ade.folds(data, seed=3)) != list(ade.folds(data, seed=4))
-    assert [s.id for s in next(ade.folds(data, seed=0))[1]] == ["14", "15"]
+    assert list(ade.split_into_folds(data, seed=3)) == list(ade.split_into_folds(data, seed=3))
+    assert list(ade.split_into_folds(data, seed=3)) != list(ade.split_into_folds(data, seed=4))
+    assert [s.id for s in next(ade.split_into_folds(data, seed=0))[1]] == ["0", "4"]
 
 
-@pytest.mark.parametrize("k", [1, 0, 4])
-def test_impossible_number_of_folds(k: int) -> None:
-    with pytest.raises(InputError, match=rf"k must be from 2 to 3 \(the number of sentences\), got {k}"):
-        ade.folds(sentences(3), k=k)
+@pytest.mark.parametrize("count", [1, 0, 4])
+def test_impossible_number_of_folds(count: int) -> None:
+    with pytest.raises(InputError, match=rf"folds must be from 2 to 3 \(the number of sentences\), got {count}"):
+        ade.split_into_folds(sentences(3), count=count)
 
 
-def test_without_overlap_leaves_out_whole_sentences(tmp_path: Path) -> None:
+def test_dropping_overlap_leaves_out_whole_sentences(tmp_path: Path) -> None:
     data = read(
         tmp_path,
         line("Lithium intoxication is bad.", ("Lithium intoxication", 0), ("Lithium", 0)),
         line("Gold gave rash.", ("rash", 10), ("Gold", 0)),
     )
-    assert [sentence.tokens[0] for sentence in ade.without_overlap(data)] == ["Gold"]
+    assert [sentence.tokens[0] for sentence in ade.drop_overlapping_sentences(data)] == ["Gold"]
 
 
 def test_real_file() -> None:
@@ -211,7 +211,7 @@ def test_real_file() -> None:
     assert statistics.relations == 1500
     assert statistics.entity_types == {"Adverse-Effect": 1282, "Drug": 1118}
     assert statistics.merged_relations == 0
-    assert len(list(ade.without_overlap(data))) == 964 - statistics.sentences_with_overlap == 921
+    assert len(ade.drop_overlapping_sentences(data)) == 964 - statistics.sentences_with_overlap == 921
     found = {
         ("".join(s.tokens), *("".join(s.tokens[s.entities[i].start : s.entities[i].end]) for i in (r.head, r.tail)))
         for s in data

@@ -77,7 +77,7 @@ def test_writes_every_sentence_with_its_parse(data: Path, tmp_path: Path) -> Non
     assert sentences[4].labels == ["ROOT", "next", "next"]
     assert sentences[4].id == "5"
     assert names(tmp_path) == {"data.json", "out.jsonl", "out.jsonl.source.json"}
-    assert json.loads(json.dumps(report.to_dict()))["statistics"]["relations"] == 10
+    assert report.statistics.relations == 10
     assert "10  sentences parsed now, 0 kept" in str(report)
 
 
@@ -124,7 +124,7 @@ def test_killed_process_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) ->
     script.write_text(
         "import os, signal, sys\n"
         "from trimf.runtime.text.parser import Parse\n"
-        "from trimf_train.data.prepare import prepare\n"
+        "from trimf_train.data.prepare import prepare_file\n"
         "class Parser:\n"
         "    name, labels, calls = 'chain', ('ROOT', 'next'), 0\n"
         "    def parse(self, sentences):\n"
@@ -133,7 +133,7 @@ def test_killed_process_goes_on_to_the_same_bytes(data: Path, tmp_path: Path) ->
         "            os.kill(os.getpid(), signal.SIGKILL)\n"
         "        return [Parse([max(i - 1, 0) for i in range(len(s))], ['ROOT'] + ['next'] * (len(s) - 1))\n"
         "                for s in sentences]\n"
-        "prepare(sys.argv[1], sys.argv[2], Parser(), batch_size=3, progress=False)\n",
+        "prepare_file(sys.argv[1], sys.argv[2], Parser(), batch_size=3, progress=False)\n",
         encoding="utf-8",
     )
     output = tmp_path / "out"

@@ -15,7 +15,7 @@ from trimf_train.data import dygie, spert
 from trimf_train.data import jsonl as prepared
 from trimf_train.data.readers import FORMATS, detect_format, read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.data.statistics import DataStatistics, overlapping_entities
+from trimf_train.data.statistics import DataStatistics, find_overlapping_entities
 from trimf_train.data.validate import merge_repeated_annotation, validate_sentence
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
@@ -325,15 +325,13 @@ def test_repeated_annotation_is_merged_and_counted(tmp_path: Path) -> None:
     assert sentence.entities == [EntityMention("A", 0, 1), EntityMention("B", 0, 1), EntityMention("B", 2, 3)]
     assert sentence.relations == [RelationMention("R", 0, 2), RelationMention("S", 0, 2), RelationMention("R", 2, 1)]
     assert validate_sentence(sentence, "") is sentence
-    counts = statistics.to_dict()
-    assert counts["merged_entities"] == 1
-    assert counts["merged_relations"] == 1
-    assert counts["pairs_with_several_types"] == 1
-    assert counts["overlapping_entities"] == 2
-    assert counts["sentences_with_overlap"] == 1
-    assert counts["entity_types"] == {"A": 1, "B": 2}
-    assert counts["relation_types"] == {"R": 2, "S": 1}
-    assert json.loads(json.dumps(counts)) == counts
+    assert statistics.merged_entities == 1
+    assert statistics.merged_relations == 1
+    assert statistics.pairs_with_several_types == 1
+    assert statistics.overlapping_entities == 2
+    assert statistics.sentences_with_overlap == 1
+    assert statistics.entity_types == {"A": 1, "B": 2}
+    assert statistics.relation_types == {"R": 2, "S": 1}
 
 
 def test_a_relation_between_repeats_of_one_entity_is_a_bad_record(tmp_path: Path) -> None:
@@ -351,20 +349,20 @@ def test_statistics_of_unusual_sentences() -> None:
     assert statistics.long_entities == 1
     assert statistics.longest_entity == 3
     assert statistics.words == 5
-    assert overlapping_entities(nested) == {0, 1}
+    assert find_overlapping_entities(nested) == {0, 1}
     assert "1  entities longer than 2 words" in str(statistics)
     assert "entity types: A 2" in str(statistics)
 
 
 def test_touching_entities_do_not_overlap() -> None:
     touching = Sentence(tokens=["a", "b"], entities=[EntityMention("A", 0, 1), EntityMention("A", 1, 2)])
-    assert overlapping_entities(touching) == set()
+    assert find_overlapping_entities(touching) == set()
 
 
 def test_importing_readers_needs_neither_torch_nor_spacy() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers', 'spacy'])); "
-        "import trimf_train.data.readers, trimf_train.data.prepare, trimf_train.evaluation.metrics, "
+        "import trimf_train.data.readers, trimf_train.data.prepare, trimf_train.evaluation.evaluate, "
         "trimf_train.data.spert, trimf_train.data.dygie, trimf_train.data.ade, trimf_train.data.jsonl"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

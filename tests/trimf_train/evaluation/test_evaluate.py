@@ -21,7 +21,8 @@ from trimf_train.config import Config
 from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.evaluation import evaluate as evaluation
-from trimf_train.evaluation.evaluate import add_missing_parses, evaluate_file, evaluate_pipeline, predict_annotations
+from trimf_train.evaluation.evaluate import evaluate_file, evaluate_pipeline
+from trimf_train.evaluation.prediction import add_missing_parses, predict_annotations
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
@@ -33,18 +34,18 @@ class Recited:
 
     def __init__(self, found: Iterable[DecodedSentence], trees: Iterable[Parse] = ()) -> None:
         self.found, self.trees = list(found), list(trees)
-        self.parses = bool(self.trees)
+        self.has_parser = bool(self.trees)
         self.seen: list[ParsedSentence] = []
 
-    def run(self, sentences: list[ParsedSentence], batch_size: int, *, trees: bool) -> list[SentenceResult]:
+    def run(self, sentences: list[ParsedSentence], batch_size: int, *, syntax: str | None) -> list[SentenceResult]:
         self.seen += sentences
-        return [SentenceResult(found, (), 1, 0, self.trees.pop(0) if trees else None) for found in self.found]
+        return [SentenceResult(found, (), 1, 0, self.trees.pop(0) if syntax else None) for found in self.found]
 
 
 def gold(sentence: Sentence, names: Labels) -> DecodedSentence:
-    entities = [EntitySpan(e.start, e.end, names.entities.index(e.type), 0.9) for e in sentence.entities]
+    entities = [EntitySpan(e.start, e.end, names.entity_types.index(e.type), 0.9) for e in sentence.entities]
     relations = [
-        RelationSpan(r.head, r.tail, names.relations.index(r.type), 0.9, np.zeros(1)) for r in sentence.relations
+        RelationSpan(r.head, r.tail, names.relation_types.index(r.type), 0.9, np.zeros(1)) for r in sentence.relations
     ]
     return DecodedSentence(entities, relations)
 
@@ -70,7 +71,7 @@ def test_predictions_are_annotations_in_the_model_s_labels(sentences: list[Sente
 
 def test_a_wrong_entity_type_is_wrong_strictly_and_right_by_boundary(sentences: list[Sentence], names: Labels) -> None:
     found = gold(sentences[0], names)
-    other = DecodedSentence([found.entities[0]._replace(label=0), found.entities[1]], found.relations)
+    other = DecodedSentence([found.entities[0]._replace(type_index=0), found.entities[1]], found.relations)
     assert f1(evaluate_pipeline(Recited([other]), names, sentences[:1])) == (50, 0, 100)  # type: ignore[arg-type]
 
 
@@ -87,7 +88,7 @@ def test_scores_are_compared_with_how_often_they_are_right(sentences: list[Sente
     """Of two sentences, one of whose entities has another type, so that its relation is wrong, too."""
     found = [gold(one, names) for one in sentences[2:4]]
     first = found[0].entities
-    found[0] = DecodedSentence([first[0]._replace(label=0, score=0.6), first[1]], found[0].relations)
+    found[0] = DecodedSentence([first[0]._replace(type_index=0, score=0.6), first[1]], found[0].relations)
     scores = evaluate_pipeline(Recited(found), names, sentences[2:4], calibration=True)["calibration"]  # type: ignore[arg-type]
     assert scores["entities"] == pytest.approx(
         {"found": 4, "score": 3.3 / 4, "right": 3 / 4, "error": (3 * 0.1 + 0.6) / 4}
@@ -101,19 +102,19 @@ def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[A
     model, names = checkpoint.model, checkpoint.description.labels
     pipeline = inference.build_pipeline(checkpoint)
     (subwords,) = pipeline.tokenizer.encode([sentence.tokens])
-    known = pipeline.settings.dependencies
+    known = pipeline.settings.dependency_label_to_id
     item = features.EncodedSentence(subwords, *features.encode_arcs(sentence.heads or [], sentence.labels or [], known))
     arrays = [torch.from_numpy(array) for array in features.pad_batch([item])]
     with torch.no_grad():
-        words, cls = model.encode(*arrays[:3])
-        nodes = model.fuse(words, cls, *arrays[3:])
-        grid = model.entity_logits(nodes, cls)[0]
+        words, cls = model.pool_to_words(model.encode_subwords(*arrays[:2])[0], *arrays[1:3], 2)
+        nodes = model.fuse_graphs(words, cls, *arrays[3:])
+        grid = model.entity_logits(nodes)[0]
         entities = []
         for first in range(len(sentence.tokens)):
             for width in range(grid.shape[1]):
                 best = int(grid[first, width].argmax())
                 if best and first + width < len(sentence.tokens):
-                    entities.append((first, first + width + 1, names.entities[best - 1]))
+                    entities.append((first, first + width + 1, names.entity_types[best - 1]))
         relations = set()
         for head in entities:
             for tail in entities:
@@ -122,8 +123,8 @@ def literal(checkpoint: Checkpoint, sentence: Sentence) -> tuple[set[Any], set[A
                 spans = torch.tensor([[0, head[0], head[1] - 1], [0, tail[0], tail[1] - 1]])
                 logits, _ = model.relation_logits(nodes, arrays[3], spans, torch.tensor([[0, 1]]))
                 for label in (torch.sigmoid(logits[0]) > 0.4).nonzero()[:, 0].tolist():
-                    ends = (tail, head) if names.relations[label] == "Know" and head > tail else (head, tail)
-                    relations.add((*ends, names.relations[label]))
+                    ends = (tail, head) if names.relation_types[label] == "Know" and head > tail else (head, tail)
+                    relations.add((*ends, names.relation_types[label]))
     return set(entities), relations
 
 
@@ -159,7 +160,7 @@ def test_a_stage_one_model_is_evaluated_without_flows(
 
     def scores(stage: int | None) -> list[float]:
         results = inference.build_pipeline(one, stage).run(parsed_sentences)
-        return [entity.score for result in results for entity in result.found.entities]
+        return [entity.score for result in results for entity in result.decoded.entities]
 
     first, second = scores(1), scores(2)
     assert first != second

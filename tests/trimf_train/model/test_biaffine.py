@@ -58,8 +58,8 @@ def test_arcs_equal_loops_whatever_the_batch(lengths: list[int], more: int, seed
     mask = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
     with torch.no_grad():
         heads, labels = parser.parse(words, mask)
-        dependent, head, *_ = parser.views(words)
-        arcs = parser.arcs(dependent, head, mask)
+        dependent, head, *_ = parser.project_views(words)
+        arcs = parser.arc_scores(dependent, head, mask)
         for row, length in enumerate(lengths):
             scores, expected, names = by_loops(parser, words[row, :length])
             torch.testing.assert_close(arcs[row, :length, :length], torch.tensor(scores))
@@ -89,17 +89,17 @@ def test_the_second_stage_takes_its_own_arcs(own: TriMF, build_inputs: Callable[
     wrong = inputs._replace(heads=inputs.heads * 0, labels=inputs.labels * 0 + 1)
     for stage, same in ((1, False), (2, True)):
         one, other = own(inputs, stage), own(wrong, stage)
-        assert torch.equal(one.entities, other.entities) == same
-        assert torch.equal(one.arcs, other.arcs)
+        assert torch.equal(one.entity_logits, other.entity_logits) == same
+        assert torch.equal(one.arc_scores, other.arc_scores)
 
 
 def test_stage_0_has_no_more_than_arcs(own: TriMF, build_inputs: Callable[..., TrainingBatch]) -> None:
     inputs = build_inputs([5, 1])
     logits = own(inputs, 0)
-    assert logits.entities is None
-    assert logits.relations is None
-    assert logits.arcs.shape == (2, 5, 5)
-    assert logits.arc_labels.shape == (2, 5, 3)
+    assert logits.entity_logits is None
+    assert logits.relation_logits is None
+    assert logits.arc_scores.shape == (2, 5, 5)
+    assert logits.arc_label_scores.shape == (2, 5, 3)
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -108,7 +108,7 @@ def test_the_loss_of_arcs_reaches_the_encoder_unless_detached(
 ) -> None:
     model = build_model(ModelConfig(syntax=SyntaxConfig(source="encoder", detach=detach)))
     model.train()
-    model(build_inputs([4, 2]), 0).arcs.sum().backward()
+    model(build_inputs([4, 2]), 0).arc_scores.sum().backward()
     gradient = model.encoder.table.weight.grad
     assert (gradient is None) == detach
     assert model.parser.project.weight.grad.abs().sum() > 0
@@ -117,8 +117,9 @@ def test_the_loss_of_arcs_reaches_the_encoder_unless_detached(
 def test_dropout_of_the_parser_does_not_reach_the_graph(own: TriMF, build_inputs: Callable[..., TrainingBatch]) -> None:
     own.parser.train()
     inputs = build_inputs([6])
-    states, _ = own.states(inputs.input_ids, inputs.attention_mask)
+    states, _ = own.encode_subwords(inputs.input_ids, inputs.attention_mask)
     assert all(
-        torch.equal(*pair) for pair in zip(own.own_arcs(states, inputs), own.own_arcs(states, inputs), strict=True)
+        torch.equal(*pair)
+        for pair in zip(own.predict_arcs(states, inputs), own.predict_arcs(states, inputs), strict=True)
     )
     assert own.parser.training

@@ -33,7 +33,7 @@ FILES = {"trimf.json", "model.safetensors", "tokenizer.json", "encoder/config.js
 def inputs_of(checkpoint: Checkpoint, sentences: list[Sentence]) -> TrainingBatch:
     """Every span of the sentences and all pairs of their entities."""
     tokenizer = inference.load_tokenizer(checkpoint)
-    numbers = checkpoint.description.settings.dependencies
+    numbers = checkpoint.description.pipeline_settings.dependency_label_to_id
     items, spans, entities, pairs = [], [], [], []
     encoded = tokenizer.encode([sentence.tokens for sentence in sentences])
     for row, (sentence, subwords) in enumerate(zip(sentences, encoded, strict=True)):
@@ -84,7 +84,7 @@ def test_the_window_is_as_long_as_the_encoder_can_place(create: Callable[..., Ch
     limit = POSITIONS[family]
     assert max_subword_count(one.model.encoder) == limit
     assert one.description.model.encoder.max_subwords == limit
-    assert one.description.settings.max_subwords == limit
+    assert one.description.pipeline_settings.max_subwords == limit
     ids = torch.full((1, limit), 7)
     states = one.model.encoder(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
     assert states.shape == (1, limit, 16)
@@ -94,7 +94,7 @@ def test_the_window_is_as_long_as_the_encoder_can_place(create: Callable[..., Ch
 
 
 def test_a_window_can_be_shorter(create: Callable[..., Checkpoint]) -> None:
-    assert create("bert", encoder={"max_subwords": 12}).description.settings.max_subwords == 12
+    assert create("bert", encoder={"max_subwords": 12}).description.pipeline_settings.max_subwords == 12
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -117,18 +117,18 @@ def test_letter_case_is_read_once_it_is_learnt(create: Callable[..., Checkpoint]
     one.model.eval()
     plain.model.eval()
     with torch.no_grad():
-        expected = plain.model.states(lower, mask)[0]
-        assert torch.equal(one.model.states(ids, mask)[0], expected)
+        expected = plain.model.encode_subwords(lower, mask)[0]
+        assert torch.equal(one.model.encode_subwords(ids, mask)[0], expected)
         table = one.model.encoder.get_input_embeddings()
         table.casing.normal_()
         by_hand = torch.nn.functional.embedding(lower, table.weight) + table.casing[ids // CASE_MULTIPLIER]
         wanted = plain.model.encoder(inputs_embeds=by_hand, attention_mask=mask).last_hidden_state
-        torch.testing.assert_close(one.model.states(ids, mask)[0], wanted)
+        torch.testing.assert_close(one.model.encode_subwords(ids, mask)[0], wanted)
         assert not torch.allclose(wanted, expected, atol=1e-2)
     one.save(tmp_path / "model")
     other = checkpoints.load_checkpoint(tmp_path / "model")
     with torch.no_grad():
-        torch.testing.assert_close(other.model.states(ids, mask)[0], wanted)
+        torch.testing.assert_close(other.model.encode_subwords(ids, mask)[0], wanted)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -140,12 +140,12 @@ def test_no_pooler_is_carried_along(create: Callable[..., Checkpoint], family: s
 def test_words_become_subwords(create: Callable[..., Checkpoint], family: str) -> None:
     tokenizer = inference.load_tokenizer(create(family))
     (found,) = tokenizer.encode([["Alice", "lives", "in", "Xyz", "."]])
-    assert tokenizer.specials == 2
-    assert found.first[0] == 1
-    assert found.last[-1] == len(found.ids) - 2
-    assert np.array_equal(found.first[1:], found.last[:-1] + 1)
-    assert found.last[3] - found.first[3] >= 2
-    assert not found.unknown
+    assert tokenizer.special_token_count == 2
+    assert found.first_positions[0] == 1
+    assert found.last_positions[-1] == len(found.ids) - 2
+    assert np.array_equal(found.first_positions[1:], found.last_positions[:-1] + 1)
+    assert found.last_positions[3] - found.first_positions[3] >= 2
+    assert not found.unknown_words
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -260,6 +260,31 @@ def test_another_schema_with_fields_of_its_own(folder: Path) -> None:
     assert f"schema_version {checkpoints.SCHEMA_VERSION + 1}" in refusal(folder)
 
 
+def with_removed(folder: Path, **used: Any) -> None:
+    """Write a description as an earlier version did, with the settings that it still had."""
+    model = json.loads((folder / "trimf.json").read_text())["model"]
+    model["span"]["context"] = used.get("context", "none")
+    change(folder, model={**model, "scaled": used.get("scaled", False)})
+
+
+def test_a_checkpoint_with_removed_settings_that_are_off_still_loads(folder: Path) -> None:
+    expected = checkpoints.load_checkpoint(folder)
+    with_removed(folder)
+    loaded = checkpoints.load_checkpoint(folder)
+    assert loaded.description == expected.description
+    for name, value in expected.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value)
+
+
+@pytest.mark.parametrize(("used", "setting"), [({"scaled": True}, "scaled"), ({"context": "cls"}, "span.context")])
+def test_a_checkpoint_that_used_a_removed_setting_is_refused(folder: Path, used: dict[str, Any], setting: str) -> None:
+    with_removed(folder, **used)
+    assert refusal(folder) == (
+        f"{folder}: the model was trained with model.{setting}, which was removed because it did not help "
+        "(docs/results/recipe-steps.json); train it again"
+    )
+
+
 def test_a_description_with_an_unknown_field(folder: Path) -> None:
     change(folder, invented=True)
     assert "invented" in refusal(folder)
@@ -318,9 +343,9 @@ def test_saving_replaces_a_checkpoint_whole(create: Callable[..., Checkpoint], f
 
 def test_the_runtime_gets_its_settings(create: Callable[..., Checkpoint], names: Labels) -> None:
     one = create()
-    settings = one.description.settings
-    assert settings.dependencies == {name: number for number, name in enumerate(names.dependencies, 1)}
-    assert settings.symmetric == {0}
+    settings = one.description.pipeline_settings
+    assert settings.dependency_label_to_id == {name: number for number, name in enumerate(names.dependency_labels, 1)}
+    assert settings.symmetric_relations == {0}
     assert settings.relation_threshold == DecodeConfig().relation_threshold
     assert settings.overlap is True
 
@@ -330,14 +355,14 @@ def test_predictions_survive_the_way_to_disk(folder: Path, create: Callable[...,
     before, after = (
         inference.build_pipeline(one).run(parsed) for one in (create(), checkpoints.load_checkpoint(folder))
     )
-    assert sum(len(result.found.relations) for result in before) > 0
+    assert sum(len(result.decoded.relations) for result in before) > 0
     for one, other in zip(before, after, strict=True):
-        assert one.found.entities == other.found.entities
-        assert [relation[:4] for relation in one.found.relations] == [
-            relation[:4] for relation in other.found.relations
+        assert one.decoded.entities == other.decoded.entities
+        assert [relation[:4] for relation in one.decoded.relations] == [
+            relation[:4] for relation in other.decoded.relations
         ]
-        for mine, yours in zip(one.found.relations, other.found.relations, strict=True):
-            assert np.array_equal(mine.triggers, yours.triggers)
+        for mine, yours in zip(one.decoded.relations, other.decoded.relations, strict=True):
+            assert np.array_equal(mine.trigger_weights, yours.trigger_weights)
 
 
 def test_a_layer_that_the_encoder_has_not(create: Callable[..., Checkpoint]) -> None:

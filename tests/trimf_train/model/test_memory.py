@@ -298,14 +298,14 @@ def test_what_a_stage_learns(build_model: Any, stage: int, frozen: bool) -> None
         assert (parameter.grad is None) == still
 
 
-def test_lower_layers_learn_more_slowly(create: Any) -> None:
-    config = config_with(train={"lr": 1e-4, "head_lr": 1e-3, "layer_decay": 0.5})
+def test_the_pretrained_encoder_has_a_rate_of_its_own(create: Any) -> None:
+    config = config_with(train={"lr": 1e-4, "head_lr": 1e-3})
     model = create(encoder={"casing": True}).model
     (adam,) = build_optimizers(model, config)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {names[id(one)]: group["lr"] for group in adam.param_groups for one in group["params"]}
     assert rates["encoder.encoder.layer.1.output.dense.weight"] == 1e-4
-    assert rates["encoder.encoder.layer.0.output.dense.bias"] == 5e-5
-    assert rates["encoder.embeddings.word_embeddings.weight"] == 2.5e-5
-    assert rates["encoder.embeddings.LayerNorm.weight"] == 2.5e-5
+    assert rates["encoder.encoder.layer.0.output.dense.bias"] == 1e-4
+    assert rates["encoder.embeddings.word_embeddings.weight"] == 1e-4
+    assert rates["encoder.embeddings.LayerNorm.weight"] == 1e-4
     assert rates["encoder.embeddings.word_embeddings.casing"] == rates["entity_weight"] == 1e-3

@@ -28,13 +28,11 @@ CONFIGS = st.fixed_dictionaries(
             {
                 "max_width": st.integers(1, 4),
                 "width_dim": st.integers(1, 3),
-                "context": st.sampled_from(["none", "cls"]),
             }
         ),
         "fusion": st.sampled_from(["weighted", "mean", "sum", "max", "syntactic", "semantic", "none"]),
         "context": st.sampled_from(["sum", "concat"]),
         "trigger": st.booleans(),
-        "scaled": st.booleans(),
     }
 )
 OPTIONS = [
@@ -42,9 +40,8 @@ OPTIONS = [
     {"flow": {"residual": "none"}},
     {"flow": {"residual": "add", "subword": {"entity": False}, "word": {"relation": False}}},
     {"syntax": {"inverse": True, "bases": 2}, "fusion": "max"},
-    {"span": {"context": "cls"}, "context": "concat"},
+    {"context": "concat"},
     {"trigger": False, "fusion": "semantic"},
-    {"scaled": True},
 ]
 
 
@@ -129,9 +126,14 @@ def test_serving_computes_what_training_does(
     """The steps one by one give the same logits for every span of the grid and the same trigger weights."""
     model, inputs = build_model(configured(options)), build_inputs([4, 1, 3])
     entity, relation, *_ = model(inputs, stage)
-    words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
-    nodes = model.fuse(words, cls, inputs.word_mask, inputs.heads, inputs.labels)
-    grid = model.entity_logits(nodes, cls)
+    words, cls = model.pool_to_words(
+        model.encode_subwords(inputs.input_ids, inputs.attention_mask)[0],
+        inputs.attention_mask,
+        inputs.pieces,
+        stage,
+    )
+    nodes = model.fuse_graphs(words, cls, inputs.word_mask, inputs.heads, inputs.labels)
+    grid = model.entity_logits(nodes)
     assert grid.shape == (3, 4, 3, 3)
     sentence, first, last = inputs.spans.unbind(-1)
     torch.testing.assert_close(grid[sentence, first, last - first], entity, atol=1e-5, rtol=1e-5)
@@ -149,6 +151,7 @@ def rows(inputs: TrainingBatch, row: int) -> tuple[torch.Tensor, torch.Tensor]:
     return inputs.spans[:, 0] == row, inputs.entities[inputs.pairs[:, 0], 0] == row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_sentence_does_not_depend_on_its_batch(
@@ -239,9 +242,9 @@ def test_what_the_words_add_is_what_the_sensor_adds(
         whole, weights = model.relation_logits(*given)
         without, _ = model.relation_logits(*given, stage=1)
         of_pair = inputs.entities[inputs.pairs[:, 0], 0]
-        added = weights.unsqueeze(-1) * model.word_logits(nodes)[of_pair]
+        added = weights.unsqueeze(-1) * model.trigger_word_logits(nodes)[of_pair]
         torch.testing.assert_close(without + added.sum(1), whole, atol=1e-4, rtol=1e-4)
-        assert not model.word_logits(nodes, stage=1).any()
+        assert not model.trigger_word_logits(nodes, stage=1).any()
 
 
 def test_no_pairs_and_no_spans(build_model: Any, build_inputs: Any) -> None:
@@ -280,7 +283,6 @@ def test_overlapping_and_equal_entities_have_no_words_between(
         ({}, 2354, 793),
         ({"context": "concat"}, 3122, 793),
         ({"trigger": False}, 2354, 793),
-        ({"span": {"context": "cls"}}, 2354, 1561),
     ],
 )
 def test_sizes_at_768(options: dict[str, Any], pair: int, span: int) -> None:

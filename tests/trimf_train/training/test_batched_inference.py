@@ -144,8 +144,8 @@ def test_errors_are_what_the_pipeline_finds_and_is_not_gold(
     for one, example in zip(mixed, found.examples[: len(mixed)], strict=True):
         (result,) = inference.build_pipeline(model).run([ParsedSentence(one.tokens, one.heads or [], one.labels or [])])
         gold = {(entity.start, entity.end) for entity in one.entities}
-        expected = {(entity.start, entity.end) for entity in result.found.entities} - gold
-        assert {(first, last + 1) for first, last in example.negatives[example.mined].tolist()} == expected
-        assert len(set(example.mined.tolist())) == len(example.mined) == len(expected)
+        expected = {(entity.start, entity.end) for entity in result.decoded.entities} - gold
+        assert {(first, last + 1) for first, last in example.negatives[example.hard_negatives].tolist()} == expected
+        assert len(set(example.hard_negatives.tolist())) == len(example.hard_negatives) == len(expected)
         wrong += len(expected)
     assert wrong

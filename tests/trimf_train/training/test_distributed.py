@@ -68,6 +68,7 @@ def records(config: Config) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (Path(config.output) / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="names Linux's loopback interface")
 def test_two_processes_are_one_with_twice_the_batch(configure: Callable[..., Config], tmp_path: Path) -> None:
     model = {"dropout": 0, "encoder": {"dropout": 0}}

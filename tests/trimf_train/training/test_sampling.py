@@ -48,10 +48,10 @@ def seeded(*seeds: int) -> list[np.random.Generator]:
 def annotated(draw: st.DrawFn) -> Data:
     words = draw(st.integers(1, 6))
     places = st.integers(0, words - 1).flatmap(lambda a: st.tuples(st.just(a), st.integers(a + 1, words)))
-    typed = st.tuples(st.sampled_from(LABELS.entities), places).map(lambda pair: (pair[0], *pair[1]))
+    typed = st.tuples(st.sampled_from(LABELS.entity_types), places).map(lambda pair: (pair[0], *pair[1]))
     entities = draw(st.lists(typed, max_size=4, unique=True))
     ends = st.integers(0, max(0, len(entities) - 1))
-    relations = draw(st.lists(st.tuples(st.sampled_from(LABELS.relations), ends, ends), max_size=5))
+    relations = draw(st.lists(st.tuples(st.sampled_from(LABELS.relation_types), ends, ends), max_size=5))
     return words, entities, [relation for relation in relations if relation[1] != relation[2]] if entities else []
 
 
@@ -92,7 +92,7 @@ def test_a_sentence_of_any_annotation(
     assert len(found) == len(wanted) + min(negative_pairs, count * (count - 1) - len(wanted))
     assert set(wanted) <= set(found)
     for pair, row in zip(found, targets.relations.tolist(), strict=True):
-        assert {LABELS.relations[k] for k, hot in enumerate(row) if hot == 1} == wanted.get(pair, set())
+        assert {LABELS.relation_types[k] for k, hot in enumerate(row) if hot == 1} == wanted.get(pair, set())
         assert set(row) <= {0.0, 1.0}
 
 
@@ -104,7 +104,7 @@ def test_what_is_mined_comes_first_and_forms_pairs(
     one = build(*data, max_width)
     generator = np.random.default_rng(seed)
     mined = np.flatnonzero(generator.random(len(one.negatives)) < 0.4)
-    inputs, targets = collate_batch([one._replace(mined=mined)], seeded(seed), negative_spans, negative_pairs)
+    inputs, targets = collate_batch([one._replace(hard_negatives=mined)], seeded(seed), negative_spans, negative_pairs)
 
     gold, short = len(one.entities), len(one.spans)
     wrong = {tuple(span) for span in one.negatives[mined].tolist()}
@@ -119,11 +119,11 @@ def test_what_is_mined_comes_first_and_forms_pairs(
     assert ends == [*map(tuple, one.entities.tolist()), *negative[:taken]]
     pairs = [tuple(pair) for pair in inputs.pairs.tolist()]
     count = len(ends)
-    related = int(one.targets.any(1).sum())
+    related = int(one.relation_targets.any(1).sum())
     assert len(set(pairs)) == len(pairs) == related + min(negative_pairs, count * (count - 1) - related)
-    truth = {tuple(pair): row for pair, row in zip(one.pairs.tolist(), one.targets.tolist(), strict=True)}
+    truth = {tuple(pair): row for pair, row in zip(one.pairs.tolist(), one.relation_targets.tolist(), strict=True)}
     for pair, row in zip(pairs, targets.relations.tolist(), strict=True):
-        assert row == truth.get(pair, [0.0] * len(LABELS.relations))
+        assert row == truth.get(pair, [0.0] * len(LABELS.relation_types))
         assert pair in truth or max(pair) >= gold
 
 
@@ -138,13 +138,13 @@ def test_what_teachers_say_is_that_of_the_spans_and_pairs_drawn(
     generator = torch.Generator().manual_seed(seed)
     taught = build(*first)
     said = SoftTargets(
-        torch.rand(taught.item.length, 3, 1 + len(LABELS.entities), generator=generator),
-        torch.rand(taught.targets.shape, generator=generator),
+        torch.rand(taught.item.word_count, 3, 1 + len(LABELS.entity_types), generator=generator),
+        torch.rand(taught.relation_targets.shape, generator=generator),
     )
-    taught = taught._replace(soft=said)
+    taught = taught._replace(soft_targets=said)
     if mines:
-        taught = taught._replace(mined=np.arange(len(taught.negatives))[::2])
-    examples = [taught, build(*second), build_parse_only_example(item(2), len(LABELS.relations))]
+        taught = taught._replace(hard_negatives=np.arange(len(taught.negatives))[::2])
+    examples = [taught, build(*second), build_parse_only_example(item(2), len(LABELS.relation_types))]
     inputs, targets = collate_batch(examples, seeded(seed, seed, seed), 4, 5)
     for (row, start, end), kind, found in zip(
         inputs.spans.tolist(), targets.types.tolist(), targets.soft_types.tolist(), strict=True
@@ -256,7 +256,7 @@ def sentence(**changes: object) -> Sentence:
 def test_labels_are_sorted_and_a_root_is_no_label() -> None:
     assert collect_labels([sentence()]) == Labels(("Loc", "Peop"), ("Live",), ("dobj", "nsubj"))
     assert collect_labels([sentence()], ["Live"]).symmetric == ("Live",)
-    assert collect_labels([sentence()], constrain=True).signatures == (("Peop", "Live", "Loc"),)
+    assert collect_labels([sentence()], constrain=True).allowed_triples == (("Peop", "Live", "Loc"),)
 
 
 @pytest.mark.parametrize(
@@ -274,14 +274,14 @@ def test_labels_that_cannot_be_used(changes: dict[str, object], symmetric: list[
 
 
 def test_an_unannotated_sentence_asks_for_nothing() -> None:
-    bare = build_parse_only_example(item(4), len(LABELS.relations))
+    bare = build_parse_only_example(item(4), len(LABELS.relation_types))
     inputs, targets = collate_batch([bare, build(3, [("Loc", 0, 1)], [])], seeded(0, 1), 2, 2)
     assert (inputs.spans[:, 0] == 1).all()
     assert inputs.word_mask.sum(1).tolist() == [4, 3]
     assert len(targets.types) == 3
     alone, none = collate_batch([bare], seeded(0), 2, 2)
     assert len(alone.spans) == len(alone.entities) == len(alone.pairs) == len(none.types) == 0
-    assert none.relations.shape == (0, len(LABELS.relations))
+    assert none.relations.shape == (0, len(LABELS.relation_types))
 
 
 @given(
@@ -302,4 +302,4 @@ def test_an_epoch_has_all_annotated_sentences_and_a_share_of_the_others(
         wanted = extra if stage == 0 else min(extra, round(share * annotated))
         assert places[:annotated] == list(range(annotated))
         assert len(set(places)) == len(places) == annotated + wanted
-    assert mixture.of(config, 1, epoch) == mixture.of(config, 1, epoch)
+    assert mixture.select_indices(config, 1, epoch) == mixture.select_indices(config, 1, epoch)

@@ -40,7 +40,7 @@ def trained(tiny_checkpoint: Any, tmp_path: Path) -> Any:
 
 def found(checkpoint: Any, sentences: list[Sentence]) -> list[Any]:
     given = [ParsedSentence(one.tokens, one.heads or [], one.labels or []) for one in sentences]
-    return [result.found for result in inference.build_pipeline(checkpoint).run(given)]
+    return [result.decoded for result in inference.build_pipeline(checkpoint).run(given)]
 
 
 def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: Any, half_right: list[Sentence]) -> None:
@@ -59,7 +59,7 @@ def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: A
     for one, other in zip(before, after, strict=True):
         for relation, scaled in zip(one.relations, other.relations, strict=True):
             np.testing.assert_allclose(
-                scaled.triggers, relation.triggers / fitted.relations.temperature, rtol=1e-3, atol=1e-5
+                scaled.trigger_weights, relation.trigger_weights / fitted.relations.temperature, rtol=1e-3, atol=1e-5
             )
     assert calibrated.description.provenance["calibration"]["entities"]["scores"] == fitted.entities.scores
     _, more = calibration.calibrate_checkpoint(calibrated, half_right)

@@ -1,8 +1,7 @@
-"""Training runs of a tiny model: what they learn, write, survive and refuse."""
+"""Training runs of a tiny model: what they learn and refuse."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -13,9 +12,9 @@ import msgspec
 import pytest
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
+from support.training_runs import ROUGH, die, epochs, same_weights, steps, weights
 
-from trimf.runtime.errors import BundleError, ConfigError, DataError
+from trimf.runtime.errors import BundleError, ConfigError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train.config import Config, TrainConfig
 from trimf_train.data.jsonl import encode_line
@@ -23,76 +22,11 @@ from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training import dataset as loading
-from trimf_train.training import losses, run_folder
+from trimf_train.training import losses
 from trimf_train.training import train as training
 from trimf_train.training.train import train_model
 
-#: Whatever draws random numbers, drawing them.
-ROUGH = {"model": {"dropout": 0.3, "semantic": {"keep": 0.7}}}
-
-
-class KilledError(Exception):
-    """Raised in the middle of a run."""
-
-
-@pytest.fixture(autouse=True)
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No tensor becomes an array unless it is asked to: one on a GPU would not."""
-
-    def refuse(*_: object) -> None:
-        raise TypeError("can't convert cuda:0 device type tensor to numpy")
-
-    monkeypatch.setattr(torch.Tensor, "__array__", refuse)
-
-
-def lines(config: Config) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (Path(config.output) / "metrics.jsonl").read_text().splitlines()]
-
-
-def steps(config: Config) -> list[dict[str, Any]]:
-    return [line for line in lines(config) if line["type"] == "step"]
-
-
-def epochs(config: Config) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines(config) if line["type"] == "epoch"]
-
-
-def weights(config: Config) -> dict[str, torch.Tensor]:
-    return load_file(Path(config.output) / "best" / "model.safetensors")
-
-
-def same_weights(one: Config, other: Config) -> bool:
-    mine, yours = weights(one), weights(other)
-    return mine.keys() == yours.keys() and all(torch.equal(value, yours[name]) for name, value in mine.items())
-
-
-def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
-    """Make a function of training raise when it is called for the ``count``-th time."""
-    module = next(module for module in (loading, run_folder, training) if hasattr(module, name))
-    original, calls = getattr(module, name), Counter[str]()
-
-    def raising(*args: Any, **kwargs: Any) -> Any:
-        calls[name] += 1
-        if calls[name] == count:
-            raise KilledError
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(module, name, raising)
-
-
-@pytest.fixture(scope="module")
-def whole(configure_in: Callable[..., Config], tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Any]:
-    """A run that nothing disturbs, and the record it returns."""
-    config = configure_in(tmp_path_factory.mktemp("whole"), **ROUGH)
-    return config, train_model(config)
-
-
-def die(config: Config, name: str, count: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        kill(patch, name, count)
-        with pytest.raises(KilledError):
-            train_model(config)
-    assert not [path for path in Path(config.output).iterdir() if path.name.endswith(".tmp")]
+pytestmark = pytest.mark.usefixtures("as_on_a_gpu")
 
 
 def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: list[Sentence]) -> None:
@@ -139,8 +73,8 @@ def test_a_run_learns_and_writes(configure: Callable[..., Config], sentences: li
         [ParsedSentence(one.tokens, one.heads, one.labels) for one in sentences[:3]]
     )
     for sentence, result in zip(sentences, found, strict=False):
-        names = model.description.labels.entities
-        assert {(entity.start, entity.end, names[entity.label]) for entity in result.found.entities} == {
+        names = model.description.labels.entity_types
+        assert {(entity.start, entity.end, names[entity.type_index]) for entity in result.decoded.entities} == {
             (entity.start, entity.end, entity.type) for entity in sentence.entities
         }
 
@@ -157,80 +91,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(
     assert steps(other)[0] != steps(whole[0])[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "count"),
-    [
-        ("collate", 2),  # in the first epoch
-        ("collate", 7),  # at the first step of stage 2
-        ("collate", 12),  # at the last step
-        ("evaluate", 1),
-        ("evaluate", 3),
-        ("atomic_path", 1),  # while the fresh state is saved
-        ("atomic_path", 4),  # after the best epoch so far is, before the state of that epoch is
-    ],
-)
-def test_a_killed_run_ends_as_if_it_had_not_been(
-    configure: Callable[..., Config], whole: tuple[Config, Any], name: str, count: int
-) -> None:
-    expected = whole[1]
-    killed = configure("killed", **ROUGH)
-    die(killed, name, count)
-    assert train_model(killed) == {**expected, "seconds": pytest.approx(expected["seconds"], abs=60)}
-    assert same_weights(whole[0], killed)
-    assert steps(killed) == steps(whole[0])
-    assert epochs(killed) == epochs(whole[0])
-    assert not (Path(killed.output) / "state.pt").exists()
-
-
-def test_a_run_killed_more_than_once(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
-    killed = configure("killed", **ROUGH)
-    for count in (5, 5, 4):
-        die(killed, "collate", count)
-    train_model(killed)
-    assert same_weights(whole[0], killed)
-    assert steps(killed) == steps(whole[0])
-
-
-@pytest.mark.parametrize("only", ["stage1", "stage2"])
-def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config], only: str) -> None:
-    left_out = {"stage1": "stage2", "stage2": "stage1"}[only]
-    undisturbed, killed = (configure(name, **ROUGH, train={left_out: {"epochs": 0}}) for name in ("whole", "killed"))
-    train_model(undisturbed)
-    die(killed, "atomic_path", 2)
-    assert (Path(killed.output) / "best").exists()
-    train_model(killed)
-    assert same_weights(undisturbed, killed)
-    assert steps(killed) == steps(undisturbed)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"train": {"gradient_accumulation": 2}},
-        {"model": {"memory": {"write": "sgd"}}},
-        {"data": {"dev": None}},
-        {"train": {"mine": True}},
-        {"model": {"syntax": {"source": "encoder"}}, "train": {"syntax_stage": {"epochs": 1}}},
-    ],
-)
-def test_a_killed_run_with_options(configure: Callable[..., Config], options: dict[str, Any]) -> None:
-    undisturbed, killed = configure("whole", **options), configure("killed", **options)
-    train_model(undisturbed)
-    die(killed, "collate", 5)
-    train_model(killed)
-    assert same_weights(undisturbed, killed)
-    assert steps(killed) == steps(undisturbed)
-
-
 def test_errors_are_mined_before_every_epoch_but_the_first(
     configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, stages, given = training.mined, [], []
+    original, stages, given = training.mine_hard_negatives, [], []
 
     def listening(model: Any, stage: int, mixture: Any, overlap: bool) -> Any:
         stages.append(stage)
         found = original(model, stage, mixture, overlap)
-        given.append(sum(len(one.mined) for one in found.examples))
+        given.append(sum(len(one.hard_negatives) for one in found.examples))
         return found
 
     monkeypatch.setattr(training, "mine_hard_negatives", listening)
@@ -259,22 +128,6 @@ def test_errors_are_mined_from_the_beginning_where_it_knows_the_types(
     assert stages == [1, 1, 2]
 
 
-def test_one_process_trains_in_a_folder(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    config = configure("shared")
-    original = training._train_epoch
-
-    def learn(*given: Any) -> Any:
-        with pytest.raises(ConfigError, match=r"shared: another process is training in this folder"):
-            train_model(config, restart=True)
-        assert (Path(config.output) / "state.pt").exists()
-        return original(*given)
-
-    monkeypatch.setattr(training, "_train_epoch", learn)
-    train_model(config)
-    assert len(epochs(config)) == 4
-    assert sorted(path.name for path in Path(config.output).iterdir()) == ["best", "config.json", "metrics.jsonl"]
-
-
 def test_a_student_learns_from_teachers(
     configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
 ) -> None:
@@ -284,7 +137,7 @@ def test_a_student_learns_from_teachers(
     options = {"teachers": [learnt, teacher], "distillation": 0.7}
     student, killed = configure("student", train=options), configure("killed", train=options)
     train_model(student)
-    die(killed, "collate", 5)
+    die(killed, "collate_batch", 5)
     train_model(killed)
     assert same_weights(student, killed)
     noted = checkpoints.load_checkpoint(Path(student.output) / "best").description.provenance
@@ -301,7 +154,7 @@ def test_a_student_learns_from_teachers(
 def test_every_sentence_draws_for_itself_anew_each_epoch(
     configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, drawn = loading.collate, []
+    original, drawn = loading.collate_batch, []
 
     def listening(examples: Any, generators: Any, *counts: int) -> Any:
         drawn.extend(str(generator.bit_generator.state) for generator in generators)
@@ -325,51 +178,6 @@ def test_accumulated_gradients_are_used_up_in_their_epoch(
     train_model(config)
     assert len(updates) == 4 * 2
     assert [line["lr"] for line in steps(config)][:4] == pytest.approx([2e-3, 2e-3, 2e-3 * 7 / 7, 2e-3 * 6 / 7])
-
-
-def test_another_configuration_in_the_same_folder(configure: Callable[..., Config]) -> None:
-    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 0}})
-    train_model(config)
-    before = weights(config)
-    other = msgspec.structs.replace(config, seed=1)
-    with pytest.raises(ConfigError, match="another configuration; use --restart"):
-        train_model(other)
-    assert all(torch.equal(value, before[name]) for name, value in weights(config).items())
-    train_model(other, restart=True)
-    assert not torch.equal(weights(config)["entity_weight"], before["entity_weight"])
-
-
-def test_a_run_from_before_a_setting_came_goes_on(configure: Callable[..., Config]) -> None:
-    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
-    train_model(config)
-    path = Path(config.output) / "config.json"
-    written = json.loads(path.read_text())
-    del written["model"]["encoder"]["casing"], written["train"]["init"]
-    path.write_text(json.dumps(written))
-    with pytest.raises(ConfigError, match="finished run of this configuration"):
-        train_model(config)
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match="another configuration"):
-        train_model(config)
-
-
-def test_a_finished_run(configure: Callable[..., Config]) -> None:
-    config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
-    train_model(config)
-    first, steps_before = weights(config), steps(config)
-    with pytest.raises(ConfigError, match="finished run of this configuration; use --restart"):
-        train_model(config)
-    train_model(config, restart=True)
-    assert all(torch.equal(value, first[name]) for name, value in weights(config).items())
-    assert steps(config) == steps_before
-
-
-def test_a_restart_forgets_a_killed_run(configure: Callable[..., Config], whole: tuple[Config, Any]) -> None:
-    killed = configure("killed", **ROUGH)
-    die(killed, "collate", 8)
-    train_model(killed, restart=True)
-    assert same_weights(whole[0], killed)
-    assert steps(killed) == steps(whole[0])
 
 
 @pytest.mark.parametrize(("stage", "left_out"), [(1, "stage2"), (2, "stage1")])
@@ -443,84 +251,6 @@ def test_a_loss_that_is_no_number_stops_the_run(configure: Callable[..., Config]
         train_model(config)
 
 
-def test_long_sentences_are_left_out(
-    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = 60
-    long = Sentence(["in"] * words, [], [], [0] * words, ["dep"] * words, "long")
-    path = tmp_path / "more.jsonl"
-    path.write_bytes(b"".join(encode_line(one) for one in [*sentences[:4], long]))
-    config = configure(data={"train": [str(path)]})
-    train_model(config)
-    assert len(steps(config)) == 4
-    assert "1 training sentences exceed one window of the encoder" in capsys.readouterr().err
-
-    path.write_bytes(
-        encode_line(msgspec.structs.replace(long, entities=sentences[0].entities, relations=sentences[0].relations))
-    )
-    with pytest.raises(DataError, match="none of the 1 training sentences fits"):
-        train_model(configure("other", data={"train": [str(path)], "symmetric": []}))
-
-
-def test_several_files_are_one_training_set(
-    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
-) -> None:
-    paths = [tmp_path / "one.jsonl", tmp_path / "two.jsonl"]
-    for path, part in zip(paths, (sentences[:5], sentences[5:]), strict=True):
-        path.write_bytes(b"".join(encode_line(one) for one in part))
-    whole, parts = configure("whole"), configure("parts", data={"train": [str(path) for path in paths]})
-    train_model(whole)
-    train_model(parts)
-    assert same_weights(whole, parts)
-
-
-@pytest.mark.parametrize("which", ["train", "dev"])
-def test_data_that_is_not_prepared(
-    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path, which: str
-) -> None:
-    path = tmp_path / "bare.jsonl"
-    bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in sentences]
-    path.write_bytes(b"".join(encode_line(one) for one in bare))
-    config = configure(data={which: [str(path)] if which == "train" else str(path)})
-    with pytest.raises(DataError, match=r"bare\.jsonl: sentence 's0' has no dependency parse; run `trimf prepare`"):
-        train_model(config)
-    assert not Path(config.output).exists()
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"train": []}, "0 entity"),
-        ({"train": ["/no/such/file.jsonl"]}, "/no/such/file.jsonl"),
-        ({"dev": "/no/such/file.jsonl"}, "/no/such/file.jsonl"),
-        ({"symmetric": ["Hate"]}, "Hate"),
-    ],
-)
-def test_data_that_cannot_be_used(configure: Callable[..., Config], changes: dict[str, Any], message: str) -> None:
-    config = configure(data=changes)
-    with pytest.raises(DataError, match=message):
-        train_model(config)
-    assert not Path(config.output).exists()
-
-
-def test_the_parser_must_be_known(configure: Callable[..., Config]) -> None:
-    with pytest.raises(ConfigError, match=r"set data\.parser"):
-        train_model(configure(data={"parser": None}))
-
-
-def test_labels_of_dev_that_training_has_not(
-    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
-) -> None:
-    """They cannot be found, so they count as missed."""
-    entities = [msgspec.structs.replace(one, type="New") for one in sentences[0].entities]
-    relations = [msgspec.structs.replace(one, type="NewToo") for one in sentences[0].relations]
-    path = tmp_path / "dev.jsonl"
-    path.write_bytes(encode_line(msgspec.structs.replace(sentences[0], entities=entities, relations=relations)))
-    best = train_model(configure(data={"dev": str(path)}))
-    assert best["dev"]["entities"]["micro"]["f1"] == 0
-    assert best["dev"]["entities"]["per_type"]["New"]["support"] == 2
-
-
 def test_a_parser_learns_before_the_model_and_beside_it(
     configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
 ) -> None:
@@ -545,16 +275,8 @@ def test_a_parser_learns_before_the_model_and_beside_it(
     assert (counted[1], counted[13], counted[20]) == (5, 4, 4)  # 20 sentences, then 12 and a quarter of that
     assert best["dev"]["syntax"]["uas"] > 60
     checkpoint = checkpoints.load_checkpoint(Path(config.output) / "best")
-    assert "odd" in checkpoint.description.labels.dependencies
+    assert "odd" in checkpoint.description.labels.dependency_labels
     assert checkpoint.description.parser.source == "encoder"
-
-
-def test_a_file_of_parses_counts_as_what_was_trained_on(configure: Callable[..., Config], tmp_path: Path) -> None:
-    config = configure()
-    more = str(Path(config.data.train[0]))
-    config = configure(model={"syntax": {"source": "encoder"}}, train={"extra_syntax": [more], "stage1": {"epochs": 0}})
-    train_model(config)
-    assert more in checkpoints.load_checkpoint(Path(config.output) / "best").description.provenance["train"]
 
 
 def test_batches_are_made_ahead_and_no_further(
@@ -564,7 +286,7 @@ def test_batches_are_made_ahead_and_no_further(
     mixture = loading.TrainingExamples(loading.build_training_set(sentences, create()).examples, len(sentences))
     made: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = loading.collate
+        original = loading.collate_batch
         patch.setattr(loading, "collate_batch", lambda *args: (made.append(1), original(*args))[1])
         found = loading.iterate_batches(mixture, config, 1, 0, 1, 0)
         rest = [next(found)]
@@ -585,15 +307,16 @@ def test_the_parsers_loss(configure: Callable[..., Config], create: Callable[...
             logits = checkpoint.model.eval()(inputs, 1)
         heads, labels = [], []
         for row, word in inputs.word_mask.nonzero().tolist():
-            heads.append(-logits.arcs[row, word].log_softmax(-1)[inputs.heads[row, word]])
+            heads.append(-logits.arc_scores[row, word].log_softmax(-1)[inputs.heads[row, word]])
             if number := int(inputs.labels[row, word]):
-                labels.append(-logits.arc_labels[row, word].log_softmax(-1)[number - 1])
+                labels.append(-logits.arc_label_scores[row, word].log_softmax(-1)[number - 1])
         expected = torch.stack(heads).mean() + torch.stack(labels).mean()
         count = losses.count_loss_terms(inputs, targets)
         found = losses.compute_losses(logits, inputs, targets, count, Accelerator(), TrainConfig())
         torch.testing.assert_close(found["syntax"], expected)
 
 
+@pytest.mark.slow
 def test_a_compiled_encoder_learns_the_same(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
     """With the graphs that PyTorch finds, run one operation after the other: to compile those takes a minute."""
     compile_ = torch.nn.Module.compile
@@ -602,7 +325,7 @@ def test_a_compiled_encoder_learns_the_same(configure: Callable[..., Config], mo
     tables = {"train": {"stage1": {"epochs": 1}, "stage2": {"epochs": 0}}, "model": {"encoder": {"dropout": 0.0}}}
     one, other = (configure(name, **tables) for name in ("a", "b"))
     train_model(one)
-    train_model(other, compiled=True)
+    train_model(other, compile_encoder=True)
     for left, right in zip(steps(one), steps(other), strict=True):
         assert left["loss"] == pytest.approx(right["loss"], rel=1e-3)
     assert weights(one).keys() == weights(other).keys()
@@ -612,43 +335,5 @@ def test_compiling_without_a_compiler(configure: Callable[..., Config], monkeypa
     monkeypatch.setattr(training, "find_compile_problem", lambda device: f"no {device} compiler")
     config = configure()
     with pytest.raises(ConfigError, match=r"--compile: torch.compile does not work on this machine: no cpu compiler"):
-        train_model(config, compiled=True)
+        train_model(config, compile_encoder=True)
     assert not Path(config.output).exists()
-
-
-def test_the_average_of_all_steps_is_saved(configure: Callable[..., Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    """And a killed run goes on with it."""
-    tables: dict[str, Any] = {"data": {"dev": None}, "train": {"ema": 0.75, "stage2": {"epochs": 2}}}
-    config = configure("whole", **tables)
-    expected: dict[str, torch.Tensor] = {}
-    update = training.AveragedModel.update_parameters
-
-    def spy(average: Any, model: Any) -> None:
-        update(average, model)
-        for name, value in model.named_parameters():
-            before = expected.get(name, value.detach())
-            expected[name] = before * 0.75 + value.detach() * 0.25
-
-    monkeypatch.setattr(training.AveragedModel, "update_parameters", spy)
-    train_model(config)
-    saved = weights(config)
-    assert saved.keys() == expected.keys()
-    for name, value in saved.items():
-        torch.testing.assert_close(value, expected[name])
-    monkeypatch.undo()
-    last = configure("last", data={"dev": None}, train={"stage2": {"epochs": 2}})
-    train_model(last)
-    assert not same_weights(last, config)
-    assert [line["loss"] for line in steps(last)] == [line["loss"] for line in steps(config)]
-    killed = configure("killed", **tables)
-    die(killed, "collate", 8)
-    train_model(killed)
-    assert same_weights(killed, config)
-
-
-def test_two_readings_that_shall_agree(configure: Callable[..., Config]) -> None:
-    config = configure(train={"r_drop": 1.0, "label_smoothing": 0.1, "layer_decay": 0.5})
-    train_model(config)
-    for record in epochs(config):
-        assert record["agreement_loss"] > 0
-        assert record["sentences"] == 12

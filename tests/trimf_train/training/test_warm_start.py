@@ -47,9 +47,9 @@ def test_labels_go_by_their_names(tiny_checkpoint: Any, encoders: dict[str, str]
     assert set(copy_trained_weights(made, trained, "x")) == {"memory.entity", "memory.relation", of_labels}
     mine, its = made.model.state_dict(), trained.model.state_dict()
     for name, pairs, rest in (
-        ("memory.entity", {0: 0, 1: 1 + old.entities.index("Peop")}, [2]),
-        ("memory.relation", {1: old.relations.index("Live_In")}, [0]),
-        (of_labels, {0: old.dependencies.index("prep"), 2: old.dependencies.index("nsubj")}, [1]),
+        ("memory.entity", {0: 0, 1: 1 + old.entity_types.index("Peop")}, [2]),
+        ("memory.relation", {1: old.relation_types.index("Live_In")}, [0]),
+        (of_labels, {0: old.dependency_labels.index("prep"), 2: old.dependency_labels.index("nsubj")}, [1]),
     ):
         for place, other in pairs.items():
             assert torch.equal(mine[name][place], its[name][other])
@@ -77,7 +77,7 @@ def test_what_the_trained_one_lacks_stays_fresh(tiny_checkpoint: Any, encoders: 
 
 def test_a_parser_of_other_labels_keeps_its_own(encoders: dict[str, str], names: Labels) -> None:
     trained = fresh(encoders["bert"], names, syntax={"source": "encoder"})
-    other = msgspec.structs.replace(names, dependencies=(*names.dependencies[:-1], "x"))
+    other = msgspec.structs.replace(names, dependency_labels=(*names.dependency_labels[:-1], "x"))
     made = fresh(encoders["bert"], other, syntax={"source": "encoder"})
     assert set(copy_trained_weights(made, trained, "x")) == {"fusion.syntactic.down.weight", "parser.label"}
 

@@ -12,15 +12,10 @@ from rich.console import Console
 
 from trimf.runtime.errors import InputError
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.evaluation.metrics import (
-    Annotation,
-    EntityKey,
-    RelationKey,
-    build_tables,
-    compute_scores,
-    gold_annotation,
-    measure_calibration,
-)
+from trimf_train.evaluation.annotation import Annotation, EntityKey, RelationKey, gold_annotation
+from trimf_train.evaluation.calibration import measure_calibration
+from trimf_train.evaluation.scores import compute_scores
+from trimf_train.evaluation.tables import build_tables
 
 OSWALD: EntityKey = (0, 1, "Peop")
 RUBY: EntityKey = (4, 6, "Peop")
