@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,19 +13,18 @@ import click
 
 from . import __version__
 from .bench.command import bench
-from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
+from .cli_support import FILE, FOLDER, print_tables, print_to_stderr, reject_old_name, show_progress
+from .runtime.errors import BundleError, ConfigError, DataError, InputError, TrimfError
+from .runtime.extras import require_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from .runtime.bundle.manifest import Builder, Precision
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
 _WRITERS = ["text", "json", "jsonl", "html"]
-_FILE = click.Path(dir_okay=False, path_type=Path)
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 _SHAPES = click.option(
     "--shapes",
@@ -39,14 +38,10 @@ _THREADS = click.option("--threads", type=int, help="Intra-op threads. Default: 
 _BACKEND_NAMES = "auto, cpu, cuda, tensorrt, tensorrt-ep or tensorrt-rtx-ep"
 
 
-def _renamed(old: str, new: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a hidden option that refuses the former name of an option and names the new one."""
-
-    def refuse(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> None:
-        if value:
-            raise click.UsageError(f"{old} was renamed; use {new}")
-
-    return click.option(old, multiple=True, hidden=True, expose_value=False, callback=refuse)
+_COPY = click.option(
+    "--output", type=FOLDER, help="Write a copy of the bundle to this folder instead of changing BUNDLE."
+)
+_OVERWRITE = click.option("--overwrite", is_flag=True, help="Replace an existing folder --output.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,8 +55,8 @@ cli.add_command(bench)
 
 
 @cli.command(short_help="Convert annotated data and add dependency parses.")
-@click.argument("source", type=_FILE, metavar="IN")
-@click.argument("output", type=_FILE, metavar="OUT")
+@click.argument("source", type=FILE, metavar="IN")
+@click.argument("output", type=FILE, metavar="OUT")
 @click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
 @click.option(
     "--format", "format_", type=click.Choice(_READERS), help="Format of IN. Default: detected from its content."
@@ -85,7 +80,7 @@ def prepare(
 
 
 @cli.command(short_help="Train a model from a configuration.")
-@click.argument("config", type=_FILE)
+@click.argument("config", type=FILE)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as train.lr=1e-4."
 )
@@ -97,26 +92,26 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: boo
     Packaged recipes: ade, conll04, conll04-syntax, scierc. For several GPUs: `accelerate launch -m trimf.cli train …`.
     Run the same command again to resume a run that was stopped.
     """
-    _need("torch", "train")
+    require_extra("train", "torch")
     from trimf_train.config import load_config
     from trimf_train.configs import find_recipe
     from trimf_train.training.train import train_model
 
     loaded = load_config(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
-    best = train_model(loaded, restart=restart, command=command, compiled=compiled)
+    best = train_model(loaded, restart=restart, command=command, compile_encoder=compiled)
     if best:  # None on all processes but the main one
         click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
 
 
 @cli.command(short_help="Reproduce a table or figure of the paper.")
 @click.argument("name", metavar="NAME")
-@click.option("--data", type=_FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
+@click.option("--data", type=FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
 @click.option("--encoder", help="Hugging Face name or folder. Default: the encoder of the recipe.")
 @click.option("--seeds", type=int, help="Runs per row. Default: 5; all folds in cross-validation; 1 with --quick.")
-@click.option("--output", type=_FOLDER, default="experiments", show_default=True, help="Folder for runs and reports.")
+@click.option("--output", type=FOLDER, default="experiments", show_default=True, help="Folder for runs and reports.")
 @click.option(
-    "--config", type=_FILE, help="Recipe to vary: a TOML file or a packaged name. Default: that of the data set."
+    "--config", type=FILE, help="Recipe to vary: a TOML file or a packaged name. Default: that of the data set."
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the recipe.")
 @click.option("--jobs", type=int, help="Parallel runs. Default: one per GPU, or one per core as memory allows.")
@@ -141,8 +136,8 @@ def experiment(
     Writes NAME.json, NAME.md and NAME.svg (NAME.html for attention) to --output. Experiments share runs there. Run the
     same command again to resume an experiment that was stopped.
     """
-    _need("torch", "train")
-    _need("matplotlib", "bench")
+    require_extra("train", "torch")
+    require_extra("bench", "matplotlib")
     from trimf_train.configs import find_recipe
     from trimf_train.experiments.run import ExperimentPlan, run_experiment
 
@@ -158,7 +153,7 @@ def experiment(
 
 @cli.command("eval", short_help="Report precision, recall and F1 on annotated data.")
 @click.argument("model")
-@click.argument("data", type=_FILE)
+@click.argument("data", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
 @_THREADS
@@ -172,8 +167,9 @@ def evaluate(
     MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
     without a dependency parse are parsed.
     """
-    from trimf_train.evaluation import metrics, protocols
+    from trimf_train.evaluation import protocols
     from trimf_train.evaluation.evaluate import evaluate_file
+    from trimf_train.evaluation.tables import build_tables
 
     result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
     protocol = protocols.protocol_for(result["entities"]["per_type"])
@@ -182,14 +178,14 @@ def evaluate(
 
         click.echo(msgspec.json.encode({**result, "protocol": str(protocol)}))
     else:
-        _console().print(metrics.build_tables(result))
-        click.echo(protocol.headline(result))
+        print_tables(build_tables(result))
+        click.echo(protocol.format_headline(result))
 
 
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
-@click.argument("checkpoint", type=_FOLDER)
-@click.argument("data", type=_FILE)
-@click.option("--output", type=_FOLDER, required=True, help="Checkpoint folder to write.")
+@click.argument("checkpoint", type=FOLDER)
+@click.argument("data", type=FILE)
+@click.option("--output", type=FOLDER, required=True, help="Checkpoint folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> None:
     """Calibrate the confidence scores of CHECKPOINT by temperature scaling on held-out annotated sentences DATA.
@@ -197,28 +193,28 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     The new checkpoint finds the same entities and relations, apart from overlapping spans, where a different span may
     score highest.
     """
-    _need("torch", "train")
+    require_extra("train", "torch")
     from trimf_train.training.temperature_scaling import calibrate_folder
 
     fitted = calibrate_folder(checkpoint, data, output, overwrite=overwrite)
     for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
-        _say(
+        print_to_stderr(
             f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
             f"{fit.before:.3f} before and {fit.after:.3f} after"
         )
 
 
 @cli.command(short_help="Export a checkpoint to an ONNX bundle.")
-@click.argument("checkpoint", type=_FOLDER)
-@click.option("--output", type=_FOLDER, required=True, help="Bundle folder to write.")
+@click.argument("checkpoint", type=FOLDER)
+@click.option("--output", type=FOLDER, required=True, help="Bundle folder to write.")
 @click.option("--fp16", "precisions", multiple=True, flag_value="fp16", help="Half precision, for GPUs.")
 @click.option("--bf16", "precisions", multiple=True, flag_value="bf16", help="bfloat16, for GPUs from sm_80.")
 @click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Static int8 quantization, for CPUs.")
 @click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="int8 (QDQ) and fp16, for GPUs.")
 @click.option(
-    "--calibration-data", type=_FILE, help="Prepared file that sets the activation ranges of --int8, --int8-qdq."
+    "--calibration-data", type=FILE, help="Prepared file that sets the activation ranges of --int8, --int8-qdq."
 )
-@click.option("--data", type=_FILE, help="Prepared file on which the bundle is compared with PyTorch.")
+@click.option("--data", type=FILE, help="Prepared file on which the bundle is compared with PyTorch.")
 @click.option(
     "--target",
     "targets",
@@ -231,8 +227,8 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
 @click.option("--explain", is_flag=True, help="Add the attention outputs that `trimf explain` needs.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
-@_renamed("--engine", "--target")
-@_renamed("--calibrate", "--calibration-data")
+@reject_old_name("--engine", "--target")
+@reject_old_name("--calibrate", "--calibration-data")
 def export(
     checkpoint: Path,
     output: Path,
@@ -252,47 +248,47 @@ def export(
     """
     if len(set(precisions)) > 1:
         raise click.UsageError(f"choose one precision, got --{' and --'.join(precisions)}")
-    _need("torch", "train")
-    _need("onnxscript", "export")
-    _need_onnxruntime()
-    from .export.exporter import export_checkpoint as export_bundle
+    require_extra("train", "torch")
+    require_extra("export", "onnxscript")
+    _require_onnxruntime()
+    from .export.exporter import export_checkpoint
     from .export.profiles import parse_profile
-    from .export.report import render_report
+    from .runtime.output.parity_tables import build_parity_tables
 
-    with _progress() as progress:
-        manifest = export_bundle(
+    with show_progress("exporting") as progress:
+        manifest = export_checkpoint(
             checkpoint,
             output,
             precision=precisions[0] if precisions else "fp32",
-            calibrate=calibration_data,
+            calibration_data=calibration_data,
             data=data,
             targets=targets,
-            shapes=[parse_profile(text) for text in shapes],
+            profiles=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
             licence=licence,
             explain=explain,
             overwrite=overwrite,
-            say=_say,
-            show=lambda report: _console().print(render_report(report)),
-            progress=progress,
+            log=print_to_stderr,
+            on_report=lambda report: print_tables(*build_parity_tables(report)),
+            on_progress=lambda engine, phase, done, steps: progress(f"{engine}: {phase}", done, steps),
         )
     size = sum(file.size for file in manifest.files.values())
     engines = f" with {len(manifest.engines)} engines" if manifest.engines else ""
-    _say(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")
+    print_to_stderr(f"{output}: {manifest.precision} bundle of {size / 1e6:.1f} MB{engines}")
 
 
 @cli.command(short_help="Explain a prediction.")
 @click.argument("model")
 @click.argument("text")
 @click.option("--html", is_flag=True, help="Write an HTML page instead of JSON.")
-@click.option("--output", type=_FILE, help="Output file. Default: stdout.")
+@click.option("--output", type=FILE, help="Output file. Default: stdout.")
 @click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
 def explain(model: str, text: str, html: bool, output: Path | None, triggers: int) -> None:
     """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and trigger contributions.
 
     MODEL is a checkpoint, or a bundle exported with --explain. It runs on the CPU.
     """
-    from trimf_train.evaluation.evaluate import open_model
+    from trimf_train.evaluation.model_loading import open_model
 
     from .runtime.explain import explain_text
     from .runtime.output.explain_page import render_explanations
@@ -302,7 +298,7 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     if not text.strip():
         raise InputError("TEXT is empty; pass a sentence to explain")
     opened = open_model(model, backend="cpu")
-    parse = None if opened.pipeline.parses else load_parser(opened.parser).parse
+    parse = None if opened.pipeline.has_parser else load_parser(opened.parser).parse
     explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
     if html:
         page = "".join(render_explanations(explanation))
@@ -332,41 +328,54 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
 )
 @_SHAPES
 @_WORKSPACE
+@_COPY
+@_OVERWRITE
 def compile_(
-    bundle: str, backend: Builder, targets: tuple[str, ...], shapes: tuple[str, ...], workspace: int | None
+    bundle: str,
+    backend: Builder,
+    targets: tuple[str, ...],
+    shapes: tuple[str, ...],
+    workspace: int | None,
+    output: Path | None,
+    overwrite: bool,
 ) -> None:
     """Build TensorRT engines of BUNDLE for the GPU of this machine, or for other GPUs, and add them to the bundle.
 
-    Needs no PyTorch.
+    Needs no PyTorch. The bundle `default` is part of the package and is not changed; give --output.
     """
+    _check_copy_options(output, overwrite)
     from .export.bundle_compiler import compile_bundle
     from .export.profiles import parse_profile
 
-    with _progress() as progress:
+    with show_progress("compiling") as progress:
         engines = compile_bundle(
             bundle,
             backend,
             targets=targets,
-            shapes=[parse_profile(text) for text in shapes],
+            profiles=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
-            say=_say,
-            progress=progress,
+            output=output,
+            overwrite=overwrite,
+            log=print_to_stderr,
+            on_progress=lambda engine, phase, done, steps: progress(f"{engine}: {phase}", done, steps),
         )
     for engine in engines:
-        _say(f"{engine.file}: {engine.precision}, {engine.builder} {engine.version}")
+        print_to_stderr(f"{engine.file}: {engine.precision}, {engine.builder} {engine.version}")
 
 
 @cli.command(short_help="Compare a bundle with PyTorch or a reference run.")
 @click.argument("bundle")
 @click.option(
-    "--against", type=_FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch. Default: an unoptimized CPU run."
+    "--against", type=FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch. Default: an unoptimized CPU run."
 )
-@click.option("--data", type=_FILE, help="Sentences to compare on, in any format that `trimf prepare` reads.")
+@click.option("--data", type=FILE, help="Sentences to compare on, in any format that `trimf prepare` reads.")
 @click.option("--backend", "backends", multiple=True, help="Backend to verify. Repeatable. Default: auto.")
 @click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
 @_THREADS
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON report per line instead of tables.")
 @click.option("--save", is_flag=True, help="Store the report in the bundle, for `trimf inspect`.")
+@click.option("--output", type=FOLDER, help="Store the report in a copy of the bundle, in this folder.")
+@_OVERWRITE
 def verify(
     bundle: str,
     against: Path | None,
@@ -376,29 +385,36 @@ def verify(
     threads: int | None,
     as_json: bool,
     save: bool,
+    output: Path | None,
+    overwrite: bool,
 ) -> None:
     """Compare the results of BUNDLE on this machine with PyTorch, or with an unoptimized CPU run of its graphs.
 
-    Fails if they differ by more than the limits of the bundle's precision.
+    Fails if they differ by more than the limits of the bundle's precision. The bundle `default` is part of the package
+    and is not changed; give --output instead of --save.
     """
+    _check_copy_options(output, overwrite)
     import msgspec
 
-    from .export.report import render_report
+    from .export.bundle_writer import open_writable_bundle
     from .export.verify import save_report, verify_bundle
+    from .runtime.output.parity_tables import build_parity_tables
 
     failures = []
-    for backend in backends or ("auto",):
-        report = verify_bundle(
-            bundle, backend=backend, against=against, data=data, threads=threads, batch_size=batch_size
-        )
-        if as_json:
-            click.echo(msgspec.json.encode(report))
-        else:
-            _console().print(render_report(report))
-        if save:
-            save_report(bundle, report)
-        if report["failure"]:
-            failures.append(f"{report['backend']}: {report['failure']}")
+    stored = save or output is not None
+    with open_writable_bundle(bundle, output, overwrite=overwrite) if stored else nullcontext() as folder:
+        for backend in backends or ("auto",):
+            report = verify_bundle(
+                bundle, backend=backend, against=against, data=data, threads=threads, batch_size=batch_size
+            )
+            if as_json:
+                click.echo(msgspec.json.encode(report))
+            else:
+                print_tables(*build_parity_tables(report))
+            if folder is not None:
+                save_report(folder, report)
+            if report.failure:
+                failures.append(f"{report.backend}: {report.failure}")
     if failures:
         raise BundleError("; ".join(failures))
 
@@ -412,7 +428,7 @@ def verify(
     type=_FILE_OR_DASH,
     help="UTF-8 file with one text per line; - for stdin.",
 )
-@click.option("--output", type=_FILE, help="Output file. Default: stdout.")
+@click.option("--output", type=FILE, help="Output file. Default: stdout.")
 @click.option(
     "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
 )
@@ -473,11 +489,11 @@ def extract(
         spacy_parser = load_parser(parser)
     extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=spacy_parser, syntax=arcs)
     if extractor.parser_note:
-        _say(f"trimf: {extractor.parser_note}")
+        print_to_stderr(f"trimf: {extractor.parser_note}")
     lines: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
     write_extractions(extractor.stream(lines, batch_size, workers), format_, output)
     if backend == "auto":
-        _say(f"backend {extractor.backend}: {extractor.backend_reason}")
+        print_to_stderr(f"backend {extractor.backend}: {extractor.backend_reason}")
 
 
 @cli.command(short_help="Show what a bundle holds and check its files.")
@@ -499,49 +515,16 @@ def inspect(bundle: str, as_json: bool) -> None:
 
         click.echo(msgspec.json.encode(opened.manifest, order="sorted"))
     else:
-        _console().print(build_bundle_tables(opened))
+        print_tables(build_bundle_tables(opened))
 
 
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+def _check_copy_options(output: Path | None, overwrite: bool) -> None:
+    """Refuse ``--overwrite`` without ``--output``."""
+    if overwrite and output is None:
+        raise click.UsageError("--overwrite requires --output FOLDER")
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, str, int, int], None]]:
-    """Yield a callback (engine, phase, steps done, total steps) that draws the progress of engine builds on stderr."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(label: str, phase: str, done: int, steps: int) -> None:
-            if label not in tasks:
-                for old in tasks.values():
-                    bar.remove_task(old)
-                tasks.clear()
-                tasks[label] = bar.add_task(label)
-            bar.update(tasks[label], description=f"{label}: {phase}", completed=done, total=max(steps, 1))
-
-        yield show
-
-
-def _console() -> Any:
-    from rich.console import Console
-
-    return Console()
-
-
-def _need(module: str, extra: str) -> None:
-    """Raise BackendError unless ``module`` is installed, and name the extra that brings it."""
-    from importlib.util import find_spec
-
-    if find_spec(module) is None:
-        raise BackendError(f'this command needs {module}, which is not installed; pip install "trimf[{extra}]"')
-
-
-def _need_onnxruntime() -> None:
+def _require_onnxruntime() -> None:
     """Raise BackendError unless ONNX Runtime can be imported."""
     from .runtime.engine import onnxruntime_library  # noqa: F401
 

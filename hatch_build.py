@@ -8,7 +8,17 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 #: What the package ``trimf`` consists of, relative to the repository root.
-CONTENT = ("__init__.py", "cli.py", "py.typed", "bench", "export", "models", "runtime")
+CONTENT = (
+    "__init__.py",
+    "__main__.py",
+    "cli.py",
+    "cli_support.py",
+    "py.typed",
+    "bench",
+    "export",
+    "models",
+    "runtime",
+)
 
 
 class PackageLayout(BuildHookInterface):  # type: ignore[type-arg]

@@ -27,12 +27,12 @@ class ActivationRange(NamedTuple):
     high: np.ndarray
 
     @property
-    def largest(self) -> np.ndarray:
+    def max_abs(self) -> np.ndarray:
         """Largest absolute value."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
+        return np.asarray(np.maximum(np.abs(self.low), np.abs(self.high)))
 
     @property
-    def whole(self) -> ActivationRange:
+    def over_channels(self) -> ActivationRange:
         """Range over all channels."""
         return ActivationRange(self.low.min(), self.high.max())
 
@@ -42,7 +42,7 @@ def measure_ranges(
     tensors: Iterable[str],
     inputs: Iterable[Mapping[str, np.ndarray]],
     *,
-    channels: bool = False,
+    per_channel: bool = False,
 ) -> dict[str, ActivationRange]:
     """Measure the ranges of fp32 tensors while a model runs on calibration data.
 
@@ -50,7 +50,7 @@ def measure_ranges(
         model: The fp32 graph; it is not modified.
         tensors: Names of the tensors to measure, each an output of a node.
         inputs: Input arrays of each run, by name; arrays that the model does not take are ignored.
-        channels: Measure each channel of the last axis by itself instead of the whole tensor.
+        per_channel: Measure each channel of the last axis by itself instead of the whole tensor.
 
     Returns:
         The range of each tensor by name; tensors that were empty in every run are absent.
@@ -69,7 +69,7 @@ def measure_ranges(
         for name, value in zip(names, session.run(names, {key: arrays[key] for key in input_names}), strict=True):
             if not value.size:
                 continue
-            rows = value.reshape(-1, value.shape[-1]) if channels else value.reshape(-1)
+            rows = value.reshape(-1, value.shape[-1]) if per_channel else value.reshape(-1)
             low, high = rows.min(0), rows.max(0)
             if name in measured:
                 low, high = np.minimum(low, measured[name].low), np.maximum(high, measured[name].high)
@@ -77,12 +77,12 @@ def measure_ranges(
     return measured
 
 
-def find_matmul_nodes(model: onnx.ModelProto, *, by_constants: bool = False) -> Sequence[onnx.NodeProto]:
+def find_matmul_nodes(model: onnx.ModelProto, *, weights_only: bool = False) -> Sequence[onnx.NodeProto]:
     """Return the nodes of a graph that multiply matrices.
 
     Args:
         model: The graph to search.
-        by_constants: Return only nodes whose second operand is an initializer (a weight).
+        weights_only: Return only nodes whose second operand is an initializer (a weight).
 
     Returns:
         The nodes, in the order of the graph.
@@ -91,7 +91,7 @@ def find_matmul_nodes(model: onnx.ModelProto, *, by_constants: bool = False) -> 
     return [
         node
         for node in model.graph.node
-        if node.op_type in MATMUL_OPERATORS and (not by_constants or node.input[1] in constants)
+        if node.op_type in MATMUL_OPERATORS and (not weights_only or node.input[1] in constants)
     ]
 
 

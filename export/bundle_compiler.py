@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
@@ -12,7 +11,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..runtime.bundle.atomic_io import atomic_path
 from ..runtime.bundle.manifest import (
     SCHEMA_VERSION,
     Builder,
@@ -25,10 +23,12 @@ from ..runtime.bundle.manifest import (
 )
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
+from ..runtime.engine.cache import user_cache_folder
 from ..runtime.engine.contract import SUBGRAPHS
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import engine_builder as engines
+from .bundle_writer import check_writable, describe_file, open_writable_bundle, write_bundle_file
 from .profiles import DEFAULT_PROFILES, fit_to_model, restrict_axes
 
 #: Upper limit of ``workspace_mb``: 1 TiB, more memory than any GPU has.
@@ -43,25 +43,30 @@ def compile_bundle(
     backend: Builder,
     *,
     targets: Sequence[str] = (),
-    shapes: Sequence[Profile] = (),
+    profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
-    progress: BundleProgress = lambda *_: None,
+    output: str | Path | None = None,
+    overwrite: bool = False,
+    log: Callable[[str], None] = lambda _: None,
+    on_progress: BundleProgress = lambda *_: None,
 ) -> list[Engine]:
     """Build engines of a bundle's four subgraphs and add them to the bundle.
 
     An existing engine with the same subgraph, precision, target and library is replaced. The manifest is written last
     and atomically: if the process is killed before that, the bundle still works as before, but its folder may contain
-    files that the manifest does not list.
+    files that the manifest does not list. With ``output``, a copy of the bundle gets the engines, and appears when all
+    of them are built.
 
     Args:
         path: Folder of the bundle, or ``default``.
         backend: Library that builds the engines.
         targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
-        shapes: Optimization profiles of each engine; by default those of ``profiles.DEFAULTS``.
+        profiles: Optimization profiles of each engine; by default ``DEFAULT_PROFILES``.
         workspace_mb: Limit on the device memory that a single layer may use, in MiB.
-        say: Called with a line of text for each engine, and with warnings.
-        progress: Called with the progress of each build.
+        output: Folder of a copy of the bundle, to which the engines are added instead.
+        overwrite: Replace an existing folder ``output``.
+        log: Called with a line of text for each engine, and with warnings.
+        on_progress: Called with the progress of each build.
 
     Returns:
         The manifest entries of the new engines.
@@ -71,28 +76,40 @@ def compile_bundle(
             not have the precision that its manifest states.
         BackendError: The library is missing or cannot build an engine, or a GPU is needed and none is present.
         ConfigError: The library does not support a target, or a profile does not fit the model.
+        InputError: The bundle is part of the installed package and ``output`` is None, or ``output`` exists and
+            ``overwrite`` is false.
     """
-    bundle = Bundle(path)
-    before = bundle.manifest
+    check_writable(path, output)
+    sizes = Bundle(path).manifest.sizes
     planned = plan_engine_builds(
         tensorrt_library.import_library(backend),
-        before.sizes,
+        sizes,
         targets=targets,
-        shapes=shapes,
+        profiles=profiles,
         workspace_mb=workspace_mb,
     )
+    with open_writable_bundle(path, output, overwrite=overwrite) as folder:
+        return _compile_in_place(folder, planned, log, on_progress)
+
+
+def _compile_in_place(
+    folder: Path, planned: EngineBuildPlan, log: Callable[[str], None], on_progress: BundleProgress
+) -> list[Engine]:
+    """Build engines and add them to a bundle; remove those that are replaced, or the new ones after a failure."""
+    bundle = Bundle(folder)
+    before = bundle.manifest
     contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in SUBGRAPHS}
     built: list[Engine] = []
     files: dict[str, FileRecord] = {}
     try:
-        for engine, content in build_engines(contents, before, planned, say=say, progress=progress):
-            write_bundle_file(bundle.path, engine.file, content)
+        for engine, content in build_engines(contents, before, planned, log=log, on_progress=on_progress):
+            write_bundle_file(folder, engine.file, content)
             built.append(engine)
             files[engine.file] = describe_file(content)
-        after = _add_engines(Bundle(path).manifest, before, built, files)
-        write_bundle_file(bundle.path, "manifest.json", encode_manifest(after))
+        after = _add_engines(Bundle(folder).manifest, before, built, files)
+        write_bundle_file(folder, "manifest.json", encode_manifest(after))
     finally:
-        _remove_unlisted_files(bundle.path, files.keys() | before.files.keys())
+        _remove_unlisted_files(folder, files.keys() | before.files.keys())
     return built
 
 
@@ -110,7 +127,7 @@ def plan_engine_builds(
     sizes: Sizes,
     *,
     targets: Sequence[str] = (),
-    shapes: Sequence[Profile] = (),
+    profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
 ) -> EngineBuildPlan:
     """Validate a build request before any work is done.
@@ -119,7 +136,7 @@ def plan_engine_builds(
         library: Library that builds the engines.
         sizes: Sizes of the model, to which the profiles are fitted.
         targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
-        shapes: Optimization profiles; by default those of ``profiles.DEFAULTS``.
+        profiles: Optimization profiles; by default ``DEFAULT_PROFILES``.
         workspace_mb: Limit on the device memory that a single layer may use, in MiB.
 
     Returns:
@@ -132,8 +149,8 @@ def plan_engine_builds(
     if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
         limit = ">= 1" if workspace_mb < 1 else f"<= {MAX_WORKSPACE_MB}"
         raise ConfigError(f"workspace_mb must be {limit}, got {workspace_mb}")
-    profiles = [fit_to_model(profile, sizes) for profile in shapes or DEFAULT_PROFILES]
-    return EngineBuildPlan(library, _resolve_targets(library, targets), profiles, workspace_mb)
+    fitted = [fit_to_model(profile, sizes) for profile in profiles or DEFAULT_PROFILES]
+    return EngineBuildPlan(library, _resolve_targets(library, targets), fitted, workspace_mb)
 
 
 def build_engines(
@@ -141,8 +158,8 @@ def build_engines(
     manifest: Manifest,
     planned: EngineBuildPlan,
     *,
-    say: Callable[[str], None] = lambda _: None,
-    progress: BundleProgress = lambda *_: None,
+    log: Callable[[str], None] = lambda _: None,
+    on_progress: BundleProgress = lambda *_: None,
 ) -> Iterator[tuple[Engine, bytes]]:
     """Build an engine of every subgraph for every target.
 
@@ -152,8 +169,8 @@ def build_engines(
         contents: Contents of the ONNX files by name, such as ``encoder.onnx``.
         manifest: Manifest of the bundle, for its precision.
         planned: The validated build request.
-        say: Called with a line of text for each engine, and with warnings.
-        progress: Called with the progress of each build.
+        log: Called with a line of text for each engine, and with warnings.
+        on_progress: Called with the progress of each build.
 
     Yields:
         The manifest entry and the contents of each engine, as soon as it is built.
@@ -168,7 +185,7 @@ def build_engines(
     library, targets, profiles, workspace_mb = planned
     networks = {name: engines.summarize_network(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
     for warning in engines.check_precision({name: network.products for name, network in networks.items()}, precision):
-        say(warning)
+        log(warning)
     for target in targets:
         for name in SUBGRAPHS:
             model = contents[f"{name}.onnx"]
@@ -180,11 +197,11 @@ def build_engines(
                 profiles,
                 target=target,
                 workspace_mb=workspace_mb,
-                timing_cache=tensorrt_library.user_cache_folder() / f"{library.name}-{library.version}-{target}.timing",
-                progress=partial(progress, f"{name} for {target}"),
+                timing_cache=user_cache_folder() / f"{library.name}-{library.version}-{target}.timing",
+                on_progress=partial(on_progress, f"{name} for {target}"),
             )
             seconds = time.perf_counter() - start
-            say(f"{name} for {target}: {len(content) / 1e6:.1f} MB in {seconds:.1f} s")
+            log(f"{name} for {target}: {len(content) / 1e6:.1f} MB in {seconds:.1f} s")
             yield (
                 Engine(
                     file=f"engines/{name}.{library.name}.{target}.{describe_file(content).sha256[:8]}.engine",
@@ -201,14 +218,9 @@ def build_engines(
             )
 
 
-def describe_file(content: bytes) -> FileRecord:
-    """Return the manifest entry of a file with these contents."""
-    return FileRecord(size=len(content), sha256=hashlib.sha256(content).hexdigest())
-
-
 def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list[str]:
     """Return the requested targets if the library supports them, or by default that of the GPU in this machine."""
-    if library.ahead_of_time and requested:
+    if library.traits.ahead_of_time and requested:
         supported = engines.supported_targets(library)
         if unknown := [target for target in requested if target not in supported]:
             raise ConfigError(
@@ -220,7 +232,7 @@ def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list
     try:
         device = CudaDevice()
     except BackendError as error:
-        if not library.ahead_of_time:
+        if not library.traits.ahead_of_time:
             raise BackendError(f"{library.title} needs the GPU that will run the engine: {error}") from error
         names = ", ".join(engines.supported_targets(library))
         raise BackendError(f"no GPU to take the target from ({error}); choose a target from {names}") from error
@@ -251,28 +263,6 @@ def _add_engines(
     return msgspec.structs.replace(
         current, schema_version=SCHEMA_VERSION, engines=[*kept, *built], files={**listed, **files}
     )
-
-
-def write_bundle_file(folder: Path, name: str, content: bytes) -> None:
-    """Write a file of a bundle atomically.
-
-    Args:
-        folder: Folder of the bundle.
-        name: Name of the file, relative to ``folder``.
-        content: Contents of the file.
-
-    Raises:
-        BundleError: The file cannot be written, or would lie outside the bundle.
-    """
-    path = folder / name
-    try:
-        path.parent.mkdir(exist_ok=True)
-        if not path.parent.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{path.parent}: this link points outside the bundle")
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _remove_unlisted_files(folder: Path, names: Set[str]) -> None:

@@ -15,7 +15,7 @@ from ..runtime.bundle.manifest import MatmulCounts, Precision, Profile
 from ..runtime.engine.contract import EXTRA
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
-from . import profiles as ranges
+from .profiles import input_shapes
 
 #: Called with the progress of a build: name of the phase, completed steps, steps in total.
 Progress = Callable[[str, int, int], None]
@@ -129,7 +129,7 @@ def build_engine(
     target: str,
     workspace_mb: int | None = None,
     timing_cache: Path | None = None,
-    progress: Progress = lambda *_: None,
+    on_progress: Progress = lambda *_: None,
 ) -> bytes:
     """Build an engine of a subgraph.
 
@@ -144,7 +144,7 @@ def build_engine(
             build for the GPU in this machine.
         workspace_mb: Limit on the device memory that a single layer may use, in MiB; by default the library's.
         timing_cache: File of kernel timings, read before and updated after the build if the library has such a cache.
-        progress: Called with the progress of the build, from other threads.
+        on_progress: Called with the progress of the build, from other threads.
 
     Returns:
         The serialized engine.
@@ -163,19 +163,19 @@ def build_engine(
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mb << 20)
-    if library.ahead_of_time:
+    if library.traits.ahead_of_time:
         _set_target(library, config, target)
     for profile in profiles:
         _add_profile(library, subgraph, builder, network, config, profile)
-    cache_path = timing_cache if library.timing_cache else None
+    cache_path = timing_cache if library.traits.timing_cache else None
     if cache_path is not None:
         _read_timing_cache(config, cache_path)
-    monitor = _create_monitor(trt, progress)
+    monitor = _create_monitor(trt, on_progress)
     config.progress_monitor = monitor
-    library.last_error()
+    library.pop_last_error()
     memory = _run_interruptibly(lambda: builder.build_serialized_network(network, config), monitor)
     if memory is None:
-        reason = library.last_error() or "no reason given"
+        reason = library.pop_last_error() or "no reason given"
         raise BackendError(f"{library.title} cannot build {subgraph} for {target}: {reason}")
     if cache_path is not None:
         with _translate_cache_errors(cache_path), atomic_path(cache_path) as path:
@@ -185,7 +185,7 @@ def build_engine(
 
 def _parse_network(library: TensorRtLibrary, subgraph: str, model: bytes, builder: Any) -> tuple[Any, Any]:
     """Return the network of a model and its parser, which must stay alive until the network is built."""
-    network = library.strongly_typed_network(builder)
+    network = library.create_strongly_typed_network(builder)
     parser = library.module.OnnxParser(network, library.logger)
     if not parser.parse(model, _NO_SUCH_PATH):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
@@ -217,7 +217,7 @@ def _set_target(library: TensorRtLibrary, config: Any, target: str) -> None:
         raise ConfigError(f"{library.title} cannot build engines for {target}; choose from {', '.join(supported)}")
     config.num_compute_capabilities = 1
     if not config.set_compute_capability(supported[target], 0):
-        raise BackendError(f"{library.title} rejected target {target}: {library.last_error()}")
+        raise BackendError(f"{library.title} rejected target {target}: {library.pop_last_error()}")
 
 
 def _add_profile(
@@ -227,9 +227,9 @@ def _add_profile(
     optimization = builder.create_optimization_profile()
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        optimization.set_shape(tensor.name, *ranges.input_shapes(profile, tensor.name, tuple(tensor.shape)))
+        optimization.set_shape(tensor.name, *input_shapes(profile, tensor.name, tuple(tensor.shape)))
     if config.add_optimization_profile(optimization) < 0:
-        raise BackendError(f"{library.title} rejected profile {profile.name} of {subgraph}: {library.last_error()}")
+        raise BackendError(f"{library.title} rejected profile {profile.name} of {subgraph}: {library.pop_last_error()}")
 
 
 def _read_timing_cache(config: Any, path: Path) -> None:
@@ -251,7 +251,7 @@ def _translate_cache_errors(path: Path) -> Iterator[None]:
         raise BackendError(f"timing cache {path}: {error.strerror}; set XDG_CACHE_HOME to a writable folder") from error
 
 
-def _create_monitor(trt: Any, progress: Progress) -> Any:
+def _create_monitor(trt: Any, on_progress: Progress) -> Any:
     """Create the progress monitor of a build.
 
     An exception inside the builder's callbacks would end the process. The monitor therefore stores it and stops the
@@ -278,7 +278,7 @@ def _create_monitor(trt: Any, progress: Progress) -> Any:
 
         def report(self, phase: str, completed: int) -> None:
             try:
-                progress(phase, completed, self.steps.get(phase, completed))
+                on_progress(phase, completed, self.steps.get(phase, completed))
             except BaseException as error:
                 self.error = error
                 self.stopped = True

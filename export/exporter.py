@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import onnx
@@ -18,6 +17,7 @@ from trimf_train.training.dataset import read_prepared
 
 from ..runtime.bundle.atomic_io import atomic_folder
 from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode_manifest
+from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.contract import SUBGRAPHS
@@ -25,7 +25,8 @@ from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import ConfigError, DataError
 from ..runtime.pipeline import Pipeline
 from . import parity
-from .bundle_compiler import BundleProgress, build_engines, describe_file, plan_engine_builds
+from .bundle_compiler import BundleProgress, build_engines, plan_engine_builds
+from .bundle_writer import describe_file
 from .engine_builder import check_precision as check_products
 from .half_precision import count_matmuls_by_dtype
 from .model_card import render_model_card
@@ -44,17 +45,17 @@ def export_checkpoint(
     output: str | Path,
     *,
     precision: Precision = "fp32",
-    calibrate: str | Path | None = None,
+    calibration_data: str | Path | None = None,
     data: str | Path | None = None,
     targets: Sequence[str] = (),
-    shapes: Sequence[Profile] = (),
+    profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
     licence: str = "not stated",
     explain: bool = False,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-    show: Callable[[Mapping[str, Any]], None] = lambda _: None,
-    progress: BundleProgress = lambda *_: None,
+    log: Callable[[str], None] = lambda _: None,
+    on_report: Callable[[ParityReport], None] = lambda _: None,
+    on_progress: BundleProgress = lambda *_: None,
 ) -> Manifest:
     """Export a checkpoint as a bundle and return the bundle's manifest.
 
@@ -64,19 +65,19 @@ def export_checkpoint(
         checkpoint_folder: Folder of the checkpoint.
         output: Folder of the new bundle.
         precision: Precision of the graphs; ``int8`` runs on CPUs, ``int8-qdq`` on GPUs.
-        calibrate: Prepared file with the calibration data; required for the two int8 precisions, where its first
+        calibration_data: Prepared file with the calibration data; required for the two int8 precisions, where its first
             ``MAX_CALIBRATION_SENTENCES`` sentences determine the activation ranges.
         data: Prepared file on which whole extractions are compared with PyTorch, and scored if it has gold
             annotations. By default, a few sentences that ship with TriMF.
         targets: Compute capabilities, such as ``sm_89``, for which TensorRT for RTX engines are built.
-        shapes: Optimization profiles of the engines; by default those of ``profiles.DEFAULTS``.
+        profiles: Optimization profiles of the engines; by default ``profiles.DEFAULT_PROFILES``.
         workspace_mb: Limit on the device memory that a single layer of an engine may use, in MiB.
         licence: Licence of the weights, for the model card.
         explain: Add the outputs that ``trimf explain`` needs.
         overwrite: Replace an existing bundle.
-        say: Called with a line of text at each step.
-        show: Called with the parity report, also when the report then fails the export.
-        progress: Called with the progress of each engine build.
+        log: Called with a line of text at each step.
+        on_report: Called with the parity report, also when the report then fails the export.
+        on_progress: Called with the progress of each engine build.
 
     Returns:
         The manifest as written.
@@ -85,45 +86,49 @@ def export_checkpoint(
         BundleError: The checkpoint is damaged, a graph contains a forbidden operator, or the parity or precision
             check fails.
         BackendError: Engines are requested but cannot be built on this machine.
-        ConfigError: An int8 precision without ``calibrate``, or the reverse; engines of an int8 bundle for CPUs;
-            ``shapes`` or ``workspace_mb`` without ``targets``; or an unsupported target or profile.
+        ConfigError: An int8 precision without ``calibration_data``, or the reverse; engines of an int8 bundle for CPUs;
+            ``profiles`` or ``workspace_mb`` without ``targets``; or an unsupported target or profile.
         DataError: A data file cannot be read or contains no sentences.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
-    _check_options(precision, calibrate, targets, bool(shapes) or workspace_mb is not None)
+    _check_options(precision, calibration_data, targets, bool(profiles) or workspace_mb is not None)
     library = tensorrt_library.import_library("tensorrt-rtx") if targets else None
     checkpoint = checkpoints.load_checkpoint(checkpoint_folder)
     planned = None
     if library is not None:
         planned = plan_engine_builds(
-            library, _model_sizes(checkpoint), targets=targets, shapes=shapes, workspace_mb=workspace_mb
+            library, _model_sizes(checkpoint), targets=targets, profiles=profiles, workspace_mb=workspace_mb
         )
     labels = checkpoint.description.labels
-    typical = built_in_samples(labels.dependencies)
+    typical = built_in_samples(labels.dependency_labels)
     compared = _read_sentences(data) if data is not None else typical
-    calibration = _read_sentences(calibrate)[:MAX_CALIBRATION_SENTENCES] if calibrate is not None else None
+    calibration = None
+    if calibration_data is not None:
+        calibration = _read_sentences(calibration_data)[:MAX_CALIBRATION_SENTENCES]
     with atomic_folder(Path(output), overwrite=overwrite) as folder:
-        models = _trace_subgraphs(checkpoint, say, explain)
+        models = _trace_subgraphs(checkpoint, log, explain)
         reference = inference.build_pipeline(checkpoint)
         converted = convert_precision(
             models,
             precision,
             parity.record_inputs(reference, labels, [*typical, *compared[: parity.MAX_COMPARED_SENTENCES]]),
             parity.record_inputs(reference, labels, calibration) if calibration else None,
-            describe_data_file(calibrate),
-            say,
+            describe_data_file(calibration_data),
+            log,
         )
         content = {
             f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in converted.shipped.items()
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
-        say(f"comparing with PyTorch on {len(compared)} sentences")
+        log(f"comparing with PyTorch on {len(compared)} sentences")
         report = parity.compare_pipelines(
-            reference, _open_cpu_pipeline(converted.comparable, reference), labels, compared
+            reference,
+            _open_cpu_pipeline(converted.comparable, reference),
+            labels,
+            compared,
+            data=describe_data_file(data),
         )
-        report["extractions"]["data"] = describe_data_file(data)
-        report["against"] = "PyTorch"
-        show(report)
+        on_report(report)
         parity.check_limits(report, precision)
         manifest = msgspec.structs.replace(
             _build_manifest(checkpoint, precision, licence, report),
@@ -132,9 +137,9 @@ def export_checkpoint(
             opset=max(opset.version for model in converted.shipped.values() for opset in model.opset_import),
         )
         for warning in check_products(manifest.products, precision):
-            say(warning)
+            log(warning)
         if planned is not None:
-            for engine, plan_bytes in build_engines(content, manifest, planned, say=say, progress=progress):
+            for engine, plan_bytes in build_engines(content, manifest, planned, log=log, on_progress=on_progress):
                 manifest = msgspec.structs.replace(manifest, engines=[*manifest.engines, engine])
                 content[engine.file] = plan_bytes
         content["MODEL_CARD.md"] = render_model_card(manifest).encode()
@@ -146,14 +151,16 @@ def export_checkpoint(
 
 
 def _check_options(
-    precision: Precision, calibrate: str | Path | None, targets: Sequence[str], engine_options: bool
+    precision: Precision, calibration_data: str | Path | None, targets: Sequence[str], engine_options: bool
 ) -> None:
     """Reject combinations of options that contradict each other, before any work is done."""
     quantized = precision in ("int8", "int8-qdq")
-    if quantized and calibrate is None:
+    if quantized and calibration_data is None:
         raise ConfigError(f"--{precision} needs --calibration-data FILE, a prepared file of typical sentences")
-    if calibrate is not None and not quantized:
-        raise ConfigError(f"--calibration-data {calibrate} applies only to --int8 and --int8-qdq, not to {precision}")
+    if calibration_data is not None and not quantized:
+        raise ConfigError(
+            f"--calibration-data {calibration_data} applies only to --int8 and --int8-qdq, not to {precision}"
+        )
     if precision == "int8" and targets:
         raise ConfigError(f"--int8 is for CPUs only and excludes --target {targets[0]}; use --int8-qdq for engines")
     if engine_options and not targets:
@@ -187,7 +194,7 @@ def _read_sentences(path: str | Path) -> list[Sentence]:
 
 
 def _trace_subgraphs(
-    checkpoint: checkpoints.Checkpoint, say: Callable[[str], None], explain: bool = False
+    checkpoint: checkpoints.Checkpoint, log: Callable[[str], None], explain: bool = False
 ) -> dict[str, onnx.ModelProto]:
     """Export the four subgraphs of a checkpoint to fp32 ONNX models, by name."""
     model = checkpoint.model
@@ -196,7 +203,7 @@ def _trace_subgraphs(
     examples = create_example_inputs(model.width, torch.Generator().manual_seed(0))
     models = {}
     for name, module in build_subgraphs(model, checkpoint.description.stage, explain).items():
-        say(f"tracing {name}")
+        log(f"tracing {name}")
         models[name] = to_onnx(module, examples)
     return models
 
@@ -213,7 +220,7 @@ def _model_sizes(checkpoint: checkpoints.Checkpoint) -> Sizes:
 
 
 def _build_manifest(
-    checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: dict[str, Any]
+    checkpoint: checkpoints.Checkpoint, precision: Precision, licence: str, report: ParityReport
 ) -> Manifest:
     """Build the manifest of a new bundle; its files and engines are added later."""
     description = checkpoint.description
@@ -232,6 +239,6 @@ def _build_manifest(
         opset=OPSET,
         licence=licence,
         provenance=description.provenance,
-        parity=report,
+        parity=encode_parity(report),
         files={},
     )

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..runtime.engine.contract import AXES
 from ..runtime.errors import BundleError
+from .subgraphs import SubgraphModule
 
 #: ONNX opset of the fp32 graphs.
 OPSET = 18
@@ -61,11 +62,11 @@ def create_example_inputs(width: int, generator: torch.Generator) -> dict[str, T
     }
 
 
-def convert_to_onnx(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.ModelProto:
+def convert_to_onnx(module: SubgraphModule, examples: Mapping[str, Tensor]) -> onnx.ModelProto:
     """Export a subgraph module to ONNX and check the graph.
 
     Args:
-        module: Subgraph module; its attributes ``inputs`` and ``outputs`` name its tensors.
+        module: Subgraph to export.
         examples: Inputs to trace with, by name.
 
     Returns:
@@ -74,9 +75,8 @@ def convert_to_onnx(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.M
     Raises:
         BundleError: The graph contains a forbidden operator, see ``FORBIDDEN_OPERATORS``.
     """
-    inputs, outputs = tuple(module.inputs), tuple(module.outputs)
     dynamic = tuple(
-        {index: torch.export.Dim.DYNAMIC for index, axis in enumerate(AXES[name]) if axis} for name in inputs
+        {index: torch.export.Dim.DYNAMIC for index, axis in enumerate(AXES[name]) if axis} for name in module.inputs
     )
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
@@ -86,9 +86,9 @@ def convert_to_onnx(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.M
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
-                tuple(examples[name] for name in inputs),
-                input_names=list(inputs),
-                output_names=list(outputs),
+                tuple(examples[name] for name in module.inputs),
+                input_names=list(module.inputs),
+                output_names=list(module.outputs),
                 dynamic_shapes=dynamic,
                 opset_version=OPSET,
                 dynamo=True,
@@ -96,7 +96,8 @@ def convert_to_onnx(module: nn.Module, examples: Mapping[str, Tensor]) -> onnx.M
             )
     finally:
         exporter.setLevel(level)
-    model: onnx.ModelProto = program.model_proto
+    assert program is not None, "the exporter returns a program if `dynamo` is true"
+    model = program.model_proto
     _drop_flattening(model)
     _name_axes(model)
     _name_states(model)

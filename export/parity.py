@@ -7,15 +7,27 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation import metrics
-from trimf_train.evaluation.evaluate import predict_annotations
+from trimf_train.evaluation.annotation import Annotation, gold_annotation
+from trimf_train.evaluation.prediction import predict_annotations
+from trimf_train.evaluation.results import Evaluation
+from trimf_train.evaluation.scores import compute_scores
 
 from ..runtime.bundle.labels import Labels
-from ..runtime.engine.contract import SUBGRAPHS, Subgraph
+from ..runtime.bundle.parity_report import (
+    ArcParity,
+    ErrorFigures,
+    ExtractionParity,
+    F1Scores,
+    OutputErrors,
+    ParityReport,
+    WorstSentence,
+)
+from ..runtime.engine.contract import SUBGRAPHS
 from ..runtime.errors import BundleError
-from ..runtime.pipeline import Pipeline
+from ..runtime.pipeline import Pipeline, SubgraphCall
 
 #: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.
 MAX_COMPARED_SENTENCES = 64
@@ -28,74 +40,68 @@ class ParityLimits(msgspec.Struct, frozen=True):
     """Largest differences that a precision may have from the reference.
 
     Attributes:
-        error: Maximum relative error of any output, at the 99th percentile.
-        identical: Minimum percentage of sentences with identical extractions.
-        entity_agreement: Minimum F1 of the entities against those of the reference, in per cent.
-        relation_agreement: Minimum F1 of the relations against those of the reference, in per cent.
-        arcs: Minimum percentage of words with the same arc, for a model with an in-model parser.
-        f1_loss: Maximum loss of F1 on gold annotations, in percentage points.
-        largest: Maximum absolute error of any value, or None for no limit.
+        max_relative_error: Maximum relative error of any output, at the 99th percentile.
+        min_identical: Minimum percentage of sentences with identical extractions.
+        min_entity_agreement: Minimum F1 of the entities against those of the reference, in per cent.
+        min_relation_agreement: Minimum F1 of the relations against those of the reference, in per cent.
+        min_identical_arcs: Minimum percentage of words with the same arc, for a model with an in-model parser.
+        max_f1_loss: Maximum loss of F1 on gold annotations, in percentage points.
+        max_absolute_error: Maximum absolute error of any value, or None for no limit.
     """
 
-    error: float
-    identical: float
-    entity_agreement: float
-    relation_agreement: float
-    arcs: float
-    f1_loss: float
-    largest: float | None = None
+    max_relative_error: float
+    min_identical: float
+    min_entity_agreement: float
+    min_relation_agreement: float
+    min_identical_arcs: float
+    max_f1_loss: float
+    max_absolute_error: float | None = None
 
 
 #: Limits by precision. fp32 must be exact; otherwise a single differing sentence, annotation or word is tolerated.
 LIMITS = {
     "fp32": ParityLimits(
-        error=1e-3,
-        identical=100.0,
-        entity_agreement=100.0,
-        relation_agreement=100.0,
-        arcs=100.0,
-        f1_loss=0.0,
-        largest=1e-3,
+        max_relative_error=1e-3,
+        min_identical=100.0,
+        min_entity_agreement=100.0,
+        min_relation_agreement=100.0,
+        min_identical_arcs=100.0,
+        max_f1_loss=0.0,
+        max_absolute_error=1e-3,
     ),
     "fp16": ParityLimits(
-        error=0.02, identical=99.0, entity_agreement=99.0, relation_agreement=99.0, arcs=99.9, f1_loss=0.1
+        max_relative_error=0.02,
+        min_identical=99.0,
+        min_entity_agreement=99.0,
+        min_relation_agreement=99.0,
+        min_identical_arcs=99.9,
+        max_f1_loss=0.1,
     ),
     "bf16": ParityLimits(
-        error=0.15, identical=95.0, entity_agreement=98.0, relation_agreement=96.0, arcs=99.0, f1_loss=0.3
+        max_relative_error=0.15,
+        min_identical=95.0,
+        min_entity_agreement=98.0,
+        min_relation_agreement=96.0,
+        min_identical_arcs=99.0,
+        max_f1_loss=0.3,
     ),
     "int8": ParityLimits(
-        error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3
+        max_relative_error=0.25,
+        min_identical=85.0,
+        min_entity_agreement=96.0,
+        min_relation_agreement=93.0,
+        min_identical_arcs=95.0,
+        max_f1_loss=0.3,
     ),
     "int8-qdq": ParityLimits(
-        error=0.25, identical=85.0, entity_agreement=96.0, relation_agreement=93.0, arcs=95.0, f1_loss=0.3
+        max_relative_error=0.25,
+        min_identical=85.0,
+        min_entity_agreement=96.0,
+        min_relation_agreement=93.0,
+        min_identical_arcs=95.0,
+        max_f1_loss=0.3,
     ),
 }
-
-
-class RecordingSubgraph:
-    """Subgraph that records the arrays of every call: all inputs passed, even unused ones, and all outputs."""
-
-    def __init__(self, graph: Subgraph, calls: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
-        self.inputs, self.outputs, self.types = graph.inputs, graph.outputs, graph.types
-        self._graph, self._calls = graph, calls
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the subgraph and record the call.
-
-        Args:
-            arrays: Input arrays by name; more than the subgraph takes may be passed.
-
-        Returns:
-            The outputs by name.
-        """
-        outputs = self._graph.run(arrays)
-        inputs = {name: np.asarray(value) for name, value in arrays.items()}
-        self._calls.append((inputs, {name: np.asarray(value) for name, value in outputs.items()}))
-        return outputs
-
-    def close(self) -> None:
-        """Close the subgraph."""
-        self._graph.close()
 
 
 #: Inputs and outputs of every call of each subgraph.
@@ -117,8 +123,15 @@ def record_calls(
         Inputs and outputs of every call, by subgraph.
     """
     calls: RecordedCalls = {name: [] for name in SUBGRAPHS}
-    graphs = {name: RecordingSubgraph(graph, calls[name]) for name, graph in pipeline.graphs.items()}
-    predict_annotations(Pipeline(graphs, pipeline.tokenizer, pipeline.settings), labels, sentences, batch_size)
+
+    def record(call: SubgraphCall) -> None:
+        inputs = {name: np.asarray(value) for name, value in call.inputs.items()}
+        calls[call.name].append((inputs, {name: np.asarray(value) for name, value in call.outputs.items()}))
+
+    # Batches are not split to save padding, so that they do not depend on the backend.
+    unsplit = Pipeline(pipeline.graphs, pipeline.tokenizer, pipeline.settings)
+    with unsplit.observe(record):
+        predict_annotations(unsplit, labels, sentences, batch_size)
     return calls
 
 
@@ -140,9 +153,18 @@ def record_inputs(pipeline: Pipeline, labels: Labels, sentences: Sequence[Senten
 
 
 def compare_pipelines(
-    reference: Pipeline, candidate: Pipeline, labels: Labels, sentences: Sequence[Sentence], batch_size: int = 32
-) -> dict[str, Any]:
+    reference: Pipeline,
+    candidate: Pipeline,
+    labels: Labels,
+    sentences: Sequence[Sentence],
+    batch_size: int = 32,
+    *,
+    against: str = "PyTorch",
+    data: str = "data not stated",
+) -> ParityReport:
     """Compare a pipeline with a reference on prepared sentences.
+
+    Spans beyond the end of their sentence are excluded from the errors of the outputs.
 
     Args:
         reference: Pipeline whose results are expected.
@@ -150,20 +172,11 @@ def compare_pipelines(
         labels: Labels of both.
         sentences: Prepared sentences, with or without gold annotations.
         batch_size: Number of sentences per call.
+        against: Name of the reference, for the report.
+        data: Name of the sentences, for the report.
 
     Returns:
-        The parity report:
-
-        - ``skipped``: subgraphs whose outputs were not compared, with the reason;
-        - ``subgraphs``: for every output (``encoder.words``) the ``max``, ``mean`` and ``p99`` of the absolute error,
-          and under ``relative`` those of the error divided by the root mean square of the reference's output. Each
-          subgraph gets the reference's inputs, so that errors do not accumulate. Spans beyond the end of their
-          sentence are excluded;
-        - ``arcs``, only for a model with an in-model parser: the number of ``words``, and the percentage of them whose
-          head and label are ``identical``, with the reference's inputs;
-        - ``extractions``: the number of ``sentences``, the percentage with ``identical`` entities and relations, the F1
-          of the ``agreement``, the ``worst`` sentence if any differs, and with gold annotations the F1 of both
-          pipelines (``reference`` and ``exported``).
+        The parity report.
 
     Raises:
         BundleError: An output of ``candidate`` contains NaN or infinity.
@@ -176,32 +189,22 @@ def compare_pipelines(
         if None in graph.types.values()
     }
     outputs = _collect_outputs(calls, candidate, skipped)
-    report: dict[str, Any] = {"subgraphs": _measure_errors(outputs), "skipped": skipped}
-    if arcs := _compare_arcs(outputs):
-        report["arcs"] = arcs
-    expected = predict_annotations(reference, labels, sentences, batch_size)
-    actual = predict_annotations(candidate, labels, sentences, batch_size)
-    differences = [
-        (set(left.entities) ^ set(right.entities)) | (set(left.relations) ^ set(right.relations))
-        for left, right in zip(expected, actual, strict=True)
-    ]
-    same = sum(not difference for difference in differences)
-    report["extractions"] = {
-        "sentences": len(sentences),
-        "identical": round(100 * same / max(1, len(sentences)), 3),
-        "agreement": _select_f1(metrics.compute_scores(expected, actual, labels.symmetric)),
-    }
-    if same < len(sentences):
-        index = max(range(len(differences)), key=lambda index: len(differences[index]))
-        report["extractions"]["worst"] = _describe_difference(sentences[index], expected[index], actual[index])
-    if any(sentence.entities for sentence in sentences):
-        gold = [metrics.gold_annotation(sentence) for sentence in sentences]
-        for key, annotations in (("reference", expected), ("exported", actual)):
-            report["extractions"][key] = _select_f1(metrics.compute_scores(gold, annotations, labels.symmetric))
-    return report
+    return ParityReport(
+        subgraphs=_measure_errors(outputs),
+        skipped=skipped,
+        arcs=_compare_arcs(outputs),
+        extractions=_compare_extractions(
+            sentences,
+            predict_annotations(reference, labels, sentences, batch_size),
+            predict_annotations(candidate, labels, sentences, batch_size),
+            labels,
+            data,
+        ),
+        against=against,
+    )
 
 
-def check_limits(report: Mapping[str, Any], precision: str) -> None:
+def check_limits(report: ParityReport, precision: str) -> None:
     """Check a parity report against the limits of a precision.
 
     Args:
@@ -212,52 +215,99 @@ def check_limits(report: Mapping[str, Any], precision: str) -> None:
         BundleError: A limit is exceeded; the message gives the output, the value and the limit.
     """
     limits = LIMITS[precision]
-    for name, error in report["subgraphs"].items():
-        if not error["relative"]["p99"] <= limits.error:  # also true for NaN
-            raise BundleError(
-                f"parity: {name} has a relative error of {error['relative']['p99']:.3g} (99th percentile), "
-                f"maximum {limits.error} for {precision}"
-            )
-        if limits.largest is not None and not error["max"] <= limits.largest:
-            raise BundleError(
-                f"parity: {name} has an absolute error of {error['max']:.3g}, maximum {limits.largest} for {precision}"
-            )
-    arcs = report.get("arcs")
-    differ = round(arcs["words"] * (1 - arcs["identical"] / 100)) if arcs else 0
-    if arcs and arcs["identical"] < limits.arcs and (limits.arcs == 100 or differ > 1):
-        raise BundleError(
-            f"parity: {arcs['identical']:g}% of {arcs['words']} words have the same arc, minimum {limits.arcs:g}% for "
-            f"{precision}"
-        )
-    extractions = report["extractions"]
-    differing = round(extractions["sentences"] * (1 - extractions["identical"] / 100))
-    least_accurate = max(
-        report["subgraphs"], key=lambda name: report["subgraphs"][name]["relative"]["p99"], default="none"
-    )
-    exact = limits.identical == 100
+    _check_errors(report, limits, precision)
+    if report.arcs:
+        _check_arcs(report.arcs, limits, precision)
+    least_accurate = max(report.subgraphs, key=lambda name: report.subgraphs[name].relative.p99, default="none")
     hint = f"the least accurate output is {least_accurate}"
     if precision.startswith("int8"):
         hint += "; more, or more typical, sentences in --calibration-data may help"
-    if extractions["identical"] < limits.identical and (exact or differing > 1):
-        raise BundleError(
-            f"parity: {extractions['identical']:g}% of {extractions['sentences']} sentences are identical, "
-            f"minimum {limits.identical:g}% for {precision}; {hint}"
-        )
-    for index, (kind, minimum) in enumerate(
-        (("entities", limits.entity_agreement), ("relations", limits.relation_agreement))
-    ):
-        agreement, support = extractions["agreement"][kind], extractions["agreement"]["support"][index]
-        if support and agreement < minimum and (exact or differing > 1):
+    _check_extractions(report.extractions, limits, precision, hint)
+
+
+def _check_errors(report: ParityReport, limits: ParityLimits, precision: str) -> None:
+    for name, error in report.subgraphs.items():
+        if not error.relative.p99 <= limits.max_relative_error:  # also true for NaN
             raise BundleError(
-                f"parity: {kind} agree with F1 {agreement:.2f}, minimum {minimum:g} for {precision}; {hint}"
+                f"parity: {name} has a relative error of {error.relative.p99:.3g} (99th percentile), "
+                f"maximum {limits.max_relative_error} for {precision}"
             )
-        if "exported" in extractions:
-            lost = extractions["reference"][kind] - extractions["exported"][kind]
-            single = 0.0 if exact else 100 / max(1, extractions["exported"]["support"][index])
-            if lost > max(limits.f1_loss, single):
+        if limits.max_absolute_error is not None and not error.max <= limits.max_absolute_error:
+            raise BundleError(
+                f"parity: {name} has an absolute error of {error.max:.3g}, maximum {limits.max_absolute_error} for "
+                f"{precision}"
+            )
+
+
+def _check_arcs(arcs: ArcParity, limits: ParityLimits, precision: str) -> None:
+    differing = round(arcs.words * (1 - arcs.identical / 100))
+    minimum = limits.min_identical_arcs
+    if arcs.identical < minimum and (minimum == 100 or differing > 1):
+        raise BundleError(
+            f"parity: {arcs.identical:g}% of {arcs.words} words have the same arc, minimum {minimum:g}% for {precision}"
+        )
+
+
+def _check_extractions(extractions: ExtractionParity, limits: ParityLimits, precision: str, hint: str) -> None:
+    differing = round(extractions.sentences * (1 - extractions.identical / 100))
+    exact = limits.min_identical == 100
+    if extractions.identical < limits.min_identical and (exact or differing > 1):
+        raise BundleError(
+            f"parity: {extractions.identical:g}% of {extractions.sentences} sentences are identical, "
+            f"minimum {limits.min_identical:g}% for {precision}; {hint}"
+        )
+    agreement, reference, exported = extractions.agreement, extractions.reference, extractions.exported
+    for index, (kind, minimum) in enumerate(
+        (("entities", limits.min_entity_agreement), ("relations", limits.min_relation_agreement))
+    ):
+        agreed = getattr(agreement, kind)
+        if _get_support(agreement, index) and agreed < minimum and (exact or differing > 1):
+            raise BundleError(f"parity: {kind} agree with F1 {agreed:.2f}, minimum {minimum:g} for {precision}; {hint}")
+        if exported:
+            lost = getattr(reference, kind) - getattr(exported, kind)
+            single = 0.0 if exact else 100 / max(1, _get_support(exported, index))
+            if lost > max(limits.max_f1_loss, single):
                 raise BundleError(
-                    f"parity: F1 of {kind} drops by {lost:.2f}, maximum {limits.f1_loss} for {precision}; {hint}"
+                    f"parity: F1 of {kind} drops by {lost:.2f}, maximum {limits.max_f1_loss} for {precision}; {hint}"
                 )
+
+
+def _get_support(scores: F1Scores, index: int) -> int:
+    return scores.support[index] if scores.support else 0
+
+
+def _compare_extractions(
+    sentences: Sequence[Sentence],
+    expected: Sequence[Annotation],
+    actual: Sequence[Annotation],
+    labels: Labels,
+    data: str,
+) -> ExtractionParity:
+    """Return the ``extractions`` section of the report."""
+    differences = [
+        (set(left.entities) ^ set(right.entities)) | (set(left.relations) ^ set(right.relations))
+        for left, right in zip(expected, actual, strict=True)
+    ]
+    same = sum(not difference for difference in differences)
+    worst: WorstSentence | UnsetType = UNSET
+    if same < len(sentences):
+        index = max(range(len(differences)), key=lambda index: len(differences[index]))
+        worst = _describe_difference(sentences[index], expected[index], actual[index])
+    reference: F1Scores | UnsetType = UNSET
+    exported: F1Scores | UnsetType = UNSET
+    if any(sentence.entities for sentence in sentences):
+        gold = [gold_annotation(sentence) for sentence in sentences]
+        reference = _select_f1(compute_scores(gold, expected, labels.symmetric))
+        exported = _select_f1(compute_scores(gold, actual, labels.symmetric))
+    return ExtractionParity(
+        sentences=len(sentences),
+        identical=round(100 * same / max(1, len(sentences)), 3),
+        agreement=_select_f1(compute_scores(expected, actual, labels.symmetric)),
+        worst=worst,
+        reference=reference,
+        exported=exported,
+        data=data,
+    )
 
 
 #: Inputs, expected outputs and actual outputs of every call of each compared subgraph.
@@ -292,9 +342,9 @@ def _exclude_padding(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> d
     return arrays
 
 
-def _measure_errors(outputs: ComparedOutputs) -> dict[str, Any]:
+def _measure_errors(outputs: ComparedOutputs) -> dict[str, OutputErrors]:
     """Return the ``subgraphs`` section of the report; outputs that are not finite raise an error."""
-    report: dict[str, Any] = {}
+    report: dict[str, OutputErrors] = {}
     for name, calls in outputs.items():
         errors: dict[str, list[Any]] = {}
         squares: dict[str, list[float]] = {}
@@ -313,20 +363,22 @@ def _measure_errors(outputs: ComparedOutputs) -> dict[str, Any]:
         for key, parts in errors.items():
             error = np.concatenate(parts)
             scale = max(np.sqrt(sum(squares[key]) / max(1, error.size)), np.finfo(np.float32).tiny)
-            report[f"{name}.{key}"] = {**_summarize_error(error), "relative": _summarize_error(error / scale)}
+            report[f"{name}.{key}"] = OutputErrors(
+                **_summarize_error(error), relative=ErrorFigures(**_summarize_error(error / scale))
+            )
     return report
 
 
-def _compare_arcs(outputs: ComparedOutputs) -> dict[str, Any] | None:
-    """Return the ``arcs`` section of the report, or None for a model without an in-model parser."""
+def _compare_arcs(outputs: ComparedOutputs) -> ArcParity | UnsetType:
+    """Return the ``arcs`` section of the report, or UNSET for a model without an in-model parser."""
     words = same = 0
     for inputs, expected, actual in outputs.get("encoder", ()):
         if not set(PARSER_OUTPUTS) <= expected.keys():
-            return None
+            return UNSET
         inside = inputs["pieces"][:, :, 0] > 0
         agree = np.logical_and.reduce([expected[key] == actual[key] for key in PARSER_OUTPUTS])
         words, same = words + int(inside.sum()), same + int(agree[inside].sum())
-    return {"words": words, "identical": round(100 * same / words, 3)} if words else None
+    return ArcParity(words=words, identical=round(100 * same / words, 3)) if words else UNSET
 
 
 def _summarize_error(error: np.ndarray) -> dict[str, float]:
@@ -339,18 +391,16 @@ def _name_nonfinite(values: np.ndarray) -> str:
     return "NaN" if np.isnan(values).any() else "infinity"
 
 
-def _describe_difference(
-    sentence: Sentence, expected: metrics.Annotation, actual: metrics.Annotation
-) -> dict[str, Any]:
-    return {
-        "id": sentence.id,
-        "text": " ".join(sentence.tokens),
-        "missing": _list_missing(sentence, expected, actual),
-        "added": _list_missing(sentence, actual, expected),
-    }
+def _describe_difference(sentence: Sentence, expected: Annotation, actual: Annotation) -> WorstSentence:
+    return WorstSentence(
+        id=sentence.id,
+        text=" ".join(sentence.tokens),
+        missing=_list_missing(sentence, expected, actual),
+        added=_list_missing(sentence, actual, expected),
+    )
 
 
-def _list_missing(sentence: Sentence, present: metrics.Annotation, absent: metrics.Annotation) -> list[str]:
+def _list_missing(sentence: Sentence, present: Annotation, absent: Annotation) -> list[str]:
     """Describe the entities and relations that are in ``present`` but not in ``absent``."""
 
     def format_entity(entity: Any) -> str:
@@ -364,11 +414,9 @@ def _list_missing(sentence: Sentence, present: metrics.Annotation, absent: metri
     ]
 
 
-def _select_f1(result: metrics.Evaluation) -> dict[str, Any]:
+def _select_f1(result: Evaluation) -> F1Scores:
     """Select micro F1 and support of entities and strict relations from an evaluation."""
-    relations = result["relations"]["strict"]["micro"]
-    return {
-        "entities": result["entities"]["micro"]["f1"],
-        "relations": relations["f1"],
-        "support": [result["entities"]["micro"]["support"], relations["support"]],
-    }
+    entities, relations = result["entities"]["micro"], result["relations"]["strict"]["micro"]
+    return F1Scores(
+        entities=entities["f1"], relations=relations["f1"], support=(entities["support"], relations["support"])
+    )

@@ -41,7 +41,7 @@ def convert_precision(
     typical: SubgraphInputs,
     calibration: SubgraphInputs | None,
     data: str,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> ConvertedGraphs:
     """Convert fp32 graphs to a precision.
 
@@ -51,7 +51,7 @@ def convert_precision(
         typical: Inputs from typical sentences, to measure how large matrix products get; used for half precision.
         calibration: Inputs from the calibration data, to measure activation ranges; required for int8.
         data: Name of the calibration data, for the report.
-        say: Called with a line of text at each step.
+        log: Called with a line of text at each step.
 
     Returns:
         The converted graphs.
@@ -62,11 +62,11 @@ def convert_precision(
     models = dict(models)
     quantization = None
     if calibration is not None:
-        say(f"measuring int8 activation ranges on {len(calibration['encoder'])} sentences")
+        log(f"measuring int8 activation ranges on {len(calibration['encoder'])} sentences")
         reports = {}
         for name in QUANTIZED_GRAPHS[precision]:
             models[name], reports[name] = quantize_matmuls(
-                models[name], calibration[name], precision=precision, data=data, say=say
+                models[name], calibration[name], precision=precision, data=data, log=log
             )
         quantization = merge_reports(reports)
     if precision == "int8":
@@ -77,7 +77,7 @@ def convert_precision(
     assert half in HALF_TYPES
     shipped, comparable = {}, {}
     for name, model in models.items():
-        say(f"converting {name} to {half}")
+        log(f"converting {name} to {half}")
         peaks = _measure_peaks(model, typical[name])
         shipped[name] = convert_to_half(model, half, peaks)
         comparable[name] = convert_to_half(model, half, peaks, rounded=True)
@@ -87,4 +87,4 @@ def convert_precision(
 def _measure_peaks(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Measure the largest magnitude of each matrix product's output."""
     measured = measure_ranges(model, [node.output[0] for node in find_matmul_nodes(model)], inputs)
-    return {name: float(limits.largest) for name, limits in measured.items()}
+    return {name: float(limits.max_abs) for name, limits in measured.items()}

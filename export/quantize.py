@@ -10,9 +10,9 @@ normalisation stay in floating point.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,7 +49,7 @@ def quantize_matmuls(
     *,
     precision: Precision,
     data: str,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> tuple[onnx.ModelProto, QuantizationRecord]:
     """Quantize a copy of an fp32 graph to int8 with QuantizeLinear and DequantizeLinear nodes (QDQ).
 
@@ -59,16 +59,16 @@ def quantize_matmuls(
         precision: ``int8-qdq`` has symmetric signed activations, which GPUs require. ``int8`` has unsigned activations
             with a zero point, which CPUs multiply faster and which waste no codes on one-sided values.
         data: Name of the calibration data, for the report.
-        say: Called with a line of text at each step.
+        log: Called with a line of text at each step.
 
     Returns:
         The quantized graph, and the report on the quantization.
     """
     symmetric = precision == "int8-qdq"
     smoothed = smooth_activations(model, inputs)
-    nodes = find_matmul_nodes(smoothed, by_constants=True)
+    nodes = find_matmul_nodes(smoothed, weights_only=True)
     measured = measure_ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, inputs)
-    say(f"measuring the int8 error of {len(nodes)} matrix products")
+    log(f"measuring the int8 error of {len(nodes)} matrix products")
     sensitivity = _measure_sensitivity(
         smoothed, [node.name for node in nodes], measured, inputs[:MAX_MEASURED_SENTENCES], symmetric
     )
@@ -120,14 +120,14 @@ def smooth_activations(model: onnx.ModelProto, inputs: Sequence[Mapping[str, np.
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in find_matmul_nodes(copy, by_constants=True):
+    for node in find_matmul_nodes(copy, weights_only=True):
         readers.setdefault(node.input[0], []).append(node)
     weights = {tensor.name: tensor for tensor in copy.graph.initializer}
-    for name, limits in measure_ranges(model, readers, inputs, channels=True).items():
+    for name, limits in measure_ranges(model, readers, inputs, per_channel=True).items():
         nodes = readers[name]
         values = [numpy_helper.to_array(weights[node.input[1]]) for node in nodes]
         largest = np.max([np.abs(value).max(1) for value in values], 0)
-        factor = np.maximum(limits.largest, _SMALLEST) ** SMOOTHING
+        factor = np.maximum(limits.max_abs, _SMALLEST) ** SMOOTHING
         factor = np.maximum(factor / np.maximum(largest, _SMALLEST) ** (1 - SMOOTHING), _SMALLEST).astype(np.float32)
         copy.graph.initializer.append(numpy_helper.from_array(1 / factor, f"{name}.factor"))
         scaling = helper.make_node("Mul", [name, f"{name}.factor"], [f"{name}.smooth"], f"{name}.smoothing")
@@ -207,7 +207,7 @@ def _add_switches(
     graph = model.graph
     producers = {name: node for node in graph.node for name in node.output}
     codes = {tensor.name: tensor for tensor in graph.initializer}
-    exact = {node.name: node.input[1] for node in find_matmul_nodes(smoothed, by_constants=True)}
+    exact = {node.name: node.input[1] for node in find_matmul_nodes(smoothed, weights_only=True)}
     weights = {tensor.name: tensor for tensor in smoothed.graph.initializer}
     switches: dict[str, _Int8Switch] = {}
     for index, node in reversed(list(enumerate(graph.node))):
@@ -240,7 +240,10 @@ def _insert_qdq(
     copy.CopyFrom(model)
     if not names:  # the quantizer takes an empty list to mean all nodes
         return copy
-    data = {name: tuple(np.asarray(value, np.float32) for value in limits.whole) for name, limits in measured.items()}
+    data = {
+        name: tuple(np.asarray(value, np.float32) for value in limits.over_channels)
+        for name, limits in measured.items()
+    }
     unquantized = {node.name: node.input[0] for node in find_matmul_nodes(model) if node.name not in names}
     with _silence_logging():
         quantizer = QDQQuantizer(
@@ -265,11 +268,12 @@ def _insert_qdq(
             if node.name in unquantized:  # the quantizer also redirects these to the quantized tensor
                 node.input[0] = unquantized[node.name]
         quantizer.model.topological_sort()
-    return quantizer.model.model
+        quantized: onnx.ModelProto = quantizer.model.model
+    return quantized
 
 
 @contextmanager
-def _silence_logging() -> Any:
+def _silence_logging() -> Iterator[None]:
     """Suppress the quantizer's warnings, which go to the root logger."""
     root = logging.getLogger()
     level = root.level
@@ -303,8 +307,9 @@ def quantize_embedding_tables(model: onnx.ModelProto) -> onnx.ModelProto:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     for name, table in tables.items():
-        gathered = all(node.op_type == "Gather" and node.input[0] == name for node in readers.get(name, [None]))
-        if not gathered or table.ByteSize() < MIN_TABLE_BYTES:
+        gathers = readers.get(name, [])
+        gathered = all(node.op_type == "Gather" and node.input[0] == name for node in gathers)
+        if not (gathers and gathered) or table.ByteSize() < MIN_TABLE_BYTES:
             continue
         values = numpy_helper.to_array(table)
         scale = np.maximum(np.abs(values).max(-1, keepdims=True) / 127, 1e-12).astype(np.float32)
@@ -312,7 +317,7 @@ def quantize_embedding_tables(model: onnx.ModelProto) -> onnx.ModelProto:
         model.graph.initializer.remove(table)
         model.graph.initializer.append(numpy_helper.from_array(codes, f"{name}.int8"))
         model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-        for node in readers[name]:
+        for node in gathers:
             _replace_gather(model, node, name)
     return model
 

@@ -45,6 +45,8 @@ class FoldedFlow(nn.Module):
     A single small matrix product scores the slots of all memories.
     """
 
+    slots: Tensor | None
+
     def __init__(self, flow: MemoryFlow, memory: Memory) -> None:
         super().__init__()
         self.residual = flow.residual
@@ -65,9 +67,9 @@ class FoldedFlow(nn.Module):
         """
         if self.slots is None:
             return states
-        return self.scale(states, self.attention(states, mask))
+        return self.scale_states(states, self.compute_attention(states, mask))
 
-    def attention(self, states: Tensor, mask: Tensor) -> Tensor:
+    def compute_attention(self, states: Tensor, mask: Tensor) -> Tensor:
         """Compute the attention weights of each slot over the tokens, equation (3).
 
         Args:
@@ -77,13 +79,14 @@ class FoldedFlow(nn.Module):
         Returns:
             The weights, ``[B, slots, T]``; the weights of a slot sum to 1.
         """
+        assert self.slots is not None, "no memory flows"
         return masked_softmax(self.slots @ states.transpose(1, 2), mask.unsqueeze(1))
 
-    def of_memories(self, attention: Tensor) -> Tensor:
+    def sum_by_memory(self, attention: Tensor) -> Tensor:
         """Sum attention weights over the slots of each memory.
 
         Args:
-            attention: Weights as ``attention`` returns them, ``[B, slots, T]``.
+            attention: Weights as ``compute_attention`` returns them, ``[B, slots, T]``.
 
         Returns:
             ``[B, 2, T]``, in the order of ``trimf.runtime.engine.contract.MEMORIES``; zeros for a memory that does not
@@ -93,12 +96,12 @@ class FoldedFlow(nn.Module):
         zeros = torch.zeros_like(attention[:, 0])
         return torch.stack([parts[name].sum(1) if name in parts else zeros for name in MEMORIES], 1)
 
-    def scale(self, states: Tensor, attention: Tensor) -> Tensor:
+    def scale_states(self, states: Tensor, attention: Tensor) -> Tensor:
         """Multiply each token by the factor that its attention weights give, depending on ``residual``.
 
         Args:
             states: ``[B, T, H]``.
-            attention: Weights as ``attention`` returns them, ``[B, slots, T]``.
+            attention: Weights as ``compute_attention`` returns them, ``[B, slots, T]``.
 
         Returns:
             The scaled states, ``[B, T, H]``.
@@ -108,11 +111,20 @@ class FoldedFlow(nn.Module):
             factor = total / len(self.names)
         else:
             factor = (1 + total) / (1 if self.residual == "add" else 1 + len(self.names))
-        return states * factor.to(states.dtype)
+        scaled: Tensor = states * factor.to(states.dtype)
+        return scaled
 
 
 class FoldedParser(nn.Module):
     """In-model biaffine parser (Dozat and Manning 2017): heads, dependency labels and arc scores of the words."""
+
+    views: Tensor
+    views_bias: Tensor
+    arc: Tensor
+    arc_head: Tensor
+    root: Tensor
+    label: Tensor
+    label_bias: Tensor
 
     def __init__(self, parser: BiaffineParser) -> None:
         super().__init__()
@@ -152,7 +164,14 @@ class FoldedParser(nn.Module):
         return heads, torch.where(heads == positions, 0, scores.float().argmax(-1) + 1), arc_scores
 
 
-class EncoderGraph(nn.Module):
+class SubgraphModule(nn.Module):
+    """A subgraph with the names of its input and output tensors, in the order of ``forward``."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class EncoderGraph(SubgraphModule):
     """Encoder subgraph: subwords to word vectors, with the in-model parser if the model has one.
 
     Inputs: input_ids and attention_mask ``[B, T]``, pieces (subword positions of each word) ``[B, N, S]``.
@@ -172,7 +191,7 @@ class EncoderGraph(nn.Module):
             for name, flow in (("subword_flow", model.subword_flow), ("word_flow", model.word_flow))
             if explain and stage == 2 and len(flow.weights)
         ]
-        self.explained = frozenset(flows)
+        self.explained_flows = frozenset(flows)
         self.outputs = ("words", "cls", *arcs, *flows)
         self.encoder = model.encoder
         self.parser = FoldedParser(model.parser) if model.parser is not None else None
@@ -202,11 +221,11 @@ class EncoderGraph(nn.Module):
             parser_states = states if self.layer is None else output.hidden_states[self.layer]
             arcs = self.parser(gather_rows(parser_states, pieces).amax(2), word_mask)
         flows: list[Tensor] = []
-        states = self.flowed("subword_flow", states, attention_mask.bool(), flows)
-        words = self.flowed("word_flow", gather_rows(states, pieces).amax(2), word_mask, flows)
+        states = self.apply_flow("subword_flow", states, attention_mask.bool(), flows)
+        words = self.apply_flow("word_flow", gather_rows(states, pieces).amax(2), word_mask, flows)
         return words, states[:, 0], *arcs, *flows
 
-    def flowed(self, name: str, states: Tensor, mask: Tensor, flows: list[Tensor]) -> Tensor:
+    def apply_flow(self, name: str, states: Tensor, mask: Tensor, flows: list[Tensor]) -> Tensor:
         """Apply the memory flow of one level, if the model has it.
 
         Args:
@@ -218,12 +237,15 @@ class EncoderGraph(nn.Module):
         Returns:
             The states after the flow, ``[B, T, H]``.
         """
-        flow = getattr(self, name)
-        if flow is None or name not in self.explained:
-            return states if flow is None else flow(states, mask)
-        attention = flow.attention(states, mask)
-        flows.append(flow.of_memories(attention).float())
-        return flow.scale(states, attention)
+        flow: FoldedFlow | None = getattr(self, name)
+        if flow is None:
+            return states
+        if name not in self.explained_flows:
+            scaled: Tensor = flow(states, mask)
+            return scaled
+        attention = flow.compute_attention(states, mask)
+        flows.append(flow.sum_by_memory(attention).float())
+        return flow.scale_states(states, attention)
 
 
 class FoldedTypedLinear(nn.Module):
@@ -232,6 +254,9 @@ class FoldedTypedLinear(nn.Module):
     Without bases, the matrix of each word's label is gathered. With bases, all words are multiplied by all bases in a
     single matrix product, and the results are mixed by label.
     """
+
+    matrices: Tensor
+    mixture: Tensor
 
     def __init__(self, linear: TypedLinear) -> None:
         super().__init__()
@@ -243,7 +268,7 @@ class FoldedTypedLinear(nn.Module):
             self.register_buffer("matrices", weight.transpose(0, 1).flatten(1))
             self.register_buffer("mixture", functional.pad(linear.mixture.detach(), (0, 0, 1, 0)))
 
-    def product(self, states: Tensor) -> Tensor:
+    def multiply_bases(self, states: Tensor) -> Tensor:
         """Compute the part that does not depend on the labels.
 
         Args:
@@ -258,7 +283,7 @@ class FoldedTypedLinear(nn.Module):
         """Apply the matrix of each word's label.
 
         Args:
-            products: Rows of the result of ``product``, ``[B, N, H]`` or ``[B, N, b * H]``.
+            products: Rows of the result of ``multiply_bases``, ``[B, N, H]`` or ``[B, N, b * H]``.
             labels: Indices of dependency labels, ``[B, N]``.
 
         Returns:
@@ -267,10 +292,11 @@ class FoldedTypedLinear(nn.Module):
         if not self.bases:
             return (products.unsqueeze(-2) @ self.matrices[labels]).squeeze(-2)
         share = functional.embedding(labels, self.mixture).unsqueeze(-2)
-        return (share @ products.unflatten(-1, (self.bases, -1))).squeeze(-2)
+        by_base: Tensor = products.unflatten(-1, (self.bases, -1))
+        return (share @ by_base).squeeze(-2)
 
 
-class FusionGraph(nn.Module):
+class FusionGraph(SubgraphModule):
     """Fusion subgraph: word vectors to graph nodes, by the semantic and the syntactic graph.
 
     Inputs: words ``[B, N, H]``, cls ``[B, H]``, word_mask, heads and labels ``[B, N]``.
@@ -281,19 +307,22 @@ class FusionGraph(nn.Module):
 
     inputs = ("words", "cls", "word_mask", "heads", "labels")
 
+    semantic: Tensor | None
+    own: Tensor | None
+    query: Tensor | None
+
     def __init__(self, model: TriMF, stage: int, explain: bool = False) -> None:
         super().__init__()
-        self.explains = explain and model.fusion.weight is not None
-        self.outputs = ("nodes", "syntactic_share") if self.explains else ("nodes",)
+        self.outputs_share = explain and model.fusion.weight is not None
+        self.outputs = ("nodes", "syntactic_share") if self.outputs_share else ("nodes",)
         fusion = model.fusion
         syntactic = fusion.syntactic
-        self.how = fusion.fusion
-        self.half_scale = fusion.scale**0.5
+        self.fusion_mode = fusion.fusion
         self.register_buffer("semantic", fusion.semantic.weight.detach() if fusion.semantic is not None else None)
         self.register_buffer("own", syntactic.own.detach() if syntactic is not None else None)
         self.down = FoldedTypedLinear(syntactic.down) if syntactic is not None else None
         self.up = FoldedTypedLinear(syntactic.up) if syntactic is not None and syntactic.up is not None else None
-        self.register_buffer("query", fusion.weight.detach() * fusion.scale if fusion.weight is not None else None)
+        self.register_buffer("query", fusion.weight.detach() if fusion.weight is not None else None)
 
     def forward(
         self, words: Tensor, cls: Tensor, word_mask: Tensor, heads: Tensor, labels: Tensor
@@ -314,27 +343,25 @@ class FusionGraph(nn.Module):
         if self.semantic is not None:
             projected = words @ self.semantic
             active = functional.leaky_relu(projected)
-            if self.half_scale != 1:
-                active = active * self.half_scale
             weights = masked_softmax(active @ active.transpose(1, 2), word_mask.unsqueeze(1))
             graphs.append(weights.to(words.dtype) @ projected)
-        if self.down is not None:
-            nodes = words @ self.own + self.down(gather_rows(self.down.product(words), heads), labels)
+        if self.down is not None and self.own is not None:
+            nodes = words @ self.own + self.down(gather_rows(self.down.multiply_bases(words), heads), labels)
             if self.up is not None:
-                above = self.up(self.up.product(words), labels)
+                above = self.up(self.up.multiply_bases(words), labels)
                 nodes = nodes + dependent_mean_matrix(heads, labels).to(words.dtype) @ above
             graphs.append(torch.relu(nodes))
         if not graphs:
             return words.clone()
         if self.query is None:
-            return (self.combine(graphs) + words) / 2
+            return (self.fuse_unweighted(graphs) + words) / 2
         semantic, syntactic = graphs
         difference = semantic - syntactic
         share = torch.sigmoid((difference @ (cls @ self.query).unsqueeze(-1)).float())
         nodes = (syntactic + share.to(words.dtype) * difference + words) / 2
-        return (nodes, (1 - share).squeeze(-1)) if self.explains else nodes
+        return (nodes, (1 - share).squeeze(-1)) if self.outputs_share else nodes
 
-    def combine(self, graphs: list[Tensor]) -> Tensor:
+    def fuse_unweighted(self, graphs: list[Tensor]) -> Tensor:
         """Fuse the graphs without weights, by maximum, sum or mean.
 
         Weighted fusion, equations (19) and (20), is computed in ``forward``, where the softmax over two graphs is
@@ -349,47 +376,46 @@ class FusionGraph(nn.Module):
         if len(graphs) == 1:
             return graphs[0]
         first, second = graphs
-        if self.how == "max":
+        if self.fusion_mode == "max":
             return torch.maximum(first, second)
-        return first + second if self.how == "sum" else (first + second) / 2
+        return first + second if self.fusion_mode == "sum" else (first + second) / 2
 
 
-class EntitiesGraph(nn.Module):
+class EntitiesGraph(SubgraphModule):
     """Entity subgraph: logits of the entity types for all spans (paper, section 3.6, equation (26)).
 
-    Inputs: nodes ``[B, N, H]``; with ``span.context = "cls"`` also cls ``[B, H]``.
+    Input: nodes ``[B, N, H]``.
 
     Output: entity_logits ``[B, N, K, n_e + 1]``, of each first word and each width.
     """
 
+    inputs = ("nodes",)
     outputs = ("entity_logits",)
+
+    of_span: Tensor
+    of_width: Tensor
 
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
         span = model.config.span
         folded = (model.entity_weight @ model.memory.entity.T).detach()
-        sizes = [model.width] * (span.context == "cls") + [model.width, span.width_dim]
-        *of_cls, of_span, of_width = folded.split(sizes)
-        self.inputs = ("nodes", "cls") if of_cls else ("nodes",)
+        of_span, of_width = folded.split([model.width, span.width_dim])
         self.max_width = span.max_width
-        self.register_buffer("of_cls", of_cls[0] if of_cls else None)
         self.register_buffer("of_span", of_span)
         self.register_buffer("of_width", model.span_width.weight.detach() @ of_width)
 
-    def forward(self, nodes: Tensor, cls: Tensor | None = None) -> Tensor:
+    def forward(self, nodes: Tensor) -> Tensor:
         """Compute the logits of all spans: span maxima, one small matrix product and a constant per width.
 
         Args:
             nodes: ``[B, N, H]``.
-            cls: ``[B, H]``, if it is an input of the subgraph.
 
         Returns:
             The logits, ``[B, N, K, n_e + 1]``.
         """
-        logits = self.grid(nodes) @ self.of_span + self.of_width
-        return logits if self.of_cls is None else logits + (cls @ self.of_cls)[:, None, None]
+        return self.pool_spans(nodes) @ self.of_span + self.of_width
 
-    def grid(self, nodes: Tensor) -> Tensor:
+    def pool_spans(self, nodes: Tensor) -> Tensor:
         """Pool all spans of up to K words by maximum.
 
         Same result as ``trimf_train.model.pooling.span_grid``; slices are relative to the end, so that the graph does
@@ -406,10 +432,11 @@ class EntitiesGraph(nn.Module):
         grid = [nodes]
         for width in range(1, self.max_width):
             grid.append(torch.maximum(grid[-1], padded[:, width : (width - rest) or None]))
-        return torch.cat(grid, -1).unflatten(-1, (self.max_width, -1))
+        pooled: Tensor = torch.cat(grid, -1).unflatten(-1, (self.max_width, -1))
+        return pooled
 
 
-class RelationsGraph(nn.Module):
+class RelationsGraph(SubgraphModule):
     """Relation subgraph: logits of the relation types and trigger weights for pairs of spans.
 
     Inputs: nodes ``[B, N, H]``; word_mask ``[B, N]``; spans ``[M, 3]`` (sentence, first word, last word); pairs
@@ -424,6 +451,10 @@ class RelationsGraph(nn.Module):
     inputs = ("nodes", "word_mask", "spans", "pairs", "ranges", "gaps")
     outputs = ("relation_logits", "triggers", "word_logits")
 
+    of_words: Tensor
+    of_ranges: Tensor
+    of_widths: Tensor
+
     def __init__(self, model: TriMF, stage: int) -> None:
         super().__init__()
         config = model.config
@@ -431,14 +462,15 @@ class RelationsGraph(nn.Module):
         width, span = model.width, config.span.width_dim
         contexts = [width] * (2 if config.context == "concat" else 1)
         head, head_width, tail, tail_width, *context = folded.split([width, span, width, span, *contexts])
-        self.types = folded.shape[1]
-        self.sensing = model.trigger is not None and stage == 2
+        trigger = model.trigger if stage == 2 else None
+        self.relation_count = folded.shape[1]
+        self.has_trigger_sensor = trigger is not None
         of_ranges = [head, tail, context[0]]
-        if self.sensing:
+        if trigger is not None:
             slots = model.memory.relation.detach()
-            of_ranges.append((model.trigger.weight @ slots.T).detach())
+            of_ranges.append((trigger.weight @ slots.T).detach())
             # The factor 1/2 gives the mean over head and tail.
-            self.register_buffer("of_words", torch.cat([slots.T * (model.trigger.scale / 2), context[-1]], 1))
+            self.register_buffer("of_words", torch.cat([slots.T / 2, context[-1]], 1))
         self.register_buffer("of_ranges", torch.cat(of_ranges, 1))
         table = model.span_width.weight.detach()
         of_widths = torch.cat([table @ head_width, table @ tail_width], 1)
@@ -464,23 +496,23 @@ class RelationsGraph(nn.Module):
             are zeros without a trigger sensor.
         """
         width = ranges[:, 1].clamp(max=len(self.of_widths) - 1)
-        scores = self.maxima(nodes, ranges) @ self.of_ranges + functional.embedding(width, self.of_widths)
-        of_head, of_tail, of_gap, *sensor_scores = scores.split(self.types, 1)
+        scores = self.pool_ranges(nodes, ranges) @ self.of_ranges + functional.embedding(width, self.of_widths)
+        of_head, of_tail, of_gap, *sensor_scores = scores.split(self.relation_count, 1)
         sentence, head, tail = spans[:, 0], pairs[:, 0], pairs[:, 1]
         logits = functional.embedding(head, of_head) + functional.embedding(tail, of_tail)
         logits = logits + functional.embedding(gaps, of_gap)
         of_pair = sentence.index_select(0, head)
         mask = word_mask.index_select(0, of_pair)
-        if not self.sensing:
-            zeros = torch.zeros_like(nodes[..., :1]).expand(-1, -1, self.types)
+        if not self.has_trigger_sensor:
+            zeros = torch.zeros_like(nodes[..., :1]).expand(-1, -1, self.relation_count)
             return logits, torch.zeros_like(mask, dtype=nodes.dtype), zeros
         sensed = torch.softmax(sensor_scores[0][: spans.shape[0]].float(), -1).to(nodes.dtype)
-        slots, contexts = (nodes @ self.of_words).split(self.types, -1)
+        slots, contexts = (nodes @ self.of_words).split(self.relation_count, -1)
         similar = (slots.index_select(0, sentence) @ sensed.unsqueeze(-1)).squeeze(-1)
         weights = masked_softmax(functional.embedding(head, similar) + functional.embedding(tail, similar), mask)
-        return logits + self.own_sentence(weights.to(nodes.dtype), contexts, of_pair), weights, contexts
+        return logits + self.weight_contexts(weights.to(nodes.dtype), contexts, of_pair), weights, contexts
 
-    def own_sentence(self, weights: Tensor, contexts: Tensor, sentence: Tensor) -> Tensor:
+    def weight_contexts(self, weights: Tensor, contexts: Tensor, sentence: Tensor) -> Tensor:
         """Multiply the trigger weights of each pair by the contexts of the pair's sentence.
 
         All weights are multiplied by the contexts of all sentences in one matrix product, and only the part of the
@@ -497,9 +529,9 @@ class RelationsGraph(nn.Module):
         size = contexts.shape[0]
         products = weights @ contexts.transpose(0, 1).flatten(1)
         rows = torch.arange(sentence.shape[0], device=sentence.device) * size + sentence
-        return functional.embedding(rows, products.reshape(-1, self.types))
+        return functional.embedding(rows, products.reshape(-1, self.relation_count))
 
-    def maxima(self, nodes: Tensor, ranges: Tensor) -> Tensor:
+    def pool_ranges(self, nodes: Tensor, ranges: Tensor) -> Tensor:
         """Pool each range of words by maximum.
 
         Args:
@@ -517,7 +549,7 @@ class RelationsGraph(nn.Module):
         return functional.embedding(rows + ranges[:, :1] * table.shape[1], table.reshape(-1, table.shape[-1])).amax(1)
 
 
-def build_subgraphs(model: TriMF, stage: int, explain: bool = False) -> dict[str, nn.Module]:
+def build_subgraphs(model: TriMF, stage: int, explain: bool = False) -> dict[str, SubgraphModule]:
     """Build the four subgraphs of a trained model, in eval mode.
 
     Args:

@@ -1,23 +1,25 @@
-"""Verification of a bundle on a backend, against PyTorch or an unoptimised CPU run (``trimf verify``)."""
+"""Verification of a bundle on a backend, against PyTorch or an unoptimized CPU run (``trimf verify``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from trimf_train.data.readers import read_sentences
-from trimf_train.evaluation.evaluate import add_missing_parses
+from trimf_train.evaluation.prediction import add_missing_parses
 
 from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
-from ..runtime.bundle.reader import Bundle, open_pipeline
-from ..runtime.engine.contract import open_backend
+from ..runtime.bundle.parity_report import VerificationReport, encode_parity
+from ..runtime.bundle.reader import Bundle
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
+from ..runtime.engine.selection import open_backend
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
+from ..runtime.extras import require_extra
 from ..runtime.pipeline import Pipeline
+from ..runtime.pipeline_loading import open_pipeline
 from . import parity
-from .bundle_compiler import write_bundle_file
+from .bundle_writer import write_bundle_file
 from .samples import built_in_samples, describe_data_file
 
 
@@ -29,22 +31,20 @@ def verify_bundle(
     data: str | Path | None = None,
     threads: int | None = None,
     batch_size: int = 32,
-) -> dict[str, Any]:
+) -> VerificationReport:
     """Check the hashes of all files of a bundle, and compare its results on a backend with a reference.
 
     Args:
         path: Folder of the bundle, or ``default``.
         backend: Backend to verify.
         against: Checkpoint that the bundle was exported from, as the reference. By default the reference is ONNX
-            Runtime on the CPU, which runs the bundle's graphs without optimisation.
+            Runtime on the CPU, which runs the bundle's graphs without optimization.
         data: File of sentences in any format that ``trimf prepare`` reads; by default the built-in samples.
         threads: CPU cores to use; by default all.
         batch_size: Number of sentences per call.
 
     Returns:
-        The parity report of ``trimf.export.parity.compare``, with the name of the reference (``against``), the
-        ``backend`` and the ``reason`` for its choice, and ``failure``: the limit of the bundle's precision that is
-        exceeded, or None.
+        The parity report, with the backend and the limit that is exceeded, if any.
 
     Raises:
         BundleError: The bundle or the checkpoint is damaged, they do not belong together, or an output contains NaN or
@@ -60,7 +60,7 @@ def verify_bundle(
         bundle.read(name)
     labels, precision = bundle.manifest.labels, bundle.manifest.precision
     if data is None:
-        sentences = built_in_samples(labels.dependencies)
+        sentences = built_in_samples(labels.dependency_labels)
     else:
         sentences = list(read_sentences(data))
         if bundle.manifest.parser.source == "spacy":
@@ -75,22 +75,25 @@ def verify_bundle(
         raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
     else:
         reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
-        name = "ONNX Runtime, unoptimised"
-    report = parity.compare_pipelines(reference, candidate, labels, sentences, batch_size)
-    report["extractions"]["data"] = describe_data_file(data)
-    report |= {"against": name, "backend": opened.name, "reason": opened.reason, "failure": None}
+        name = "ONNX Runtime, unoptimised"  # as manifests have stored it
+    report = parity.compare_pipelines(
+        reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
+    )
+    failure = None
     try:
         parity.check_limits(report, precision)
     except BundleError as error:
-        report["failure"] = str(error)
-    return report
+        failure = str(error)
+    return VerificationReport(
+        **msgspec.structs.asdict(report), backend=opened.name, reason=opened.reason, failure=failure
+    )
 
 
-def save_report(path: str | Path, report: dict[str, Any]) -> None:
+def save_report(path: str | Path, report: VerificationReport) -> None:
     """Save a report in the bundle's manifest, for ``trimf inspect``; it replaces an older report on the same backend.
 
     Args:
-        path: Folder of the bundle, or ``default``.
+        path: Folder of the bundle; see ``open_writable_bundle``.
         report: Report as ``verify_bundle`` returns it.
 
     Raises:
@@ -98,7 +101,7 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
     """
     bundle = Bundle(path)
     parity = bundle.manifest.parity
-    verified = {**parity.get("verified", {}), report["backend"]: report}
+    verified = {**parity.get("verified", {}), report.backend: encode_parity(report)}
     manifest = msgspec.structs.replace(
         bundle.manifest, schema_version=SCHEMA_VERSION, parity={**parity, "verified": verified}
     )
@@ -107,11 +110,10 @@ def save_report(path: str | Path, report: dict[str, Any]) -> None:
 
 def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
     """Open the checkpoint of a bundle in PyTorch, after checking that they belong together."""
-    try:
-        from trimf_train.model import checkpoint as checkpoints
-        from trimf_train.model import torch_backend as inference
-    except ModuleNotFoundError as error:
-        raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
+    require_extra("train", "torch", "transformers", "safetensors", purpose="running a checkpoint")
+    from trimf_train.model import checkpoint as checkpoints
+    from trimf_train.model import torch_backend as inference
+
     checkpoint = checkpoints.load_checkpoint(folder)
     description, manifest = checkpoint.description, bundle.manifest
     sizes = (checkpoint.model.width, description.model.span.max_width)

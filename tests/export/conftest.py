@@ -1,19 +1,25 @@
-"""Arrays to run the subgraphs of tiny models on."""
+"""Arrays to run the subgraphs of tiny models on, and tiny bundles to compile."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto
 
 from trimf.export.activation_ranges import open_session
+from trimf.runtime.bundle.manifest import encode_manifest
+from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine import tensorrt_library
 from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.tensorrt_library import TensorRtLibrary
 
 Arrays = dict[str, np.ndarray]
 
@@ -143,3 +149,33 @@ def chain(run: Callable[..., Arrays]) -> Callable[..., tuple[Arrays, dict[str, A
         return {name: value for name, value in known.items() if name not in arrays}, inputs
 
     return outputs
+
+
+@pytest.fixture(scope="session")
+def rtx() -> TensorRtLibrary:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="needs the wheels of TensorRT for RTX")
+    return tensorrt_library.import_library("tensorrt-rtx")
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_checkpoint: Any, quick_export: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    tiny_checkpoint.save(folder / "checkpoint")
+    quick_export(folder / "checkpoint", folder / "bundle")
+    return folder / "bundle"
+
+
+@pytest.fixture
+def bundle(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def edit_manifest() -> Callable[..., None]:
+    """Changes fields of a bundle's manifest."""
+
+    def edit(bundle: Path, **changes: Any) -> None:
+        manifest = Bundle(bundle).manifest
+        (bundle / "manifest.json").write_bytes(encode_manifest(msgspec.structs.replace(manifest, **changes)))
+
+    return edit

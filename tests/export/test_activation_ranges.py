@@ -39,7 +39,7 @@ def test_equal_to_numpy(model: onnx.ModelProto, sizes: list[int], seed: int, cha
     random = np.random.default_rng(seed)
     batches = [random.standard_normal((size, 3)).astype(np.float32) for size in sizes]
     found = measure_ranges(
-        model, ["product", "high"], [{"x": x, "other": np.ones(1)} for x in batches], channels=channels
+        model, ["product", "high"], [{"x": x, "other": np.ones(1)} for x in batches], per_channel=channels
     )
     if not any(sizes):
         assert not found
@@ -49,8 +49,8 @@ def test_equal_to_numpy(model: onnx.ModelProto, sizes: list[int], seed: int, cha
         axis = 0 if channels else None
         np.testing.assert_allclose(found[name].low, value.min(axis), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found[name].high, value.max(axis), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(found[name].largest, np.abs(value).max(axis), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(found[name].whole, (value.min(), value.max()), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[name].max_abs, np.abs(value).max(axis), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[name].over_channels, (value.min(), value.max()), rtol=1e-4, atol=1e-5)
 
 
 def test_an_output_of_the_graph_and_any_number_of_axes(model: onnx.ModelProto) -> None:
@@ -74,4 +74,4 @@ def test_the_model_is_left_as_it_was(model: onnx.ModelProto) -> None:
 
 def test_products(model: onnx.ModelProto) -> None:
     assert [node.name for node in find_matmul_nodes(model)] == ["by table", "by itself"]
-    assert [node.name for node in find_matmul_nodes(model, by_constants=True)] == ["by table"]
+    assert [node.name for node in find_matmul_nodes(model, weights_only=True)] == ["by table"]

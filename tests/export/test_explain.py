@@ -27,7 +27,8 @@ from trimf.runtime.explain import (
 from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.text.parser import Parse
 from trimf_train.config import DecodeConfig, ModelConfig
-from trimf_train.evaluation.evaluate import evaluate_file, open_model
+from trimf_train.evaluation.evaluate import evaluate_file
+from trimf_train.evaluation.model_loading import open_model
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model.torch_backend import build_pipeline
 
@@ -48,7 +49,7 @@ def parse(sentences: Any) -> list[Parse]:
 
 def of(model: str | Path) -> list[SentenceExplanation]:
     opened = open_model(model, backend="cpu")
-    return explain_text(opened.pipeline, opened.labels, TEXT, None if opened.pipeline.parses else parse)
+    return explain_text(opened.pipeline, opened.labels, TEXT, None if opened.pipeline.has_parser else parse)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +108,7 @@ def same(one: list[SentenceExplanation], other: list[SentenceExplanation], toler
             np.testing.assert_allclose(relation.weights, its.weights, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_a_bundle_explains_as_its_checkpoint_does(
     parsing_folder: Path, tiny_data: Path, tmp_path: Path, traced_once: None
 ) -> None:
@@ -142,7 +144,7 @@ def test_the_share_is_the_weight_in_the_fusion(tiny_checkpoint: Any) -> None:
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     heads, labels = torch.randint(0, 3, (2, 5)), torch.randint(0, 7, (2, 5))
     with torch.no_grad():
-        share = fusion.syntactic_share(words, cls, mask, heads, labels).unsqueeze(-1)
+        share = fusion.syntactic_weight(words, cls, mask, heads, labels).unsqueeze(-1)
         made = (share * fusion.syntactic(words, heads, labels) + (1 - share) * fusion.semantic(words, mask) + words) / 2
         torch.testing.assert_close(made, fusion(words, cls, mask, heads, labels))
 
@@ -159,7 +161,12 @@ def test_other_precisions_explain_too(
     monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
     calibrate = tiny_data if precision == "int8" else None
     export_checkpoint(
-        parsing_folder, tmp_path / "bundle", data=tiny_data, explain=True, precision=precision, calibrate=calibrate
+        parsing_folder,
+        tmp_path / "bundle",
+        data=tiny_data,
+        explain=True,
+        precision=precision,
+        calibration_data=calibrate,
     )
     opened = open_model(tmp_path / "bundle", backend="cpu")
     for name in ("subword_flow", "word_flow"):

@@ -17,14 +17,15 @@ from trimf.export import exporter as bundles
 from trimf.export import parity
 from trimf.export.exporter import export_checkpoint
 from trimf.export.model_card import render_model_card
-from trimf.runtime.bundle.reader import Bundle, open_pipeline
+from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
+from trimf.runtime.pipeline_loading import open_pipeline
 from trimf.runtime.text.batch_arrays import Batch, pad_subwords
 from trimf.runtime.text.parser import Parse
-from trimf_train.evaluation import metrics
 from trimf_train.evaluation.evaluate import evaluate_file
+from trimf_train.evaluation.scores import compute_scores
 from trimf_train.model.torch_backend import build_pipeline
 
 
@@ -44,13 +45,14 @@ def test_the_bundle_opens_and_says_what_it_is(bundle):
     assert set(opened.manifest.files) == {path.name for path in bundle.iterdir()} - {"manifest.json"}
     said = (bundle / "MODEL_CARD.md").read_text()
     assert "CC0" in said
-    assert all(label in said for label in opened.manifest.labels.entities)
+    assert all(label in said for label in opened.manifest.labels.entity_types)
 
 
 def test_the_bundle_scores_as_the_checkpoint_does(bundle, checkpoint_folder, tiny_data):
     assert evaluate_file(bundle, tiny_data) == evaluate_file(checkpoint_folder, tiny_data)
 
 
+@pytest.mark.slow
 def test_two_exports_are_equal_byte_by_byte(bundle, checkpoint_folder, tiny_data, tmp_path, quick_export):
     quick_export(checkpoint_folder, tmp_path / "again", data=tiny_data, licence="CC0")
     for path in sorted(bundle.iterdir()):
@@ -68,6 +70,7 @@ def test_the_card_says_what_scores_were_calibrated_on(bundle):
     ) in render_model_card(msgspec.structs.replace(manifest, provenance=provenance))
 
 
+@pytest.mark.slow
 def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sentences, tmp_path):
     checkpoint = create(encoder={"casing": True})
     checkpoint.model.load_state_dict(tiny_heads, strict=False)
@@ -111,7 +114,7 @@ def test_a_precision_is_written_scored_and_the_same_every_time(
     checkpoint_folder, tiny_data, tmp_path, quick_export, lenient, precision
 ):
     quantized = precision.startswith("int8")
-    options = {"precision": precision, "data": tiny_data, "calibrate": tiny_data if quantized else None}
+    options = {"precision": precision, "data": tiny_data, "calibration_data": tiny_data if quantized else None}
     manifest = quick_export(checkpoint_folder, tmp_path / "one", **options)
     quick_export(checkpoint_folder, tmp_path / "two", **options)
     assert {path.name for path in (tmp_path / "two").iterdir()} == {"manifest.json", *manifest.files}
@@ -146,9 +149,11 @@ def test_int8_needs_calibration_and_nothing_else_does(checkpoint_folder, tiny_da
             export_checkpoint(checkpoint_folder, tmp_path / "b", precision=precision)
     for precision in ("fp32", "fp16", "bf16"):
         with pytest.raises(ConfigError, match=f"applies only to --int8 and --int8-qdq, not to {precision}"):
-            export_checkpoint(checkpoint_folder, tmp_path / "b", precision=precision, calibrate=tiny_data)
+            export_checkpoint(checkpoint_folder, tmp_path / "b", precision=precision, calibration_data=tiny_data)
     with pytest.raises(ConfigError, match="--int8 is for CPUs only and excludes --target sm_89"):
-        export_checkpoint(checkpoint_folder, tmp_path / "b", precision="int8", calibrate=tiny_data, targets=["sm_89"])
+        export_checkpoint(
+            checkpoint_folder, tmp_path / "b", precision="int8", calibration_data=tiny_data, targets=["sm_89"]
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -188,6 +193,7 @@ def test_logging_is_left_as_it_was(bundle):
     assert logging.getLogger().level == logging.WARNING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("family", ["mpnet", "roberta"])
 def test_other_families_export(family_checkpoints, tmp_path, quick_export, family, precision):
@@ -204,7 +210,7 @@ def test_an_extractor_gives_what_pytorch_gives(bundle, tiny_checkpoint, sentence
             parses = {tuple(one.tokens): Parse(one.heads, one.labels) for one in sentences}
             return [parses[tuple(words)] for words in lists]
 
-    from trimf_train.evaluation.evaluate import predict_annotations
+    from trimf_train.evaluation.prediction import predict_annotations
 
     labels = tiny_checkpoint.description.labels
     expected = predict_annotations(build_pipeline(tiny_checkpoint), labels, sentences)
@@ -213,5 +219,5 @@ def test_an_extractor_gives_what_pytorch_gives(bundle, tiny_checkpoint, sentence
     for doc, annotation in zip(docs, expected, strict=True):
         assert [entity.label for entity in doc.entities] == [label for *_, label in annotation.entities]
         assert len(doc.relations) == len(list(annotation.relations))
-    assert metrics.compute_scores(expected, expected)["sentences"] == len(docs)
+    assert compute_scores(expected, expected)["sentences"] == len(docs)
     assert msgspec.json.decode(docs[0].to_json())["text"] == " ".join(sentences[0].tokens)

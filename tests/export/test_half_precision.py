@@ -442,6 +442,7 @@ def minilm() -> dict[str, onnx.ModelProto]:
     return bundles._trace_subgraphs(checkpoint, lambda _: None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [10, 30])
 def test_large_weights_of_a_real_encoder_do_not_overflow(
     minilm: dict[str, onnx.ModelProto], chain: Callable[..., Any], sentence_arrays: Callable[..., Any], factor: int

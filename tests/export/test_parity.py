@@ -11,11 +11,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from msgspec import UNSET
 from torch import Tensor
 
 from trimf.export import parity
 from trimf.export.half_precision import convert_to_half
 from trimf.runtime.bundle.manifest import ParserInfo
+from trimf.runtime.bundle.parity_report import ArcParity, ParityReport, WorstSentence
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BundleError
@@ -67,16 +69,17 @@ def altered(pipeline: Pipeline, name: str, change: Callable[[dict[str, Any]], No
 def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]) -> None:
     found = parity.compare_pipelines(reference, exported, labels, sentences)
     outputs = ("encoder.words", "encoder.cls", "fusion.nodes", "entities.entity_logits", "relations.relation_logits")
-    assert set(found["subgraphs"]) == {*outputs, "relations.triggers", "relations.word_logits"}
-    for one in found["subgraphs"].values():
-        for error in (one, one["relative"]):
-            assert 0 <= error["mean"] <= error["p99"] <= error["max"] < 1e-3
-    extractions = found["extractions"]
-    assert (extractions["sentences"], extractions["identical"]) == (12, 100.0)
-    assert extractions["agreement"]["entities"] == extractions["agreement"]["relations"] == 100.0
-    assert extractions["reference"] == extractions["exported"]
-    assert extractions["reference"]["support"] == [24, 12]
-    assert "worst" not in extractions
+    assert set(found.subgraphs) == {*outputs, "relations.triggers", "relations.word_logits"}
+    for one in found.subgraphs.values():
+        for error in (one, one.relative):
+            assert 0 <= error.mean <= error.p99 <= error.max < 1e-3
+    extractions = found.extractions
+    assert (extractions.sentences, extractions.identical) == (12, 100.0)
+    assert extractions.agreement.entities == extractions.agreement.relations == 100.0
+    assert extractions.reference == extractions.exported
+    assert extractions.reference
+    assert extractions.reference.support == (24, 12)
+    assert extractions.worst is UNSET
     parity.check_limits(found, "fp32")
 
 
@@ -86,18 +89,18 @@ def test_errors_are_of_one_subgraph_and_relative_to_its_values(
     def change(outputs: dict[str, Any]) -> None:
         outputs["nodes"] *= 1.5
 
-    found = parity.compare_pipelines(reference, altered(exported, "fusion", change), labels, sentences)["subgraphs"]
+    found = parity.compare_pipelines(reference, altered(exported, "fusion", change), labels, sentences).subgraphs
     nodes = np.concatenate(
         [outputs["nodes"].ravel() for _, outputs in parity.record_calls(reference, labels, sentences)["fusion"]]
     )
     error = found.pop("fusion.nodes")
-    np.testing.assert_allclose(error["max"], np.abs(nodes).max() / 2, rtol=1e-3)
-    np.testing.assert_allclose(error["mean"], np.abs(nodes).mean() / 2, rtol=1e-3)
-    np.testing.assert_allclose(error["p99"], np.percentile(np.abs(nodes) / 2, 99), rtol=1e-3)
+    np.testing.assert_allclose(error.max, np.abs(nodes).max() / 2, rtol=1e-3)
+    np.testing.assert_allclose(error.mean, np.abs(nodes).mean() / 2, rtol=1e-3)
+    np.testing.assert_allclose(error.p99, np.percentile(np.abs(nodes) / 2, 99), rtol=1e-3)
     root = np.sqrt(np.square(nodes.astype(np.float64)).mean())
-    for name, value in error["relative"].items():
-        np.testing.assert_allclose(value, error[name] / root, rtol=1e-3)
-    assert all(one["relative"]["max"] < 1e-3 for one in found.values())
+    for name in ("max", "mean", "p99"):
+        np.testing.assert_allclose(getattr(error.relative, name), getattr(error, name) / root, rtol=1e-3)
+    assert all(one.relative.max < 1e-3 for one in found.values())
 
 
 def test_spans_beyond_their_sentence_do_not_count(
@@ -112,16 +115,16 @@ def test_spans_beyond_their_sentence_do_not_count(
         outputs["entity_logits"][:, 0, 0] += 100
 
     same = parity.compare_pipelines(reference, altered(exported, "entities", outside), labels, sentences)
-    assert same["subgraphs"]["entities.entity_logits"]["max"] < 1e-3
-    assert same["extractions"]["identical"] == 100.0
+    assert same.subgraphs["entities.entity_logits"].max < 1e-3
+    assert same.extractions.identical == 100.0
     other = parity.compare_pipelines(reference, altered(exported, "entities", inside), labels, sentences)
-    assert other["subgraphs"]["entities.entity_logits"]["max"] > 99
+    assert other.subgraphs["entities.entity_logits"].max > 99
 
 
 def test_the_worst_sentence_is_named_with_what_is_missing(
     reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict, worst = parity.predict, 4
+    predict, worst = parity.predict_annotations, 4
 
     def planted(pipeline: Pipeline, labels: Any, given: Sequence[Sentence], batch_size: int) -> list[Any]:
         found = predict(pipeline, labels, given, batch_size)
@@ -133,17 +136,19 @@ def test_the_worst_sentence_is_named_with_what_is_missing(
         return found
 
     monkeypatch.setattr(parity, "predict_annotations", planted)
-    found = parity.compare_pipelines(reference, exported, labels, sentences)["extractions"]
-    assert found["identical"] == pytest.approx(100 * 10 / 12, abs=1e-3)
+    found = parity.compare_pipelines(reference, exported, labels, sentences).extractions
+    assert found.identical == pytest.approx(100 * 10 / 12, abs=1e-3)
     person, _, _, *place, _ = sentences[worst].tokens
-    assert found["worst"] == {
-        "id": sentences[worst].id,
-        "text": " ".join(sentences[worst].tokens),
-        "missing": [f"[{person}]Peop", f"[{person}]Peop Live_In [{' '.join(place)}]Loc"],
-        "added": [f"[{person}]Loc"],
-    }
-    assert found["agreement"]["relations"] < 100
-    assert found["exported"]["relations"] < found["reference"]["relations"]
+    assert found.worst == WorstSentence(
+        id=sentences[worst].id,
+        text=" ".join(sentences[worst].tokens),
+        missing=[f"[{person}]Peop", f"[{person}]Peop Live_In [{' '.join(place)}]Loc"],
+        added=[f"[{person}]Loc"],
+    )
+    assert found.agreement.relations < 100
+    assert found.exported
+    assert found.reference
+    assert found.exported.relations < found.reference.relations
 
 
 @pytest.mark.parametrize(
@@ -173,23 +178,24 @@ def test_what_is_not_finite_is_refused_by_name(
 
 def test_sentences_without_annotation(reference: Pipeline, exported: Pipeline, labels: Any) -> None:
     plain = [Sentence(tokens=["."], heads=[0], labels=["ROOT"], id="dot")]
-    found = parity.compare_pipelines(reference, exported, labels, plain)["extractions"]
-    assert found["identical"] == 100.0
-    assert "exported" not in found
+    found = parity.compare_pipelines(reference, exported, labels, plain).extractions
+    assert found.identical == 100.0
+    assert found.exported is UNSET
 
 
-def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3, **changes: Any) -> dict[str, Any]:
+def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3, **changes: Any) -> ParityReport:
     same = {"entities": 100.0, "relations": 100.0, "support": [500, 200]}
     gold = {"entities": 80.0, "relations": 60.0, "support": [500, 200]}
     extractions = {"sentences": sentences, "identical": 100.0, "data": "x", "agreement": same}
     error = {"max": largest, "mean": 0.0, "p99": 0.0}
-    return {
+    content = {
         "subgraphs": {
             f"{SUBGRAPHS[0]}.words": {**error, "relative": {**error, "p99": relative}},
             f"{SUBGRAPHS[1]}.nodes": {**error, "relative": {**error, "p99": relative / 2}},
         },
         "extractions": {**extractions, "reference": gold, "exported": gold, **changes},
     }
+    return msgspec.convert(content, ParityReport)
 
 
 @pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
@@ -207,16 +213,18 @@ def scores(entities: float, relations: float, support: Sequence[int] = (500, 200
 def test_every_limit(precision: str) -> None:
     limits = parity.LIMITS[precision]
     parity.check_limits(report(), precision)
-    parity.check_limits(report(relative=limits.error), precision)
-    with pytest.raises(BundleError, match=rf"encoder\.words has a relative error of .*maximum {limits.error} for"):
-        parity.check_limits(report(relative=limits.error * 1.01), precision)
+    parity.check_limits(report(relative=limits.max_relative_error), precision)
+    with pytest.raises(
+        BundleError, match=rf"encoder\.words has a relative error of .*maximum {limits.max_relative_error} for"
+    ):
+        parity.check_limits(report(relative=limits.max_relative_error * 1.01), precision)
     with pytest.raises(BundleError, match=r"encoder\.words has a relative error of nan"):
         parity.check_limits(report(relative=float("nan")), precision)
-    parity.check_limits(report(identical=limits.identical), precision)
+    parity.check_limits(report(identical=limits.min_identical), precision)
     with pytest.raises(BundleError, match=rf"of 1000 sentences .*minimum .* for {precision}; .*is encoder\.words"):
-        parity.check_limits(report(identical=limits.identical - 0.1), precision)
-    differing = min(99.5, limits.identical) if limits.identical < 100 else 100.0  # more than one, but allowed
-    for kind, least in (("entities", limits.entity_agreement), ("relations", limits.relation_agreement)):
+        parity.check_limits(report(identical=limits.min_identical - 0.1), precision)
+    differing = min(99.5, limits.min_identical) if limits.min_identical < 100 else 100.0  # more than one, but allowed
+    for kind, least in (("entities", limits.min_entity_agreement), ("relations", limits.min_relation_agreement)):
         just, below = ({"entities": 100.0, "relations": 100.0, kind: least - less} for less in (0, 0.01))
         parity.check_limits(report(identical=differing, agreement=scores(**just)), precision)
         said = rf"{kind} agree with F1 .*minimum {least:g} for {precision}; .*is encoder\.words"
@@ -226,7 +234,7 @@ def test_every_limit(precision: str) -> None:
 
 @pytest.mark.parametrize("precision", parity.LIMITS)
 def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
-    limit = parity.LIMITS[precision].f1_loss
+    limit = parity.LIMITS[precision].max_f1_loss
     for place, kind in enumerate(("entities", "relations")):
         for support in ((500, 200), (5000, 5000)):
             most = limit and max(limit, 100 / support[place])
@@ -292,8 +300,8 @@ def test_arcs_are_compared_word_by_word(
     exported = Pipeline(graphs, reference.tokenizer, reference.settings)
     report = parity.compare_pipelines(reference, exported, labels, sentences)
     words = sum(len(one.tokens) for one in sentences)
-    assert report["arcs"] == {"words": words, "identical": 100.0}
-    assert not {"encoder.heads", "encoder.labels"} & report["subgraphs"].keys()
+    assert report.arcs == ArcParity(words=words, identical=100.0)
+    assert not {"encoder.heads", "encoder.labels"} & report.subgraphs.keys()
     parity.check_limits(report, "fp32")
     same = report
 
@@ -303,16 +311,18 @@ def test_arcs_are_compared_word_by_word(
 
     report = parity.compare_pipelines(reference, altered(exported, "encoder", change), labels, sentences)
     calls = -(-len(sentences) // 8)
-    assert report["arcs"]["identical"] == round(100 * (words - 2 * calls) / words, 3)
+    assert report.arcs
+    assert report.arcs.identical == round(100 * (words - 2 * calls) / words, 3)
     with pytest.raises(BundleError, match=f"of {words} words have the same arc, minimum 99.9% for fp16"):
-        parity.check_limits({**report, "subgraphs": {}}, "fp16")
-    parity.check_limits({**same, "arcs": {"words": 60, "identical": round(100 * 59 / 60, 3)}}, "fp16")
+        parity.check_limits(msgspec.structs.replace(report, subgraphs={}), "fp16")
+    arcs = ArcParity(words=60, identical=round(100 * 59 / 60, 3))
+    parity.check_limits(msgspec.structs.replace(same, arcs=arcs), "fp16")
 
 
 def test_a_model_that_does_not_parse_has_no_arcs_to_compare(
     reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence]
 ) -> None:
-    assert "arcs" not in parity.compare_pipelines(reference, exported, labels, sentences)
+    assert parity.compare_pipelines(reference, exported, labels, sentences).arcs is UNSET
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])

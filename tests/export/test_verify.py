@@ -10,6 +10,7 @@ import pytest
 from trimf.export import parity
 from trimf.export import verify as module
 from trimf.export.verify import save_report, verify_bundle
+from trimf.runtime.bundle.parity_report import encode_parity
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.errors import BackendError, BundleError, DataError
 
@@ -29,12 +30,12 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
 ):
     against = checkpoint_folder if with_checkpoint else None
     report = verify_bundle(bundles / precision, backend="cpu", against=against, data=tiny_data, threads=1)
-    assert report["failure"] is None
-    assert report["against"] == ("PyTorch" if with_checkpoint else "ONNX Runtime, unoptimised")
-    assert (report["backend"], report["reason"][:9]) == ("cpu", "requested")
-    assert report["extractions"]["identical"] == 100.0
-    assert report["extractions"]["reference"] == report["extractions"]["exported"]
-    assert set(report["subgraphs"]) == {
+    assert report.failure is None
+    assert report.against == ("PyTorch" if with_checkpoint else "ONNX Runtime, unoptimised")
+    assert (report.backend, report.reason[:9]) == ("cpu", "requested")
+    assert report.extractions.identical == 100.0
+    assert report.extractions.reference == report.extractions.exported
+    assert set(report.subgraphs) == {
         "encoder.words",
         "encoder.cls",
         "fusion.nodes",
@@ -43,21 +44,26 @@ def test_a_bundle_agrees_with_its_checkpoint_and_with_itself(
         "relations.triggers",
         "relations.word_logits",
     }
-    assert report["skipped"] == {}
+    assert report.skipped == {}
 
 
 def test_without_data_the_built_in_samples_are_compared(bundles):
-    extractions = verify_bundle(bundles / "fp32")["extractions"]
-    assert extractions["data"] == "built-in samples"
-    assert "reference" not in extractions
+    extractions = verify_bundle(bundles / "fp32").extractions
+    assert extractions.data == "built-in samples"
+    assert extractions.reference is msgspec.UNSET
 
 
 def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypatch):
     exact = parity.ParityLimits(
-        error=-1.0, identical=100.0, entity_agreement=100.0, relation_agreement=100.0, arcs=100.0, f1_loss=0.0
+        max_relative_error=-1.0,
+        min_identical=100.0,
+        min_entity_agreement=100.0,
+        min_relation_agreement=100.0,
+        min_identical_arcs=100.0,
+        max_f1_loss=0.0,
     )
     monkeypatch.setitem(parity.LIMITS, "fp32", exact)
-    assert "encoder.words" in verify_bundle(bundles / "fp32", data=tiny_data)["failure"]
+    assert "encoder.words" in verify_bundle(bundles / "fp32", data=tiny_data).failure
 
 
 def test_a_damaged_file_is_refused_even_if_the_comparison_would_not_read_it(bundles, tmp_path):
@@ -95,23 +101,23 @@ def test_what_bf16_cannot_be_compared_by_itself_is_named(bundles, checkpoint_fol
         return pipeline
 
     def device(name, threads, files):
-        backend = module.OnnxRuntimeBackend(threads)
+        backend = module.OnnxCpuBackend(threads)
         backend.name = "device"
         return backend
 
     monkeypatch.setattr(module, "open_pipeline", on_a_device)
     monkeypatch.setattr(module, "open_backend", device)
     report = verify_bundle(bundles / "fp32", against=checkpoint_folder, data=tiny_data)
-    assert list(report["skipped"]) == ["encoder", "fusion", "entities", "relations"]
-    assert report["subgraphs"] == {}
-    assert report["extractions"]["identical"] == 100.0
-    assert report["failure"] is None
+    assert list(report.skipped) == ["encoder", "fusion", "entities", "relations"]
+    assert report.subgraphs == {}
+    assert report.extractions.identical == 100.0
+    assert report.failure is None
 
 
 def test_another_checkpoint_is_refused(bundles, checkpoint_folder, tiny_checkpoint, tmp_path):
     shutil.copytree(checkpoint_folder, tmp_path / "other")
     description = tmp_path / "other" / "trimf.json"
-    first = tiny_checkpoint.description.labels.entities[0]
+    first = tiny_checkpoint.description.labels.entity_types[0]
     description.write_text(description.read_text().replace(f'"{first}"', '"Another"'))
     with pytest.raises(BundleError, match="its labels differ from the bundle's"):
         verify_bundle(bundles / "fp32", against=tmp_path / "other")
@@ -122,10 +128,10 @@ def test_a_report_is_kept_in_the_manifest_and_replaces_an_older_one(bundles, tmp
     shutil.copytree(bundles / "fp32", folder)
     before = Bundle(folder).manifest
     report = verify_bundle(folder, backend="cpu")
-    save_report(folder, report | {"failure": "of old"})
+    save_report(folder, msgspec.structs.replace(report, failure="of old"))
     save_report(folder, report)
     after = Bundle(folder).manifest
-    assert after.parity == {**before.parity, "verified": {"cpu": report}}
+    assert after.parity == {**before.parity, "verified": {"cpu": encode_parity(report)}}
     assert msgspec.structs.replace(after, parity=before.parity) == before
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in (bundles / "fp32").iterdir())
 
