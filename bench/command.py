@@ -3,50 +3,63 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_FOLDER = click.Path(file_okay=False, path_type=Path)
+from ..cli_support import FILE, FOLDER, print_tables, print_to_stderr, show_progress
+from ..runtime.extras import require_extra
 
 
-class _IntegerList(click.ParamType):
-    """Comma-separated integers."""
-
-    name = "N,…"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """Return the integers of a string such as "1,8,32"."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(int(part) for part in value.split(",") if part.strip())
-        except ValueError:
-            self.fail(f"{value!r} is not a comma-separated list of integers, such as 1,8,32", param, ctx)
+def _parse_integers(text: str) -> tuple[int, ...]:
+    """Parse a comma-separated list of integers, such as "1,8,32"."""
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a comma-separated list of integers, such as 1,8,32") from None
 
 
 @click.group(invoke_without_command=True)
 @click.option("--model", "models", multiple=True, help="Bundle to benchmark; repeatable. Default: default.")
-@click.option("--against", type=_FOLDER, metavar="CHECKPOINT", help="Also benchmark PyTorch, eager and compiled.")
 @click.option(
-    "--data", type=_FILE, help="Annotated sentences, or plain text (.txt). Default: sentences shipped with TriMF."
+    "--against", "checkpoint", type=FOLDER, metavar="CHECKPOINT", help="Also benchmark PyTorch, eager and compiled."
+)
+@click.option(
+    "--data", type=FILE, help="Annotated sentences, or plain text (.txt). Default: sentences shipped with TriMF."
 )
 @click.option("--backend", "backends", multiple=True, help="Backend that runs the bundles; repeatable. Default: auto.")
-@click.option("--batch-sizes", type=_IntegerList(), default="1,8,32", show_default=True, help="Sentences per batch.")
-@click.option("--threads", type=_IntegerList(), default="1", show_default=True, help="Intra-op threads per worker.")
-@click.option("--workers", type=_IntegerList(), default="1", show_default=True, help="Worker threads of a stream.")
 @click.option(
-    "--concurrency", type=_IntegerList(), default="1", show_default=True, help="Threads that share one extractor."
+    "--batch-sizes",
+    type=_parse_integers,
+    metavar="N,…",
+    default="1,8,32",
+    show_default=True,
+    help="Sentences per batch.",
+)
+@click.option(
+    "--threads",
+    type=_parse_integers,
+    metavar="N,…",
+    default="1",
+    show_default=True,
+    help="Intra-op threads per worker.",
+)
+@click.option(
+    "--workers", type=_parse_integers, metavar="N,…", default="1", show_default=True, help="Worker threads of a stream."
+)
+@click.option(
+    "--concurrency",
+    type=_parse_integers,
+    metavar="N,…",
+    default="1",
+    show_default=True,
+    help="Threads that share one extractor.",
 )
 @click.option(
     "--lengths",
-    type=_IntegerList(),
+    type=_parse_integers,
+    metavar="N,…",
     default="16,64,128",
     show_default=True,
     help="Lengths of synthetic sentences, in subwords.",
@@ -54,11 +67,12 @@ class _IntegerList(click.ParamType):
 @click.option("--seconds", default=4.0, show_default=True, help="Measurement time per case, over all rounds.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds per case, each in a fresh process.")
 @click.option("--soak", default=0, metavar="N", help="Also stream N sentences and record memory growth.")
-@click.option("--output", type=_FOLDER, help="Folder for report.json, report.md and report.html.")
+@click.option("--output", type=FOLDER, help="Folder for report.json, report.md and report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace a non-empty output folder.")
 @click.pass_context
 def bench(
     context: click.Context,
+    /,
     models: tuple[str, ...],
     backends: tuple[str, ...],
     output: Path | None,
@@ -76,16 +90,16 @@ def bench(
     from contextlib import nullcontext
 
     from ..runtime.bundle.atomic_io import atomic_folder
-    from .measure.benchmark_run import require_modules, run_benchmark
+    from .measure.benchmark_run import run_benchmark
     from .measure.case_planning import BenchmarkOptions
     from .report import report_files as files
 
     if output:
-        require_modules("matplotlib")
+        require_extra("bench", "matplotlib", purpose="--output")
     requested = BenchmarkOptions(models=models or ("default",), backends=backends or ("auto",), **options)
     failure: BaseException | None
     with atomic_folder(output, overwrite=overwrite) if output else nullcontext() as folder:
-        with _show_progress() as progress:
+        with show_progress("checking models") as progress:
             report, failure = run_benchmark(requested, _format_command(context), print_to_stderr, progress)
         if folder:
             failed = files.write_report(report, folder)
@@ -101,18 +115,16 @@ def bench(
 
 
 @bench.command("compare")
-@click.argument("before", type=_FILE, metavar="A.json")
-@click.argument("after", type=_FILE, metavar="B.json")
+@click.argument("before", type=FILE, metavar="A.json")
+@click.argument("after", type=FILE, metavar="B.json")
 def compare_reports_command(before: Path, after: Path) -> None:
     """Compare report B with report A.
 
     A difference counts only if it exceeds the differences between rounds.
     """
-    from rich.console import Console
-
     from .report.comparison import compare_reports, read_report, render_comparison
 
-    Console().print(render_comparison(compare_reports(read_report(before), read_report(after))))
+    print_tables(render_comparison(compare_reports(read_report(before), read_report(after))))
 
 
 @bench.command("schema")
@@ -129,7 +141,7 @@ def _format_command(context: click.Context) -> str:
     """Return the command line with the options that were set on it."""
     parts = ["trimf bench"]
     for option in context.command.params:
-        value = context.params.get(option.name or "")
+        value: Any = context.params.get(option.name or "")
         source = context.get_parameter_source(option.name or "")
         if source is click.core.ParameterSource.COMMANDLINE:
             values = value if option.multiple else [value]
@@ -137,21 +149,3 @@ def _format_command(context: click.Context) -> str:
                 argument = ",".join(map(str, item)) if isinstance(item, tuple) else str(item)
                 parts.append(option.opts[0] if item is True else f"{option.opts[0]} {shlex.quote(argument)}")
     return " ".join(parts)
-
-
-def print_to_stderr(text: str) -> None:
-    """Print one line on stderr."""
-    click.echo(text, err=True)
-
-
-@contextmanager
-def _show_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on stderr; the function it yields takes the job's label, the jobs done, and all jobs."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("checking models")
-        yield lambda label, done, total: bar.update(task, description=label, completed=done, total=total)

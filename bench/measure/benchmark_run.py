@@ -6,12 +6,12 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...runtime.bundle.reader import Bundle
 from ...runtime.errors import BackendError, BundleError, InputError
+from ...runtime.extras import require_extra
 from ..report.schema import SCHEMA_VERSION, Case, LatencyFloor, Measurement, ModelInfo, Power, Report, Round
 from . import corpus as data
 from .case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases
@@ -42,20 +42,6 @@ class RunOutcome(NamedTuple):
     failure: BaseException | None
 
 
-def require_modules(*modules: str) -> None:
-    """Check that modules are installed.
-
-    Args:
-        modules: Names of the modules.
-
-    Raises:
-        BackendError: A module is not installed.
-    """
-    for module in modules:
-        if find_spec(module) is None:
-            raise BackendError(f'trimf bench needs {module}; pip install "trimf[bench]"')
-
-
 def run_benchmark(
     options: BenchmarkOptions,
     command: str,
@@ -81,10 +67,10 @@ def run_benchmark(
         BundleError: A model is damaged.
         BackendError: A module is missing, or a model cannot run on a backend here.
     """
-    require_modules(*REQUIRED_MODULES)
+    require_extra("bench", *REQUIRED_MODULES)
     options.check()
     with tempfile.TemporaryDirectory(prefix="trimf-bench-") as folder:
-        return _BenchmarkRun(options, command, say, progress, Path(folder)).outcome()
+        return _BenchmarkRun(options, command, say, progress, Path(folder)).execute()
 
 
 class _BenchmarkRun:
@@ -99,7 +85,7 @@ class _BenchmarkRun:
         self._cases: dict[str, Case] = {}
         self._scores: dict[str, F1Scores] = {}
         self._peaks: dict[tuple[str, int], DevicePeaks] = {}
-        paths = [*options.models, *([str(options.against)] if options.against else [])]
+        paths = [*options.models, *([str(options.checkpoint)] if options.checkpoint else [])]
         self._names = dict(zip(paths, name_models(paths), strict=True))
         self._bundles = {path: Bundle(path) for path in options.models}
         self._hashes = {path: _hash_file(bundle.path / "manifest.json") for path, bundle in self._bundles.items()}
@@ -107,11 +93,11 @@ class _BenchmarkRun:
         for path, bundle in self._bundles.items():
             if longest > (limit := bundle.manifest.sizes.max_subwords):
                 raise InputError(f"lengths must be <= {limit} subwords for {self._names[path]}, got {longest}")
-        if options.against:
-            weights = options.against / "model.safetensors"
+        if options.checkpoint:
+            weights = options.checkpoint / "model.safetensors"
             if not weights.is_file():
-                raise BundleError(f"checkpoint not found: {options.against} (create one with `trimf train`)")
-            self._hashes[str(options.against)] = _hash_file(weights)
+                raise BundleError(f"checkpoint not found: {options.checkpoint} (create one with `trimf train`)")
+            self._hashes[str(options.checkpoint)] = _hash_file(weights)
         parsers = sorted({bundle.manifest.parser.name for bundle in self._bundles.values()})
         if len(parsers) > 1:
             raise InputError(
@@ -122,7 +108,7 @@ class _BenchmarkRun:
         self._gpu: GpuMonitor | None = None
         self._targets = list(self._check_bundles())
 
-    def outcome(self) -> RunOutcome:
+    def execute(self) -> RunOutcome:
         """Run every job and build the report."""
         failure: BaseException | None = None
         try:
@@ -185,10 +171,9 @@ class _BenchmarkRun:
                         "no floor is computed, because the backend runs only the bundle's own engines"
                     )
                 yield self._build_target(path, "onnx", checked)
-        if self._options.against:
-            yield from self._check_checkpoint(str(self._options.against), dict.fromkeys(devices))
+        if self._options.checkpoint:
+            yield from self._check_checkpoint(str(self._options.checkpoint), dict.fromkeys(devices))
         if any(device != "cpu" for device in devices):
-            require_modules("pynvml")
             from .gpu_monitor import GpuMonitor
 
             self._gpu = GpuMonitor()
@@ -204,15 +189,15 @@ class _BenchmarkRun:
 
     def _run_check(self, path: str, engine: str, backend: str) -> ModelCheck:
         onnx = engine == "onnx"
-        spec = self._build_spec(
+        job = self._build_job(
             "check",
             path,
             engine=engine,
             backend=backend,
             lengths=tuple(self._options.lengths) if onnx else (),
-            batches=tuple(self._options.batch_sizes),
+            batch_sizes=tuple(self._options.batch_sizes),
         )
-        checked: ModelCheck = self._run_job(spec, ModelCheck).answer
+        checked: ModelCheck = self._run_job(job, ModelCheck).answer
         return checked
 
     def _build_target(self, path: str, engine: str, checked: ModelCheck) -> BenchmarkTarget:
@@ -224,41 +209,41 @@ class _BenchmarkRun:
             lengths[length] = self._write_corpus(corpus, f"{len(list(self._folder.iterdir()))}")
         return BenchmarkTarget(self._names[path], path, engine, checked.backend, checked, lengths)  # type: ignore[arg-type]
 
-    def _build_spec(self, kind: str, path: str, **fields: object) -> Job:
+    def _build_job(self, kind: str, path: str, **fields: object) -> Job:
         name = f"{kind} {self._names[path]}"
         return Job(name=name, kind=kind, model=self._names[path], path=path, data=self._data, **fields)  # type: ignore[arg-type]
 
-    def _run_job(self, spec: Job, answer: type[object]) -> process.JobOutcome:
+    def _run_job(self, job: Job, answer: type[object]) -> process.JobOutcome:
         from . import job_process as process
 
-        return process.run_job(spec, answer, self._gpu if spec.backend != "cpu" else None)
+        return process.run_job(job, answer, self._gpu if job.backend != "cpu" else None)
 
     def _measure_cases(self) -> None:
         """Measure all cases in turn, round after round, then F1 and the peaks of the devices."""
         planned = plan_cases(self._options, self._targets, self._data)
-        self._cases = {spec.name: _build_case(spec) for spec in planned}
-        jobs = [(spec, index) for index in range(self._options.rounds) for spec in planned]
-        jobs = [(spec, index) for spec, index in jobs if index == 0 or spec.kind != "soak"]
+        self._cases = {job.name: _build_case(job) for job in planned}
+        jobs = [(job, index) for index in range(self._options.rounds) for job in planned]
+        jobs = [(job, index) for job, index in jobs if index == 0 or job.kind != "soak"]
         extra = [*self._plan_evaluations(), *self._plan_peaks()]
         total = len(jobs) + len(extra)
-        for done, (spec, index) in enumerate(jobs):
-            self._progress(f"{spec.name}, round {index + 1}", done, total)
-            answer, memory, power = self._run_job(spec, Measurement)
+        for done, (job, index) in enumerate(jobs):
+            self._progress(f"{job.name}, round {index + 1}", done, total)
+            answer, memory, power = self._run_job(job, Measurement)
             fields = {name: getattr(answer, name) for name in Measurement.__struct_fields__}
-            self._cases[spec.name].rounds.append(Round(**fields, memory=memory, power=power))
-            self._note_throttling(spec, index, power)
-        for done, spec in enumerate(extra, start=len(jobs)):
-            self._progress(spec.name, done, total)
-            if spec.kind == "evaluate":
-                self._scores[spec.model] = self._run_job(spec, F1Scores).answer
+            self._cases[job.name].rounds.append(Round(**fields, memory=memory, power=power))
+            self._note_throttling(job, index, power)
+        for done, job in enumerate(extra, start=len(jobs)):
+            self._progress(job.name, done, total)
+            if job.kind == "evaluate":
+                self._scores[job.model] = self._run_job(job, F1Scores).answer
             else:
-                self._peaks[spec.backend, spec.threads] = self._run_job(spec, DevicePeaks).answer
+                self._peaks[job.backend, job.threads] = self._run_job(job, DevicePeaks).answer
         self._progress("done", total, total)
 
-    def _note_throttling(self, spec: Job, index: int, power: Power | None) -> None:
+    def _note_throttling(self, job: Job, index: int, power: Power | None) -> None:
         if power and power.throttled:
             self._add_note(
-                f"{spec.name}, round {index + 1}: the GPU was throttled by {', '.join(power.throttled)}, down to "
+                f"{job.name}, round {index + 1}: the GPU was throttled by {', '.join(power.throttled)}, down to "
                 f"{power.lowest_clock_mhz:.0f} MHz"
             )
 
@@ -271,7 +256,7 @@ class _BenchmarkRun:
                 seen.add(target.path)
                 threads = max(self._options.threads)
                 fields = {"engine": target.engine, "backend": target.backend, "threads": threads}
-                yield self._build_spec("evaluate", target.path, **fields)
+                yield self._build_job("evaluate", target.path, **fields)
 
     def _plan_peaks(self) -> Iterator[Job]:
         dtypes: dict[str, dict[str, None]] = {}
@@ -282,7 +267,7 @@ class _BenchmarkRun:
                 first.setdefault(target.backend, target.path)
         for backend, kinds in dtypes.items():
             for threads in self._options.threads:
-                yield self._build_spec(
+                yield self._build_job(
                     "peaks", first[backend], backend=backend, threads=threads, precisions=tuple(kinds)
                 )
 
@@ -300,7 +285,7 @@ class _BenchmarkRun:
             environment=describe_environment(device, self._gpu),
             data=self._corpus.name,
             sentences=len(self._corpus.sentences),
-            words=self._corpus.words,
+            words=self._corpus.word_count,
             subjects=subjects,
             cases=cases,
             floors=list(self._build_floors()),
@@ -341,7 +326,7 @@ class _BenchmarkRun:
                         backend=target.backend,
                         threads=threads,
                         batch_size=batch,
-                        subwords=target.checked.median,
+                        subwords=target.checked.median_subwords,
                         operations=operations,
                         bytes=work.bytes,
                         peak_operations=operations / compute_operation_seconds(work, peaks),
@@ -350,8 +335,8 @@ class _BenchmarkRun:
                     )
 
 
-def _build_case(spec: Job) -> Case:
-    fields = {name: getattr(spec, name) for name in Case.__struct_fields__ if name != "rounds"}
+def _build_case(job: Job) -> Case:
+    fields = {name: getattr(job, name) for name in Case.__struct_fields__ if name != "rounds"}
     return Case(**fields, rounds=[])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ...runtime.engine.contract import BACKENDS
+from ...runtime.engine.backend import BACKENDS
 from ...runtime.errors import BackendError, InputError
 from .jobs import Job, ModelCheck
 
@@ -16,7 +16,7 @@ class BenchmarkOptions(NamedTuple):
 
     Attributes:
         models: Bundle folders, or "default".
-        against: Checkpoint to benchmark in PyTorch.
+        checkpoint: Checkpoint to benchmark in PyTorch.
         data: File of sentences; None uses the sentences shipped with TriMF.
         backends: Backends to run every bundle on.
         batch_sizes: Sentences per batch.
@@ -30,7 +30,7 @@ class BenchmarkOptions(NamedTuple):
     """
 
     models: Sequence[str] = ("default",)
-    against: Path | None = None
+    checkpoint: Path | None = None
     data: Path | None = None
     backends: Sequence[str] = ("auto",)
     batch_sizes: Sequence[int] = (1, 8, 32)
@@ -118,7 +118,7 @@ def plan_cases(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget], da
     Args:
         options: Checked options.
         targets: Models on their backends.
-        data: Data file of the run (see ``data.write``).
+        data: Data file of the run (see ``write_corpus``).
 
     Returns:
         The cases, in the order in which each round runs them.
@@ -136,40 +136,40 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
     common["data"] = data
     common["seconds"] = options.seconds / options.rounds
 
-    def spec(kind: str, **fields: object) -> Job:
+    def build_job(kind: str, **fields: object) -> Job:
         unnamed = Job(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
         values = {field: getattr(unnamed, field) for field in Job.__struct_fields__}
         return Job(**values | {"name": _name_case(unnamed)})
 
     for threads in options.threads:
         for batch in options.batch_sizes:
-            yield spec("latency", threads=threads, batch_size=batch)
+            yield build_job("latency", threads=threads, batch_size=batch)
     if target.engine != "onnx":
         return
     for length, file in target.lengths.items():
-        yield spec("length", threads=options.threads[0], subwords=length, data=file)
+        yield build_job("length", threads=options.threads[0], subwords=length, data=file)
     for threads in options.threads:
         for workers in options.workers:
             for batch in options.batch_sizes:
-                yield spec("throughput", threads=threads, workers=workers, batch_size=batch)
+                yield build_job("throughput", threads=threads, workers=workers, batch_size=batch)
         for callers in options.concurrency:
             if callers > 1:
-                yield spec("throughput", threads=threads, concurrency=callers)
+                yield build_job("throughput", threads=threads, concurrency=callers)
     if options.soak:
         last = {"threads": options.threads[0], "workers": options.workers[-1], "batch_size": options.batch_sizes[-1]}
-        yield spec("soak", sentences=options.soak, **last)
+        yield build_job("soak", sentences=options.soak, **last)
 
 
-def _name_case(spec: Job) -> str:
+def _name_case(job: Job) -> str:
     """Name a case by all its settings, so that two reports can be compared by name."""
-    engine = [] if spec.engine == "onnx" else [spec.engine]
-    parts = [spec.kind, spec.model, *engine, spec.backend, f"threads {spec.threads}", f"batch {spec.batch_size}"]
-    if spec.workers > 1:
-        parts.append(f"workers {spec.workers}")
-    if spec.concurrency > 1:
-        parts.append(f"callers {spec.concurrency}")
-    if spec.subwords:
-        parts.append(f"{spec.subwords} subwords")
-    if spec.sentences:
-        parts.append(f"{spec.sentences} sentences")
+    engine = [] if job.engine == "onnx" else [job.engine]
+    parts = [job.kind, job.model, *engine, job.backend, f"threads {job.threads}", f"batch {job.batch_size}"]
+    if job.workers > 1:
+        parts.append(f"workers {job.workers}")
+    if job.concurrency > 1:
+        parts.append(f"callers {job.concurrency}")
+    if job.subwords:
+        parts.append(f"{job.subwords} subwords")
+    if job.sentences:
+        parts.append(f"{job.sentences} sentences")
     return " ".join(parts)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.evaluate import add_missing_parses
+from trimf_train.evaluation.prediction import add_missing_parses
 
 from ...runtime.bundle.atomic_io import read_file_lines
 from ...runtime.errors import InputError
@@ -28,21 +28,21 @@ class Corpus(msgspec.Struct, frozen=True):
         sentences: Sentences, parsed if a model needs that.
         texts: Input of the cases that start from raw text; for annotated data, the words of each sentence joined by
             spaces.
-        own: Text of each sentence, if the data is plain text; otherwise empty.
+        sentence_texts: Text of each sentence, if the data is plain text; otherwise empty.
     """
 
     name: str
     annotated: bool
     sentences: list[Sentence]
     texts: list[str]
-    own: list[str]
+    sentence_texts: list[str]
 
     @property
-    def words(self) -> int:
+    def word_count(self) -> int:
         """Number of words of all sentences."""
         return sum(len(sentence.tokens) for sentence in self.sentences)
 
-    def parsed(self) -> list[ParsedSentence]:
+    def to_parsed_sentences(self) -> list[ParsedSentence]:
         """Return the sentences as input of a pipeline, without heads and labels if they are not parsed."""
         return [
             ParsedSentence(sentence.tokens, np.asarray(sentence.heads or [], np.int64), sentence.labels or [])

@@ -6,28 +6,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-#: Methods of the runtime that copy: module, class, method, and direction of the copy.
-_COPY_METHODS = (
-    ("cuda_memory", "Workspace", "upload", "host-to-device"),
-    ("cuda_memory", "DeviceArray", "__array__", "device-to-host"),
-    ("onnx_device_backend", "DeviceSubgraph", "_upload_input", "host-to-device"),
-    ("onnx_device_backend", "DeviceArray", "__array__", "device-to-host"),
-)
+#: Direction of a copy.
+Direction = Literal["host-to-device", "device-to-host"]
 
 
 class CopyEvent(NamedTuple):
     """A copy of a tensor between host and device.
 
     Attributes:
-        way: Direction, "host-to-device" or "device-to-host".
+        direction: Direction of the copy.
         name: Name of the tensor.
         start: Start of the copy (``time.perf_counter``).
         end: End of the copy.
     """
 
-    way: str
+    direction: Direction
     name: str
     start: float
     end: float
@@ -37,20 +32,35 @@ class CopyEvent(NamedTuple):
 def record_copies(events: list[CopyEvent]) -> Iterator[None]:
     """Record every copy that the runtime makes inside the block, waiting for each copy to finish.
 
-    Only modules that the backend has already imported are instrumented: on a CPU nothing is replaced.
-
     Args:
         events: List to append the copies to.
     """
-    package = __package__.rpartition(".")[0]
     with ExitStack() as undo:
-        for module, class_name, method, way in _COPY_METHODS:
-            loaded = sys.modules.get(f"{package}.runtime.{module}")
-            if loaded is not None:
-                owner = getattr(loaded, class_name)
-                undo.callback(setattr, owner, method, getattr(owner, method))
-                setattr(owner, method, _time_copies(getattr(owner, method), way, events))
+        for owner, method, direction in _list_copy_methods():
+            undo.callback(setattr, owner, method.__name__, method)
+            setattr(owner, method.__name__, _time_copies(method, direction, events))
         yield
+
+
+def _list_copy_methods() -> list[tuple[type, Callable[..., Any], Direction]]:
+    """List the methods of the runtime that copy: class, method and direction.
+
+    Those for ONNX Runtime are left out if the process has not imported it, because importing it takes long.
+    """
+    from ...runtime.engine.cuda_memory import CudaArray, Workspace
+
+    methods: list[tuple[type, Callable[..., Any], Direction]] = [
+        (Workspace, Workspace.upload, "host-to-device"),
+        (CudaArray, CudaArray.__array__, "device-to-host"),
+    ]
+    if "onnxruntime" in sys.modules:
+        from ...runtime.engine.onnx_device import OnnxGpuSubgraph, OrtDeviceArray
+
+        methods += [
+            (OnnxGpuSubgraph, OnnxGpuSubgraph._upload_input, "host-to-device"),
+            (OrtDeviceArray, OrtDeviceArray.__array__, "device-to-host"),
+        ]
+    return methods
 
 
 def wait_for_subgraph(graph: Any) -> None:
@@ -63,12 +73,12 @@ def wait_for_subgraph(graph: Any) -> None:
     """
     backend: Any = getattr(graph, "_backend", None)
     if hasattr(backend, "workspaces"):
-        workspace = backend.workspaces.own()
+        workspace = backend.workspaces.get_current()
         with workspace.lock:
             workspace.synchronize()
 
 
-def _time_copies(copy: Callable[..., Any], way: str, events: list[CopyEvent]) -> Callable[..., Any]:
+def _time_copies(copy: Callable[..., Any], direction: Direction, events: list[CopyEvent]) -> Callable[..., Any]:
     """Wrap a copying method so that it waits for the copy and appends an event."""
 
     def timed(holder: Any, *arguments: Any, **options: Any) -> Any:
@@ -76,8 +86,8 @@ def _time_copies(copy: Callable[..., Any], way: str, events: list[CopyEvent]) ->
         copied = copy(holder, *arguments, **options)
         if hasattr(holder, "synchronize"):
             holder.synchronize()
-        name = holder.name if way == "device-to-host" else _find_tensor_name(arguments)
-        events.append(CopyEvent(way, name, start, time.perf_counter()))
+        name = holder.name if direction == "device-to-host" else _find_tensor_name(arguments)
+        events.append(CopyEvent(direction, name, start, time.perf_counter()))
         return copied
 
     return timed

@@ -29,7 +29,8 @@ def cut_transformer(model: bytes) -> bytes:
     encoder = onnx.load_from_string(model)
     if not any(HIDDEN_STATES in node.output for node in encoder.graph.node):
         raise BundleError(
-            f"encoder.onnx has no tensor {HIDDEN_STATES!r}, which marks the end of the transformer; export the bundle again"
+            f"encoder.onnx has no tensor {HIDDEN_STATES!r}, which marks the end of the transformer;"
+            " export the bundle again"
         )
     inputs = [value.name for value in encoder.graph.input if value.name in TRANSFORMER_INPUTS]
     part = Extractor(shape_inference.infer_shapes(encoder)).extract_model(inputs, [HIDDEN_STATES])

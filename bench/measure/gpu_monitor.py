@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from typing import Any
 
+from ...runtime.engine.cuda import DRIVER_LIBRARY
 from ...runtime.errors import BackendError, one_line
+from ...runtime.extras import require_extra
 
 #: Bits of NVML's reasons for a lower clock, without those that users cause (idle GPU, application clocks).
 THROTTLE_REASONS = {
@@ -29,28 +32,37 @@ class GpuMonitor:
     """
 
     def __init__(self) -> None:
-        try:
-            import pynvml
-        except ImportError as error:
-            raise BackendError('monitoring a GPU needs nvidia-ml-py; pip install "trimf[bench]"') from error
+        require_extra("bench", "pynvml", purpose="monitoring a GPU")
+        import pynvml
+
         self._nvml: Any = pynvml
         try:
             pynvml.nvmlInit()
-            visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
-            if visible.isdigit():
-                self._handle = pynvml.nvmlDeviceGetHandleByIndex(int(visible))
-            else:
-                self._handle = pynvml.nvmlDeviceGetHandleByUUID(visible)
+            self._handle = self._find_handle()
             self.name = _decode_text(pynvml.nvmlDeviceGetName(self._handle))
             self.driver = _decode_text(pynvml.nvmlSystemGetDriverVersion())
         except pynvml.NVMLError as error:
             raise BackendError(f"cannot query the NVIDIA driver: {one_line(error)}") from error
 
-    def used(self) -> float:
+    def _find_handle(self) -> Any:
+        """Find the GPU by the UUID that ``CUDA_VISIBLE_DEVICES`` names, or else by the PCI bus id that CUDA reports.
+
+        An index would not do: NVML numbers GPUs by PCI bus id, CUDA by default the fastest first. It is used only if
+        CUDA cannot be asked.
+        """
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+        if not visible.isdigit():
+            return self._nvml.nvmlDeviceGetHandleByUUID(visible)
+        bus_id = find_pci_bus_id()
+        if bus_id is not None:
+            return self._nvml.nvmlDeviceGetHandleByPciBusId(bus_id)
+        return self._nvml.nvmlDeviceGetHandleByIndex(int(visible))
+
+    def used_memory_mb(self) -> float:
         """Return the device memory in use by all processes, in MB."""
         return float(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used) / 1e6
 
-    def used_by(self, pid: int) -> float | None:
+    def used_memory_of(self, pid: int) -> float | None:
         """Return the device memory in use by one process, in MB.
 
         Args:
@@ -64,7 +76,7 @@ class GpuMonitor:
                 return float(process.usedGpuMemory) / 1e6
         return None
 
-    def clock(self) -> float | None:
+    def clock_mhz(self) -> float | None:
         """Return the clock of the multiprocessors in MHz, or None if the device does not report it."""
         megahertz = self._query_nvml("nvmlDeviceGetClockInfo", self._nvml.NVML_CLOCK_SM)
         return None if megahertz is None else float(megahertz)
@@ -79,7 +91,7 @@ class GpuMonitor:
         millijoules = self._query_nvml("nvmlDeviceGetTotalEnergyConsumption")
         return None if millijoules is None else millijoules / 1e3
 
-    def slowed(self) -> set[str]:
+    def throttle_reasons(self) -> set[str]:
         """Return why the clock is lower than it could be, as names of ``THROTTLE_REASONS``."""
         call = "nvmlDeviceGetCurrentClocksEventReasons"
         bits = self._query_nvml(call if hasattr(self._nvml, call) else "nvmlDeviceGetCurrentClocksThrottleReasons") or 0
@@ -91,6 +103,21 @@ class GpuMonitor:
             return getattr(self._nvml, call)(self._handle, *arguments)
         except self._nvml.NVMLError:
             return None
+
+
+def find_pci_bus_id() -> str | None:
+    """Return the PCI bus id of the first CUDA device that is visible, or None if the driver cannot be asked."""
+    try:
+        driver = ctypes.CDLL(DRIVER_LIBRARY)
+    except OSError:
+        return None
+    device, bus_id = ctypes.c_int(), ctypes.create_string_buffer(32)
+    failed = (
+        driver.cuInit(0)
+        or driver.cuDeviceGet(ctypes.byref(device), 0)
+        or driver.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
+    )
+    return None if failed else bus_id.value.decode()
 
 
 def _decode_text(value: str | bytes) -> str:

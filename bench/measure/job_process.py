@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,8 +16,6 @@ from ..report.schema import Memory, Power
 from .gpu_monitor import GpuMonitor
 from .jobs import MARK_PREFIX, Job
 from .sampler import ProcessSampler
-
-T = TypeVar("T")
 
 #: Environment variables that limit the threads of libraries.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -40,11 +38,11 @@ class JobOutcome(NamedTuple):
     power: Power | None
 
 
-def run_job(spec: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobOutcome:
+def run_job(job: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobOutcome:
     """Run a job in a separate process.
 
     Args:
-        spec: The job.
+        job: The job.
         answer: Type of its answer.
         gpu: GPU to monitor meanwhile.
 
@@ -54,9 +52,9 @@ def run_job(spec: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobO
     Raises:
         BackendError: The job failed; the message is the last line of its stderr.
     """
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(spec.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
+    threads = dict.fromkeys(_THREAD_VARIABLES, str(job.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
     process = subprocess.Popen(
-        [sys.executable, "-m", f"{__package__}.child"],
+        [sys.executable, "-m", f"{__package__}.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -71,7 +69,7 @@ def run_job(spec: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobO
             listener = threading.Thread(target=_read_stderr, args=(process.stderr, sampler, messages), daemon=True)
             listener.start()
             try:
-                process.stdin.write(msgspec.json.encode(spec))
+                process.stdin.write(msgspec.json.encode(job))
                 process.stdin.close()
             except BrokenPipeError:  # the process ended at once; its stderr says why
                 pass
@@ -86,7 +84,7 @@ def run_job(spec: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobO
         process.stderr.close()
     if status:
         reason = messages[-1] if messages and status > 0 else f"the benchmark process exited with status {status}"
-        raise BackendError(f"{spec.name}: {reason}")
+        raise BackendError(f"{job.name}: {reason}")
     return JobOutcome(msgspec.json.decode(output, type=answer), sampler.memory, sampler.power)
 
 
@@ -95,6 +93,6 @@ def _read_stderr(stream: Any, sampler: ProcessSampler, messages: deque[str]) -> 
     for raw in stream:
         line = raw.decode(errors="replace").strip()
         if line.startswith(MARK_PREFIX):
-            sampler.mark(line.removeprefix(MARK_PREFIX))
+            sampler.record_mark(line.removeprefix(MARK_PREFIX))
         elif line:
             messages.append(line)

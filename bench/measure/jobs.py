@@ -20,7 +20,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
             "peaks" (measure the device).
         model: Name of the model in the report.
         path: Folder of the bundle or checkpoint.
-        data: File written by ``data.write``.
+        data: File written by ``write_corpus``.
         engine: "onnx" for a bundle, "eager" or "compile" for a checkpoint in PyTorch.
         backend: Backend to run on.
         threads: Intra-op threads per worker.
@@ -31,7 +31,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
         seconds: Measurement time in seconds.
         sentences: Sentences to stream in a "soak" case.
         lengths: Lengths in subwords for which a "check" collects words.
-        batches: Batch sizes for which a "check" counts the work of the plain encoder.
+        batch_sizes: Batch sizes for which a "check" counts the work of the plain encoder.
         precisions: Element types whose peaks a "peaks" job measures.
     """
 
@@ -50,7 +50,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
     seconds: float = 0.0
     sentences: int = 0
     lengths: tuple[int, ...] = ()
-    batches: tuple[int, ...] = ()
+    batch_sizes: tuple[int, ...] = ()
     precisions: tuple[str, ...] = ()
 
 
@@ -75,7 +75,7 @@ class ModelCheck(ReportObject, frozen=True, kw_only=True):
         reason: Why it was selected.
         device: Name of the accelerator; None on a CPU.
         products: Subgraph -> element type -> number of matrix products.
-        median: Median number of subwords per sentence of the data, at most the model's limit.
+        median_subwords: Median number of subwords per sentence of the data, at most the model's limit.
         work: Batch size -> work of the plain encoder at the median length; empty if the backend does not run the ONNX
             files.
         lengths: Number of subwords -> words of a sentence of exactly that length.
@@ -85,7 +85,7 @@ class ModelCheck(ReportObject, frozen=True, kw_only=True):
     reason: str
     device: str | None
     products: dict[str, dict[str, int]]
-    median: int
+    median_subwords: int
     work: dict[int, EncoderWork]
     lengths: dict[int, list[str]]
 

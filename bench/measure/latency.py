@@ -5,21 +5,21 @@ from __future__ import annotations
 import copy
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
 import numpy as np
 
-from ...runtime.pipeline import ParsedSentence, Pipeline
+from ...runtime.pipeline import ParsedSentence, Pipeline, SubgraphCall
 from ...runtime.text.parser import Parser
 from . import device_timing as device
-from .model_under_test import EncoderRunner, LoadedModel
+from .loaded_model import EncoderRunner, LoadedModel
 
 #: Fewest batches of the warm-up, whose samples are dropped.
 WARM_UP_BATCHES = 10
-#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP_BATCHES`` batches were run. If time allows, every batch is run
-#: twice there, because each shape is compiled or captured when it first occurs.
+#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP_BATCHES`` batches were run. If time allows, it runs every
+#: batch twice, because each shape is compiled or captured when it first occurs.
 MAX_WARM_UP_SECONDS = 60.0
 
 
@@ -29,53 +29,39 @@ class CallRecorder:
     Call ``clear`` before each call of ``pipeline``.
 
     Attributes:
-        pipeline: Copy of the model's pipeline whose subgraphs are timed.
+        pipeline: Copy of the model's pipeline whose calls of subgraphs are observed.
         names: Names of the subgraphs, in the order they run.
         runs: Name, start and end of each subgraph run.
-        copies: Copies to and from the device; filled by ``device.copies``.
-        encoded: Input arrays of each encoder run.
-        owner: Output tensor -> subgraph that computed it.
+        copies: Copies to and from the device; filled by ``record_copies``.
+        encoder_inputs: Input arrays of each encoder run.
+        producers: Output tensor -> subgraph that computed it.
     """
 
     def __init__(self, opened: LoadedModel) -> None:
-        self._wait = opened.wait
+        self._wait = opened.wait_for_subgraph
         self.runs: list[tuple[str, float, float]] = []
         self.copies: list[device.CopyEvent] = []
-        self.encoded: list[dict[str, Any]] = []
-        self.owner: dict[str, str] = {}
+        self.encoder_inputs: list[dict[str, Any]] = []
+        self.producers: dict[str, str] = {}
         self.names = list(opened.pipeline.graphs)
         self.pipeline: Pipeline = copy.copy(opened.pipeline)
-        self.pipeline.graphs = {
-            name: _TimedSubgraph(self, name, graph) for name, graph in opened.pipeline.graphs.items()
-        }
+        self.pipeline.observers += (self._record_run,)
 
     def clear(self) -> None:
         """Forget the previous call."""
         self.runs.clear()
         self.copies.clear()
-        self.encoded.clear()
+        self.encoder_inputs.clear()
 
-    def run(self, name: str, graph: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run a subgraph, wait until it has finished, and record the run.
+    def _record_run(self, call: SubgraphCall) -> None:
+        """Wait until a subgraph has finished, and record the run."""
+        self._wait(call.graph)
+        self.runs.append((call.name, call.started, time.perf_counter()))
+        self.producers.update(dict.fromkeys(call.outputs, call.name))
+        if "attention_mask" in call.graph.inputs:
+            self.encoder_inputs.append({tensor: call.inputs[tensor] for tensor in call.graph.inputs})
 
-        Args:
-            name: Name of the subgraph.
-            graph: The subgraph.
-            arrays: Input arrays by name.
-
-        Returns:
-            The outputs of the subgraph.
-        """
-        if "attention_mask" in graph.inputs:
-            self.encoded.append({tensor: arrays[tensor] for tensor in graph.inputs})
-        started = time.perf_counter()
-        outputs: dict[str, Any] = graph.run(arrays)
-        self._wait(graph)
-        self.runs.append((name, started, time.perf_counter()))
-        self.owner.update(dict.fromkeys(outputs, name))
-        return outputs
-
-    def split(self, started: float, ended: float) -> dict[str, float]:
+    def split_stages(self, started: float, ended: float) -> dict[str, float]:
         """Split the duration of the last call into stages.
 
         Args:
@@ -91,28 +77,14 @@ class CallRecorder:
             times[name] += end - start
         for event in self.copies:
             during = next((name for name, start, end in self.runs if start <= event.start < end), None)
-            owner = during or self.owner.get(event.name, "decode")
-            times[f"{owner} {event.way}"] += event.end - event.start
+            owner = during or self.producers.get(event.name, "decode")
+            times[f"{owner} {event.direction}"] += event.end - event.start
             if during:
                 times[during] -= event.end - event.start
         words = (self.runs[0][1] if self.runs else ended) - started
         rest = ended - started - words - sum(times.values())
         stages = {"words": words, **times, "decode": rest}
         return {name: 1000 * value for name, value in stages.items()}
-
-
-class _TimedSubgraph:
-    """Wrapper of a subgraph that records its runs in a ``CallRecorder``."""
-
-    def __init__(self, watch: CallRecorder, name: str, graph: Any) -> None:
-        self._watch, self._name, self._graph = watch, name, graph
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._graph, name)
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Run the subgraph and record the run."""
-        return self._watch.run(self._name, self._graph, arrays)
 
 
 class LatencyLoop:
@@ -125,8 +97,8 @@ class LatencyLoop:
     Attributes:
         samples: Stage -> milliseconds, one per batch.
         sizes: Sentences and words of each batch.
-        real: Subwords that were encoded, without padding.
-        padded: Subwords that were encoded, with padding.
+        real_subwords: Subwords that were encoded, without padding.
+        padded_subwords: Subwords that were encoded, with padding.
     """
 
     def __init__(
@@ -153,18 +125,18 @@ class LatencyLoop:
         """
         self._model, self._run_plain_encoder, self._parser = opened, plain, parser
         self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
-        self._watch = CallRecorder(opened)
+        self._recorder = CallRecorder(opened)
         self.samples: dict[str, list[float]] = {}
         self.sizes: list[tuple[int, int]] = []
-        self.real = self.padded = 0
+        self.real_subwords = self.padded_subwords = 0
 
-    def batches(self) -> Iterator[list[int]]:
+    def iterate_batches(self) -> Iterator[list[int]]:
         """Yield batches of sentence indices, in order and repeating without end."""
         for index in count():
             yield [(index * self._batch_size + offset) % len(self._sentences) for offset in range(self._batch_size)]
 
-    def distinct(self) -> int:
-        """Return the number of batches after which ``batches`` repeats."""
+    def count_distinct_batches(self) -> int:
+        """Return the number of batches after which ``iterate_batches`` repeats."""
         return int(np.lcm(len(self._sentences), self._batch_size)) // self._batch_size
 
     def warm_up(self) -> float:
@@ -173,28 +145,30 @@ class LatencyLoop:
         Returns:
             Milliseconds of the first whole call, or, for a model that compiles, until nothing was compiled any more.
         """
-        batches = self.batches()
+        batches = self.iterate_batches()
         started = time.perf_counter()
         self._time_whole_call(next(batches))
         first = time.perf_counter() - started
-        if not self._model.warm():
+        if not self._model.is_settled():
             first = self._wait_for_compiler(started)
         deadline = time.perf_counter() + MAX_WARM_UP_SECONDS
-        turns = WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self.distinct())
+        turns = (
+            WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self.count_distinct_batches())
+        )
         for turn in range(turns):
             self._measure_batch(turn, next(batches))
             if turn >= WARM_UP_BATCHES and time.perf_counter() > deadline:
                 break
-        self.samples, self.sizes, self.real, self.padded = {}, [], 0, 0
+        self.samples, self.sizes, self.real_subwords, self.padded_subwords = {}, [], 0, 0
         return 1000 * first
 
     def _wait_for_compiler(self, started: float) -> float:
         """Run passes over all batches until one compiles nothing; return the seconds since ``started``."""
         while True:
-            for turn, batch in zip(range(self.distinct()), self.batches(), strict=False):
+            for turn, batch in zip(range(self.count_distinct_batches()), self.iterate_batches(), strict=False):
                 self._measure_batch(turn, batch)
             ended = time.perf_counter()
-            if self._model.warm():
+            if self._model.is_settled():
                 return ended - started
 
     def measure(self, seconds: float) -> float:
@@ -207,7 +181,7 @@ class LatencyLoop:
             The seconds it took.
         """
         started = time.perf_counter()
-        for turn, batch in enumerate(self.batches()):
+        for turn, batch in enumerate(self.iterate_batches()):
             self._measure_batch(turn, batch)
             taken = time.perf_counter() - started
             if taken >= seconds:
@@ -241,18 +215,18 @@ class LatencyLoop:
 
     def _time_stages(self, batch: list[int]) -> dict[str, float]:
         """Time the stages of an instrumented call, then the plain encoder on the same arrays."""
-        sentences, watch = [self._sentences[index] for index in batch], self._watch
-        watch.clear()
-        with device.record_copies(watch.copies):
+        sentences, recorder = [self._sentences[index] for index in batch], self._recorder
+        recorder.clear()
+        with device.record_copies(recorder.copies):
             started = time.perf_counter()
-            watch.pipeline.run(sentences, self._batch_size)
+            recorder.pipeline.run(sentences, self._batch_size)
             ended = time.perf_counter()
-        times = watch.split(started, ended) if self._split else {}
-        for arrays in watch.encoded:
-            self.padded += arrays["attention_mask"].size
-            self.real += int(arrays["attention_mask"].sum())
+        times = recorder.split_stages(started, ended) if self._split else {}
+        for arrays in recorder.encoder_inputs:
+            self.padded_subwords += arrays["attention_mask"].size
+            self.real_subwords += int(arrays["attention_mask"].sum())
         started = time.perf_counter()
-        for arrays in watch.encoded:
+        for arrays in recorder.encoder_inputs:
             self._run_plain_encoder(arrays)
         return times | {"plain encoder": 1000 * (time.perf_counter() - started)}
 

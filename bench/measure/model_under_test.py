@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-from ...runtime.pipeline import Pipeline
 from . import device_timing as device
 from .jobs import Job
-
-#: Runs a plain encoder on the arrays of a batch and returns when it is done.
-EncoderRunner = Callable[[Mapping[str, Any]], None]
+from .loaded_model import EncoderRunner, LoadedModel
 
 
-class LoadedModel(NamedTuple):
-    """A loaded model.
-
-    Attributes:
-        pipeline: The model's pipeline.
-        backend: Name of the backend that runs it.
-        reason: Why that backend was selected.
-        device: Name of the accelerator; None on a CPU.
-        cuts: Whether the plain encoder is the transformer cut out of the bundle. A backend that runs only the bundle's
-            own engines uses the whole encoder in its place.
-        plain: Loads the plain encoder.
-        wait: Waits until the work that a subgraph has started is done.
-        warm: Returns whether nothing was compiled since its last call.
-    """
-
-    pipeline: Pipeline
-    backend: str
-    reason: str
-    device: str | None
-    cuts: bool
-    plain: Callable[[], EncoderRunner]
-    wait: Callable[[Any], None]
-    warm: Callable[[], bool]
-
-
-def load_model(spec: Job) -> LoadedModel:
+def load_model(job: Job) -> LoadedModel:
     """Load the model of a job.
 
     Nothing that the model needs is imported before, so that imports count as loading.
 
     Args:
-        spec: The job.
+        job: The job.
 
     Returns:
         The loaded model.
@@ -53,25 +25,26 @@ def load_model(spec: Job) -> LoadedModel:
         BundleError: The bundle or checkpoint is damaged.
         BackendError: The model cannot run here.
     """
-    if spec.engine == "onnx":
-        return _open_bundle(spec)
+    if job.engine == "onnx":
+        return _open_bundle(job)
     from .torch_model import open_checkpoint
 
-    return open_checkpoint(spec)
+    return open_checkpoint(job)
 
 
-def _open_bundle(spec: Job) -> LoadedModel:
-    from ...runtime.bundle.reader import Bundle, open_pipeline
-    from ...runtime.engine.contract import open_backend
+def _open_bundle(job: Job) -> LoadedModel:
+    from ...runtime.bundle.reader import Bundle
+    from ...runtime.engine.selection import open_backend
+    from ...runtime.pipeline_loading import open_pipeline
 
-    bundle = Bundle(spec.path)
-    backend: Any = open_backend(spec.backend, spec.threads, bundle)
+    bundle = Bundle(job.path)
+    backend: Any = open_backend(job.backend, job.threads, bundle)
     pipeline = open_pipeline(bundle, backend)
 
-    cuts = hasattr(backend, "load")
+    has_plain_encoder = hasattr(backend, "load")
 
-    def plain() -> EncoderRunner:
-        if cuts:
+    def load_plain_encoder() -> EncoderRunner:
+        if has_plain_encoder:
             from .encoder_baseline import cut_transformer
 
             graph = backend.load("plain encoder", cut_transformer(bundle.read("encoder.onnx")))
@@ -86,5 +59,12 @@ def _open_bundle(spec: Job) -> LoadedModel:
 
     name = getattr(getattr(backend, "device", None), "name", None)
     return LoadedModel(
-        pipeline, backend.name, backend.reason, name, cuts, plain, device.wait_for_subgraph, lambda: True
+        pipeline,
+        backend.name,
+        backend.reason,
+        name,
+        has_plain_encoder,
+        load_plain_encoder,
+        device.wait_for_subgraph,
+        lambda: True,
     )

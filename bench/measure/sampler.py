@@ -20,7 +20,7 @@ SAMPLES_PER_GPU_QUERY = 5
 class ProcessSampler:
     """Samples a process in a background thread while the ``with`` block runs.
 
-    Pass what the process reports about itself to ``mark``.
+    Pass what the process reports about itself to ``record_mark``.
     """
 
     def __init__(self, pid: int, gpu: GpuMonitor | None) -> None:
@@ -37,7 +37,7 @@ class ProcessSampler:
         self._peak_host = 0.0
         self._growth: list[tuple[int, float]] = []
         self._device: list[float] = []
-        self._device_before = gpu.used() if gpu else 0.0
+        self._device_before = gpu.used_memory_mb() if gpu else 0.0
         self._clocks: list[float] = []
         self._watts: list[float] = []
         self._throttled: set[str] = set()
@@ -53,7 +53,7 @@ class ProcessSampler:
         self._stop.set()
         self._thread.join()
 
-    def mark(self, word: str) -> None:
+    def record_mark(self, word: str) -> None:
         """Record what the process reports.
 
         Args:
@@ -99,8 +99,10 @@ class ProcessSampler:
         while not self._stop.is_set():
             self._sample_host_memory()
             if self._gpu and samples % SAMPLES_PER_GPU_QUERY == 0:
-                used = self._gpu.used_by(self._pid)
-                self._device.append(max(0.0, self._gpu.used() - self._device_before) if used is None else used)
+                used = self._gpu.used_memory_of(self._pid)
+                self._device.append(
+                    max(0.0, self._gpu.used_memory_mb() - self._device_before) if used is None else used
+                )
                 if self._measuring:
                     self._query_gpu()
             samples += 1
@@ -109,10 +111,10 @@ class ProcessSampler:
     def _query_gpu(self) -> None:
         if self._gpu is None:
             return
-        for values, value in ((self._clocks, self._gpu.clock()), (self._watts, self._gpu.watts())):
+        for values, value in ((self._clocks, self._gpu.clock_mhz()), (self._watts, self._gpu.watts())):
             if value is not None:
                 values.append(value)
-        self._throttled |= self._gpu.slowed()
+        self._throttled |= self._gpu.throttle_reasons()
 
     def _sample_host_memory(self) -> float:
         """Return the resident memory in MB, and update the peak; 0 after the process has ended."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
 from typing import Any
 
 from ...runtime.extractor import Extractor
+from ...runtime.pipeline import SubgraphCall
 from ..report.schema import Measurement
 from .corpus import Corpus
 from .jobs import Job
@@ -31,48 +31,33 @@ class PaddingCounter:
         """Instrument an extractor.
 
         Args:
-            extractor: Its pipeline is replaced by a copy whose encoder is counted.
+            extractor: The calls of its encoder are observed from now on.
         """
         self.counts: list[tuple[int, int]] = []
-        pipeline = extractor.pipeline = copy.copy(extractor.pipeline)
-        pipeline.graphs = {
-            name: _CountingSubgraph(graph, self.counts) if "attention_mask" in graph.inputs else graph
-            for name, graph in pipeline.graphs.items()
-        }
+        extractor.pipeline.observers += (self._count_subwords,)
 
-    def share(self) -> float:
+    def take_share(self) -> float:
         """Return the share of positions that were padding since the last call, and start over."""
         real, padded = (sum(column) for column in zip((0, 0), *self.counts, strict=True))
         self.counts.clear()
         return 1 - real / padded if padded else 0.0
 
-
-class _CountingSubgraph:
-    """Wrapper of a subgraph that counts subwords; appending to the list is safe from any thread."""
-
-    def __init__(self, graph: Any, counts: list[tuple[int, int]]) -> None:
-        self._graph, self._counts = graph, counts
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._graph, name)
-
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        """Count the subwords and run the subgraph."""
-        mask = arrays["attention_mask"]
-        self._counts.append((int(mask.sum()), mask.size))
-        outputs: dict[str, Any] = self._graph.run(arrays)
-        return outputs
+    def _count_subwords(self, call: SubgraphCall) -> None:
+        """Count the subwords of an encoder run; appending to the list is safe from any thread."""
+        if "attention_mask" in call.graph.inputs:
+            mask = call.inputs["attention_mask"]
+            self.counts.append((int(mask.sum()), mask.size))
 
 
 def measure_throughput(
-    spec: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
+    job: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
 ) -> Measurement:
-    """Stream texts, or call the extractor from several threads, for ``spec.seconds``.
+    """Stream texts, or call the extractor from several threads, for ``job.seconds``.
 
     The time runs from the first input to the last result, so that filling and draining the stream count.
 
     Args:
-        spec: The job; ``spec.concurrency`` above 1 selects calls from threads.
+        job: The job; ``job.concurrency`` above 1 selects calls from threads.
         corpus: Texts to repeat.
         extractor: Extractor to measure; its pipeline is instrumented.
         load: Milliseconds that loading the extractor took.
@@ -83,34 +68,34 @@ def measure_throughput(
     """
     padding = PaddingCounter(extractor)
     first = _time_call(extractor, corpus.texts[0])
-    if spec.concurrency > 1:
-        return _measure_callers(spec, corpus, extractor, padding, load, first, mark)
-    for _ in _stream_texts(spec, extractor, _take_texts(corpus, WARM_UP_BATCHES * spec.batch_size * spec.workers)):
+    if job.concurrency > 1:
+        return _measure_callers(job, corpus, extractor, padding, load, first, mark)
+    for _ in _stream_texts(job, extractor, _take_texts(corpus, WARM_UP_BATCHES * job.batch_size * job.workers)):
         pass
-    padding.share()
+    padding.take_share()
     sizes = _count_sizes(corpus)
     done = words = 0
     mark("start")
     started = time.perf_counter()
-    for index, _ in enumerate(_stream_texts(spec, extractor, _repeat_until(started + spec.seconds, corpus))):
+    for index, _ in enumerate(_stream_texts(job, extractor, _repeat_until(started + job.seconds, corpus))):
         size = sizes[index % len(sizes)]
         done, words = done + size[0], words + size[1]
     seconds = time.perf_counter() - started
     mark("stop")
     return Measurement(
-        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share()
+        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.take_share()
     )
 
 
 def measure_soak(
-    spec: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
+    job: Job, corpus: Corpus, extractor: Extractor, load: float, mark: Callable[[str], None]
 ) -> Measurement:
-    """Stream at least ``spec.sentences`` sentences and report progress, to observe the growth of memory.
+    """Stream at least ``job.sentences`` sentences and report progress, to observe the growth of memory.
 
     Every text ends in a different number, so that anything that caches words meets new ones all the time.
 
     Args:
-        spec: The job.
+        job: The job.
         corpus: Texts to repeat.
         extractor: Extractor to measure; its pipeline is instrumented.
         load: Milliseconds that loading the extractor took.
@@ -122,11 +107,11 @@ def measure_soak(
     padding = PaddingCounter(extractor)
     first = _time_call(extractor, corpus.texts[0])
     sizes = _count_sizes(corpus)
-    step = max(1, spec.sentences // PROGRESS_REPORTS)
+    step = max(1, job.sentences // PROGRESS_REPORTS)
     done = words = reported = 0
     mark("start")
     started = time.perf_counter()
-    for index, _ in enumerate(_stream_texts(spec, extractor, _number_texts(spec.sentences, corpus, sizes))):
+    for index, _ in enumerate(_stream_texts(job, extractor, _number_texts(job.sentences, corpus, sizes))):
         size = sizes[index % len(sizes)]
         done, words = done + size[0], words + size[1] + 1
         if done - reported >= step:
@@ -137,12 +122,12 @@ def measure_soak(
     if reported < done:
         mark(str(done))
     return Measurement(
-        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.share()
+        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.take_share()
     )
 
 
 def _measure_callers(
-    spec: Job,
+    job: Job,
     corpus: Corpus,
     extractor: Extractor,
     padding: PaddingCounter,
@@ -150,11 +135,11 @@ def _measure_callers(
     first: float,
     mark: Callable[[str], None],
 ) -> Measurement:
-    """Call the extractor from ``spec.concurrency`` threads and keep a sample of every call."""
+    """Call the extractor from ``job.concurrency`` threads and keep a sample of every call."""
     sizes = _count_sizes(corpus)
     calls: list[tuple[float, tuple[int, int]]] = []
     failures: list[BaseException] = []
-    barrier = threading.Barrier(spec.concurrency + 1)
+    barrier = threading.Barrier(job.concurrency + 1)
     deadline = 0.0
 
     def call(offset: int) -> None:
@@ -172,17 +157,17 @@ def _measure_callers(
             failures.append(error)
             barrier.abort()
 
-    offsets = range(0, len(corpus.texts) * spec.concurrency, len(corpus.texts))
-    threads = [threading.Thread(target=call, args=(offset // spec.concurrency,)) for offset in offsets]
+    offsets = range(0, len(corpus.texts) * job.concurrency, len(corpus.texts))
+    threads = [threading.Thread(target=call, args=(offset // job.concurrency,)) for offset in offsets]
     for thread in threads:
         thread.start()
     started = 0.0
     try:
         barrier.wait()
-        padding.share()
+        padding.take_share()
         mark("start")
         started = time.perf_counter()
-        deadline = started + spec.seconds
+        deadline = started + job.seconds
         barrier.wait()
     except threading.BrokenBarrierError:
         pass
@@ -198,7 +183,7 @@ def _measure_callers(
         samples={"whole": [milliseconds for milliseconds, _ in calls]},
         sizes=[size for _, size in calls],
         seconds=seconds,
-        padding=padding.share(),
+        padding=padding.take_share(),
     )
 
 
@@ -209,8 +194,8 @@ def _time_call(extractor: Extractor, text: str) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def _stream_texts(spec: Job, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
-    return extractor.stream(texts, spec.batch_size, spec.workers)
+def _stream_texts(job: Job, extractor: Extractor, texts: Iterator[str]) -> Iterator[Any]:
+    return extractor.stream(texts, job.batch_size, job.workers)
 
 
 def _take_texts(corpus: Corpus, count: int) -> Iterator[str]:

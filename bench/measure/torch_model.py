@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import BackendError, one_line
+from ...runtime.extras import require_extra
 from .jobs import Job
-from .model_under_test import EncoderRunner, LoadedModel
+from .loaded_model import EncoderRunner, LoadedModel
 
 #: Methods of the model that are compiled; "encode" includes the encoder.
 COMPILED_METHODS = ("encode", "fuse", "entity_logits", "relation_logits")
 
 
-def open_checkpoint(spec: Job) -> LoadedModel:
+def open_checkpoint(job: Job) -> LoadedModel:
     """Load a checkpoint.
 
     Args:
-        spec: The job; ``spec.backend`` is the device, "cpu" or "cuda".
+        job: The job; ``job.backend`` is the device, "cpu" or "cuda".
 
     Returns:
         The loaded model.
@@ -27,22 +28,21 @@ def open_checkpoint(spec: Job) -> LoadedModel:
         BundleError: The folder is not a checkpoint.
         BackendError: PyTorch is not installed or has no such device.
     """
-    try:
-        import torch
+    require_extra("train", "torch", "transformers", "safetensors", purpose="running a checkpoint")
+    import torch
 
-        from trimf_train.model import checkpoint as checkpoints
-        from trimf_train.model import torch_backend as inference
-    except ModuleNotFoundError as error:
-        raise BackendError(f'a checkpoint needs {error.name}; pip install "trimf[train]"') from error
-    torch.set_num_threads(spec.threads)
-    on_gpu = spec.backend != "cpu"
+    from trimf_train.model import checkpoint as checkpoints
+    from trimf_train.model import torch_backend as inference
+
+    torch.set_num_threads(job.threads)
+    on_gpu = job.backend != "cpu"
     if on_gpu and not torch.cuda.is_available():
         raise BackendError("PyTorch finds no CUDA device; benchmark the checkpoint with --backend cpu")
-    checkpoint = checkpoints.load_checkpoint(Path(spec.path))
+    checkpoint = checkpoints.load_checkpoint(Path(job.path))
     model = checkpoint.model.to("cuda" if on_gpu else "cpu")
     pipeline = inference.build_pipeline(checkpoint)
     encoder: Any = model.encoder
-    if spec.engine == "compile":
+    if job.engine == "compile":
         encoder = torch.compile(model.encoder, dynamic=True)
         for step in COMPILED_METHODS:
             setattr(model, step, torch.compile(getattr(model, step), dynamic=True))
@@ -51,7 +51,7 @@ def open_checkpoint(spec: Job) -> LoadedModel:
         if on_gpu:
             torch.cuda.synchronize()
 
-    def plain() -> EncoderRunner:
+    def load_plain_encoder() -> EncoderRunner:
         def run(arrays: Mapping[str, Any]) -> None:
             device = next(model.parameters()).device
             ids, mask = (torch.as_tensor(arrays[name]).to(device) for name in ("input_ids", "attention_mask"))
@@ -64,7 +64,7 @@ def open_checkpoint(spec: Job) -> LoadedModel:
     counter = _CompilationCounter()
     name = torch.cuda.get_device_name() if on_gpu else None
     return LoadedModel(
-        pipeline, spec.backend, f"PyTorch {torch.__version__}", name, False, plain, wait, counter.settled
+        pipeline, job.backend, f"PyTorch {torch.__version__}", name, False, load_plain_encoder, wait, counter.settled
     )
 
 

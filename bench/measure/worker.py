@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ...runtime.errors import BackendError, InputError, TrimfError
+from ...runtime.errors import BackendError, InputError, TrimfError, one_line
 from ..report.schema import Measurement
 from .jobs import MARK_PREFIX, DevicePeaks, EncoderWork, F1Scores, Job, ModelCheck
 
@@ -30,17 +30,17 @@ def main() -> int:
     # Send what libraries print to stderr, so that it cannot mix with the JSON.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    spec = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+    job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     try:
-        result = _JOBS[spec.kind](spec)
+        result = _JOBS[job.kind](job)
     except TrimfError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)
+        print(one_line(error), file=sys.stderr)
         return 1
     except Exception as error:
         import traceback
 
         traceback.print_exc()
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{type(error).__name__}: {one_line(error)}", file=sys.stderr)
         return 1
     answer.write(msgspec.json.encode(result))
     answer.close()
@@ -52,100 +52,102 @@ def _send_mark(word: str) -> None:
     print(f"{MARK_PREFIX}{word}", file=sys.stderr, flush=True)
 
 
-def _measure_latency(spec: Job) -> Measurement:
+def _measure_latency(job: Job) -> Measurement:
     started = time.perf_counter()
     from .model_under_test import load_model
 
-    opened = load_model(spec)
+    opened = load_model(job)
     load = 1000 * (time.perf_counter() - started)
     from .corpus import load_corpus as load_data
     from .latency import LatencyLoop
 
-    corpus = load_data(spec.data)
+    corpus = load_data(job.data)
     parser, texts = None, []
-    if spec.kind == "latency" and spec.engine == "onnx":
+    if job.kind == "latency" and job.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
         from ...runtime.text.parser import load_parser
 
-        note = Bundle(spec.path).manifest.parser
+        note = Bundle(job.path).manifest.parser
         parser = load_parser(note.name) if note.source == "spacy" else None
-        texts = corpus.own or corpus.texts
+        texts = corpus.sentence_texts or corpus.texts
     loop = LatencyLoop(
         opened,
-        opened.plain(),
-        corpus.parsed(),
-        spec.batch_size,
+        opened.load_plain_encoder(),
+        corpus.to_parsed_sentences(),
+        job.batch_size,
         parser,
         texts,
-        split=spec.kind == "latency",
+        split=job.kind == "latency",
     )
     first = loop.warm_up()
     _send_mark("start")
-    seconds = loop.measure(spec.seconds)
+    seconds = loop.measure(job.seconds)
     _send_mark("stop")
-    padding = 1 - loop.real / loop.padded if loop.padded else 0.0
+    padding = 1 - loop.real_subwords / loop.padded_subwords if loop.padded_subwords else 0.0
     return Measurement(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
 
 
-def _measure_stream(spec: Job) -> Measurement:
+def _measure_stream(job: Job) -> Measurement:
     started = time.perf_counter()
     from ...runtime.extractor import load
 
-    extractor = load(spec.path, backend=spec.backend, threads=spec.threads)
+    extractor = load(job.path, backend=job.backend, threads=job.threads)
     taken = 1000 * (time.perf_counter() - started)
     from . import throughput as stream
     from .corpus import load_corpus as load_data
 
-    job = stream.measure_soak if spec.kind == "soak" else stream.measure_throughput
+    measure = stream.measure_soak if job.kind == "soak" else stream.measure_throughput
     with extractor:
-        return job(spec, load_data(spec.data), extractor, taken, _send_mark)
+        return measure(job, load_data(job.data), extractor, taken, _send_mark)
 
 
-def _check_model(spec: Job) -> ModelCheck:
+def _check_model(job: Job) -> ModelCheck:
     """Run a model on one sentence and describe it."""
     from .corpus import load_corpus
     from .model_under_test import load_model
 
-    if spec.engine == "compile":
+    if job.engine == "compile":
         from .torch_model import explain_missing_compiler
 
-        if reason := explain_missing_compiler(spec.backend):
+        if reason := explain_missing_compiler(job.backend):
             raise BackendError(f"torch.compile does not work here: {reason}")
-    corpus = load_corpus(spec.data)
-    opened = load_model(spec)
-    if spec.engine != "compile":  # its first run takes minutes
-        opened.pipeline.run(corpus.parsed()[:1], 1)
+    corpus = load_corpus(job.data)
+    opened = load_model(job)
+    if job.engine != "compile":  # its first run takes minutes
+        opened.pipeline.run(corpus.to_parsed_sentences()[:1], 1)
     tokenizer, limit = opened.pipeline.tokenizer, opened.pipeline.settings.max_subwords
     encoded = tokenizer.encode([sentence.tokens for sentence in corpus.sentences])
     median = sorted(len(subwords.ids) for subwords in encoded)[len(encoded) // 2]
-    for length in spec.lengths:
-        if not tokenizer.specials < length <= limit:
+    for length in job.lengths:
+        if not tokenizer.special_token_count < length <= limit:
             raise InputError(
-                f"lengths must be {tokenizer.specials + 1} to {limit} subwords for {spec.model}, got {length}"
+                f"lengths must be {tokenizer.special_token_count + 1} to {limit} subwords for {job.model}, got {length}"
             )
-    lengths = {length: _collect_words(corpus, encoded, length - tokenizer.specials) for length in spec.lengths}
+    lengths = {
+        length: _collect_words(corpus, encoded, length - tokenizer.special_token_count) for length in job.lengths
+    }
     products: dict[str, dict[str, int]] = {}
     work: dict[int, EncoderWork] = {}
     median = min(median, limit)
-    if spec.engine == "onnx":
+    if job.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
         from . import encoder_baseline as plain
         from . import roofline as arithmetic
 
-        bundle = Bundle(spec.path)
+        bundle = Bundle(job.path)
         products = {
             name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs
         }
-        if opened.cuts:
+        if opened.has_plain_encoder:
             part = plain.cut_transformer(bundle.read("encoder.onnx"))
-            work = {batch: arithmetic.count_encoder_work(part, batch, median) for batch in spec.batches}
-        opened.plain()
+            work = {batch: arithmetic.count_encoder_work(part, batch, median) for batch in job.batch_sizes}
+        opened.load_plain_encoder()
     return ModelCheck(
         backend=opened.backend,
         reason=opened.reason,
         device=opened.device,
         products=products,
-        median=median,
+        median_subwords=median,
         work=work,
         lengths=lengths,
     )
@@ -162,7 +164,7 @@ def _collect_words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
     sizes = [
         (word, int(last - first + 1))
         for sentence, subwords in zip(corpus.sentences, encoded, strict=True)
-        for word, first, last in zip(sentence.tokens, subwords.first, subwords.last, strict=True)
+        for word, first, last in zip(sentence.tokens, subwords.first_positions, subwords.last_positions, strict=True)
     ]
     if all(size > 1 for _, size in sizes):
         raise InputError(
@@ -178,33 +180,33 @@ def _collect_words(corpus: Corpus, encoded: list[Any], room: int) -> list[str]:
     return words
 
 
-def _evaluate_model(spec: Job) -> F1Scores:
+def _evaluate_model(job: Job) -> F1Scores:
     from trimf_train.evaluation.evaluate import evaluate_pipeline
 
     from .corpus import load_corpus
     from .model_under_test import load_model
 
-    opened = load_model(spec)
-    if spec.engine == "onnx":
+    opened = load_model(job)
+    if job.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
 
-        labels = Bundle(spec.path).manifest.labels
+        labels = Bundle(job.path).manifest.labels
     else:
         from pathlib import Path
 
         from trimf_train.model.checkpoint import load_checkpoint
 
-        labels = load_checkpoint(Path(spec.path)).description.labels
-    result = evaluate_pipeline(opened.pipeline, labels, load_corpus(spec.data).sentences)
+        labels = load_checkpoint(Path(job.path)).description.labels
+    result = evaluate_pipeline(opened.pipeline, labels, load_corpus(job.data).sentences)
     return F1Scores(entities=result["entities"]["micro"]["f1"], relations=result["relations"]["strict"]["micro"]["f1"])
 
 
-def _measure_peaks(spec: Job) -> DevicePeaks:
+def _measure_peaks(job: Job) -> DevicePeaks:
     from ...runtime.bundle.reader import Bundle
-    from ...runtime.engine.contract import open_backend
+    from ...runtime.engine.selection import open_backend
     from . import device_peaks as peaks
 
-    return peaks.measure_peaks(open_backend(spec.backend, spec.threads, Bundle(spec.path)), tuple(spec.precisions))
+    return peaks.measure_peaks(open_backend(job.backend, job.threads, Bundle(job.path)), tuple(job.precisions))
 
 
 _JOBS = {

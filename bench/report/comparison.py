@@ -18,7 +18,9 @@ import msgspec
 import numpy as np
 
 from ...runtime.errors import InputError, one_line
-from .schema import SCHEMA_VERSION, Case, ModelInfo, Report
+from ...runtime.extras import require_extra
+from .markdown_report import replace_unprintable
+from .schema import CASE_SETTINGS, SCHEMA_VERSION, Case, ModelInfo, Report
 from .statistics import compute_speed, describe_throttling, flatten_mapping
 
 if TYPE_CHECKING:
@@ -30,17 +32,6 @@ Verdict = Literal["faster", "slower", "no difference beyond the noise", "no verd
 MIN_DIFFERENCE = 0.02
 #: Bootstrap resamples.
 BOOTSTRAP_DRAWS = 4000
-
-#: Two-sided 95 % quantiles of Student's t by degrees of freedom; use the next lower entry for values in between.
-_STUDENT_T = {
-    1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228,
-    12: 2.179, 15: 2.131, 20: 2.086, 30: 2.042, 60: 2.0,
-}  # fmt: skip
-
-#: How a case is run. Cases of the same name that differ here are not the same measurement, which is warned of.
-_SETTINGS = (
-    "kind", "model", "engine", "backend", "threads", "batch_size", "workers", "concurrency", "subwords",
-)  # fmt: skip
 
 #: Fields of a report that describe its sentences.
 _DATA = ("data", "sentences", "words")
@@ -166,7 +157,7 @@ def render_comparison(comparison: ReportComparison) -> Group:
         unit = "" if "/" in compared.quantity else " ms"
         interval = "–" if compared.low is None else f"{compared.low:.3f}–{compared.high:.3f}"
         shown.add_row(
-            Text("" if compared.case == previous else _replace_unprintable(compared.case)),
+            Text("" if compared.case == previous else replace_unprintable(compared.case)),
             Text(compared.quantity),
             f"{compared.a:.2f}{unit}",
             f"{compared.b:.2f}{unit}",
@@ -184,17 +175,13 @@ def render_comparison(comparison: ReportComparison) -> Group:
     for letter, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         notes += [f"Only in {letter}: {name}" for name in names]
     notes += [f"Warning: {warning}" for warning in comparison.warnings]
-    return Group(*([shown] if comparison.lines else []), *(Text(_replace_unprintable(note)) for note in notes))
+    return Group(*([shown] if comparison.lines else []), *(Text(replace_unprintable(note)) for note in notes))
 
 
 class _SchemaVersion(msgspec.Struct):
     """The part of a report that every schema version has."""
 
     schema_version: int
-
-
-def _replace_unprintable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 # --- ratios and their intervals ---
@@ -281,7 +268,10 @@ def _compute_log_ratio(logs: Sequence[Any]) -> Any:
 
 
 def _bootstrap_interval(a: _RoundLogs, b: _RoundLogs, paired: bool) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the log ratio, drawing rounds, and samples within them."""
+    """Return the 95 % percentile interval of the log ratio, drawing rounds, and samples within them.
+
+    ``scipy.stats.bootstrap`` draws on one level only, and would sort every resample.
+    """
     rng = np.random.default_rng(0)
     medians = iter(_resample_medians(rng, [stage for stages in (*a, *b) for stage in stages], paired))
     means = []
@@ -317,12 +307,15 @@ def _compute_half_width(a: Sequence[float], b: Sequence[float]) -> float:
 
     The interval is Student's t with Welch's degrees of freedom.
     """
+    require_extra("bench", "scipy", purpose="comparing reports")
+    from scipy import stats
+
     parts = [(float(np.var(rounds, ddof=1)) / len(rounds), len(rounds) - 1) for rounds in (a, b)]
     variance = sum(part for part, _ in parts)
     if variance == 0:
         return 0.0
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    return float(np.sqrt(variance)) * _STUDENT_T[max(degrees for degrees in _STUDENT_T if degrees <= freedom + 1e-9)]
+    return float(np.sqrt(variance) * stats.t.ppf(0.975, freedom))
 
 
 def _decide_verdict(ratio: float, low: float | None, high: float | None) -> Verdict:
@@ -349,7 +342,7 @@ def _collect_warnings(a: Report, b: Report, cases: list[tuple[Case, Case]]) -> I
             )
     for pair in cases:
         yield from _list_differences(
-            f"case {pair[0].name}", *({name: getattr(case, name) for name in _SETTINGS} for case in pair)
+            f"case {pair[0].name}", *({name: getattr(case, name) for name in CASE_SETTINGS} for case in pair)
         )
     for letter, report in (("A", a), ("B", b)):
         yield from (f"{letter} was {text}" for text in describe_throttling(report.cases))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...runtime.errors import BackendError
+from ...runtime.extras import require_extra
 from .markdown_report import ENGINE_LABELS, get_precision, list_f1_names, replace_unprintable
 from .schema import Case, Report
 from .statistics import (
@@ -63,10 +63,9 @@ def draw_figures(report: Report) -> list[ReportFigure]:
     Raises:
         BackendError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError:
-        raise BackendError('plots need matplotlib; pip install "trimf[bench]"') from None
+    require_extra("bench", "matplotlib", purpose="drawing figures")
+    import matplotlib
+
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
         return [
             figure for draw in (_plot_lengths, _plot_stages, _plot_throughput, _plot_scores) for figure in draw(report)

@@ -37,16 +37,16 @@ class ReportTable(NamedTuple):
     Attributes:
         title: Heading of the table.
         note: One line of explanation; may be empty.
-        head: Column headings.
+        columns: Column headings.
         rows: Cells of each row.
-        words: Number of leading columns that hold text; the others hold figures.
+        text_columns: Number of leading columns that hold text; the others hold figures.
     """
 
     title: str
     note: str
-    head: Sequence[str]
+    columns: Sequence[str]
     rows: Sequence[Sequence[str]]
-    words: int
+    text_columns: int
 
 
 def render_markdown(report: Report) -> str:
@@ -57,8 +57,8 @@ def render_markdown(report: Report) -> str:
     """
     parts = ["# Benchmark", *(_escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
     parts += [f"**{_escape_markdown(text)}**" for text in list_throttling_warnings(report)]
-    for section in build_tables(report):
-        parts += [f"## {section.title}", section.note, _render_table(section)]
+    for table in build_tables(report):
+        parts += [f"## {table.title}", table.note, _render_table(table)]
     parts += [f"Note: {_escape_markdown(text)}." for text in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -109,10 +109,10 @@ def build_tables(report: Report) -> Iterator[ReportTable]:
         _tabulate_lengths(report, subjects),
         _tabulate_ratios(report),
         _tabulate_floors(report),
-        _tabulate_power(report, subjects),
-        _tabulate_memory_growth(report, subjects),
+        _tabulate_power(report),
+        _tabulate_memory_growth(report),
     )
-    return (section for section in tables if section.rows)
+    return (table for table in tables if table.rows)
 
 
 def get_precision(case: Case, subjects: dict[str, ModelInfo]) -> str:
@@ -308,7 +308,7 @@ def _tabulate_floors(report: Report) -> ReportTable:
     return ReportTable("Arithmetic floors", note, [*head, "measured / floor"], rows, 2)
 
 
-def _tabulate_power(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
+def _tabulate_power(report: Report) -> ReportTable:
     rows = []
     for case in report.cases:
         powers = [round_.power for round_ in case.rounds if round_.power]
@@ -335,7 +335,7 @@ def _tabulate_power(report: Report, subjects: dict[str, ModelInfo]) -> ReportTab
     return ReportTable("Power", note, head, rows, 2)
 
 
-def _tabulate_memory_growth(report: Report, subjects: dict[str, ModelInfo]) -> ReportTable:
+def _tabulate_memory_growth(report: Report) -> ReportTable:
     rows = []
     for case in report.cases:
         for number, round_ in enumerate(case.rounds, start=1):
@@ -357,9 +357,9 @@ def _tabulate_memory_growth(report: Report, subjects: dict[str, ModelInfo]) -> R
 # --- Markdown ---
 
 
-def _render_table(section: ReportTable) -> str:
-    rule = ["---" if i < section.words else "---:" for i in range(len(section.head))]
-    rows: Iterable[Sequence[str]] = (section.head, *section.rows)
+def _render_table(table: ReportTable) -> str:
+    rule = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
+    rows: Iterable[Sequence[str]] = (table.columns, *table.rows)
     lines = ["| " + " | ".join(map(_escape_markdown, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from .schema import Case, Ratio, Round
+from .schema import CASE_SETTINGS, Case, Ratio, Round
 from .statistics import compute_spread
 
 #: Computes a value of a round, or None if the round does not have it.
@@ -215,8 +215,7 @@ def _select_cases(cases: Iterable[Case], kind: str) -> list[Case]:
 
 
 def _have_same_settings(a: Case, b: Case, *ignored: str) -> bool:
-    fields = ("kind", "model", "engine", "backend", "threads", "batch_size", "workers", "concurrency", "subwords")
-    return all(getattr(a, name) == getattr(b, name) for name in fields if name not in ignored)
+    return all(getattr(a, name) == getattr(b, name) for name in CASE_SETTINGS if name not in ignored)
 
 
 def _describe_settings(case: Case, ignored: str = "") -> str:

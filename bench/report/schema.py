@@ -15,6 +15,9 @@ SCHEMA_VERSION = 1
 #: Kinds of cases: calls on batches, calls on sentences of a fixed length, streams from raw text, and one long stream.
 CaseKind = Literal["latency", "length", "throughput", "soak"]
 
+#: Fields of a case that say how it is run. Cases that differ here are not the same measurement.
+CASE_SETTINGS = ("kind", "model", "engine", "backend", "threads", "batch_size", "workers", "concurrency", "subwords")
+
 
 class ReportObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """An object of the report."""

@@ -10,7 +10,6 @@ import pytest
 
 from trimf.bench.measure import benchmark_run as run
 from trimf.bench.measure import job_process as process
-from trimf.bench.measure.benchmark_run import require_modules
 from trimf.bench.measure.case_planning import BenchmarkOptions
 from trimf.bench.measure.jobs import Job
 from trimf.bench.report import report_files as output
@@ -18,7 +17,10 @@ from trimf.bench.report.schema import Measurement, Report
 from trimf.cli import main
 from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import BackendError, BundleError, InputError
+from trimf.runtime.extras import require_extra
 from trimf_train.model.checkpoint import Checkpoint
+
+pytestmark = pytest.mark.slow
 
 QUICK = BenchmarkOptions(backends=("cpu",), batch_sizes=(1,), lengths=(), seconds=0.1, rounds=1)
 
@@ -103,6 +105,7 @@ def fed_by_spacy(tiny_checkpoint, quick_export, parser, tmp_path):
     return tmp_path / "bundle"
 
 
+@pytest.mark.slow
 def test_a_parser_in_front_is_a_stage(fed_by_spacy):
     options = QUICK._replace(models=(str(fed_by_spacy),))
     report, failure = run.run_benchmark(options, "trimf bench")
@@ -113,6 +116,7 @@ def test_a_parser_in_front_is_a_stage(fed_by_spacy):
     assert min(parsing) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [BackendError("out of memory"), KeyboardInterrupt()])
 def test_what_was_measured_outlives_a_failure(monkeypatch, error):
     real = process.run_job
@@ -145,14 +149,14 @@ def test_a_child_that_is_killed(monkeypatch, tmp_path):
 
 def test_a_missing_module():
     with pytest.raises(BackendError, match=r"trimf\[bench\]"):
-        require_modules("no_such_module_at_all")
+        require_extra("bench", "no_such_module_at_all")
 
 
 @pytest.mark.parametrize(
     ("change", "error"),
     [
         ({"models": ("no/such/bundle",)}, BundleError),
-        ({"against": Path("no/such/checkpoint")}, BundleError),
+        ({"checkpoint": Path("no/such/checkpoint")}, BundleError),
         ({"data": Path("no/such.txt")}, InputError),
         ({"lengths": (2,)}, BackendError),
         ({"lengths": (100_000,)}, InputError),

@@ -11,7 +11,7 @@ from trimf.bench.measure.jobs import ModelCheck
 from trimf.runtime.errors import BackendError, DataError, InputError
 from trimf.runtime.text.parser import Parse
 
-KNOWN = ModelCheck(backend="cpu", reason="", device=None, products={}, median=9, work={}, lengths={})
+KNOWN = ModelCheck(backend="cpu", reason="", device=None, products={}, median_subwords=9, work={}, lengths={})
 BUNDLE = BenchmarkTarget("a", "/a", "onnx", "cpu", KNOWN, {16: "16.json"})
 
 
@@ -86,10 +86,10 @@ def test_text_is_split_and_parsed_once(tmp_path):
     path = tmp_path / "news.txt"
     path.write_text("Ann lives in Rome. Bob too.\n\nYes\n")
     corpus = data.parse_corpus(data.read_corpus(path), Chain())
-    assert corpus.own == ["Ann lives in Rome.", "Bob too.", "Yes"]
+    assert corpus.sentence_texts == ["Ann lives in Rome.", "Bob too.", "Yes"]
     assert corpus.texts == ["Ann lives in Rome. Bob too.", "Yes"]
-    assert corpus.words == 9
-    assert [list(one.heads) for one in corpus.parsed()] == [[0, 0, 1, 2, 3], [0, 0, 1], [0]]
+    assert corpus.word_count == 9
+    assert [list(one.heads) for one in corpus.to_parsed_sentences()] == [[0, 0, 1, 2, 3], [0, 0, 1], [0]]
     data.write_corpus(corpus, tmp_path / "c.json")
     assert data.load_corpus(str(tmp_path / "c.json")) == corpus
     assert corpus.name.endswith("/news.txt")
@@ -98,7 +98,7 @@ def test_text_is_split_and_parsed_once(tmp_path):
 def test_annotation_is_kept_with_its_parses(tiny_data):
     corpus = data.read_corpus(tiny_data)
     assert corpus.annotated
-    assert not corpus.own
+    assert not corpus.sentence_texts
     assert data.parse_corpus(corpus, Chain()) == corpus
     bare = [msgspec.structs.replace(one, heads=None, labels=None) for one in corpus.sentences]
     assert all(

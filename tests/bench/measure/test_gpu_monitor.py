@@ -4,10 +4,11 @@ import subprocess
 import sys
 import time
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
-from trimf.bench.measure.gpu_monitor import GpuMonitor
+from trimf.bench.measure.gpu_monitor import GpuMonitor, find_pci_bus_id
 from trimf.bench.measure.sampler import ProcessSampler
 from trimf.runtime.errors import BackendError
 
@@ -34,6 +35,10 @@ class FakeNvml:
 
     def nvmlDeviceGetHandleByUUID(self, uuid):  # noqa: N802
         self.asked.append(uuid)
+        return "handle"
+
+    def nvmlDeviceGetHandleByPciBusId(self, bus_id):  # noqa: N802
+        self.asked.append(bus_id)
         return "handle"
 
     def nvmlDeviceGetName(self, handle):  # noqa: N802
@@ -64,6 +69,9 @@ class FakeNvml:
 
 @pytest.fixture
 def gpu(monkeypatch):
+    """Makes a monitor of a fake GPU, whose bus id CUDA does not tell."""
+    monkeypatch.setattr("trimf.bench.measure.gpu_monitor.find_pci_bus_id", lambda: None)
+
     def make(**changes):
         fake = FakeNvml(**changes)
         monkeypatch.setitem(sys.modules, "pynvml", fake)
@@ -74,10 +82,10 @@ def gpu(monkeypatch):
 
 def test_what_it_says(gpu):
     found, _ = gpu()
-    assert (found.name, found.driver, found.used()) == ("Fake 1", "999.1", 7.0)
-    assert (found.clock(), found.watts(), found.joules()) == (1500, 50.0, 10.0)
-    assert found.slowed() == {"temperature limit (hardware)"}
-    assert (found.used_by(1), found.used_by(2), found.used_by(3)) == (3.0, None, None)
+    assert (found.name, found.driver, found.used_memory_mb()) == ("Fake 1", "999.1", 7.0)
+    assert (found.clock_mhz(), found.watts(), found.joules()) == (1500, 50.0, 10.0)
+    assert found.throttle_reasons() == {"temperature limit (hardware)"}
+    assert (found.used_memory_of(1), found.used_memory_of(2), found.used_memory_of(3)) == (3.0, None, None)
 
 
 @pytest.mark.parametrize(("visible", "asked"), [(None, 0), ("", 0), ("2,0", 2), ("GPU-1234", "GPU-1234")])
@@ -89,13 +97,48 @@ def test_the_gpu_is_that_of_cuda(gpu, monkeypatch, visible, asked):
     assert gpu()[1].asked == [asked]
 
 
+def test_an_index_is_looked_up_by_the_bus_id_that_cuda_reports(gpu, monkeypatch):
+    monkeypatch.setattr("trimf.bench.measure.gpu_monitor.find_pci_bus_id", lambda: "0000:41:00.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
+    assert gpu()[1].asked == ["0000:41:00.0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1234")
+    assert gpu()[1].asked == ["GPU-1234"]
+
+
+class FakeDriver:
+    """A CUDA driver with one device."""
+
+    def __init__(self, error=0):
+        self.error = error
+
+    def cuInit(self, flags):  # noqa: N802
+        return self.error
+
+    def cuDeviceGet(self, device, index):  # noqa: N802
+        assert index == 0
+        return 0
+
+    def cuDeviceGetPCIBusId(self, text, size, device):  # noqa: N802
+        text.value = b"0000:41:00.0"
+        return 0
+
+
+def test_the_bus_id_is_that_of_the_first_visible_device(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: FakeDriver())
+    assert find_pci_bus_id() == "0000:41:00.0"
+    monkeypatch.setattr("ctypes.CDLL", lambda name: FakeDriver(error=100))
+    assert find_pci_bus_id() is None
+    monkeypatch.setattr("ctypes.CDLL", Mock(side_effect=OSError))
+    assert find_pci_bus_id() is None
+
+
 def test_what_a_device_cannot_answer_is_none(gpu):
     def refuse(*_):
         raise FakeNvml.NVMLError("not supported")
 
     found, _ = gpu(nvmlDeviceGetPowerUsage=refuse, nvmlDeviceGetCurrentClocksEventReasons=refuse)
     assert found.watts() is None
-    assert found.slowed() == set()
+    assert found.throttle_reasons() == set()
 
 
 def test_no_package(monkeypatch):
@@ -121,7 +164,7 @@ def watched(gpu=None, marks=("start", "10", "stop")):
         while sampler.memory.host < 60 and time.monotonic() < patience:
             time.sleep(0.01)
         for mark in marks:
-            sampler.mark(mark)
+            sampler.record_mark(mark)
         process.stdin.close()
         process.wait()
     return sampler

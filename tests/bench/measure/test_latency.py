@@ -7,15 +7,17 @@ from trimf.bench.measure import device_timing as device
 from trimf.bench.measure import latency as calls
 from trimf.bench.measure.jobs import Job
 from trimf.bench.measure.latency import CallRecorder, LatencyLoop
-from trimf.bench.measure.model_under_test import LoadedModel, load_model
-from trimf.runtime.bundle.reader import Bundle, open_pipeline
+from trimf.bench.measure.loaded_model import LoadedModel
+from trimf.bench.measure.model_under_test import load_model
+from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.cuda_memory import Buffer, CudaArray, Workspace
 from trimf.runtime.engine.onnx_device import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.pipeline import ParsedSentence
+from trimf.runtime.pipeline_loading import open_pipeline
 from trimf.runtime.text.parser import Parse
 
-ON_CPU = Provider("CPUExecutionProvider", list, lambda model: {}, place=("cpu", 0))
+ON_CPU = Provider("CPUExecutionProvider", list, lambda model: {}, device=("cpu", 0))
 
 
 def chained(text):
@@ -43,7 +45,7 @@ def on_device(monkeypatch):
 
 
 def test_every_stage_has_a_sample_of_every_batch(opened):
-    loop = LatencyLoop(opened, opened.plain(), SENTENCES, 2)
+    loop = LatencyLoop(opened, opened.load_plain_encoder(), SENTENCES, 2)
     assert loop.warm_up() > 0
     assert loop.samples == {}
     loop.measure(1.0)
@@ -52,7 +54,7 @@ def test_every_stage_has_a_sample_of_every_batch(opened):
     assert {len(values) for values in loop.samples.values()} == {len(loop.sizes)}
     assert loop.sizes[:3] == [(2, 9), (2, 12), (2, 7)]  # in their own order, over again
     assert min(min(values) for values in loop.samples.values()) >= 0
-    assert 0 < loop.real < loop.padded
+    assert 0 < loop.real_subwords < loop.padded_subwords
 
 
 def test_what_comes_before_a_call_has_samples_of_its_own(opened):
@@ -61,7 +63,12 @@ def test_what_comes_before_a_call_has_samples_of_its_own(opened):
             return [Parse([max(i - 1, 0) for i in range(len(words))], ["dep"] * len(words)) for words in sentences]
 
     loop = LatencyLoop(
-        opened, opened.plain(), SENTENCES, 2, Chain(), ["Jack Ruby shot Oswald.", "Yes.", "Ann lives in Rome."]
+        opened,
+        opened.load_plain_encoder(),
+        SENTENCES,
+        2,
+        Chain(),
+        ["Jack Ruby shot Oswald.", "Yes.", "Ann lives in Rome."],
     )
     loop.measure(0.5)
     assert {"parse", "split"} <= loop.samples.keys()
@@ -73,7 +80,7 @@ def test_stages_add_up_to_the_call(opened):
     watch = CallRecorder(opened)
     watch.pipeline.run(SENTENCES, 3)
     first, last = watch.runs[0][1], watch.runs[-1][2]
-    split = watch.split(first - 1, last + 2)
+    split = watch.split_stages(first - 1, last + 2)
     assert sum(split.values()) == pytest.approx(1000 * (last - first + 3))
     assert split["words"] == pytest.approx(1000)
     assert split["decode"] >= 2000
@@ -82,14 +89,14 @@ def test_stages_add_up_to_the_call(opened):
 def test_the_watched_pipeline_answers_the_same(opened):
     found = opened.pipeline.run(SENTENCES, 2)
     watched = CallRecorder(opened).pipeline.run(SENTENCES, 2)
-    assert [one.found.entities for one in watched] == [one.found.entities for one in found]
+    assert [one.decoded.entities for one in watched] == [one.decoded.entities for one in found]
 
 
 def test_copies_of_bound_buffers_are_told_apart(on_device):
     watch = CallRecorder(on_device)
     with device.record_copies(watch.copies):
         watch.pipeline.run(SENTENCES, 3)
-    split = watch.split(watch.runs[0][1] - 0.5, watch.runs[-1][2] + 0.5)
+    split = watch.split_stages(watch.runs[0][1] - 0.5, watch.runs[-1][2] + 0.5)
     assert split["encoder host-to-device"] > 0
     assert split["entities device-to-host"] > 0
     assert split["encoder"] > 0
@@ -111,7 +118,7 @@ class FakeDevice:
     def __init__(self):
         self.memory, self.said = {}, []
 
-    def stream(self):
+    def create_stream(self):
         return 1
 
     def malloc(self, size):
@@ -121,7 +128,7 @@ class FakeDevice:
     def free(self, address):
         pass
 
-    def destroy(self, stream):
+    def destroy_stream(self, stream):
         pass
 
     def synchronize(self, stream):
@@ -146,7 +153,7 @@ def test_copies_of_a_workspace_are_waited_for():
         real = {"batch": 2, "subwords": 3}
         array = CudaArray("input_ids", buffer, workspace, (2, 3), real, np.int64, "INT64")
         assert np.asarray(array).tolist() == given.tolist()
-    assert [(event.way, event.name) for event in events] == [
+    assert [(event.direction, event.name) for event in events] == [
         ("host-to-device", "input_ids"),
         ("device-to-host", "input_ids"),
     ]
@@ -159,7 +166,7 @@ def test_a_subgraph_with_a_workspace_is_waited_for():
 
     class Backend:
         class workspaces:  # noqa: N801
-            own = staticmethod(lambda: workspace)
+            get_current = staticmethod(lambda: workspace)
 
     class Subgraph:
         _backend = Backend
@@ -171,7 +178,7 @@ def test_a_subgraph_with_a_workspace_is_waited_for():
 def test_what_is_compiled_at_first_is_no_sample(opened, monkeypatch):
     monkeypatch.setattr(calls, "WARM_UP_BATCHES", 1)
     settled = iter([False, False, True])
-    loop = LatencyLoop(opened._replace(warm=lambda: next(settled)), opened.plain(), SENTENCES, 1)
+    loop = LatencyLoop(opened._replace(is_settled=lambda: next(settled)), opened.load_plain_encoder(), SENTENCES, 1)
     loop.warm_up()
     assert next(settled, None) is None
     assert loop.samples == {}

@@ -45,9 +45,9 @@ def test_a_stream_counts_what_went_through(extractor):
 def test_padding_is_counted_anew_each_time(extractor):
     padding = stream.PaddingCounter(extractor)
     list(extractor.stream(TEXTS, 4))
-    assert 0 < padding.share() < 1
+    assert 0 < padding.take_share() < 1
     list(extractor.stream(["Yes"], 4))
-    assert padding.share() == padding.share() == 0
+    assert padding.take_share() == padding.take_share() == 0
 
 
 def test_callers_keep_a_sample_of_every_call(extractor):
