@@ -154,7 +154,9 @@ def expected_files() -> set[str]:
     packaged = {path for path in files if path.startswith("trimf_train/")}
     packaged |= {f"trimf/{path}" for path in files if path.startswith(rooms)}
     return packaged | {
-        f"trimf/{path}" for path in ("__init__.py", "__main__.py", "cli.py", "py.typed") if path in files
+        f"trimf/{path}"
+        for path in ("__init__.py", "__main__.py", "cli.py", "cli_support.py", "py.typed")
+        if path in files
     }
 
 

@@ -1,0 +1,1 @@
+"""Makers of tiny encoders, models and data for the tests."""
