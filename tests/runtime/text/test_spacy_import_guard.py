@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="there is no torch to hide")
 
 LOAD = "from trimf.runtime.text.parser import load_parser, BackendError\n"
-LOAD += "from trimf.runtime.text.spacy_import_guard import lacks_torch\n"
+LOAD += "from trimf.runtime.text.spacy_import_guard import thinc_imported_without_torch\n"
 
 
 def fresh(code: str) -> list[str]:
@@ -22,9 +22,9 @@ def fresh(code: str) -> list[str]:
 def test_torch_is_hidden_and_can_be_imported_later() -> None:
     code = (
         "import sys\nfinders = list(sys.meta_path)\n"
-        "from trimf.runtime.text.spacy_import_guard import light_spacy, lacks_torch\n"
-        "with light_spacy():\n    import spacy\n"
-        "print('torch' in sys.modules, lacks_torch(), sys.meta_path == finders)\n"
+        "from trimf.runtime.text.spacy_import_guard import hide_torch_from_spacy, thinc_imported_without_torch\n"
+        "with hide_torch_from_spacy():\n    import spacy\n"
+        "print('torch' in sys.modules, thinc_imported_without_torch(), sys.meta_path == finders)\n"
         "import torch, thinc.compat\nprint(torch.ones(2).sum().item(), thinc.compat.has_torch)"
     )
     assert fresh(code) == ["False True True", "2.0 False"]
@@ -33,8 +33,10 @@ def test_torch_is_hidden_and_can_be_imported_later() -> None:
 @pytest.mark.slow
 def test_torch_that_is_there_already_stays() -> None:
     code = (
-        "import torch\nfrom trimf.runtime.text.spacy_import_guard import light_spacy, lacks_torch\n"
-        "with light_spacy():\n    import thinc.compat\nprint(thinc.compat.has_torch, lacks_torch())"
+        "import torch\n"
+        "from trimf.runtime.text.spacy_import_guard import hide_torch_from_spacy, thinc_imported_without_torch\n"
+        "with hide_torch_from_spacy():\n    import thinc.compat\n"
+        "print(thinc.compat.has_torch, thinc_imported_without_torch())"
     )
     assert fresh(code) == ["True False"]
 
@@ -42,9 +44,9 @@ def test_torch_that_is_there_already_stays() -> None:
 @pytest.mark.slow
 def test_others_find_torch_meanwhile() -> None:
     code = (
-        "from threading import Thread\nfrom trimf.runtime.text.spacy_import_guard import light_spacy\n"
+        "from threading import Thread\nfrom trimf.runtime.text.spacy_import_guard import hide_torch_from_spacy\n"
         "def work():\n    import torch\n    print(torch.ones(2).sum().item())\n"
-        "with light_spacy():\n    thread = Thread(target=work)\n    thread.start()\n    thread.join()"
+        "with hide_torch_from_spacy():\n    thread = Thread(target=work)\n    thread.start()\n    thread.join()"
     )
     assert fresh(code) == ["2.0"]
 
@@ -61,7 +63,8 @@ def test_another_pipeline_gets_torch(tmp_path: object) -> None:
 
 def test_a_pipeline_that_comes_too_late_says_so(tmp_path: object) -> None:
     code = LOAD + (
-        "from trimf.runtime.text.spacy_import_guard import light_spacy\nwith light_spacy():\n    import spacy\n"
+        "from trimf.runtime.text.spacy_import_guard import hide_torch_from_spacy\n"
+        "with hide_torch_from_spacy():\n    import spacy\n"
         f"from pathlib import Path\nPath({str(tmp_path)!r}, 'meta.json').write_text('')\n"
         f"try: load_parser({str(tmp_path)!r})\nexcept BackendError as error: print(error)"
     )

@@ -20,7 +20,7 @@ from trimf.runtime.text.parser import Parse
 from trimf_train.config import Config
 from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
-from trimf_train.evaluation import evaluate as evaluation
+from trimf_train.evaluation import prediction
 from trimf_train.evaluation.evaluate import evaluate_file, evaluate_pipeline
 from trimf_train.evaluation.prediction import add_missing_parses, predict_annotations
 from trimf_train.model import checkpoint as checkpoints
@@ -203,7 +203,7 @@ def test_what_was_not_parsed_is_parsed_first(
         def parse(self, texts: Iterable[list[str]]) -> Iterable[Any]:
             return (parses[tuple(tokens)] for tokens in texts)
 
-    monkeypatch.setattr(evaluation, "load_parser", lambda name: (asked.append(name), Parser())[1])
+    monkeypatch.setattr(prediction, "load_parser", lambda name: (asked.append(name), Parser())[1])
     assert evaluate_file(Path(config.output) / "best", path) == best["dev"]
     assert asked == ["by-hand"]
     assert add_missing_parses(mixed, "by-hand") == sentences

@@ -27,13 +27,13 @@ import sys
 import msgspec
 import torch
 from trimf_train.config import Config
-from trimf_train.training.train import train
+from trimf_train.training.train import train_model
 
 torch.set_num_threads(1)
 gc.freeze()
 for name in sys.argv[1:]:
     with open(name, "rb") as stream:
-        train(msgspec.json.decode(stream.read(), type=Config))
+        train_model(msgspec.json.decode(stream.read(), type=Config))
 """
 
 
