@@ -103,6 +103,7 @@ def test_a_sentence_of_100_000_words(extract):
     assert max(people) > len(text) - 3 * len(block)
 
 
+@pytest.mark.slow
 def test_neither_torch_nor_a_parser_is_needed():
     code = (
         "import sys\n"

@@ -80,6 +80,7 @@ def test_an_engine_is_replaced_and_others_stay(compiled: Path) -> None:
     assert listing(compiled) == {*after.files, "manifest.json"}
 
 
+@pytest.mark.slow
 def test_compiling_needs_nothing_of_training(bundle: Path, rtx: TensorRtLibrary) -> None:
     code = f"""
 import sys

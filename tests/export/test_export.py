@@ -37,6 +37,7 @@ def bundle(checkpoint_folder, tiny_data, tmp_path_factory):
     return output
 
 
+@pytest.mark.slow
 def test_the_bundle_opens_and_says_what_it_is(bundle):
     opened = Bundle(bundle)
     assert opened.manifest.precision == "fp32"

@@ -30,6 +30,7 @@ def verdicts(count: int, seeds: int, **fields) -> tuple[list[str], list[str]]:
     return [lines[0].verdict for lines in made], [lines[1].verdict for lines in made]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drift", [0.0, 0.02, 0.06])
 @pytest.mark.parametrize("count", [2, 3, 5])
 def test_identical_runs_show_no_difference(count, drift):

@@ -61,6 +61,7 @@ def test_another_pipeline_gets_torch(tmp_path: object) -> None:
     assert fresh(code) == ["False", "True"]
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_comes_too_late_says_so(tmp_path: object) -> None:
     code = LOAD + (
         "from trimf.runtime.text.spacy_import_guard import hide_torch_from_spacy\n"

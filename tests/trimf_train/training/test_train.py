@@ -128,6 +128,7 @@ def test_errors_are_mined_from_the_beginning_where_it_knows_the_types(
     assert stages == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_teachers(
     configure: Callable[..., Config], whole: tuple[Config, Any], tmp_path: Path
 ) -> None:
