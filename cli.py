@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import os
-import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,9 +13,10 @@ import click
 
 from . import __version__
 from .bench.command import bench
-from .cli_support import FILE, FOLDER, print_tables, print_to_stderr, reject_old_name, show_progress
+from .cli_support import FILE, FOLDER, OUTPUT_FILE, print_tables, print_to_stderr, reject_old_name, show_progress
 from .runtime.errors import BundleError, ConfigError, DataError, InputError, TrimfError
 from .runtime.extras import require_extra
+from .stop_signals import exit_status_of_signal, handle_stop_signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +57,7 @@ cli.add_command(bench)
 
 @cli.command(short_help="Convert annotated data and add dependency parses.")
 @click.argument("source", type=FILE, metavar="IN")
-@click.argument("output", type=FILE, metavar="OUT")
+@click.argument("output", type=OUTPUT_FILE, metavar="OUT")
 @click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
 @click.option(
     "--format", "format_", type=click.Choice(_READERS), help="Format of IN. Default: detected from its content."
@@ -281,7 +282,7 @@ def export(
 @click.argument("model")
 @click.argument("text")
 @click.option("--html", is_flag=True, help="Write an HTML page instead of JSON.")
-@click.option("--output", type=FILE, help="Output file. Default: stdout.")
+@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
 @click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
 def explain(model: str, text: str, html: bool, output: Path | None, triggers: int) -> None:
     """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and trigger contributions.
@@ -291,8 +292,8 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     from trimf_train.evaluation.model_loading import open_model
 
     from .runtime.explain import explain_text
+    from .runtime.files.output import open_output
     from .runtime.output.explain_page import render_explanations
-    from .runtime.output.writers import open_output
     from .runtime.text.parser import load_parser
 
     if not text.strip():
@@ -428,7 +429,7 @@ def verify(
     type=_FILE_OR_DASH,
     help="UTF-8 file with one text per line; - for stdin.",
 )
-@click.option("--output", type=FILE, help="Output file. Default: stdout.")
+@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
 @click.option(
     "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
 )
@@ -530,7 +531,7 @@ def _require_onnxruntime() -> None:
 
 
 def _lines(source: Path) -> Iterator[str]:
-    from .runtime.bundle.atomic_io import read_file_lines, read_lines
+    from .runtime.files.lines import read_file_lines, read_lines
 
     return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file_lines(source)
 
@@ -545,9 +546,13 @@ def main(arguments: list[str] | None = None) -> int:
         Exit status: 0 for success, 2 for bad usage or input, 1 for failure, 130 when interrupted.
     """
     arguments_given = sys.argv[1:] if arguments is None else arguments
-    if arguments is None:  # SIGTERM unwinds the stack, so that no file is left half-written and no child process alive
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if arguments is None:
+        handle_stop_signals()
+        for console in (sys.stdout, sys.stderr):  # text degrades instead of failing where the console lacks a character
+            if isinstance(console, io.TextIOWrapper) and console.errors == "strict":
+                console.reconfigure(errors="replace")
     try:
+        _check_working_folder()
         cli.main(arguments_given, prog_name="trimf", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -563,10 +568,23 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _fail(str(error), 2 if isinstance(error, InputError | DataError | ConfigError) else 1)
     except Exception as error:
+        if (status := exit_status_of_signal()) is not None:
+            return _fail("interrupted", status)
         if "--debug" in arguments_given:
             raise
+        if isinstance(error, OSError) and isinstance(error.filename, str):
+            return _fail(f"{error.filename}: {error.strerror}", 2)
         return _fail(f"{type(error).__name__}: {error} (run `trimf --debug …` for the traceback)", 1)
     return 0
+
+
+def _check_working_folder() -> None:
+    """Raise InputError if the folder that relative paths start from was removed."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        folder = os.environ.get("PWD", "the working folder")
+        raise InputError(f"{folder}: the working folder is gone ({error.strerror}); change to another one") from error
 
 
 def _fail(message: str, status: int) -> int:

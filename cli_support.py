@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
 #: Types of options and arguments.
 FILE = click.Path(dir_okay=False, path_type=Path)
-FOLDER = click.Path(file_okay=False, path_type=Path)
+OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
+
+
+class _Folder(click.Path):
+    """A folder, for which ``-`` (standard output) cannot stand."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        if str(value) == "-":
+            self.fail("- stands for standard output, but a folder is needed; name one", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+FOLDER = _Folder(file_okay=False, path_type=Path)
 
 
 def reject_old_name(old: str, new: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

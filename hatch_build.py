@@ -18,6 +18,7 @@ CONTENT = (
     "export",
     "models",
     "runtime",
+    "stop_signals.py",
 )
 
 

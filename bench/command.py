@@ -89,7 +89,8 @@ def bench(
         return
     from contextlib import nullcontext
 
-    from ..runtime.bundle.atomic_io import atomic_folder
+    from ..runtime.files.atomic import atomic_folder
+    from ..runtime.files.folder_kinds import BENCHMARK
     from .measure.benchmark_run import run_benchmark
     from .measure.case_planning import BenchmarkOptions
     from .report import report_files as files
@@ -98,7 +99,7 @@ def bench(
         require_extra("bench", "matplotlib", purpose="--output")
     requested = BenchmarkOptions(models=models or ("default",), backends=backends or ("auto",), **options)
     failure: BaseException | None
-    with atomic_folder(output, overwrite=overwrite) if output else nullcontext() as folder:
+    with atomic_folder(output, BENCHMARK, overwrite=overwrite) if output else nullcontext() as folder:
         with show_progress("checking models") as progress:
             report, failure = run_benchmark(requested, _format_command(context), print_to_stderr, progress)
         if folder:

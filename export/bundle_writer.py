@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..runtime.bundle.atomic_io import atomic_folder, atomic_path
 from ..runtime.bundle.manifest import FileRecord
 from ..runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
 from ..runtime.errors import BundleError, InputError
+from ..runtime.files.atomic import atomic_folder, atomic_path
+from ..runtime.files.folder_kinds import BUNDLE
 
 
 def describe_file(content: bytes) -> FileRecord:
@@ -27,17 +28,21 @@ def write_bundle_file(folder: Path, name: str, content: bytes) -> None:
         content: Contents of the file.
 
     Raises:
-        BundleError: The file cannot be written, or would lie outside the bundle.
+        BundleError: The file would lie outside the bundle.
+        InputError: The file cannot be written.
     """
     path = folder / name
     try:
         path.parent.mkdir(exist_ok=True)
-        if not path.parent.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{path.parent}: this link points outside the bundle")
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error
+    for part in (path.parent, path):
+        if not part.resolve().is_relative_to(folder.resolve()):
+            raise BundleError(
+                f"{part}: this link points outside the bundle, into a store that others share; use --output FOLDER"
+            )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def check_writable(path: str | Path, output: str | Path | None) -> None:
@@ -80,7 +85,7 @@ def open_writable_bundle(
     if output is None:
         yield bundle.path
         return
-    with atomic_folder(output, overwrite=overwrite) as folder:
+    with atomic_folder(output, BUNDLE, overwrite=overwrite) as folder:
         for name in bundle.manifest.files:
             write_bundle_file(folder, name, bundle.read(name))
         write_bundle_file(folder, "manifest.json", (bundle.path / "manifest.json").read_bytes())

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..runtime.bundle.atomic_io import atomic_path
 from ..runtime.bundle.manifest import MatmulCounts, Precision, Profile
+from ..runtime.engine.cache import CACHE_WAIT_SECONDS
 from ..runtime.engine.contract import EXTRA
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
-from ..runtime.errors import BackendError, BundleError, ConfigError
+from ..runtime.errors import BackendError, BundleError, ConfigError, InputError
+from ..runtime.files.atomic import atomic_path
 from .profiles import input_shapes
 
 #: Called with the progress of a build: name of the phase, completed steps, steps in total.
@@ -178,7 +179,7 @@ def build_engine(
         reason = library.pop_last_error() or "no reason given"
         raise BackendError(f"{library.title} cannot build {subgraph} for {target}: {reason}")
     if cache_path is not None:
-        with _translate_cache_errors(cache_path), atomic_path(cache_path) as path:
+        with _translate_cache_errors(cache_path), atomic_path(cache_path, wait=CACHE_WAIT_SECONDS) as path:
             path.write_bytes(bytes(config.get_timing_cache().serialize()))
     return bytes(memory)
 
@@ -247,6 +248,8 @@ def _translate_cache_errors(path: Path) -> Iterator[None]:
     """Raise a BackendError instead of an OSError of the timing cache."""
     try:
         yield
+    except InputError as error:
+        raise BackendError(f"timing cache {error}; set XDG_CACHE_HOME to a writable folder") from error
     except OSError as error:
         raise BackendError(f"timing cache {path}: {error.strerror}; set XDG_CACHE_HOME to a writable folder") from error
 

@@ -15,7 +15,6 @@ from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training.dataset import read_prepared
 
-from ..runtime.bundle.atomic_io import atomic_folder
 from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode_manifest
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
@@ -23,6 +22,8 @@ from ..runtime.engine import tensorrt_library
 from ..runtime.engine.contract import SUBGRAPHS
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import ConfigError, DataError
+from ..runtime.files.atomic import atomic_folder
+from ..runtime.files.folder_kinds import BUNDLE
 from ..runtime.pipeline import Pipeline
 from . import parity
 from .bundle_compiler import BundleProgress, build_engines, plan_engine_builds
@@ -105,7 +106,7 @@ def export_checkpoint(
     calibration = None
     if calibration_data is not None:
         calibration = _read_sentences(calibration_data)[:MAX_CALIBRATION_SENTENCES]
-    with atomic_folder(Path(output), overwrite=overwrite) as folder:
+    with atomic_folder(output, BUNDLE, overwrite=overwrite) as folder:
         models = _trace_subgraphs(checkpoint, log, explain)
         reference = inference.build_pipeline(checkpoint)
         converted = convert_precision(

@@ -10,8 +10,8 @@ import numpy as np
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation.prediction import add_missing_parses
 
-from ...runtime.bundle.atomic_io import read_file_lines
 from ...runtime.errors import InputError
+from ...runtime.files.lines import read_file_lines
 from ...runtime.pipeline import ParsedSentence
 from ...runtime.text.parser import Parser
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = {
     "trimf.runtime.errors": "errors",
     "trimf.runtime.extras": "errors",
+    "trimf.runtime.files": "files",
     "trimf.runtime.engine.contract": "contract",
     "trimf.runtime.bundle": "bundle",
     "trimf.runtime.engine": "engine",
@@ -33,19 +34,20 @@ ROOMS = {
     "trimf": "top",
 }
 
-_RUNTIME = ("errors", "contract", "bundle", "engine", "text", "decoding", "road", "output")
+_RUNTIME = ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road", "output")
 _TRAINING = ("recipes", "settings", "data", "model", "evaluation", "training", "experiments")
 
 #: Rooms that a room may import besides itself.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
+    "files": ("errors",),
     "contract": (),
-    "bundle": ("errors", "contract"),
-    "engine": ("errors", "contract", "bundle"),
-    "text": ("errors", "contract", "bundle", "engine"),
-    "decoding": ("errors", "contract", "bundle", "engine", "text"),
-    "road": ("errors", "contract", "bundle", "engine", "text", "decoding"),
-    "output": ("errors", "contract", "bundle", "engine", "text", "decoding", "road"),
+    "bundle": ("errors", "files", "contract"),
+    "engine": ("errors", "files", "contract", "bundle"),
+    "text": ("errors", "files", "contract", "bundle", "engine"),
+    "decoding": ("errors", "files", "contract", "bundle", "engine", "text"),
+    "road": ("errors", "files", "contract", "bundle", "engine", "text", "decoding"),
+    "output": ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road"),
     "recipes": _RUNTIME,
     "settings": (*_RUNTIME, "recipes"),
     "data": (*_RUNTIME, "settings"),

@@ -1,1 +1,1 @@
-"""Bundles on disk: manifest, labels, reading, checking and atomic writes."""
+"""Bundles on disk: manifest, labels, reading and checking."""

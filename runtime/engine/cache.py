@@ -6,6 +6,9 @@ from pathlib import Path
 
 import platformdirs
 
+#: Seconds to wait while another process writes the same file of a cache.
+CACHE_WAIT_SECONDS = 60.0
+
 
 def user_cache_folder() -> Path:
     """Return the folder of TriMF's caches, which need not exist.

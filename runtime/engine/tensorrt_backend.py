@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle.atomic_io import atomic_path
 from ..bundle.manifest import Builder, Engine
-from ..errors import BackendError
+from ..errors import BackendError, InputError
+from ..files.atomic import atomic_path
 from . import buckets
 from .backend import BundleFiles
-from .cache import user_cache_folder
+from .cache import CACHE_WAIT_SECONDS, user_cache_folder
 from .contract import AXES, SUBGRAPHS
 from .cuda import CudaDevice
 from .cuda_memory import CudaArray, Workspace, Workspaces
@@ -470,7 +470,7 @@ def _save_cache(cache: Any, path: Path, saved: bytes) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as temporary:
+        with atomic_path(path, wait=CACHE_WAIT_SECONDS) as temporary:
             temporary.write_bytes(content)
-    except OSError as error:
+    except (InputError, OSError) as error:
         _LOG.warning("%s: cannot save compiled kernels: %s", path, error)

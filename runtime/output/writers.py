@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
 
-from ..bundle.atomic_io import atomic_path
-from ..errors import InputError
+from ..files.output import open_output
 from ..results import Extraction
 
 
@@ -19,38 +17,15 @@ def write_extractions(extractions: Iterable[Extraction], format_: str, output: P
     Args:
         extractions: Extractions to write; each is consumed once.
         format_: ``"text"``, ``"json"`` (one array), ``"jsonl"`` (one object per line) or ``"html"``.
-        output: File to write, which appears only when it is complete; None writes to stdout as results arrive.
+        output: File to write, which appears only when it is complete; None or ``-`` writes to standard output as
+            results arrive, in UTF-8 unless the format is text.
 
     Raises:
         InputError: The file cannot be written.
     """
-    with open_output(output) as stream:
+    with open_output(output, encoding=None if format_ == "text" else "utf-8") as stream:
         _FORMATS[format_](extractions, stream)
         stream.flush()
-
-
-@contextmanager
-def open_output(output: Path | None) -> Iterator[TextIO]:
-    """Open a text stream to a file or to stdout.
-
-    Args:
-        output: File to write, which is replaced when the block succeeds and left as it was when it raises; None is
-            stdout.
-
-    Yields:
-        The stream; a file is written as UTF-8.
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    if output is None:
-        yield sys.stdout
-        return
-    try:
-        with atomic_path(output) as new, new.open("w", encoding="utf-8", newline="\n") as stream:
-            yield stream
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written: {error.strerror}") from error
 
 
 def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:

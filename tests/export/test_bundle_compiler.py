@@ -23,7 +23,7 @@ from trimf.runtime.bundle.manifest import MatmulCounts, encode_manifest
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.tensorrt_library import TensorRtLibrary
-from trimf.runtime.errors import BackendError, BundleError, ConfigError
+from trimf.runtime.errors import BackendError, BundleError, ConfigError, InputError
 
 BLOCKED = ("torch", "transformers", "trimf_train", "accelerate", "safetensors", "onnx", "onnxscript")
 
@@ -195,7 +195,7 @@ def test_a_link_out_of_the_bundle(bundle: Path, tmp_path: Path, rtx: TensorRtLib
 
 def test_a_folder_that_cannot_be_written(bundle: Path, rtx: TensorRtLibrary) -> None:
     (bundle / "engines").write_bytes(b"")
-    with pytest.raises(BundleError, match=r"encoder.tensorrt-rtx.sm_89.\w{8}.engine: cannot be written: "):
+    with pytest.raises(InputError, match=r"encoder.tensorrt-rtx.sm_89.\w{8}.engine: cannot be written: "):
         compile_bundle(bundle, "tensorrt-rtx", targets=["sm_89"])
 
 

@@ -60,9 +60,9 @@ def kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> None:
     monkeypatch.setattr(module, name, raising)
 
 
-def die(config: Config, name: str, count: int) -> None:
+def die(config: Config, name: str, count: int, **options: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         kill(patch, name, count)
         with pytest.raises(KilledError):
-            train_model(config)
+            train_model(config, **options)
     assert not [path for path in Path(config.output).iterdir() if path.name.endswith(".tmp")]

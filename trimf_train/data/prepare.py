@@ -4,15 +4,15 @@ The conversion is atomic and can be resumed. It writes three files in the same f
 when it is complete; ``OUTPUT.part``, the lines written so far; and ``OUTPUT.source.json``, a record of the source
 (hash of the input, format, parser, version). A part file means that the conversion is not finished. The same call on
 the same input keeps the valid lines of the part file and continues after them, so an interrupted run produces the same
-bytes as an uninterrupted one.
+bytes as an uninterrupted one. A lock keeps a second process out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,9 +24,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import trimf
 from trimf.runtime.errors import DataError, InputError
+from trimf.runtime.files.atomic import atomic_path
+from trimf.runtime.files.locks import lock_output
+from trimf.runtime.files.output import open_output
+from trimf.runtime.files.write_errors import report_write_errors
 
 from . import jsonl as prepared
-from .json_errors import read_bytes, short_repr
+from .file_hashes import hash_while_reading
+from .json_errors import short_repr
 from .readers import detect_format, read_sentences
 from .sentence import Sentence, with_parse
 from .statistics import DataStatistics
@@ -109,28 +114,75 @@ def prepare_file(
         if value < 1:
             raise InputError(f"{name} must be >= 1, got {value}")
     input, output = Path(input), Path(output)
-    format = detect_format(input) if format is None else format
-    statistics = DataStatistics(max_span=max_span)
-    for _ in read_sentences(input, format, statistics):
-        pass
-    if not statistics.sentences:
-        raise DataError(f"{input}: the file contains no sentences; at least one is needed")
-    source = _describe_source(input, format, parser)
-
-    done = 0 if force else _count_finished(output, source, read_sentences(input, format), statistics.sentences)
-    if done is None:
-        return PreparationSummary(output, source, statistics, parsed=0)
-    if not done:
-        _start_output(output, source)
-    rest = islice(read_sentences(input, format), done, None)
-    _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
-    _finish_output(output)
+    if input.exists() and not stat.S_ISREG(input.stat().st_mode):
+        raise DataError(f"{input}: not a regular file; it is read more than once, so save it to a file first")
+    with ExitStack() as held:
+        with hash_while_reading([input]) as hashes:
+            format = detect_format(input) if format is None else format
+            statistics = DataStatistics(max_span=max_span)
+            for _ in read_sentences(input, format, statistics):
+                pass
+            if not statistics.sentences:
+                raise DataError(f"{input}: the file contains no sentences; at least one is needed")
+            source = _describe_source(hashes[str(input)], format, parser)
+            if _is_stream(output):
+                _write_stream(input, output, format, parser, batch_size)
+                return PreparationSummary(output, source, statistics, parsed=statistics.sentences)
+            with report_write_errors(output):
+                output.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(lock_output(output))
+            done = _resume_output(input, output, source, statistics.sentences, force)
+            if done is None:
+                return PreparationSummary(output, source, statistics, parsed=0)
+            rest = islice(read_sentences(input, format), done, None)
+            _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
+        _finish_output(output)
     return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
 
 
-def _describe_source(input: Path, format: str, parser: Parser) -> SourceRecord:
+def _is_stream(output: Path) -> bool:
+    """Return True for standard output, a pipe or a device, which cannot be resumed."""
+    return str(output) == "-" or (output.exists() and not output.is_file() and not output.is_dir())
+
+
+def _write_stream(input: Path, output: Path, format: str, parser: Parser, batch_size: int) -> None:
+    """Write prepared lines to a place that cannot be resumed, without a source record."""
+    with open_output(output) as stream:
+        for batch in _parse_batches(read_sentences(input, format), parser, batch_size):
+            stream.writelines(prepared.encode_line(sentence).decode() for sentence in batch)
+
+
+def _resume_output(input: Path, output: Path, source: SourceRecord, total: int, force: bool) -> int | None:
+    """Return how many sentences the part file has, after starting it if it has none; None if ``output`` is complete."""
+    if force:
+        _check_replaceable(output)
+        done: int | None = 0
+    else:
+        done = _count_finished(output, source, read_sentences(input, source.format), total)
+    if done == 0:
+        _start_output(output, source)
+    return done
+
+
+def _check_replaceable(output: Path) -> None:
+    """Refuse to replace a file that ``trimf prepare`` did not write."""
+    if output.exists() and _read_source(output) is None and not _is_prepared(output):
+        raise InputError(f"{output}: was not written by `trimf prepare`, so it is not replaced; choose another output")
+
+
+def _is_prepared(path: Path) -> bool:
+    """Return True if a file is empty or its first line is a prepared sentence."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline()
+            return not line or prepared.decode_line(line, str(path)) is not None
+    except (OSError, DataError, UnicodeDecodeError):
+        return False
+
+
+def _describe_source(input_sha256: str, format: str, parser: Parser) -> SourceRecord:
     return SourceRecord(
-        input_sha256=hashlib.sha256(read_bytes(input)).hexdigest(),
+        input_sha256=input_sha256,
         format=format,
         parser=parser.name,
         parser_version=str(getattr(parser, "version", "")),
@@ -152,7 +204,7 @@ def _count_finished(output: Path, source: SourceRecord, sentences: Iterator[Sent
     """
     part = _part_path(output)
     same = _read_source(output) == source
-    with _report_write_errors(output):
+    with report_write_errors(output):
         if same and part.exists():
             count, size = _count_valid_lines(part, sentences)
             os.truncate(part, size)
@@ -169,34 +221,36 @@ def _count_finished(output: Path, source: SourceRecord, sentences: Iterator[Sent
 
 def _start_output(output: Path, source: SourceRecord) -> None:
     """Create an empty part file and write the source record."""
-    with _report_write_errors(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
+    with report_write_errors(output):
         # The part file is created first, so that the output counts as unfinished even if this run is killed here.
         _part_path(output).write_bytes(b"")
-        record = _record_path(output)
-        temporary = record.with_name(record.name + ".tmp")
-        temporary.write_bytes(msgspec.json.format(msgspec.json.encode(source)) + b"\n")
-        os.replace(temporary, record)
+        with atomic_path(_record_path(output)) as new:
+            new.write_bytes(msgspec.json.format(msgspec.json.encode(source)) + b"\n")
 
 
 def _append_parsed(output: Path, sentences: Iterator[Sentence], parser: Parser, batch_size: int, bar: Progress) -> None:
     """Parse the remaining sentences and append them to the part file, one batch at a time."""
     with bar:
-        while batch := list(islice(sentences, batch_size)):
-            parses = parser.parse([sentence.tokens for sentence in batch])
-            if len(parses) != len(batch):
-                raise DataError(
-                    f"parser {parser.name} must return {len(batch)} parses, one per sentence; got {len(parses)}"
-                )
-            parsed = [_add_parse(*pair, parser.name) for pair in zip(batch, parses, strict=True)]
-            with _report_write_errors(output), _part_path(output).open("ab") as file:
-                file.writelines(map(prepared.encode_line, parsed))
+        for batch in _parse_batches(sentences, parser, batch_size):
+            with report_write_errors(output, _part_path(output)), _part_path(output).open("ab") as file:
+                file.writelines(map(prepared.encode_line, batch))
             bar.advance(bar.task_ids[0], len(batch))
+
+
+def _parse_batches(sentences: Iterator[Sentence], parser: Parser, batch_size: int) -> Iterator[list[Sentence]]:
+    """Parse sentences and yield them in batches."""
+    while batch := list(islice(sentences, batch_size)):
+        parses = parser.parse([sentence.tokens for sentence in batch])
+        if len(parses) != len(batch):
+            raise DataError(
+                f"parser {parser.name} must return {len(batch)} parses, one per sentence; got {len(parses)}"
+            )
+        yield [_add_parse(*pair, parser.name) for pair in zip(batch, parses, strict=True)]
 
 
 def _finish_output(output: Path) -> None:
     """Rename the part file to ``output`` and sync both to disk, so that they survive a power failure if possible."""
-    with _report_write_errors(output):
+    with report_write_errors(output):
         with _part_path(output).open("ab") as file:
             os.fsync(file.fileno())
         os.replace(_part_path(output), output)
@@ -250,15 +304,6 @@ def _part_path(output: Path) -> Path:
 
 def _record_path(output: Path) -> Path:
     return output.with_name(output.name + ".source.json")
-
-
-@contextmanager
-def _report_write_errors(output: Path) -> Iterator[None]:
-    """Turn an OSError into a DataError that names ``output``."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(f"{output}: cannot be written: {error.strerror or error}") from error
 
 
 def _progress_bar(visible: bool, done: int, total: int) -> Progress:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trimf.runtime.errors import DataError
-from trimf.runtime.bundle.atomic_io import atomic_path
+from trimf.runtime.files.atomic import atomic_path
 from trimf_train.evaluation import protocols
 from trimf_train.data import jsonl as prepared
 from trimf_train.data.ade import drop_overlapping_sentences, split_into_folds
@@ -140,7 +140,7 @@ def _write_sample(path: Path, output: Path) -> Path:
 def _write_prepared(sentences: Sequence[Sentence], source: Path, path: Path) -> Path:
     """Write sentences as a prepared file and copy the source record, which names their parser."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as new:
+    with atomic_path(path, wait=60) as new:
         new.write_bytes(b"".join(map(prepared.encode_line, sentences)))
     record = source.with_name(f"{source.name}.source.json")
     if record.is_file():

@@ -16,7 +16,7 @@ import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
 from trimf.runtime.output.explain_page import render_explanations
-from trimf.runtime.bundle.atomic_io import atomic_path
+from trimf.runtime.files.atomic import atomic_path
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train import config as configs

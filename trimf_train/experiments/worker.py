@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from trimf.runtime.errors import TrimfError
-from trimf.runtime.bundle.atomic_io import atomic_path
+from trimf.runtime.files.atomic import atomic_path
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.config import Config

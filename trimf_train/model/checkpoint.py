@@ -13,10 +13,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from trimf.runtime.bundle.atomic_io import atomic_folder
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import BundleError, ConfigError
+from trimf.runtime.files.atomic import atomic_folder
+from trimf.runtime.files.folder_kinds import CHECKPOINT
 from trimf.runtime.model_settings import ModelSettings
 from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_subword_count
@@ -65,12 +66,12 @@ class Checkpoint:
 
         Args:
             folder: Folder to write.
-            overwrite: Replace the folder if it exists.
+            overwrite: Replace an existing checkpoint.
 
         Raises:
-            InputError: The folder cannot be written, or exists and ``overwrite`` is false.
+            InputError: The folder cannot be written, exists and ``overwrite`` is false, or is no checkpoint.
         """
-        with atomic_folder(folder, overwrite=overwrite) as new:
+        with atomic_folder(folder, CHECKPOINT, overwrite=overwrite) as new:
             (new / "trimf.json").write_bytes(msgspec.json.format(msgspec.json.encode(self.description), indent=2))
             (new / "tokenizer.json").write_text(self.tokenizer_json, encoding="utf-8")
             self.model.encoder.config.save_pretrained(new / "encoder")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,10 +14,12 @@ from typing import Any, Self
 import msgspec
 import torch
 from accelerate import Accelerator
-from filelock import FileLock, Timeout
 
-from trimf.runtime.bundle.atomic_io import atomic_path
-from trimf.runtime.errors import ConfigError
+from trimf.runtime.errors import BundleError, ConfigError, DataError
+from trimf.runtime.files.atomic import atomic_path
+from trimf.runtime.files.folder_kinds import CHECKPOINT, find_obstacle
+from trimf.runtime.files.locks import lock_output
+from trimf.runtime.files.write_errors import report_write_errors
 from trimf_train.config import Config
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.removed_settings import drop_unused_settings
@@ -25,25 +29,29 @@ class RunFolder:
     """Output folder of a training run, written by the main process only.
 
     As a context manager, it locks the folder against other runs. If the block ends without an error, the run is
-    finished and its state is deleted.
+    finished and its state is deleted. A run that ``restart`` discards stays in ``previous/`` until then.
 
     Args:
         folder: The folder; it is created on entering the block.
         config: The run's configuration, written to ``config.json``.
         accelerator: Synchronises the processes of the run.
-        restart: Discard the state and the metrics of an earlier run in the folder.
+        restart: Discard the run in the folder.
+        inputs: SHA-256 hash of each file that the run learns from; a run resumes only with the same files.
 
     Attributes:
         best_record: Record of the best epoch so far.
         finished_epochs: Number of finished epochs.
 
     Raises:
-        ConfigError: The folder has a run of another configuration or a finished run, and ``restart`` is false; or, on
-            entering the block, another process is training in it.
+        ConfigError: The folder has a run of another configuration or a finished run, and ``restart`` is false, or files
+            that are not of a training run.
+        InputError: On entering the block, another process is training in the folder, or it cannot be written.
     """
 
-    def __init__(self, folder: Path, config: Config, accelerator: Accelerator, restart: bool) -> None:
-        self.folder, self.accelerator = folder, accelerator
+    def __init__(
+        self, folder: Path, config: Config, accelerator: Accelerator, restart: bool, inputs: Mapping[str, str]
+    ) -> None:
+        self.folder, self.accelerator, self.inputs = folder, accelerator, dict(inputs)
         self.best_record: dict[str, Any] = {}
         self.finished_epochs = 0
         self._pending_lines: list[str] = []
@@ -51,30 +59,30 @@ class RunFolder:
         self._state_path, self._metrics_path, self._config_path = (
             folder / name for name in ("state.pt", "metrics.jsonl", "config.json")
         )
-        if self._config_path.exists() and not restart:
+        if restart or not self._config_path.exists():
+            self._check_foreign_files()
+        else:
             if not _is_same_config(self._config_path.read_bytes(), config):
                 raise ConfigError(
                     f"{folder} has a run of another configuration; use --restart to replace it, or set another output"
                 )
-            if not self._state_path.exists() and (folder / "best").exists():
+            if self._is_finished():
                 raise ConfigError(f"{folder} has a finished run of this configuration; use --restart to train again")
+        self._restart = restart
         self._fresh = restart or not self._state_path.exists()
-        self._lock = FileLock(folder / ".lock", timeout=0)
+        self._lock = ExitStack()
 
     def __enter__(self) -> Self:
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                self._lock.acquire()
-            except Timeout:
-                raise ConfigError(
-                    f"{self.folder}: another process is training in this folder; set another output"
-                ) from None
-            if self._fresh:
-                self._state_path.unlink(missing_ok=True)
-                self._metrics_path.unlink(missing_ok=True)
-            self._config_path.write_bytes(self._config_json)
+            with report_write_errors(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock.enter_context(lock_output(self.folder, self.folder / ".lock"))
+                try:
+                    self._begin()
+                except BaseException:
+                    self._lock.close()
+                    raise
         self.accelerator.wait_for_everyone()
         return self
 
@@ -82,12 +90,47 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.accelerator.is_main_process:
-            if kind is None:  # a finished run needs no state
-                self._state_path.unlink(missing_ok=True)
-            self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+            with self._lock:
+                if kind is None:  # a finished run needs no state
+                    self._state_path.unlink(missing_ok=True)
+                    shutil.rmtree(self._previous, ignore_errors=True)
         if kind is None:
             self.accelerator.wait_for_everyone()
+
+    @property
+    def _previous(self) -> Path:
+        """Folder that keeps the finished run that a restart discards."""
+        return self.folder / "previous"
+
+    def _is_finished(self) -> bool:
+        """Return True if the folder has a finished run."""
+        return (self.folder / "best").exists() and not self._state_path.exists()
+
+    def _check_foreign_files(self) -> None:
+        """Refuse a folder whose files would be replaced although no run of TriMF wrote them."""
+        for path in (self._state_path, self._metrics_path, self._config_path, self.folder / "best"):
+            if path.exists() and not _is_config(self._config_path):
+                raise ConfigError(f"{path} is not of a training run of TriMF and would be replaced; set another output")
+        best = self.folder / "best"
+        if best.exists() and (obstacle := find_obstacle(best, CHECKPOINT)):
+            raise ConfigError(f"{best} {obstacle}, and would be replaced; set another output")
+
+    def _begin(self) -> None:
+        """Put the run of before aside and write the configuration of this one."""
+        if self._restart and self._is_finished():
+            shutil.rmtree(self._previous, ignore_errors=True)
+            self._previous.mkdir()
+            # The checkpoint first: without it the folder has no finished run, whenever this process is killed.
+            for path in (self.folder / "best", self._metrics_path, self._config_path):
+                if path.exists():
+                    path.replace(self._previous / path.name)
+        elif self._fresh and (self.folder / "best").exists():
+            shutil.rmtree(self.folder / "best")
+        if self._fresh:
+            self._state_path.unlink(missing_ok=True)
+            self._metrics_path.unlink(missing_ok=True)
+        with atomic_path(self._config_path) as new:
+            new.write_bytes(self._config_json)
 
     def resume(
         self,
@@ -104,12 +147,16 @@ class RunFolder:
 
         Returns:
             The number of finished epochs.
+
+        Raises:
+            DataError: A file that the run learns from is not the one that it began with.
+            BundleError: The state is damaged.
         """
         if self._fresh:
             if self.accelerator.is_main_process:
                 self.save_state(model, optimizers, schedules)
             return 0
-        state = torch.load(self._state_path, map_location="cpu", weights_only=True)
+        state = self._load_state()
         model.load_state_dict(state["model"])
         for name, objects in (("optimizers", optimizers), ("schedules", schedules)):
             for restored, saved in zip(objects, state[name], strict=True):
@@ -118,6 +165,22 @@ class RunFolder:
         if self.accelerator.is_main_process:
             self._truncate_metrics()
         return self.finished_epochs
+
+    def _load_state(self) -> dict[str, Any]:
+        """Read the state and check that the run goes on with the files that it began with."""
+        try:
+            state: dict[str, Any] = torch.load(self._state_path, map_location="cpu", weights_only=True)
+        except Exception as error:  # PyTorch reports a damaged archive by several types of error
+            raise BundleError(f"{self._state_path}: damaged; use --restart to train again") from error
+        began = json.loads(state.get("inputs", "null"))
+        if began is None:  # a state of a version that did not record them
+            return state
+        for path in sorted(began.keys() | self.inputs.keys()):
+            if began.get(path) != self.inputs.get(path):
+                raise DataError(
+                    f"{path}: changed since the run in {self.folder} began; restore it to resume, or use --restart"
+                )
+        return state
 
     def _truncate_metrics(self) -> None:
         """Remove the lines of the epoch that was interrupted."""
@@ -147,7 +210,7 @@ class RunFolder:
             replaced = msgspec.structs.replace(description, stage=record["stage"], provenance=provenance)
             checkpoints.Checkpoint(checkpoint.model, replaced, checkpoint.tokenizer_json).save(self.folder / "best")
         self.add_metrics(record)
-        with self._metrics_path.open("a", encoding="utf-8") as stream:
+        with report_write_errors(self._metrics_path), self._metrics_path.open("a", encoding="utf-8") as stream:
             stream.write("".join(f"{line}\n" for line in self._pending_lines))
             stream.flush()
             os.fsync(stream.fileno())
@@ -172,9 +235,19 @@ class RunFolder:
             "schedules": [schedule.state_dict() for schedule in schedules],
             "epoch": self.finished_epochs,
             "best": json.dumps(self.best_record),
+            "inputs": json.dumps(self.inputs),
         }
         with atomic_path(self._state_path) as new:
             torch.save(state, new)
+
+
+def _is_config(path: Path) -> bool:
+    """Return True if a file is the configuration of a training run."""
+    try:
+        values = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return {"data", "model", "train", "output"} <= values.keys()
 
 
 def _is_same_config(content: bytes, config: Config) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +14,7 @@ from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
 from trimf_train.data import label_collection as labels
+from trimf_train.data.file_hashes import hash_while_reading
 from trimf_train.data.prepare import read_source_record
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
@@ -32,7 +32,7 @@ class TrainingSetup(NamedTuple):
     """Untrained model, training data and development data of a run, and lines to log about them.
 
     ``init_stage`` is the training stage of the ``train.init`` model if that predicts the same entity types, otherwise
-    0.
+    0. ``inputs`` are the SHA-256 hashes of the files that the run learns from.
     """
 
     checkpoint: Checkpoint
@@ -40,6 +40,7 @@ class TrainingSetup(NamedTuple):
     dev: list[Sentence]
     log_lines: list[str]
     init_stage: int
+    inputs: dict[str, str]
 
 
 def set_up_run(config: Config, device: torch.device, command: str = "") -> TrainingSetup:
@@ -58,16 +59,28 @@ def set_up_run(config: Config, device: torch.device, command: str = "") -> Train
         DataError: The data cannot be used.
         BundleError: ``train.init`` or one of ``train.teachers`` is not a checkpoint.
     """
+    learnt_from = [*config.data.train, *config.train.extra_syntax]
+    read = [*learnt_from, *([config.data.dev] if config.data.dev else [])]
+    weights = [Path(folder, "model.safetensors") for folder in config.train.teachers]
+    read += [str(path) for path in weights if path.is_file()]
+    with hash_while_reading(dict.fromkeys(read)) as hashes:
+        provenance: dict[str, Any] = {
+            "command": command,
+            "seed": config.seed,
+            "train": {path: hashes[path] for path in learnt_from},
+            "config": msgspec.to_builtins(config),
+        }
+        return _set_up_run(config, device, provenance, hashes)
+
+
+def _set_up_run(
+    config: Config, device: torch.device, provenance: dict[str, Any], hashes: dict[str, str]
+) -> TrainingSetup:
+    """Read the data, build the model and compute teacher probabilities; see ``set_up_run``."""
     train = [sentence for path in config.data.train for sentence in read_prepared(path)]
     dev = list(read_prepared(config.data.dev)) if config.data.dev else []
     extra = [sentence for path in config.train.extra_syntax for sentence in read_prepared(path)]
     names = labels.collect_labels(train, config.data.symmetric, extra, config.decode.types == "seen")
-    provenance: dict[str, Any] = {
-        "command": command,
-        "seed": config.seed,
-        "train": _hash_files([*config.data.train, *config.train.extra_syntax]),
-        "config": msgspec.to_builtins(config),
-    }
     trained = checkpoints.load_checkpoint(config.train.init) if config.train.init is not None else None
     if trained is not None:
         provenance["init"] = trained.description.provenance
@@ -105,7 +118,8 @@ def set_up_run(config: Config, device: torch.device, command: str = "") -> Train
     if unknown:
         log_lines.append(f"{unknown} training words have no subwords, or too many, and are read as the unknown token")
     init_stage = trained.description.stage if trained is not None and not _ENTITY_WEIGHTS & set(fresh or ()) else 0
-    return TrainingSetup(checkpoint, TrainingExamples(examples, len(annotated.examples)), dev, log_lines, init_stage)
+    mixture = TrainingExamples(examples, len(annotated.examples))
+    return TrainingSetup(checkpoint, mixture, dev, log_lines, init_stage, hashes)
 
 
 def _compute_soft_targets(
@@ -128,8 +142,3 @@ def _parser_note(config: Config) -> ParserInfo:
     name = config.data.parser or (noted.parser if noted else "")
     version = noted.parser_version if noted and noted.parser == name else ""
     return ParserInfo(name=name, version=version, source=config.model.syntax.source)
-
-
-def _hash_files(paths: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 hash of each file."""
-    return {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths}

@@ -83,7 +83,7 @@ def train_model(
     if compile_encoder and (reason := find_compile_problem(accelerator.device.type)):
         raise ConfigError(f"--compile: torch.compile does not work on this machine: {reason}")
     torch.manual_seed(config.seed)
-    checkpoint, mixture, dev, log_lines, init_stage = set_up_run(config, accelerator.device, command)
+    checkpoint, mixture, dev, log_lines, init_stage, inputs = set_up_run(config, accelerator.device, command)
     model = checkpoint.model
     if compile_encoder:
         model.encoder.compile(dynamic=True)
@@ -100,7 +100,7 @@ def train_model(
     )
     batch_counts = [counts[stage] for stage in stages]
     with (
-        RunFolder(Path(config.output), config, accelerator, restart) as folder,
+        RunFolder(Path(config.output), config, accelerator, restart, inputs) as folder,
         TrainingProgress(accelerator.is_main_process, sum(batch_counts)) as progress,
     ):
         first = folder.resume(model, base_optimizers, rates)

@@ -123,23 +123,47 @@ def test_a_declared_size_that_is_not_the_files(own_bundle: Path, edit_manifest: 
     refused(own_bundle, "/encoder.onnx: ", "bytes, but the manifest says 2147483648")
 
 
-def test_a_link_out_of_the_bundle(own_bundle: Path) -> None:
-    (own_bundle / "encoder.onnx").rename(own_bundle.parent / "outside.onnx")
-    (own_bundle / "encoder.onnx").symlink_to(own_bundle.parent / "outside.onnx")
-    refused(own_bundle, "/encoder.onnx: a link points outside the bundle")
+def link_to_store(path: Path, store: Path) -> None:
+    """Replace a file or folder by a relative link into a store, as the caches of hubs and build systems do."""
+    store.mkdir(exist_ok=True)
+    path.rename(store / path.name)
+    path.symlink_to(os.path.relpath(store / path.name, path.parent))
 
 
-def test_a_linked_manifest_out_of_the_bundle(own_bundle: Path) -> None:
-    (own_bundle / "manifest.json").rename(own_bundle.parent / "outside.json")
-    (own_bundle / "manifest.json").symlink_to(own_bundle.parent / "outside.json")
-    refused(own_bundle, "/manifest.json: a link points outside the bundle")
+def test_a_bundle_of_links_is_read(own_bundle: Path) -> None:
+    content = (own_bundle / "encoder.onnx").read_bytes()
+    for path in list(own_bundle.iterdir()):
+        link_to_store(path, own_bundle.parent / "blobs")
+    bundle = Bundle(own_bundle)
+    assert bundle.read("encoder.onnx") == content
+    open_pipeline(bundle, open_backend("cpu", 1, bundle))
 
 
-def test_a_linked_folder_out_of_the_bundle(engine_bundle: Path) -> None:
-    (engine_bundle.parent / "elsewhere").mkdir()
-    (engine_bundle / "engines").rename(engine_bundle.parent / "elsewhere" / "engines")
-    (engine_bundle / "engines").symlink_to(engine_bundle.parent / "elsewhere" / "engines")
-    refused(engine_bundle, f"/{ENGINE}: a link points outside the bundle")
+def test_a_linked_folder_of_engines_is_read(engine_bundle: Path) -> None:
+    content = (engine_bundle / ENGINE).read_bytes()
+    link_to_store(engine_bundle / "engines", engine_bundle.parent / "elsewhere")
+    assert Bundle(engine_bundle).read(ENGINE) == content
+
+
+def test_a_link_to_anything_else_is_refused_by_its_hash(own_bundle: Path) -> None:
+    size = (own_bundle / "tokenizer.json").stat().st_size
+    (own_bundle / "tokenizer.json").unlink()
+    secret = own_bundle.parent / "secret"
+    secret.write_bytes(b"?" * size)
+    (own_bundle / "tokenizer.json").symlink_to(secret)
+    assert "????" not in refused(own_bundle, "/tokenizer.json: SHA-256")
+
+
+def test_a_link_to_a_device_is_refused(own_bundle: Path) -> None:
+    (own_bundle / "tokenizer.json").unlink()
+    (own_bundle / "tokenizer.json").symlink_to("/dev/zero")
+    refused(own_bundle, "/tokenizer.json: not a regular file")
+
+
+def test_a_broken_link_is_refused(own_bundle: Path) -> None:
+    (own_bundle / "tokenizer.json").unlink()
+    (own_bundle / "tokenizer.json").symlink_to("gone")
+    refused(own_bundle, "/tokenizer.json: cannot be read: No such file")
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "tokenizer.json", "fusion.onnx"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -166,12 +167,46 @@ def test_force_makes_it_again(data: Path, tmp_path: Path) -> None:
 
 def test_interrupted_force_leaves_the_old_output_and_is_finished_later(data: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    output.write_bytes(b"old")
+    old = whole(data).splitlines(keepends=True)[0]
+    output.write_bytes(old)
     with pytest.raises(KeyboardInterrupt):
         run(data, output, Chain(stop_after=3), force=True)
-    assert output.read_bytes() == b"old"
+    assert output.read_bytes() == old
     assert run(data, output).kept == 3
     assert output.read_bytes() == whole(data)
+
+
+def test_a_file_of_others_is_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("the work of a year")
+    with pytest.raises(InputError, match="was not written by `trimf prepare`"):
+        run(data, tmp_path / "thesis.txt", force=True)
+    assert (tmp_path / "thesis.txt").read_text() == "the work of a year"
+
+
+def test_the_input_is_not_the_output(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(data)
+    for output in (data, tmp_path / "link"):
+        with pytest.raises(InputError, match="was not written by `trimf prepare`"):
+            run(data, output, force=True)
+
+
+def test_a_pipe_is_no_input(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="not a regular file"):
+        run(tmp_path / "pipe", tmp_path / "out")
+
+
+def test_a_source_that_changes_meanwhile_is_refused(data: Path, tmp_path: Path) -> None:
+    class Meanwhile(Chain):
+        def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
+            data.write_text(json.dumps([record(7)]), encoding="utf-8")
+            return super().parse(sentences)
+
+    with pytest.raises(DataError, match="changed while it was read"):
+        run(data, tmp_path / "out", Meanwhile())
+    assert not (tmp_path / "out").exists()
+    run(data, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == whole(data)
 
 
 @pytest.mark.parametrize("change", ["input", "parser", "output", "no record"])
@@ -270,7 +305,7 @@ def test_parser_that_loses_a_sentence_is_refused(data: Path, tmp_path: Path) -> 
 
 
 def test_output_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written"):
         run(data, data / "out")
     assert names(tmp_path) == {"data.json"}
 

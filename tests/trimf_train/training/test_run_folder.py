@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.training_runs import ROUGH, die, epochs, same_weights, steps, weights
 
-from trimf.runtime.errors import ConfigError
+from trimf.runtime.errors import ConfigError, DataError, InputError
 from trimf_train.config import Config
 from trimf_train.training import train as training
 from trimf_train.training.train import train_model
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("as_on_a_gpu")
         ("collate_batch", 12),  # at the last step
         ("evaluate_pipeline", 1),
         ("evaluate_pipeline", 3),
-        ("atomic_path", 1),  # while the fresh state is saved
-        ("atomic_path", 4),  # after the best epoch so far is, before the state of that epoch is
+        ("atomic_path", 2),  # while the fresh state is saved
+        ("atomic_path", 5),  # after the best epoch so far is, before the state of that epoch is
     ],
 )
 def test_a_killed_run_ends_as_if_it_had_not_been(
@@ -59,7 +59,7 @@ def test_a_best_epoch_alone_is_no_finished_run(configure: Callable[..., Config],
     left_out = {"stage1": "stage2", "stage2": "stage1"}[only]
     undisturbed, killed = (configure(name, **ROUGH, train={left_out: {"epochs": 0}}) for name in ("whole", "killed"))
     train_model(undisturbed)
-    die(killed, "atomic_path", 2)
+    die(killed, "atomic_path", 3)
     assert (Path(killed.output) / "best").exists()
     train_model(killed)
     assert same_weights(undisturbed, killed)
@@ -90,7 +90,7 @@ def test_one_process_trains_in_a_folder(configure: Callable[..., Config], monkey
     original = training._train_epoch
 
     def learn(*given: Any) -> Any:
-        with pytest.raises(ConfigError, match=r"shared: another process is training in this folder"):
+        with pytest.raises(InputError, match=r"shared: another process is writing it"):
             train_model(config, restart=True)
         assert (Path(config.output) / "state.pt").exists()
         return original(*given)
@@ -141,6 +141,49 @@ def test_a_run_from_before_a_setting_was_removed_goes_on(configure: Callable[...
     path.write_text(json.dumps(written))
     with pytest.raises(ConfigError, match="another configuration"):
         train_model(config)
+
+
+def test_changed_data_are_refused(configure: Callable[..., Config]) -> None:
+    config = configure("killed", **ROUGH)
+    die(config, "collate_batch", 7)
+    data = Path(config.data.train[0])
+    before = data.read_bytes()
+    data.write_bytes(b"".join(before.splitlines(keepends=True)[1:]))
+    try:
+        with pytest.raises(DataError, match=f"{data}: changed since the run in {config.output} began"):
+            train_model(config)
+    finally:
+        data.write_bytes(before)
+    train_model(config)
+
+
+def test_a_restart_keeps_the_finished_run_until_the_new_one_is(configure: Callable[..., Config]) -> None:
+    config = configure("killed", **ROUGH)
+    train_model(config)
+    folder, before = Path(config.output), weights(config)
+    die(config, "atomic_path", 2, restart=True)
+    assert sorted(path.name for path in (folder / "previous").iterdir()) == ["best", "config.json", "metrics.jsonl"]
+    assert not (folder / "best").exists()
+    train_model(config)  # goes on: the folder has nothing finished
+    assert not (folder / "previous").exists()
+    assert all(torch.equal(value, before[name]) for name, value in weights(config).items())
+
+
+def test_files_of_others_are_not_replaced(configure: Callable[..., Config]) -> None:
+    config = configure("others")
+    folder = Path(config.output)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    for restart in (False, True):
+        with pytest.raises(ConfigError, match=r"config\.json|another configuration"):
+            train_model(config, restart=restart)
+    assert (folder / "config.json").read_text() == '{"model_type": "bert"}'
+    (folder / "config.json").unlink()
+    (folder / "best").mkdir()
+    (folder / "best" / "photo.jpg").touch()
+    with pytest.raises(ConfigError, match="is not of a training run"):
+        train_model(config, restart=True)
+    assert (folder / "best" / "photo.jpg").exists()
 
 
 def test_a_finished_run(configure: Callable[..., Config]) -> None:

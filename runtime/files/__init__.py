@@ -1,0 +1,1 @@
+"""Read lines, and write files and folders without losing what was there."""

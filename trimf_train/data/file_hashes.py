@@ -1,0 +1,43 @@
+"""Hash the files that a command reads, and notice when one changes meanwhile."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trimf.runtime.errors import DataError
+
+
+def hash_file(path: str | Path) -> str:
+    """Return the SHA-256 hash of a file as hexadecimal digits.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def hash_while_reading(paths: Iterable[str | Path]) -> Iterator[dict[str, str]]:
+    """Hash files, and check at the end of the block that they still are what was hashed.
+
+    Args:
+        paths: Files that the block reads, once or several times.
+
+    Yields:
+        SHA-256 hash of each file by its name.
+
+    Raises:
+        DataError: A file cannot be read, or was changed while the block ran.
+    """
+    hashes = {str(path): hash_file(path) for path in paths}
+    yield hashes
+    for path, before in hashes.items():
+        if hash_file(path) != before:
+            raise DataError(f"{path}: changed while it was read; run the command again")
