@@ -478,6 +478,8 @@ def extract(
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
+    if source and output and output.is_file() and source.is_file() and output.samefile(source):
+        raise InputError(f"--output {output} is the input; choose another file")
     if threads is None and workers > 1:
         threads = 1
     if (syntax or tree) and format_ == "text":
