@@ -12,8 +12,8 @@ from trimf_train.evaluation.prediction import add_missing_parses
 from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
 from ..runtime.bundle.parity_report import VerificationReport, encode_parity
 from ..runtime.bundle.reader import Bundle
+from ..runtime.engine.backend_selection import open_backend
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
-from ..runtime.engine.selection import open_backend
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
 from ..runtime.extras import require_extra
 from ..runtime.pipeline import Pipeline

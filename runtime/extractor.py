@@ -12,7 +12,7 @@ from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
 from .bundle.reader import Bundle
 from .document_reader import Document, SentenceInText
-from .engine.selection import open_backend
+from .engine.backend_selection import open_backend
 from .errors import InputError
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline

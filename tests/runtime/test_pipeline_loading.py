@@ -14,8 +14,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 import trimf
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.backend import BACKENDS
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
-from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BackendError, InputError
 from trimf.runtime.extractor import load
 from trimf.runtime.pipeline_loading import open_pipeline
