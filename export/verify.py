@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -68,17 +69,18 @@ def verify_bundle(
         if not sentences:
             raise DataError(f"{data}: contains no sentences; at least one is needed")
     opened = open_backend(backend, threads, bundle)
-    candidate = open_pipeline(bundle, opened)
-    if against is not None:
-        reference, name = _open_checkpoint(Path(against), bundle), "PyTorch"
-    elif precision == "bf16":
-        raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
-    else:
-        reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
-        name = "ONNX Runtime, unoptimised"  # as manifests have stored it
-    report = parity.compare_pipelines(
-        reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
-    )
+    with closing(open_pipeline(bundle, opened)) as candidate:
+        if against is not None:
+            reference, name = _open_checkpoint(Path(against), bundle), "PyTorch"
+        elif precision == "bf16":
+            raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
+        else:
+            reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
+            name = "ONNX Runtime, unoptimised"  # as manifests have stored it
+        with closing(reference):
+            report = parity.compare_pipelines(
+                reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
+            )
     failure = None
     try:
         parity.check_limits(report, precision)
