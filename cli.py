@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -299,8 +299,9 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     if not text.strip():
         raise InputError("TEXT is empty; pass a sentence to explain")
     opened = open_model(model, backend="cpu")
-    parse = None if opened.pipeline.has_parser else load_parser(opened.parser).parse
-    explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
+    with closing(opened.pipeline):
+        parse = None if opened.pipeline.has_parser else load_parser(opened.parser).parse
+        explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
     if html:
         page = "".join(render_explanations(explanation))
     else:

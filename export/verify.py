@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -12,8 +13,8 @@ from trimf_train.evaluation.prediction import add_missing_parses
 from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
 from ..runtime.bundle.parity_report import VerificationReport, encode_parity
 from ..runtime.bundle.reader import Bundle
+from ..runtime.engine.backend_selection import open_backend
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
-from ..runtime.engine.selection import open_backend
 from ..runtime.errors import BackendError, BundleError, DataError, InputError
 from ..runtime.extras import require_extra
 from ..runtime.pipeline import Pipeline
@@ -68,17 +69,18 @@ def verify_bundle(
         if not sentences:
             raise DataError(f"{data}: contains no sentences; at least one is needed")
     opened = open_backend(backend, threads, bundle)
-    candidate = open_pipeline(bundle, opened)
-    if against is not None:
-        reference, name = _open_checkpoint(Path(against), bundle), "PyTorch"
-    elif precision == "bf16":
-        raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
-    else:
-        reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
-        name = "ONNX Runtime, unoptimised"  # as manifests have stored it
-    report = parity.compare_pipelines(
-        reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
-    )
+    with closing(open_pipeline(bundle, opened)) as candidate:
+        if against is not None:
+            reference, name = _open_checkpoint(Path(against), bundle), "PyTorch"
+        elif precision == "bf16":
+            raise BackendError("bf16 graphs cannot run on the CPU as a reference; use --against CHECKPOINT")
+        else:
+            reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
+            name = "ONNX Runtime, unoptimised"  # as manifests have stored it
+        with closing(reference):
+            report = parity.compare_pipelines(
+                reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
+            )
     failure = None
     try:
         parity.check_limits(report, precision)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Self, get_args
@@ -12,7 +13,7 @@ from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
 from .bundle.reader import Bundle
 from .document_reader import Document, SentenceInText
-from .engine.selection import open_backend
+from .engine.backend_selection import open_backend
 from .errors import InputError
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline
@@ -55,15 +56,18 @@ class Extractor:
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
-        with ThreadPoolExecutor(1) as loading:
-            parsing = loading.submit(open_parser, trained, parser)
-            opened = open_backend(backend, threads, bundle)
-            self.backend, self.backend_reason = opened.name, opened.reason
-            self.pipeline = open_pipeline(bundle, opened)
-        self.parser = parsing.result()
-        self.parser_note = describe_parser_mismatch(trained, parser)
-        load_another = partial(load_parser, trained.name) if parser is None else None
-        self._scheduler = BatchScheduler(self.parser, load_another, cpu=self.backend == "cpu")
+        with ExitStack() as unfinished:  # an error, such as one of the parser, closes the pipeline
+            with ThreadPoolExecutor(1) as loading:
+                parsing = loading.submit(open_parser, trained, parser)
+                opened = open_backend(backend, threads, bundle)
+                self.backend, self.backend_reason = opened.name, opened.reason
+                self.pipeline = open_pipeline(bundle, opened)
+                unfinished.callback(self.pipeline.close)
+            self.parser = parsing.result()
+            self.parser_note = describe_parser_mismatch(trained, parser)
+            load_another = partial(load_parser, trained.name) if parser is None else None
+            self._scheduler = BatchScheduler(self.parser, load_another, cpu=self.backend == "cpu")
+            unfinished.pop_all()
 
     def __call__(self, text: str) -> Extraction:
         """Extract the entities and relations of one text.
@@ -126,8 +130,7 @@ class Extractor:
     def close(self) -> None:
         """Free the memory of the backend; the extractor cannot be used afterwards."""
         self._scheduler.close()
-        for graph in self.pipeline.graphs.values():
-            graph.close()
+        self.pipeline.close()
 
     def __enter__(self) -> Self:
         return self

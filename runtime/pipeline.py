@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -130,6 +130,12 @@ class Pipeline:
         self.observers: tuple[SubgraphObserver, ...] = ()
         self._label_names = [ROOT_LABEL, *settings.dependency_label_to_id]
         self._logit_threshold = logit(settings.relation_threshold)
+
+    def close(self) -> None:
+        """Free the memory of all subgraphs, even if closing one of them fails; the pipeline cannot run afterwards."""
+        with ExitStack() as closing:
+            for graph in self.graphs.values():
+                closing.callback(graph.close)
 
     @contextmanager
     def observe(self, observer: SubgraphObserver) -> Iterator[None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 from .bundle.checks import check_output_shapes
 from .bundle.manifest import Manifest, ParserInfo
 from .bundle.reader import Bundle
 from .engine.backend import Backend
-from .engine.contract import SUBGRAPHS
+from .engine.contract import SUBGRAPHS, Subgraph
 from .engine.cpu_info import has_saturating_int8_matmul
 from .errors import BundleError
 from .model_settings import ModelSettings
@@ -36,18 +38,25 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
         BundleError: A file is damaged, or a subgraph or the tokenizer does not match the manifest.
         BackendError: The backend cannot load a subgraph.
     """
-    graphs = {name: backend.open(name, bundle) for name in SUBGRAPHS}
-    check_output_shapes(bundle.manifest, bundle.path, graphs)
-    tokenizer = SubwordTokenizer.from_bytes(
-        bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json", bundle.manifest.casing
-    )
-    settings = read_settings(bundle.manifest)
-    if tokenizer.special_token_count >= settings.max_subwords:
-        raise BundleError(
-            f"{bundle.path}/manifest.json: sizes.max_subwords must be > {tokenizer.special_token_count}, the number of "
-            f"special tokens in tokenizer.json, got {settings.max_subwords}"
+    with ExitStack() as opened:  # an error closes what is open by then
+        graphs: dict[str, Subgraph] = {}
+        for name in SUBGRAPHS:
+            graphs[name] = backend.open(name, bundle)
+            opened.callback(graphs[name].close)
+        check_output_shapes(bundle.manifest, bundle.path, graphs)
+        tokenizer = SubwordTokenizer.from_bytes(
+            bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json", bundle.manifest.casing
         )
-    return Pipeline(graphs, tokenizer, settings, split_cost_subwords=_estimate_split_cost(bundle.manifest, backend))
+        settings = read_settings(bundle.manifest)
+        if tokenizer.special_token_count >= settings.max_subwords:
+            raise BundleError(
+                f"{bundle.path}/manifest.json: sizes.max_subwords must be > {tokenizer.special_token_count}, the "
+                f"number of special tokens in tokenizer.json, got {settings.max_subwords}"
+            )
+        split_cost = _estimate_split_cost(bundle.manifest, backend)
+        pipeline = Pipeline(graphs, tokenizer, settings, split_cost_subwords=split_cost)
+        opened.pop_all()
+    return pipeline
 
 
 def read_settings(manifest: Manifest) -> ModelSettings:

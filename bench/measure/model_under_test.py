@@ -34,7 +34,7 @@ def load_model(job: Job) -> LoadedModel:
 
 def _open_bundle(job: Job) -> LoadedModel:
     from ...runtime.bundle.reader import Bundle
-    from ...runtime.engine.selection import open_backend
+    from ...runtime.engine.backend_selection import open_backend
     from ...runtime.pipeline_loading import open_pipeline
 
     bundle = Bundle(job.path)

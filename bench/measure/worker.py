@@ -203,7 +203,7 @@ def _evaluate_model(job: Job) -> F1Scores:
 
 def _measure_peaks(job: Job) -> DevicePeaks:
     from ...runtime.bundle.reader import Bundle
-    from ...runtime.engine.selection import open_backend
+    from ...runtime.engine.backend_selection import open_backend
     from . import device_peaks as peaks
 
     return peaks.measure_peaks(open_backend(job.backend, job.threads, Bundle(job.path)), tuple(job.precisions))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..explain import RelationExplanation, SentenceExplanation
 from ..results import Arc, Entity, Extraction, Relation, Trigger
 from ..text.tokenization import join_words
-from .render import load_templates, render_head, render_sections, render_tail
+from .html_page import load_templates, render_head, render_sections, render_tail
 
 
 class _Cell(NamedTuple):

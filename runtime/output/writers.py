@@ -32,7 +32,7 @@ def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
     """Write marked sentences and tables; notices go to stderr too."""
     from rich.console import Console
 
-    from .render import print_extraction
+    from .terminal_text import print_extraction
 
     console = Console(file=stream)
     for extraction in extractions:
@@ -59,7 +59,7 @@ def _write_jsonl(extractions: Iterable[Extraction], stream: TextIO) -> None:
 
 def _write_html(extractions: Iterable[Extraction], stream: TextIO) -> None:
     """Write one self-contained HTML page."""
-    from .render import render_html
+    from .html_page import render_html
 
     for piece in render_html(extractions):
         stream.write(piece)

@@ -92,6 +92,9 @@ def test_what_bf16_cannot_be_compared_by_itself_is_named(bundles, checkpoint_fol
         def run(self, arrays):
             return self._graph.run(arrays)
 
+        def close(self):
+            self._graph.close()
+
     opened = module.open_pipeline
 
     def on_a_device(bundle, backend):

@@ -8,7 +8,7 @@ import pytest
 
 from trimf.cli import main
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine.selection import open_backend
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.errors import InputError
 from trimf.runtime.explain import explain_text
 from trimf.runtime.pipeline_loading import open_pipeline

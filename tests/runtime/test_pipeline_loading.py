@@ -14,8 +14,8 @@ from onnx import TensorProto, external_data_helper, helper, numpy_helper
 import trimf
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.backend import BACKENDS
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
-from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BackendError, InputError
 from trimf.runtime.extractor import load
 from trimf.runtime.pipeline_loading import open_pipeline
@@ -35,6 +35,82 @@ def test_what_is_no_model_is_refused_in_one_line(own_bundle: Path, edit_manifest
 def test_what_is_no_tokenizer(own_bundle: Path, edit_manifest: Edit) -> None:
     replace(own_bundle, edit_manifest, "tokenizer.json", b"{}")
     refused(own_bundle, "/tokenizer.json: not a tokenizer file: ")
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every subgraph that the cpu backend opens from now on."""
+    subgraphs: list[Any] = []
+    original = OnnxCpuBackend.open
+
+    def open_and_record(backend: OnnxCpuBackend, name: str, files: Any) -> Any:
+        subgraphs.append(original(backend, name, files))
+        return subgraphs[-1]
+
+    monkeypatch.setattr(OnnxCpuBackend, "open", open_and_record)
+    return subgraphs
+
+
+def are_closed(subgraphs: list[Any]) -> bool:
+    for subgraph in subgraphs:
+        with pytest.raises(BackendError, match=r"\.onnx is closed; load the bundle again"):
+            subgraph.run({})
+    return True
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "count"),
+    [("entities.onnx", b"not a model", 2), ("relations.onnx", b"", 3), ("tokenizer.json", b"{}", 4)],
+)
+def test_a_file_that_cannot_be_loaded_closes_the_subgraphs_before_it(
+    own_bundle: Path, edit_manifest: Edit, opened: list[Any], file: str, content: bytes, count: int
+) -> None:
+    replace(own_bundle, edit_manifest, file, content)
+    with pytest.raises((BackendError, trimf.BundleError)):
+        trimf.load(own_bundle, backend="cpu")
+    assert len(opened) == count
+    assert are_closed(opened)
+
+
+def test_a_manifest_that_does_not_fit_closes_all_subgraphs(
+    own_bundle: Path, edit_manifest: Edit, opened: list[Any]
+) -> None:
+    edit_manifest(lambda content: content["sizes"].update(max_subwords=2))
+    with pytest.raises(trimf.BundleError, match=r"sizes\.max_subwords must be > 2"):
+        open_pipeline(Bundle(own_bundle), OnnxCpuBackend(1))
+    assert len(opened) == 4
+    assert are_closed(opened)
+
+
+def test_a_parser_that_is_not_installed_closes_the_model(
+    own_bundle: Path, edit_manifest: Edit, opened: list[Any]
+) -> None:
+    edit_manifest(lambda content: content["parser"].update(source="spacy", name="xx_no_such_pipeline"))
+    with pytest.raises(BackendError, match="xx_no_such_pipeline"):
+        trimf.load(own_bundle, backend="cpu")
+    assert len(opened) == 4
+    assert are_closed(opened)
+
+
+def test_closing_a_pipeline_closes_every_subgraph_though_one_fails(own_bundle: Path, opened: list[Any]) -> None:
+    class FailingBackend(OnnxCpuBackend):
+        def open(self, name: str, files: Any) -> Any:
+            subgraph = super().open(name, files)
+            if name == "fusion":
+                original = subgraph.close
+
+                def close_and_fail() -> None:
+                    original()
+                    raise BackendError("the device was removed")
+
+                subgraph.close = close_and_fail  # type: ignore[method-assign]
+            return subgraph
+
+    pipeline = open_pipeline(Bundle(own_bundle), FailingBackend(1))
+    with pytest.raises(BackendError, match="the device was removed"):
+        pipeline.close()
+    assert len(opened) == 4
+    assert are_closed(opened)
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../weights.bin", "/weights.bin"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from trimf.runtime.bundle.labels import Labels
@@ -93,5 +94,6 @@ def evaluate_file(
     """
     sentences = list(read_sentences(data))
     loaded = open_model(model, threads, backend)
-    inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
-    return evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+    with closing(loaded.pipeline):
+        inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
+        return evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)

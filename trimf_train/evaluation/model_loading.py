@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine.selection import open_backend
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.errors import BundleError
 from trimf.runtime.extras import require_extra
 from trimf.runtime.pipeline import Pipeline

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+import trimf
 from trimf_train.config import Config
 from trimf_train.evaluation.results import Evaluation
 
@@ -62,8 +63,12 @@ class GridCell(NamedTuple):
         return msgspec.json.decode(path.read_bytes(), type=RunResult) if path.is_file() else None
 
 
-def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, dependencies: tuple[GridCell, ...] = ()) -> GridCell:
+def make_cell(
+    row: str, seed: int, config: Config, test: str, runs: Path, dependencies: tuple[GridCell, ...] = ()
+) -> GridCell:
     """Create a run whose folder is named by a hash of everything its result depends on.
+
+    That is the configuration, the contents of the data files, and the version of TriMF, whose code computes the result.
 
     Args:
         row: Name of the row in the table.
@@ -78,7 +83,7 @@ def make_cell(row: str, seed: int, config: Config, test: str, runs: Path, depend
     """
     files = [*config.data.train, *([config.data.dev] if config.data.dev else []), *config.train.extra_syntax, test]
     config = msgspec.structs.replace(config, seed=seed, output="")
-    digest = hashlib.sha256(msgspec.json.encode(config))
+    digest = hashlib.sha256(msgspec.json.encode((trimf.__version__, config)))
     for path in files:
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     folder = runs / digest.hexdigest()[:16]

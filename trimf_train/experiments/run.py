@@ -15,24 +15,24 @@ import torch
 import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
-from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.files.atomic import atomic_path
+from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.pipeline import ParsedSentence
-from trimf_train.model import checkpoint as checkpoints
 from trimf_train import config as configs
 from trimf_train import configs as packaged
-from trimf_train.model import torch_backend as inference
-from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.config import Config, DataConfig
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.evaluation.prediction import predict_annotations
+from trimf_train.evaluation.protocols import EvaluationProtocol
+from trimf_train.evaluation.results import Evaluation
 from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import GridCell, make_cell
 from trimf_train.experiments.grids import (
     DISTILLED,
-    FULL_MODEL,
     EXPERIMENTS,
+    FULL_MODEL,
     RECIPE,
     Grid,
     build_grid,
@@ -40,8 +40,8 @@ from trimf_train.experiments.grids import (
 )
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import ExperimentReport, RunSummary
-from trimf_train.evaluation.protocols import EvaluationProtocol
-from trimf_train.evaluation.results import Evaluation
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
 
 #: Overrides of ``--quick``: few epochs with high learning rates, to finish in about ten minutes on two cores.
 QUICK_OVERRIDES = (
@@ -143,8 +143,7 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
         teachers = cells[rows[0].name] if row.name == DISTILLED else []
         rows[index] = row = _add_teachers(row, teachers) if teachers else row
         cells[row.name] = [
-            _build_cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers)
-            for seed in range(seeds)
+            _build_cell(row, seed, config, plan, starts.get((id(row.data), seed)), teachers) for seed in range(seeds)
         ]
     all_cells = [*starts.values(), *(cell for row_cells in cells.values() for cell in row_cells)]
     by_folder = {cell.folder: cell for cell in all_cells}
@@ -155,10 +154,11 @@ def run_experiment(plan: ExperimentPlan, log: Callable[[str], None]) -> Experime
     def log_result(finished: GridCell) -> None:
         result = finished.result
         assert result is not None
-        scores = result.test
+        entity_f1 = data.protocol.entity_scores(result.test)["f1"]
+        relation_f1 = data.protocol.relation_scores(result.test)["f1"]
         log(
-            f"{finished.row}, seed {finished.seed}: entity F1 {data.protocol.entity_scores(scores)['f1']:.2f}, relation F1 "
-            f"{data.protocol.relation_scores(scores)['f1']:.2f} ({result.seconds:.0f} s)"
+            f"{finished.row}, seed {finished.seed}: entity F1 {entity_f1:.2f}, relation F1 {relation_f1:.2f} "
+            f"({result.seconds:.0f} s)"
         )
 
     pool.run_cells(todo, count, plan.command, log_result)

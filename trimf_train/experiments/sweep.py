@@ -10,15 +10,15 @@ from statistics import fmean, stdev
 
 import msgspec
 
-from trimf_train.model import torch_backend as inference
-from trimf_train.evaluation.annotation import gold_annotation
-from trimf_train.evaluation.scores import compute_scores
-from trimf_train.model.checkpoint import Checkpoint
 from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.evaluation.prediction import annotation_from_result, run_pipeline
-from trimf_train.experiments.report import ThresholdSweep
-from trimf_train.evaluation.results import PrecisionRecallF1
 from trimf_train.evaluation.protocols import EvaluationProtocol
+from trimf_train.evaluation.results import PrecisionRecallF1
+from trimf_train.evaluation.scores import compute_scores
+from trimf_train.experiments.report import ThresholdSweep
+from trimf_train.model import torch_backend as inference
+from trimf_train.model.checkpoint import Checkpoint
 
 #: Relation thresholds of the sweep; the first and last stand for 0 and 1, which are not valid thresholds.
 THRESHOLDS = (1e-6, *(step / 20 for step in range(1, 20)), 1 - 1e-6)

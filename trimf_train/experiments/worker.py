@@ -12,12 +12,12 @@ import msgspec
 
 from trimf.runtime.errors import TrimfError
 from trimf.runtime.files.atomic import atomic_path
-from trimf_train.model import checkpoint as checkpoints
-from trimf_train.model import torch_backend as inference
 from trimf_train.config import Config
 from trimf_train.data.readers import read_sentences
 from trimf_train.evaluation.evaluate import evaluate_pipeline
 from trimf_train.experiments.cells import RunResult
+from trimf_train.model import checkpoint as checkpoints
+from trimf_train.model import torch_backend as inference
 from trimf_train.training.train import train_model
 
 

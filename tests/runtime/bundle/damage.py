@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BundleError
 from trimf.runtime.pipeline_loading import open_pipeline
 

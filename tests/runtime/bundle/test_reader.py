@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, MAX_MANIFEST_BYTES, Bundle
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BundleError
 from trimf.runtime.pipeline_loading import open_pipeline, read_settings
 

@@ -7,8 +7,8 @@ import pytest
 
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import onnx_cpu
+from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.cpu_info import count_available_cores, has_saturating_int8_matmul
-from trimf.runtime.engine.selection import open_backend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.extractor import load
 from trimf.runtime.text.parser import Parser

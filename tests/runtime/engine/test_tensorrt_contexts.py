@@ -50,6 +50,6 @@ def test_without_capture_it_runs_all_the_same(
     pipeline = tensorrt.pipeline()
     for _ in range(2):
         assert answers(pipeline, [["Ann", "met", "Bob"]], 1) == answers(cpu, [["Ann", "met", "Bob"]], 1)
-    assert not any(graph.uses_cuda_graphs for graph in pipeline.graphs.values())
+    assert not any(graph.engine.uses_cuda_graphs for graph in pipeline.graphs.values())
     assert caplog.text.count("runs without CUDA graphs") == 4
     assert tensorrt.device.launches == 0

@@ -1,0 +1,98 @@
+"""Print extractions on a console, as marked text and tables.
+
+Text and labels are untrusted: nothing in them is interpreted as console markup or terminal codes.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ..results import Entity, Extraction, Relation
+from .display_sentences import (
+    RELATION_COLUMNS,
+    DisplaySentence,
+    Mark,
+    choose_colour,
+    format_score,
+    list_notes,
+    make_visible,
+    split_sentences,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+#: Console colours of entity types, by the number from ``choose_colour``.
+_COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+
+
+def print_extraction(extraction: Extraction, console: Console) -> None:
+    """Print each sentence of an extraction with its entities and triggers marked, and a table of its relations.
+
+    Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it.
+
+    Args:
+        extraction: Extraction to print.
+        console: Console to print to.
+    """
+    for sentence in split_sentences(extraction):
+        console.print(_mark_sentence(sentence), soft_wrap=True)
+        if sentence.relations:
+            console.print(_build_table(sentence.relations))
+    for note in list_notes(extraction):
+        console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _mark_sentence(sentence: DisplaySentence) -> Text:
+    """Insert markers into a sentence; of two marks that start together the longer one encloses the other."""
+    from rich.text import Text
+
+    marks = sorted(sentence.entities + sentence.triggers, key=lambda mark: (mark.start, -mark.end))
+    opening: dict[int, list[Mark]] = {}
+    closing: dict[int, list[Mark]] = {}
+    for mark in marks:
+        opening.setdefault(mark.start, []).append(mark)
+        closing.setdefault(mark.end, []).insert(0, mark)
+    result = Text()
+    opened: dict[Mark, int] = {}
+    for position, following in pairwise([*sorted({0, *opening, *closing}), len(sentence.text)]):
+        for mark in closing.get(position, ()):
+            result.append(f"]{make_visible(mark.label)}" if mark.label else "*")
+            result.stylize(
+                f"bold {_COLOURS[choose_colour(mark.label)]}" if mark.label else "bold underline", opened[mark]
+            )
+        for mark in opening.get(position, ()):
+            opened[mark] = len(result)
+            result.append("[" if mark.label else "*")
+        result.append(sentence.text[position:following])
+    return result
+
+
+def _build_table(relations: list[Relation]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in RELATION_COLUMNS:
+        table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
+    for relation in relations:
+        table.add_row(
+            _format_entity(relation.head),
+            Text(make_visible(relation.label)),
+            _format_entity(relation.tail),
+            format_score(relation.score),
+            Text(", ".join(make_visible(trigger.text) for trigger in relation.triggers)),
+        )
+    return table
+
+
+def _format_entity(entity: Entity) -> Text:
+    from rich.text import Text
+
+    return Text.assemble(
+        make_visible(entity.text), " ", (f"({make_visible(entity.label)})", _COLOURS[choose_colour(entity.label)])
+    )
