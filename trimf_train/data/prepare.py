@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,15 +115,17 @@ def prepare_file(
     for _ in read_sentences(input, format, statistics):
         pass
     if not statistics.sentences:
-        raise DataError(f"{input}: the file contains no sentences; at least one is needed")
+        omitted = f" (left out: {statistics.omissions})" if str(statistics.omissions) else ""
+        raise DataError(f"{input}: the file contains no sentences; at least one is needed{omitted}")
     source = _describe_source(input, format, parser)
 
-    done = 0 if force else _count_finished(output, source, read_sentences(input, format), statistics.sentences)
+    again = partial(read_sentences, input, format, DataStatistics(max_span))  # the statistics have been collected
+    done = 0 if force else _count_finished(output, source, again(), statistics.sentences)
     if done is None:
         return PreparationSummary(output, source, statistics, parsed=0)
     if not done:
         _start_output(output, source)
-    rest = islice(read_sentences(input, format), done, None)
+    rest = islice(again(), done, None)
     _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
     _finish_output(output)
     return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
