@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .runtime.bundle.manifest import Builder, Precision
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
+_PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
 _WRITERS = ["text", "json", "jsonl", "html"]
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
@@ -159,27 +160,39 @@ def experiment(
 @_THREADS
 @click.option("--backend", default="auto", show_default=True, help=f"Backend that runs a bundle: {_BACKEND_NAMES}.")
 @click.option("--calibration", is_flag=True, help="Also report the calibration error of the scores.")
+@click.option(
+    "--protocol",
+    type=click.Choice(_PROTOCOLS),
+    help="Protocol of the last line. Default: that of the published data set with exactly the model's labels, or own.",
+)
 def evaluate(
-    model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str, calibration: bool
+    model: str,
+    data: Path,
+    as_json: bool,
+    batch_size: int,
+    threads: int | None,
+    backend: str,
+    calibration: bool,
+    protocol: str | None,
 ) -> None:
     """Report precision, recall and F1 of MODEL on annotated sentences DATA.
 
     MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
     without a dependency parse are parsed.
     """
-    from trimf_train.evaluation import protocols
-    from trimf_train.evaluation.evaluate import evaluate_file
+    from trimf_train.evaluation.evaluate import evaluate_by_protocol
     from trimf_train.evaluation.tables import build_tables
 
-    result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
-    protocol = protocols.protocol_for(result["entities"]["per_type"])
+    result, used = evaluate_by_protocol(
+        model, data, batch_size, threads, backend, protocol=protocol, calibration=calibration
+    )
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode({**result, "protocol": str(protocol)}))
+        click.echo(msgspec.json.encode({**result, "protocol": str(used._replace(folds=1))}))
     else:
         print_tables(build_tables(result))
-        click.echo(protocol.format_headline(result))
+        click.echo(used.format_headline(result))
 
 
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
