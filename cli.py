@@ -102,7 +102,7 @@ def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: boo
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
     best = train_model(loaded, restart=restart, command=command, compile_encoder=compiled)
     if best:  # None on all processes but the main one
-        click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
+        print_to_stderr(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}")
 
 
 @cli.command(short_help="Reproduce a table or figure of the paper.")
@@ -148,7 +148,7 @@ def experiment(
     command = " ".join(["trimf experiment", name, *words])
     recipe = find_recipe(config) if config else None
     plan = ExperimentPlan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
-    run_experiment(plan, lambda line: click.echo(line, err=True))
+    run_experiment(plan, print_to_stderr)
     click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
 
 
@@ -583,7 +583,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo("trimf: " + " ".join(message.split()), err=True)
+    print_to_stderr("trimf: " + " ".join(message.split()))
     return status
 
 

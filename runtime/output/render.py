@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup, escape
 
 from ..results import Entity, Extraction, Relation
+from .plain_text import make_visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,15 +35,6 @@ _NOTHING = "No entities found."
 
 #: Label and CSS class of trigger words.
 _TRIGGER = "trigger"
-
-#: Replacements of unsafe characters: control pictures for control characters, U+FFFD for those without a picture and
-#: for the marks that reorder the text around them. Each maps to one character, so that offsets stay valid.
-_VISIBLE = (
-    {code: 0x2400 + code for code in range(0x20)}
-    | {0x7F: 0x2421}
-    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
-    | dict.fromkeys([*b"\t\n\r", 0x85, 0x2028, 0x2029], 0x20)
-)
 
 
 class _Mark(NamedTuple):
@@ -145,11 +137,6 @@ def load_templates() -> Environment:
     environment = create_environment(make_visible)
     environment.filters |= {"entity": _render_entity, "score": _format_score}
     return environment
-
-
-def make_visible(text: str) -> str:
-    """Replace each control character by one visible or blank character, so that offsets stay valid."""
-    return text.translate(_VISIBLE)
 
 
 def _list_notes(extraction: Extraction) -> list[str]:
@@ -330,7 +317,9 @@ def _render_dependencies(sentence: _DisplaySentence, name: str) -> Markup:
     if not sentence.arcs:
         return Markup()
     words = [
-        {"text": arc.word, "tag": "" if arc.head != index else arc.label} for index, arc in enumerate(sentence.arcs)
+        # displaCy escapes the text of a word but not its tag.
+        {"text": arc.word, "tag": "" if arc.head != index else escape(arc.label)}
+        for index, arc in enumerate(sentence.arcs)
     ]
     arcs = [
         {

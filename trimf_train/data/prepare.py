@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import trimf
 from trimf.runtime.errors import DataError, InputError
+from trimf.runtime.output.plain_text import make_visible
 
 from . import jsonl as prepared
 from .json_errors import read_bytes, short_repr
@@ -67,7 +68,7 @@ class PreparationSummary:
 
     def __str__(self) -> str:
         """Format the summary as lines of text."""
-        head = f"{self.output}: {self.source.format} parsed by {self.source.parser}"
+        head = make_visible(f"{self.output}: {self.source.format} parsed by {self.source.parser}")
         return (
             f"{head}\n{self.parsed:>8}  sentences parsed now, {self.kept} kept from an earlier run\n{self.statistics}"
         )
@@ -265,7 +266,7 @@ def _report_write_errors(output: Path) -> Iterator[None]:
 
 
 def _progress_bar(visible: bool, done: int, total: int) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), disable=not visible)
     bar.add_task("parsing", total=total, completed=done)
     return bar

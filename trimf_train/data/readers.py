@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from trimf.runtime.errors import DataError, InputError
+from trimf.runtime.output.plain_text import make_visible
 
 from .ade import is_ade_line, read_ade
 from .dygie import read_dygie
@@ -89,7 +90,7 @@ def _merge_sentences(format: Format, path: Path, statistics: DataStatistics | No
             statistics.add(merged)
         yield merged.sentence
     if statistics is None and str(omissions):
-        _LOG.warning("%s: left out %s", path, omissions)
+        _LOG.warning("%s: left out %s", make_visible(str(path)), omissions)
 
 
 def detect_format(path: str | Path) -> str:

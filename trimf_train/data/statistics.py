@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from trimf.runtime.output.plain_text import make_visible
+
 from .omissions import OMISSION_KINDS, Omissions
 from .sentence import EntityMention, Sentence
 from .validate import MergedSentence
@@ -93,7 +95,7 @@ class DataStatistics:
             f"{getattr(self.omissions, name):>8}  {items} {which} left out" for name, items, which in OMISSION_KINDS
         ]
         for title, types in (("entity types", self.entity_types), ("relation types", self.relation_types)):
-            counts = ", ".join(f"{name} {count}" for name, count in sorted(types.items()))
+            counts = ", ".join(f"{make_visible(name)} {count}" for name, count in sorted(types.items()))
             lines.append(f"{len(types):>8}  {title}{': ' if counts else ''}{counts}")
         return "\n".join(lines)
 

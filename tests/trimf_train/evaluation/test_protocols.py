@@ -1,4 +1,4 @@
-"""Which protocol gives the reported scores: that of a published data set only for exactly its labels, or the named one."""
+"""Which protocol gives the reported scores: that of a published data set for exactly its labels, or the named one."""
 
 from __future__ import annotations
 
