@@ -204,7 +204,7 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     """Calibrate the confidence scores of CHECKPOINT by temperature scaling on held-out annotated sentences DATA.
 
     The new checkpoint finds the same entities and relations, apart from overlapping spans, where a different span may
-    score highest.
+    score highest. Scores that DATA is too small to calibrate, or that a temperature does not improve, stay as they are.
     """
     require_extra("train", "torch")
     from trimf_train.training.temperature_scaling import calibrate_folder
@@ -212,7 +212,9 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     fitted = calibrate_folder(checkpoint, data, output, overwrite=overwrite)
     for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
         print_to_stderr(
-            f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
+            f"{name}: not calibrated, temperature 1: {fit.kept}"
+            if fit.kept
+            else f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
             f"{fit.before:.3f} before and {fit.after:.3f} after"
         )
 

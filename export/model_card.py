@@ -108,6 +108,8 @@ def _format_scores(manifest: Manifest) -> list[str]:
 
 
 def _format_temperature(kind: str, fit: dict[str, Any]) -> str:
+    if fit.get("kept"):
+        return f"- {kind} scores: not calibrated: {escape_markdown(fit['kept'])}"
     return (
         f"- {kind} scores: temperature {fit['temperature']:.2f}, fitted on {fit['scores']} scores; expected "
         f"calibration error {fit['before']:.3f} before and {fit['after']:.3f} after"
