@@ -81,24 +81,36 @@ def prepare(
 
 
 @cli.command(short_help="Train a model from a configuration.")
-@click.argument("config", type=FILE)
+@click.argument("config", type=FILE, required=False)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as train.lr=1e-4."
 )
 @click.option("--restart", is_flag=True, help="Discard the run that the output folder holds and start again.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the encoder through torch.compile.")
-def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: bool) -> None:
+@click.option("--defaults", is_flag=True, help="Print every setting with its default, limits and meaning, as TOML.")
+def train(config: Path | None, overrides: tuple[str, ...], restart: bool, compiled: bool, defaults: bool) -> None:
     """Train a model as CONFIG says: a TOML file, or the name of a packaged recipe.
 
     Packaged recipes: ade, conll04, conll04-syntax, scierc. For several GPUs: `accelerate launch -m trimf.cli train …`.
     Run the same command again to resume a run that was stopped.
     """
-    require_extra("train", "torch")
     from trimf_train.config import load_config
-    from trimf_train.configs import find_recipe
+    from trimf_train.configs import find_recipe, recipe_names
+
+    if defaults:
+        if config is not None or overrides:
+            raise click.UsageError("--defaults takes neither CONFIG nor --set")
+        from trimf_train.config_reference import render_defaults
+
+        click.echo(render_defaults(), nl=False)
+        return
+    if config is None:
+        names = ", ".join(recipe_names())
+        raise click.UsageError(f"CONFIG is missing; pass a TOML file, or the name of a packaged recipe: {names}")
+    loaded = load_config(find_recipe(config), overrides)  # before PyTorch is imported, which takes seconds
+    require_extra("train", "torch")
     from trimf_train.training.train import train_model
 
-    loaded = load_config(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
     best = train_model(loaded, restart=restart, command=command, compile_encoder=compiled)
     if best:  # None on all processes but the main one
