@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .runtime.bundle.manifest import Builder, Precision
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
+_PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
 _WRITERS = ["text", "json", "jsonl", "html"]
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
@@ -81,28 +82,40 @@ def prepare(
 
 
 @cli.command(short_help="Train a model from a configuration.")
-@click.argument("config", type=FILE)
+@click.argument("config", type=FILE, required=False)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as train.lr=1e-4."
 )
 @click.option("--restart", is_flag=True, help="Discard the run that the output folder holds and start again.")
 @click.option("--compile", "compiled", is_flag=True, help="Run the encoder through torch.compile.")
-def train(config: Path, overrides: tuple[str, ...], restart: bool, compiled: bool) -> None:
+@click.option("--defaults", is_flag=True, help="Print every setting with its default, limits and meaning, as TOML.")
+def train(config: Path | None, overrides: tuple[str, ...], restart: bool, compiled: bool, defaults: bool) -> None:
     """Train a model as CONFIG says: a TOML file, or the name of a packaged recipe.
 
     Packaged recipes: ade, conll04, conll04-syntax, scierc. For several GPUs: `accelerate launch -m trimf.cli train …`.
     Run the same command again to resume a run that was stopped.
     """
-    require_extra("train", "torch")
     from trimf_train.config import load_config
-    from trimf_train.configs import find_recipe
+    from trimf_train.configs import find_recipe, recipe_names
+
+    if defaults:
+        if config is not None or overrides:
+            raise click.UsageError("--defaults takes neither CONFIG nor --set")
+        from trimf_train.config_reference import render_defaults
+
+        click.echo(render_defaults(), nl=False)
+        return
+    if config is None:
+        names = ", ".join(recipe_names())
+        raise click.UsageError(f"CONFIG is missing; pass a TOML file, or the name of a packaged recipe: {names}")
+    loaded = load_config(find_recipe(config), overrides)  # before PyTorch is imported, which takes seconds
+    require_extra("train", "torch")
     from trimf_train.training.train import train_model
 
-    loaded = load_config(find_recipe(config), overrides)
     command = " ".join(["trimf train", str(config), *(f"--set {override}" for override in overrides)])
     best = train_model(loaded, restart=restart, command=command, compile_encoder=compiled)
     if best:  # None on all processes but the main one
-        click.echo(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}", err=True)
+        print_to_stderr(f"best epoch {best['epoch']} in {Path(loaded.output) / 'best'}")
 
 
 @cli.command(short_help="Reproduce a table or figure of the paper.")
@@ -148,7 +161,7 @@ def experiment(
     command = " ".join(["trimf experiment", name, *words])
     recipe = find_recipe(config) if config else None
     plan = ExperimentPlan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
-    run_experiment(plan, lambda line: click.echo(line, err=True))
+    run_experiment(plan, print_to_stderr)
     click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
 
 
@@ -160,27 +173,39 @@ def experiment(
 @_THREADS
 @click.option("--backend", default="auto", show_default=True, help=f"Backend that runs a bundle: {_BACKEND_NAMES}.")
 @click.option("--calibration", is_flag=True, help="Also report the calibration error of the scores.")
+@click.option(
+    "--protocol",
+    type=click.Choice(_PROTOCOLS),
+    help="Protocol of the last line. Default: that of the published data set with exactly the model's labels, or own.",
+)
 def evaluate(
-    model: str, data: Path, as_json: bool, batch_size: int, threads: int | None, backend: str, calibration: bool
+    model: str,
+    data: Path,
+    as_json: bool,
+    batch_size: int,
+    threads: int | None,
+    backend: str,
+    calibration: bool,
+    protocol: str | None,
 ) -> None:
     """Report precision, recall and F1 of MODEL on annotated sentences DATA.
 
     MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
     without a dependency parse are parsed.
     """
-    from trimf_train.evaluation import protocols
-    from trimf_train.evaluation.evaluate import evaluate_file
+    from trimf_train.evaluation.evaluate import evaluate_by_protocol
     from trimf_train.evaluation.tables import build_tables
 
-    result = evaluate_file(model, data, batch_size, threads, backend, calibration=calibration)
-    protocol = protocols.protocol_for(result["entities"]["per_type"])
+    result, used = evaluate_by_protocol(
+        model, data, batch_size, threads, backend, protocol=protocol, calibration=calibration
+    )
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.encode({**result, "protocol": str(protocol)}))
+        click.echo(msgspec.json.encode({**result, "protocol": str(used._replace(folds=1))}))
     else:
         print_tables(build_tables(result))
-        click.echo(protocol.format_headline(result))
+        click.echo(used.format_headline(result))
 
 
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
@@ -192,7 +217,7 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     """Calibrate the confidence scores of CHECKPOINT by temperature scaling on held-out annotated sentences DATA.
 
     The new checkpoint finds the same entities and relations, apart from overlapping spans, where a different span may
-    score highest.
+    score highest. Scores that DATA is too small to calibrate, or that a temperature does not improve, stay as they are.
     """
     require_extra("train", "torch")
     from trimf_train.training.temperature_scaling import calibrate_folder
@@ -200,7 +225,9 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
     fitted = calibrate_folder(checkpoint, data, output, overwrite=overwrite)
     for name, fit in (("entities", fitted.entities), ("relations", fitted.relations)):
         print_to_stderr(
-            f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
+            f"{name}: not calibrated, temperature 1: {fit.kept}"
+            if fit.kept
+            else f"{name}: temperature {fit.temperature:.2f} from {fit.scores} scores, calibration error "
             f"{fit.before:.3f} before and {fit.after:.3f} after"
         )
 
@@ -591,7 +618,7 @@ def _check_working_folder() -> None:
 
 
 def _fail(message: str, status: int) -> int:
-    click.echo("trimf: " + " ".join(message.split()), err=True)
+    print_to_stderr("trimf: " + " ".join(message.split()))
     return status
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .runtime.output.plain_text import make_visible
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -41,8 +43,8 @@ def reject_old_name(old: str, new: str) -> Callable[[Callable[..., Any]], Callab
 
 
 def print_to_stderr(text: str) -> None:
-    """Print one line on stderr."""
-    click.echo(text, err=True)
+    """Print one line on stderr, without terminal codes."""
+    click.echo(make_visible(text), err=True)
 
 
 def print_tables(*tables: RenderableType) -> None:
@@ -68,7 +70,9 @@ def show_progress(description: str) -> Iterator[Callable[[str, int, int], None]]
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(description, total=None)
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=max(total, 1))
+        yield lambda text, done, total: bar.update(
+            task, description=make_visible(text), completed=done, total=max(total, 1)
+        )

@@ -1,5 +1,8 @@
 """Exceptions of TriMF: one family, whose messages name the value, the limit and the remedy in one line."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 #: Maximum length, in characters, of a library message that is quoted in an error.
 _MAX_MESSAGE_LENGTH = 500
 
@@ -35,3 +38,10 @@ def one_line(error: BaseException) -> str:
     """
     words = " ".join("".join(letter if letter.isprintable() else " " for letter in str(error)).split())
     return words if len(words) <= _MAX_MESSAGE_LENGTH else f"{words[:_MAX_MESSAGE_LENGTH]}…"
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is nearest to an unknown one, whatever its letter case, or None if none is near."""
+    names = {one.casefold(): one for one in known}
+    near = get_close_matches(name.casefold(), names, n=1)
+    return names[near[0]] if near else None

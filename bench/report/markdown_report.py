@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ...runtime.output.plain_text import escape_markdown
 from .schema import Case, ModelInfo, Report
 from .statistics import (
     MIN_SAMPLES,
@@ -55,11 +55,11 @@ def render_markdown(report: Report) -> str:
     Args:
         report: The report.
     """
-    parts = ["# Benchmark", *(_escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
-    parts += [f"**{_escape_markdown(text)}**" for text in list_throttling_warnings(report)]
+    parts = ["# Benchmark", *(escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
+    parts += [f"**{escape_markdown(text)}**" for text in list_throttling_warnings(report)]
     for table in build_tables(report):
         parts += [f"## {table.title}", table.note, _render_table(table)]
-    parts += [f"Note: {_escape_markdown(text)}." for text in report.notes]
+    parts += [f"Note: {escape_markdown(text)}." for text in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -360,7 +360,7 @@ def _tabulate_memory_growth(report: Report) -> ReportTable:
 def _render_table(table: ReportTable) -> str:
     rule = ["---" if i < table.text_columns else "---:" for i in range(len(table.columns))]
     rows: Iterable[Sequence[str]] = (table.columns, *table.rows)
-    lines = ["| " + " | ".join(map(_escape_markdown, row)) + " |" for row in rows]
+    lines = ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows]
     return "\n".join([lines[0], "|" + "|".join(rule) + "|", *lines[1:]])
 
 
@@ -371,11 +371,6 @@ def replace_unprintable(text: str) -> str:
         text: Text from a report.
     """
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-def _escape_markdown(text: str) -> str:
-    escaped = re.sub(r"([\\`*\[\]|~$])|(?<!\w)_|_(?!\w)", lambda match: "\\" + match[0], replace_unprintable(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _indent_code(text: str) -> str:

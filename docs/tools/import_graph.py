@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "training": (*_RUNTIME, "settings", "data", "model", "evaluation"),
     "experiments": (*_RUNTIME, *_TRAINING),
     "export": (*_RUNTIME, *_TRAINING),
-    "cli_support": (),
+    "cli_support": ("output",),
     "bench": (*_RUNTIME, *_TRAINING, "export", "cli_support"),
     "top": (*_RUNTIME, *_TRAINING, "export", "bench", "cli_support"),
 }

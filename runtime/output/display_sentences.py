@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..results import Entity, Extraction, Relation
+from .plain_text import make_visible
 
 #: Number of colours that tell entity types apart, on a console and in ``page.css``.
 _COLOUR_COUNT = 8
@@ -19,15 +20,6 @@ RELATION_COLUMNS = ("Head", "Relation", "Tail", "Score", "Triggers")
 
 #: Note on an extraction without entities.
 _NOTHING = "No entities found."
-
-#: Replacements of unsafe characters: control pictures for control characters, U+FFFD for those without a picture and
-#: for the marks that reorder the text around them. Each maps to one character, so that offsets stay valid.
-_VISIBLE = (
-    {code: 0x2400 + code for code in range(0x20)}
-    | {0x7F: 0x2421}
-    | dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)], 0xFFFD)
-    | dict.fromkeys([*b"\t\n\r", 0x85, 0x2028, 0x2029], 0x20)
-)
 
 
 class Mark(NamedTuple):
@@ -54,11 +46,6 @@ class DisplaySentence(NamedTuple):
     triggers: list[Mark]
     relations: list[Relation]
     arcs: list[WordArc]
-
-
-def make_visible(text: str) -> str:
-    """Replace each control character by one visible or blank character, so that offsets stay valid."""
-    return text.translate(_VISIBLE)
 
 
 def list_notes(extraction: Extraction) -> list[str]:

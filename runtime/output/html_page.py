@@ -21,9 +21,9 @@ from .display_sentences import (
     choose_colour,
     format_score,
     list_notes,
-    make_visible,
     split_sentences,
 )
+from .plain_text import make_visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -157,7 +157,9 @@ def _render_dependencies(sentence: DisplaySentence, name: str) -> Markup:
     if not sentence.arcs:
         return Markup()
     words = [
-        {"text": arc.word, "tag": "" if arc.head != index else arc.label} for index, arc in enumerate(sentence.arcs)
+        # displaCy escapes the text of a word but not its tag.
+        {"text": arc.word, "tag": "" if arc.head != index else escape(arc.label)}
+        for index, arc in enumerate(sentence.arcs)
     ]
     arcs = [
         {

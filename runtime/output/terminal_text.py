@@ -16,9 +16,9 @@ from .display_sentences import (
     choose_colour,
     format_score,
     list_notes,
-    make_visible,
     split_sentences,
 )
+from .plain_text import make_visible
 
 if TYPE_CHECKING:
     from rich.console import Console

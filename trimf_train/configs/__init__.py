@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from trimf.runtime.errors import ConfigError
+from trimf.runtime.errors import ConfigError, suggest_name
 
 FOLDER = Path(__file__).parent
 
@@ -28,5 +28,8 @@ def find_recipe(config: Path) -> Path:
         return config
     if str(config) in recipe_names():
         return FOLDER / f"{config}.toml"
-    names = ", ".join(recipe_names())
-    raise ConfigError(f"configuration not found: {config}; pass a TOML file, or the name of a packaged recipe: {names}")
+    near = suggest_name(str(config), recipe_names())
+    raise ConfigError(
+        f"configuration not found: {config}; pass a TOML file, or the name of a packaged recipe: "
+        f"{', '.join(recipe_names())}{f'; did you mean {near}?' if near else ''}"
+    )

@@ -20,6 +20,18 @@ T = TypeVar("T")
 #: Characters of an invalid value that an error message repeats.
 _MAX_VALUE_LENGTH = 80
 
+#: First bytes of files that are not text, and what they are.
+_BINARY_FILES = {
+    b"\x1f\x8b": "compressed with gzip; decompress it first",
+    b"PK\x03\x04": "a zip archive; extract it first",
+    b"BZh": "compressed with bzip2; decompress it first",
+    b"\xfd7zXZ\x00": "compressed with xz; decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed with Zstandard; decompress it first",
+    b"PAR1": "a Parquet file; convert it to JSON lines first",
+    codecs.BOM_UTF16_LE: "UTF-16 text; save the file as UTF-8",
+    codecs.BOM_UTF16_BE: "UTF-16 text; save the file as UTF-8",
+}
+
 # Error texts of msgspec: an optional path to the value, a type mismatch, a missing or unknown field, the steps of a
 # path, and the byte offset of a syntax error.
 _VALIDATION = re.compile(r"(?P<what>.*?)(?: - at `\$(?P<path>[^`]*)`)?$", re.DOTALL)
@@ -60,12 +72,13 @@ def read_bytes(path: Path) -> bytes:
         The content of the file.
 
     Raises:
-        DataError: The file is missing, unreadable or not UTF-8 (the message names the line).
+        DataError: The file is missing, unreadable, compressed or not UTF-8 (the message names the line).
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise _read_error(path, error) from error
+    _check_text_file(path, data)
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         data.decode()
@@ -84,11 +97,13 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         The number of each line (from 1) and its content, without line end and without byte-order mark.
 
     Raises:
-        DataError: The file is missing, unreadable or not UTF-8 (the message names the line).
+        DataError: The file is missing, unreadable, compressed or not UTF-8 (the message names the line).
     """
     try:
         with path.open("rb") as file:
             for line_number, line in enumerate(file, 1):
+                if line_number == 1:
+                    _check_text_file(path, line)
                 content = line.removeprefix(codecs.BOM_UTF8) if line_number == 1 else line
                 try:
                     content.decode()
@@ -182,6 +197,13 @@ def _value_at(value: Any, path: str) -> Any:
 def _line_number(data: bytes, offset: int) -> int:
     """Return the number (from 1) of the line that holds a byte offset."""
     return data.count(b"\n", 0, offset) + 1
+
+
+def _check_text_file(path: Path, start: bytes) -> None:
+    """Raise a DataError if the first bytes of a file say that it is compressed, or no text in UTF-8."""
+    for signature, description in _BINARY_FILES.items():
+        if start.startswith(signature):
+            raise DataError(f"{path}: is {description}")
 
 
 def _read_error(path: Path, error: OSError) -> DataError:

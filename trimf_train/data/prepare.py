@@ -14,6 +14,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from trimf.runtime.files.atomic import atomic_path
 from trimf.runtime.files.locks import lock_output
 from trimf.runtime.files.output import open_output
 from trimf.runtime.files.write_errors import report_write_errors
+from trimf.runtime.output.plain_text import make_visible
 
 from . import jsonl as prepared
 from .file_hashes import hash_while_reading
@@ -71,7 +73,7 @@ class PreparationSummary:
 
     def __str__(self) -> str:
         """Format the summary as lines of text."""
-        head = f"{self.output}: {self.source.format} parsed by {self.source.parser}"
+        head = make_visible(f"{self.output}: {self.source.format} parsed by {self.source.parser}")
         return (
             f"{head}\n{self.parsed:>8}  sentences parsed now, {self.kept} kept from an earlier run\n{self.statistics}"
         )
@@ -123,18 +125,20 @@ def prepare_file(
             for _ in read_sentences(input, format, statistics):
                 pass
             if not statistics.sentences:
-                raise DataError(f"{input}: the file contains no sentences; at least one is needed")
+                omitted = f" (left out: {statistics.omissions})" if str(statistics.omissions) else ""
+                raise DataError(f"{input}: the file contains no sentences; at least one is needed{omitted}")
+            again = partial(read_sentences, input, format, DataStatistics(max_span))  # the statistics are collected
             source = _describe_source(hashes[str(input)], format, parser)
             if _is_stream(output):
-                _write_stream(input, output, format, parser, batch_size)
+                _write_stream(again(), output, parser, batch_size)
                 return PreparationSummary(output, source, statistics, parsed=statistics.sentences)
             with report_write_errors(output):
                 output.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock_output(output))
-            done = _resume_output(input, output, source, statistics.sentences, force)
+            done = _resume_output(again(), output, source, statistics.sentences, force)
             if done is None:
                 return PreparationSummary(output, source, statistics, parsed=0)
-            rest = islice(read_sentences(input, format), done, None)
+            rest = islice(again(), done, None)
             _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
         _finish_output(output)
     return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
@@ -145,20 +149,22 @@ def _is_stream(output: Path) -> bool:
     return str(output) == "-" or (output.exists() and not output.is_file() and not output.is_dir())
 
 
-def _write_stream(input: Path, output: Path, format: str, parser: Parser, batch_size: int) -> None:
+def _write_stream(sentences: Iterator[Sentence], output: Path, parser: Parser, batch_size: int) -> None:
     """Write prepared lines to a place that cannot be resumed, without a source record."""
     with open_output(output) as stream:
-        for batch in _parse_batches(read_sentences(input, format), parser, batch_size):
+        for batch in _parse_batches(sentences, parser, batch_size):
             stream.writelines(prepared.encode_line(sentence).decode() for sentence in batch)
 
 
-def _resume_output(input: Path, output: Path, source: SourceRecord, total: int, force: bool) -> int | None:
+def _resume_output(
+    sentences: Iterator[Sentence], output: Path, source: SourceRecord, total: int, force: bool
+) -> int | None:
     """Return how many sentences the part file has, after starting it if it has none; None if ``output`` is complete."""
     if force:
         _check_replaceable(output)
         done: int | None = 0
     else:
-        done = _count_finished(output, source, read_sentences(input, source.format), total)
+        done = _count_finished(output, source, sentences, total)
     if done == 0:
         _start_output(output, source)
     return done
@@ -307,7 +313,7 @@ def _record_path(output: Path) -> Path:
 
 
 def _progress_bar(visible: bool, done: int, total: int) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=Console(stderr=True), disable=not visible)
     bar.add_task("parsing", total=total, completed=done)
     return bar

@@ -1,7 +1,8 @@
-"""Read SpERT JSON (CoNLL04 and others): a list of sentences, entity ends exclusive, relations by entity index.
+"""Read SpERT JSON (CoNLL04 and others): one sentence a record, entity ends exclusive, relations by entity index.
 
 Source: the data format of Eberts & Ulges, "Span-based Joint Entity and Relation Extraction with Transformer
-Pre-training", ECAI 2020. Fields that published derivatives add to a record (parts of speech, context) are ignored.
+Pre-training", ECAI 2020. Fields that published derivatives add to a record, an entity or a relation (parts of speech,
+context, scores) are ignored.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from .json_errors import decode_list, decode_record, read_bytes
+from .json_errors import decode_record
+from .json_records import read_json_records
+from .omissions import Omissions
 from .sentence import EntityMention, RelationMention, Sentence
 from .validate import validate_sentence
 
@@ -37,18 +40,21 @@ class _SpertRecord(msgspec.Struct, frozen=True):
 
     tokens: list[str]
     entities: list[_SpertEntity]
-    relations: list[_SpertRelation]
-    orig_id: str | int | None = None
+    relations: list[_SpertRelation] | None = None
+    orig_id: str | int | float | None = None
 
 
 _DECODER = msgspec.json.Decoder(_SpertRecord)
 
 
-def read_spert(path: str | Path) -> Iterator[Sentence]:
-    """Read the sentences of a SpERT file.
+def read_spert(path: str | Path, omissions: Omissions | None = None) -> Iterator[Sentence]:
+    """Read the sentences of a SpERT file: one list of records, JSON lines, or pretty-printed records.
+
+    Sentences without words and relations of an entity with itself are left out.
 
     Args:
         path: The SpERT file.
+        omissions: Counts what is left out, if not None.
 
     Yields:
         The checked sentences, in file order. ``id`` is ``orig_id``, or the record's number (from 1) if that is
@@ -59,13 +65,25 @@ def read_spert(path: str | Path) -> Iterator[Sentence]:
             was expected.
     """
     path = Path(path)
-    for record_number, raw in enumerate(decode_list(read_bytes(path), path), 1):
-        location = f"{path}: record {record_number}"
-        record = decode_record(_DECODER, bytes(raw), location)
-        sentence = Sentence(
-            tokens=record.tokens,
-            entities=[EntityMention(entity.type, entity.start, entity.end) for entity in record.entities],
-            relations=[RelationMention(relation.type, relation.head, relation.tail) for relation in record.relations],
-            id=str(record_number if record.orig_id is None else record.orig_id),
-        )
-        yield validate_sentence(sentence, location)
+    counts = Omissions() if omissions is None else omissions
+    for number, raw in enumerate(read_json_records(path), 1):
+        location = f"{path}: {raw.name}"
+        record = decode_record(_DECODER, raw.content, location)
+        if not record.tokens and not record.entities and not record.relations:
+            counts.empty_sentences += 1
+            continue
+        entities = [EntityMention(entity.type, entity.start, entity.end) for entity in record.entities]
+        relations = [
+            RelationMention(relation.type, relation.head, relation.tail) for relation in record.relations or ()
+        ]
+        name = str(number if record.orig_id is None else record.orig_id)
+        sentence = Sentence(tokens=record.tokens, entities=entities, relations=relations, id=name)
+        yield _drop_loops(validate_sentence(sentence, location, allow_loops=True), counts)
+
+
+def _drop_loops(sentence: Sentence, omissions: Omissions) -> Sentence:
+    """Return the sentence without the relations of an entity, or of repeats of one, with itself."""
+    entities = sentence.entities
+    kept = [one for one in sentence.relations if entities[one.head] != entities[one.tail]]
+    omissions.relations_with_itself += len(sentence.relations) - len(kept)
+    return msgspec.structs.replace(sentence, relations=kept)

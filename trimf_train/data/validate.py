@@ -10,7 +10,7 @@ from .json_errors import field_error
 from .sentence import EntityMention, RelationMention, Sentence
 
 
-def validate_sentence(sentence: Sentence, location: str) -> Sentence:
+def validate_sentence(sentence: Sentence, location: str, *, allow_loops: bool = False) -> Sentence:
     """Check that a sentence can be used for training and evaluation.
 
     The rules for a sentence of N words: every word has a character; an entity covers words
@@ -20,6 +20,7 @@ def validate_sentence(sentence: Sentence, location: str) -> Sentence:
     Args:
         sentence: The sentence.
         location: Where it comes from; error messages start with it.
+        allow_loops: Accept relations of an entity with itself, for a reader that leaves them out.
 
     Returns:
         The same sentence.
@@ -36,7 +37,7 @@ def validate_sentence(sentence: Sentence, location: str) -> Sentence:
     for i, entity in enumerate(sentence.entities):
         _check_entity(entity, words, location, f"entities[{i}]")
     for i, relation in enumerate(sentence.relations):
-        _check_relation(relation, sentence.entities, location, f"relations[{i}]")
+        _check_relation(relation, sentence.entities, location, f"relations[{i}]", allow_loops)
     _check_parse(sentence, location)
     return sentence
 
@@ -53,14 +54,16 @@ def _check_entity(entity: EntityMention, words: int, location: str, field: str) 
         raise field_error(location, f"{field}.end", entity.end, f"{limits} (exclusive; {length})")
 
 
-def _check_relation(relation: RelationMention, entities: list[EntityMention], location: str, field: str) -> None:
+def _check_relation(
+    relation: RelationMention, entities: list[EntityMention], location: str, field: str, allow_loops: bool
+) -> None:
     if not relation.type:
         raise field_error(location, f"{field}.type", relation.type, "a non-empty string")
     expected = f"an index into the {len(entities)} entities of the sentence (counted from 0)"
     for name, index in (("head", relation.head), ("tail", relation.tail)):
         if not 0 <= index < len(entities):
             raise field_error(location, f"{field}.{name}", index, expected)
-    if entities[relation.head] == entities[relation.tail]:
+    if not allow_loops and entities[relation.head] == entities[relation.tail]:
         raise field_error(
             location, f"{field}.tail", relation.tail, f"a different entity than the head ({relation.head})"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -15,6 +16,7 @@ from trimf_train.evaluation.attachment import attachment_scores
 from trimf_train.evaluation.calibration import measure_calibration, score_predictions
 from trimf_train.evaluation.model_loading import open_model
 from trimf_train.evaluation.prediction import add_missing_parses, annotation_from_result, run_pipeline
+from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
 from trimf_train.evaluation.results import Evaluation
 from trimf_train.evaluation.scores import compute_scores
 
@@ -62,6 +64,13 @@ def evaluate_pipeline(
     return scores
 
 
+class FileEvaluation(NamedTuple):
+    """Scores of a model on a data file, and the protocol that says which of them are reported."""
+
+    scores: Evaluation
+    protocol: EvaluationProtocol
+
+
 def evaluate_file(
     model: str | Path,
     data: str | Path,
@@ -72,9 +81,6 @@ def evaluate_file(
     calibration: bool = False,
 ) -> Evaluation:
     """Evaluate a checkpoint, a bundle or the default bundle on an annotated data file.
-
-    Unless the model has an in-model parser, sentences without a dependency parse are first parsed with the parser
-    the model was trained on.
 
     Args:
         model: A checkpoint folder, a bundle folder, or ``"default"`` for the bundle shipped with the package.
@@ -92,8 +98,51 @@ def evaluate_file(
         DataError: The data cannot be used.
         BackendError: PyTorch, the backend or a required parser is not available.
     """
+    return evaluate_by_protocol(model, data, batch_size, threads, backend, calibration=calibration).scores
+
+
+def evaluate_by_protocol(
+    model: str | Path,
+    data: str | Path,
+    batch_size: int = 32,
+    threads: int | None = None,
+    backend: str = "auto",
+    *,
+    protocol: str | None = None,
+    calibration: bool = False,
+) -> FileEvaluation:
+    """Evaluate a model on an annotated data file, and find the protocol of the data set.
+
+    Unless the model has an in-model parser, sentences without a dependency parse are first parsed with the parser
+    the model was trained on.
+
+    Args:
+        model: See ``evaluate_file``.
+        data: See ``evaluate_file``.
+        batch_size: See ``evaluate_file``.
+        threads: See ``evaluate_file``.
+        backend: See ``evaluate_file``.
+        protocol: Name of the protocol. Default: that of the published data set which has exactly the labels of the
+            model, where the data has no others; a type of the model may be missing from the data.
+        calibration: See ``evaluate_file``.
+
+    Returns:
+        The scores and the protocol.
+
+    Raises:
+        InputError: There is no such protocol.
+        BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
+        DataError: The data cannot be used.
+        BackendError: PyTorch, the backend or a required parser is not available.
+    """
+    chosen = get_protocol(protocol) if protocol is not None else None
     sentences = list(read_sentences(data))
     loaded = open_model(model, threads, backend)
     with closing(loaded.pipeline):
         inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
-        return evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+        scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+    if chosen is None:
+        entity_types = {*loaded.labels.entity_types, *scores["entities"]["per_type"]}
+        relation_types = {*loaded.labels.relation_types, *scores["relations"]["strict"]["per_type"]}
+        chosen = protocol_for(entity_types, relation_types)
+    return FileEvaluation(scores, chosen)

@@ -22,7 +22,8 @@ def build_tables(result: Evaluation) -> Group:
         micro and macro averages; then the tables of dependency arcs and calibration, if ``result`` has them.
     """
     from rich.console import Group
-    from rich.table import Table
+
+    from trimf.runtime.output.plain_table import build_plain_table
 
     parts: Mapping[str, Scores] = {
         "Entities": result["entities"],
@@ -31,26 +32,23 @@ def build_tables(result: Evaluation) -> Group:
     }
     tables = []
     for title, scores in parts.items():
-        view = Table(title=f"{title} ({result['sentences']} sentences)", title_justify="left")
-        view.add_column("type")
-        for column in ("precision", "recall", "F1", "support"):
-            view.add_column(column, justify="right")
-        rows = [*scores["per_type"].items(), ("micro", scores["micro"]), ("macro", scores["macro"])]
-        for i, (name, leaf) in enumerate(rows):
-            figures = [f"{leaf[key]:.2f}" for key in ("precision", "recall", "f1")]
-            view.add_row(name, *figures, str(leaf["support"]), end_section=i == len(scores["per_type"]) - 1)
-        tables.append(view)
+        leaves = [*scores["per_type"].items(), ("micro", scores["micro"]), ("macro", scores["macro"])]
+        rows = [
+            [name, *(f"{leaf[key]:.2f}" for key in ("precision", "recall", "f1")), str(leaf["support"])]
+            for name, leaf in leaves
+        ]
+        title = f"{title} ({result['sentences']} sentences)"
+        columns = ("type", "precision", "recall", "F1", "support")
+        tables.append(build_plain_table(title, *columns, rows=rows, figures=4, summary_rows=2))
     if syntax := result.get("syntax"):
-        view = Table(title=f"Dependency arcs ({syntax['words']} words without punctuation)", title_justify="left")
-        for column in ("UAS", "LAS"):
-            view.add_column(column, justify="right")
-        view.add_row(f"{syntax['uas']:.2f}", f"{syntax['las']:.2f}")
-        tables.append(view)
+        title = f"Dependency arcs ({syntax['words']} words without punctuation)"
+        figures = [f"{syntax['uas']:.2f}", f"{syntax['las']:.2f}"]
+        tables.append(build_plain_table(title, "UAS", "LAS", rows=[figures], figures=2))
     if calibrations := result.get("calibration"):
-        view = Table(title="Calibration of the scores", title_justify="left")
-        for column in ("", "predicted", "mean score", "share correct", "calibration error"):
-            view.add_column(column, justify="right" if column else "left")
-        for name, measured in (("entities", calibrations["entities"]), ("relations", calibrations["relations"])):
-            view.add_row(name, str(measured["found"]), *(f"{measured[key]:.3f}" for key in ("score", "right", "error")))
-        tables.append(view)
+        rows = [
+            [name, str(measured["found"]), *(f"{measured[key]:.3f}" for key in ("score", "right", "error"))]
+            for name, measured in (("entities", calibrations["entities"]), ("relations", calibrations["relations"]))
+        ]
+        columns = ("", "predicted", "mean score", "share correct", "calibration error")
+        tables.append(build_plain_table("Calibration of the scores", *columns, rows=rows, figures=4))
     return Group(*tables)

@@ -110,7 +110,10 @@ def report_on_dev(data: DataSet) -> DataSet:
 
 
 def _select_protocol(sentences: Sequence[Sentence]) -> EvaluationProtocol:
-    return protocols.protocol_for({entity.type for sentence in sentences for entity in sentence.entities})
+    return protocols.protocol_for(
+        {entity.type for sentence in sentences for entity in sentence.entities},
+        {relation.type for sentence in sentences for relation in sentence.relations},
+    )
 
 
 def _write_folds(

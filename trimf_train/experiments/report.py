@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from trimf.runtime.output.plain_text import escape_markdown, make_visible, quote_code
 from trimf_train.experiments.deletion import RANDOM_WORDS, DeletionCurve
 from trimf_train.experiments.grids import F1, RECIPE, shares_first_stage
 
@@ -186,10 +187,12 @@ def format_markdown(report: ExperimentReport, plot: str | None) -> str:
     """
     header = [
         f"{report.protocol}; {report.seeds} {'seed' if report.seeds == 1 else 'seeds'}; scores in per cent on the "
-        f"{report.held} part of `{report.data}`. Encoder `{report.encoder}`, parser {report.parser}.",
-        "; ".join(f"{name} {value}" for name, value in report.environment.items()) + ". Command:",
+        f"{report.held} part of {quote_code(report.data)}. Encoder {quote_code(report.encoder)}, parser "
+        f"{escape_markdown(report.parser)}.",
+        "; ".join(escape_markdown(f"{name} {value}") for name, value in report.environment.items()) + ". Command:",
     ]
-    parts = [f"# {report.title} ({report.source})", *header, f"```\n{report.command}\n```"]
+    # An indented block of code has no fence that the command could close.
+    parts = [f"# {report.title} ({report.source})", *header, f"    {make_visible(report.command)}"]
     if report.quick:
         parts.append(
             "**Quick run on a sample with few epochs: it shows that the experiment works, but small differences are "
@@ -262,8 +265,8 @@ def _format_examples(report: ExperimentReport) -> Iterator[str]:
 
 
 def _format_line(cells: Sequence[str]) -> str:
-    """Format a line of a Markdown table; bars inside cells are escaped."""
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    """Format a line of a Markdown table; nothing in a cell is markup."""
+    return f"| {' | '.join(map(escape_markdown, cells))} |"
 
 
 def _format_figure(figure: MeanAndDeviation, runs: int) -> str:

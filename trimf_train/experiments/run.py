@@ -194,7 +194,8 @@ def _base_config(plan: ExperimentPlan, data: DataSet) -> Config:
     if data.protocol.recipe:
         with resources.as_file(resources.files(packaged) / data.protocol.recipe) as path:
             return configs.load_config(path, overrides)
-    return configs.apply_overrides(Config(data=DataConfig(train=[]), output=""), overrides)
+    placeholder = Config(data=DataConfig(train=["train.jsonl"]), output="runs")
+    return configs.apply_overrides(placeholder, overrides)
 
 
 def _build_rows(plan: ExperimentPlan, data: DataSet, row_grid: Grid) -> list[_Row]:

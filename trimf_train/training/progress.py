@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from trimf.runtime.output.plain_text import build_plain_text
+
 
 class TrainingProgress:
     """Progress display with loss, learning rate, latest dev scores and remaining time; a context manager.
@@ -20,8 +22,8 @@ class TrainingProgress:
 
     def __init__(self, shown: bool, total: int) -> None:
         self._console = Console(stderr=True, quiet=not shown)
-        columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Bar(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=self._console)
+        text = TextColumn("{task.description}", markup=False)
+        self._bar = Bar(text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=self._console)
         self._task = self._bar.add_task("training", total=total)
         self._dev = ""
 
@@ -36,8 +38,8 @@ class TrainingProgress:
         self._bar.stop()
 
     def print_line(self, text: str) -> None:
-        """Print one line above the bar."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        """Print one line of plain text above the bar."""
+        self._console.print(build_plain_text(text), soft_wrap=True)
 
     def skip_batches(self, batches: int) -> None:
         """Advance the bar by the batches that a resumed run has already trained on."""

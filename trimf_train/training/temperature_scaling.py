@@ -1,6 +1,7 @@
 """Calibrate the scores of a checkpoint by temperature scaling on held-out sentences (Guo et al. 2017).
 
-Each of the two classifiers, for entities and for relations, gets its own temperature.
+Each of the two classifiers, for entities and for relations, gets its own temperature. It keeps temperature 1 where the
+sentences do not support another one, so that calibration never makes scores worse without saying it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ FloatArray = npt.NDArray[np.float64]
 #: Candidate temperatures; the most likely of them is used.
 CANDIDATE_TEMPERATURES = np.geomspace(0.25, 16, 193)
 
+#: Predictions below which no temperature is fitted: chance alone would move it.
+MIN_PREDICTIONS = 50
+
+#: Parts of the predictions; each part is judged with the temperature that the others give.
+_FOLDS = 5
+
 #: Upper limit of a logit; its probability is 1 in float64.
 _MAX_LOGIT = 40.0
 
@@ -38,13 +45,15 @@ _MAX_LOGIT = 40.0
 class TemperatureFit(msgspec.Struct, frozen=True):
     """A temperature, the number of scores it was fitted on, and the expected calibration error before and after.
 
-    The errors are those of ``trimf_train.evaluation.calibration.measure_calibration``.
+    The errors are those of ``trimf_train.evaluation.calibration.measure_calibration``. ``kept`` says why the
+    temperature stays 1; it is empty if the temperature was fitted.
     """
 
     temperature: float
     scores: int
     before: float
     after: float
+    kept: str = ""
 
 
 class CalibrationReport(msgspec.Struct, frozen=True):
@@ -77,17 +86,13 @@ def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) 
         The checkpoint with its new description, and the fitted temperatures.
 
     Raises:
-        DataError: The predictions are all correct or all wrong, so that no temperature can be fitted.
+        DataError: Neither the entities nor the relations are enough to fit a temperature.
     """
-    entities, relations = _collect_predictions(checkpoint, sentences)
-    for name, predictions in (("entities", entities), ("relations", relations)):
-        if not 0 < sum(predictions.correct) < len(predictions.correct):
-            raise DataError(
-                f"{len(predictions.correct)} {name} predicted in {len(sentences)} sentences, "
-                f"{sum(predictions.correct)} of them correct; calibration needs correct and wrong predictions: "
-                "use more held-out sentences"
-            )
-    fitted = CalibrationReport(_fit_temperature(entities), _fit_temperature(relations))
+    predictions = dict(zip(("entities", "relations"), _collect_predictions(checkpoint, sentences), strict=True))
+    lacks = {name: _find_lack(name, given, len(sentences)) for name, given in predictions.items()}
+    if all(lacks.values()):
+        raise DataError(f"nothing to calibrate: {'; '.join(lacks.values())}; use more held-out sentences")
+    fitted = CalibrationReport(*(_choose_temperature(predictions[name], lack) for name, lack in lacks.items()))
     entity_temperature, relation_temperature = fitted.entities.temperature, fitted.relations.temperature
     description = checkpoint.description
     threshold = decode.sigmoid(np.array(decode.logit(description.decode.relation_threshold) / relation_temperature))
@@ -116,7 +121,7 @@ def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: b
 
     Raises:
         BundleError: ``checkpoint`` is not a complete checkpoint.
-        DataError: The data cannot be used, or no temperature can be fitted on it.
+        DataError: The data cannot be used, or gives too few predictions to fit any temperature.
         BackendError: The spaCy parser is needed and not installed.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
@@ -129,17 +134,69 @@ def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: b
     return fitted
 
 
+def _find_lack(name: str, predictions: _PredictionLogits, sentences: int) -> str:
+    """Return what the predictions lack for fitting a temperature; empty if nothing."""
+    count, right = len(predictions.correct), sum(predictions.correct)
+    found = f"{count} {name} predicted in {sentences} sentences, {right} of them correct"
+    if not 0 < right < count:
+        return f"{found}, but correct and wrong ones are needed"
+    return f"{found}, but at least {MIN_PREDICTIONS} are needed" if count < MIN_PREDICTIONS else ""
+
+
+def _choose_temperature(predictions: _PredictionLogits, lack: str) -> TemperatureFit:
+    """Fit a temperature, and keep temperature 1 where the fit cannot be trusted or does not help.
+
+    Args:
+        predictions: The predictions of one classifier.
+        lack: What they lack for a fit; empty if nothing.
+    """
+    if lack:
+        before = _measure_error(_scores_at(predictions, 1.0), predictions) if predictions.logits else 0.0
+        return TemperatureFit(1.0, len(predictions.correct), before, before, lack)
+    fit = _fit_temperature(predictions)
+    low, high = CANDIDATE_TEMPERATURES[[0, -1]]
+    after = max(fit.after, _measure_held_out_error(predictions))
+    if fit.temperature in (low, high):
+        reason = f"the best temperature lies outside {low:g} to {high:g}"
+    elif after >= fit.before:
+        reason = f"temperature {fit.temperature:.2f} does not lower the calibration error, {fit.before:.3f}"
+    else:
+        return fit
+    return TemperatureFit(1.0, fit.scores, fit.before, fit.before, reason)
+
+
 def _fit_temperature(predictions: _PredictionLogits) -> TemperatureFit:
     """Find the temperature with the highest likelihood of which predictions are correct and which are not."""
-    logits, correct = np.array(predictions.logits, np.float64), np.array(predictions.correct)
+    temperature = float(CANDIDATE_TEMPERATURES[_log_likelihoods(predictions).sum(1).argmax()])
+    before, after = (_measure_error(_scores_at(predictions, one), predictions) for one in (1.0, temperature))
+    return TemperatureFit(temperature, len(predictions.correct), before, after)
+
+
+def _measure_held_out_error(predictions: _PredictionLogits) -> float:
+    """Measure the calibration error with temperatures that were fitted on other predictions."""
+    likelihoods, fold = _log_likelihoods(predictions), np.arange(len(predictions.correct)) % _FOLDS
+    scores = np.empty(len(fold))
+    for part in range(_FOLDS):
+        best = CANDIDATE_TEMPERATURES[likelihoods[:, fold != part].sum(1).argmax()]
+        scores[fold == part] = _scores_at(predictions, best)[fold == part]
+    return _measure_error(scores, predictions)
+
+
+def _log_likelihoods(predictions: _PredictionLogits) -> FloatArray:
+    """Return the log-likelihood ``[t,m]`` of the correctness of each prediction at each candidate temperature."""
+    logits = np.array(predictions.logits, np.float64)
     scores = np.stack([_first_class_probabilities(logits, temperature) for temperature in CANDIDATE_TEMPERATURES])
-    likelihoods = np.where(correct, scores, 1 - scores)
-    best = int(np.log(np.maximum(likelihoods, 1e-12)).sum(1).argmax())
-    before, after = (
-        measure_calibration(probabilities.tolist(), predictions.correct)["error"]
-        for probabilities in (_first_class_probabilities(logits, 1.0), scores[best])
-    )
-    return TemperatureFit(float(CANDIDATE_TEMPERATURES[best]), len(correct), before, after)
+    logarithms: FloatArray = np.log(np.maximum(np.where(np.array(predictions.correct), scores, 1 - scores), 1e-12))
+    return logarithms
+
+
+def _measure_error(scores: FloatArray, predictions: _PredictionLogits) -> float:
+    return measure_calibration(scores.tolist(), predictions.correct)["error"]
+
+
+def _scores_at(predictions: _PredictionLogits, temperature: float) -> FloatArray:
+    """Return the score ``[m]`` of each prediction at a temperature."""
+    return _first_class_probabilities(np.array(predictions.logits, np.float64), temperature)
 
 
 def _first_class_probabilities(logits: FloatArray, temperature: float) -> FloatArray:

@@ -166,7 +166,7 @@ def test_names_are_not_taken_for_markup_or_codes():
     name = "[red]x[/red]\x1b[31m\nnew"
     a = empty(cases=[case(np.random.default_rng(0), name, of={"calls": 5})])
     text = shown(compare_reports(a, a))
-    assert "[red]x[/red] [31m new" in text
+    assert "[red]x[/red]␛[31m new" in text
     assert "\x1b" not in text
     assert "\x1b" not in shown(compare_reports(a, empty()))
 

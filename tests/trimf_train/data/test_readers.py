@@ -172,7 +172,7 @@ def test_broken_spert_json_names_the_line(tmp_path: Path, text: str, expected: s
     [
         (changed(OSWALD, tokens="Oswald"), "tokens: expected array, got str: 'Oswald'"),
         (changed(OSWALD, tokens=["a", 3]), "tokens[1]: expected str, got int: 3"),
-        ({"tokens": ["a"], "entities": []}, "missing required field 'relations'"),
+        ({"tokens": ["a"], "relations": []}, "missing required field 'entities'"),
         (
             changed(OSWALD, entities=[{"type": "P", "start": 0, "end": "1"}]),
             "entities[0].end: expected int, got str: '1'",
@@ -199,13 +199,10 @@ def test_broken_spert_json_names_the_line(tmp_path: Path, text: str, expected: s
             "relations[0].tail must be an index into the 2 entities of the sentence (counted from 0), got 2",
         ),
         (
-            changed(OSWALD, relations=[{"type": "Kill", "head": 1, "tail": 1}]),
-            "relations[0].tail must be a different entity than the head (1), got 1",
+            changed(OSWALD, relations=[{"type": "Kill", "head": 1, "tail": 1}, {"type": "", "head": 0, "tail": 1}]),
+            "relations[1].type must be a non-empty string, got ''",
         ),
-        (
-            changed(OSWALD, tokens=[], entities=[], relations=[]),
-            "tokens must be a non-empty list of words, got []",
-        ),
+        (changed(OSWALD, tokens=[]), "tokens must be a non-empty list of words, got []"),
         (
             changed(OSWALD, tokens=["a", ""], entities=[], relations=[]),
             "tokens[1] must be a non-empty string, got ''",
@@ -236,12 +233,18 @@ def test_bad_spert_record_is_named(tmp_path: Path, record: Any, expected: str) -
             ", sentence 1: tail of relations[1][0] must be the span of an entity of the sentence, got [6, 6]",
         ),
         (
-            changed(DOCUMENT, relations=[[], [[2, 2, 4, 4, "USED-FOR"]]]),
-            ", sentence 1: head of relations[1][0] must be the span of an entity of the sentence, got [2, 2]",
+            changed(DOCUMENT, relations=[[], [[5, 5, 4, 4, "USED-FOR"]]]),
+            ", sentence 1: head of relations[1][0] must be the span of an entity of the sentence, got [5, 5]",
         ),
         (
-            changed(DOCUMENT, relations=[[], [[4, 4, 4, 4, "USED-FOR"]]]),
-            ", sentence 1: relations[0].tail must be a different entity than the head (0), got 0",
+            changed(DOCUMENT, relations=[[[2, 2, 9, 9, "USED-FOR"]], []]),
+            ", sentence 0: tail of relations[0][0] must be a span within words 0 to 8, the words of the document,"
+            " got [9, 9]",
+        ),
+        (
+            changed(DOCUMENT, relations=[[], [[4, 4, 7, 6, "USED-FOR"]]]),
+            ", sentence 1: tail of relations[1][0] must be a span within words 0 to 8, the words of the document,"
+            " got [7, 6]",
         ),
         (
             changed(DOCUMENT, ner=[[], [[4, "5", "Task"]]]),
@@ -252,10 +255,10 @@ def test_bad_spert_record_is_named(tmp_path: Path, record: Any, expected: str) -
             ": ner[1][0]: expected array of at least length 3, got 2: [4, 5]",
         ),
         (
-            changed(DOCUMENT, sentences=[["a"], []], ner=[[], []], relations=[[], []]),
-            ", sentence 1: tokens must be a non-empty list of words, got []",
+            changed(DOCUMENT, sentences=[["a"], []], ner=[[], [[1, 1, "Task"]]], relations=[[], []]),
+            ", sentence 1: ner[1][0] must be a span within no words, got [1, 1, 'Task']",
         ),
-        ({"sentences": [], "ner": []}, ": missing required field 'relations'"),
+        ({"doc_key": "d", "ner": [], "relations": []}, ": missing required field 'sentences'"),
     ],
 )
 def test_bad_dygie_document_is_named(tmp_path: Path, document: Any, expected: str) -> None:
@@ -334,9 +337,9 @@ def test_repeated_annotation_is_merged_and_counted(tmp_path: Path) -> None:
     assert statistics.relation_types == {"R": 2, "S": 1}
 
 
-def test_a_relation_between_repeats_of_one_entity_is_a_bad_record(tmp_path: Path) -> None:
+def test_a_relation_between_repeats_of_one_entity_is_a_bad_prepared_line(tmp_path: Path) -> None:
     record = changed(OSWALD, entities=[OSWALD["entities"][0]] * 2)
-    assert "must be a different entity than the head" in failure(write(tmp_path / "x", [record]))
+    assert "must be a different entity than the head" in failure(write(tmp_path / "x", record))
 
 
 def test_statistics_of_unusual_sentences() -> None:

@@ -27,7 +27,7 @@ def half_right(sentences: list[Sentence]) -> list[Sentence]:
     """Sentences whose gold is what the tiny model has learnt in five of six, and something else in the sixth."""
     return [
         msgspec.structs.replace(one, entities=[EntityMention("Loc", 0, 2)], relations=[]) if place % 6 == 0 else one
-        for place, one in enumerate(sentences)
+        for place, one in enumerate(sentences * 6)
     ]
 
 
@@ -86,6 +86,74 @@ def test_what_teaches_nothing_is_refused(trained: Any, sentences: list[Sentence]
     bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
     with pytest.raises(DataError, match=r"entities predicted in 12 sentences, 0 of them correct"):
         calibration.calibrate_checkpoint(trained, bare)
+
+
+def test_one_kind_of_predictions_may_be_too_few(
+    trained: Any, half_right: list[Sentence], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = [msgspec.structs.replace(one, relations=[]) for one in half_right]
+    calibrated, fitted = calibration.calibrate_checkpoint(trained, right)
+    assert fitted.entities.temperature > 1
+    assert not fitted.entities.kept
+    found = fitted.relations.scores
+    expected = f"{found} relations predicted in {len(right)} sentences, 0 of them correct"
+    assert fitted.relations.kept == f"{expected}, but correct and wrong ones are needed"
+    assert fitted.relations.temperature == 1
+    assert calibrated.description.decode.relation_threshold == pytest.approx(0.4)
+    noted = calibrated.description.provenance["calibration"]["relations"]
+    assert noted["kept"] == fitted.relations.kept
+    data, folder = tmp_path / "dev.jsonl", tmp_path / "again"
+    data.write_bytes(b"".join(map(encode_line, right)))
+    assert main(["calibrate", str(tmp_path / "copy"), str(data), "--output", str(folder)]) == 0
+    said = capsys.readouterr().err
+    assert f"relations: not calibrated, temperature 1: {expected}" in said
+    assert "entities: temperature " in said
+    assert checkpoints.load_checkpoint(folder).description.decode.relation_threshold == pytest.approx(0.4)
+
+
+def predictions(logits: list[float], right: list[bool]) -> calibration._PredictionLogits:
+    """Predictions of two classes."""
+    return calibration._PredictionLogits([np.array([logit, 0.0]) for logit in logits], right)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (predictions([], []), "0 relations predicted in 7 sentences, 0 of them correct, but correct and wrong ones"),
+        (
+            predictions([1.0] * 9, [True] * 7 + [False] * 2),
+            "9 relations predicted in 7 sentences, 7 of them correct, but",
+        ),
+        (predictions([1.0] * 49, [True] * 40 + [False] * 9), "but at least 50 are needed"),
+        (predictions([1.0] * 90, [True] * 90), "90 of them correct, but correct and wrong ones are needed"),
+    ],
+)
+def test_too_few_predictions_keep_their_scores(given: calibration._PredictionLogits, said: str) -> None:
+    lack = calibration._find_lack("relations", given, 7)
+    assert said in lack
+    fit = calibration._choose_temperature(given, lack)
+    assert (fit.temperature, fit.before, fit.kept) == (1, fit.after, lack)
+
+
+def test_the_end_of_the_range_keeps_scores() -> None:
+    wrong = [True] * 10 + [False] * 90  # very sure, and nearly always wrong
+    fit = calibration._choose_temperature(predictions([30.0] * 100, wrong), "")
+    assert (fit.temperature, fit.kept) == (1, "the best temperature lies outside 0.25 to 16")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(50, 200), st.floats(0.3, 3), st.integers(0, 999))
+def test_scores_are_changed_only_where_that_lowers_their_error(count: int, temperature: float, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    logits = np.abs(generator.normal(size=count)) * 3
+    right = generator.random(count) < 1 / (1 + np.exp(-logits))
+    right[:2] = True, False
+    fit = calibration._choose_temperature(predictions((logits * temperature).tolist(), right.tolist()), "")
+    if fit.kept:
+        assert (fit.temperature, fit.after) == (1, fit.before)
+        assert "does not lower the calibration error" in fit.kept or "lies outside" in fit.kept
+    else:
+        assert fit.after < fit.before
 
 
 def test_the_command(
