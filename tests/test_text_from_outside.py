@@ -26,10 +26,11 @@ from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
 from trimf.runtime.explain import EntityExplanation, ExplainedArcs, RelationExplanation, SentenceExplanation
 from trimf.runtime.output.bundle_tables import build_bundle_tables
 from trimf.runtime.output.explain_page import render_explanations
+from trimf.runtime.output.html_page import render_html
 from trimf.runtime.output.parity_tables import build_parity_tables
 from trimf.runtime.output.plain_table import build_plain_table
 from trimf.runtime.output.plain_text import build_plain_text, escape_markdown, make_visible, quote_code
-from trimf.runtime.output.render import print_extraction, render_html
+from trimf.runtime.output.terminal_text import print_extraction
 from trimf.runtime.results import Arc, Entity, Extraction, Relation, Trigger
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.data.statistics import DataStatistics

@@ -225,7 +225,7 @@ def test_a_broken_file_names_the_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (gzip.compress(b"{}"), "is compressed with gzip; decompress it first"),
+        (gzip.compress(b"{}", mtime=0), "is compressed with gzip; decompress it first"),
         (bz2.compress(b"{}"), "is compressed with bzip2; decompress it first"),
         (b"PK\x03\x04rest", "is a zip archive; extract it first"),
         ("{}".encode("utf-16"), "is UTF-16 text; save the file as UTF-8"),
