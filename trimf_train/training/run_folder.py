@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from trimf.runtime.bundle.atomic_io import atomic_path
 from trimf.runtime.errors import ConfigError
 from trimf_train.config import Config
+from trimf_train.former_defaults import fill_former_defaults
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.removed_settings import drop_unused_settings
 
@@ -180,11 +181,13 @@ class RunFolder:
 def _is_same_config(content: bytes, config: Config) -> bool:
     """Check that a ``config.json`` equals ``config``.
 
-    A setting that is newer than the file counts as set to its default; a removed setting is ignored if it was not used.
+    A setting that is newer than the file counts as set to what earlier versions used; a removed setting is ignored if it
+    was not used.
     """
     try:
         values = msgspec.json.decode(content, type=dict[str, Any])
         drop_unused_settings(values)
+        fill_former_defaults(values)
         return msgspec.convert(values, Config) == config
     except msgspec.DecodeError:
         return False
