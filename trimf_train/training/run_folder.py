@@ -181,8 +181,8 @@ class RunFolder:
 def _is_same_config(content: bytes, config: Config) -> bool:
     """Check that a ``config.json`` equals ``config``.
 
-    A setting that is newer than the file counts as set to what earlier versions used; a removed setting is ignored if it
-    was not used.
+    A setting that is newer than the file counts as set to what earlier versions used; a removed setting is ignored if
+    it was not used.
     """
     try:
         values = msgspec.json.decode(content, type=dict[str, Any])
