@@ -47,6 +47,8 @@ class ParityLimits(msgspec.Struct, frozen=True):
         min_identical_arcs: Minimum percentage of words with the same arc, for a model with an in-model parser.
         max_f1_loss: Maximum loss of F1 on gold annotations, in percentage points.
         max_absolute_error: Maximum absolute error of any value, or None for no limit.
+        max_relative_value_error: Maximum relative error of any value. A value fails only if it exceeds this and
+            ``max_absolute_error``: the rounding errors of fp32 grow with the values.
     """
 
     max_relative_error: float
@@ -56,6 +58,7 @@ class ParityLimits(msgspec.Struct, frozen=True):
     min_identical_arcs: float
     max_f1_loss: float
     max_absolute_error: float | None = None
+    max_relative_value_error: float = 0.0
 
 
 #: Limits by precision. fp32 must be exact; otherwise a single differing sentence, annotation or word is tolerated.
@@ -68,6 +71,7 @@ LIMITS = {
         min_identical_arcs=100.0,
         max_f1_loss=0.0,
         max_absolute_error=1e-3,
+        max_relative_value_error=1e-4,
     ),
     "fp16": ParityLimits(
         max_relative_error=0.02,
@@ -232,10 +236,14 @@ def _check_errors(report: ParityReport, limits: ParityLimits, precision: str) ->
                 f"parity: {name} has a relative error of {error.relative.p99:.3g} (99th percentile), "
                 f"maximum {limits.max_relative_error} for {precision}"
             )
-        if limits.max_absolute_error is not None and not error.max <= limits.max_absolute_error:
+        if limits.max_absolute_error is None:
+            continue
+        # Comparisons with NaN are false, so NaN exceeds both limits.
+        if not error.max <= limits.max_absolute_error and not error.relative.max <= limits.max_relative_value_error:
             raise BundleError(
                 f"parity: {name} has an absolute error of {error.max:.3g}, maximum {limits.max_absolute_error} for "
-                f"{precision}"
+                f"{precision}, and it is {error.relative.max:.3g} of the values' root mean square, maximum "
+                f"{limits.max_relative_value_error}"
             )
 
 

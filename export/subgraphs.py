@@ -46,6 +46,7 @@ class FoldedFlow(nn.Module):
     """
 
     slots: Tensor | None
+    shares: Tensor | None
 
     def __init__(self, flow: MemoryFlow, memory: Memory) -> None:
         super().__init__()
@@ -54,6 +55,8 @@ class FoldedFlow(nn.Module):
         self.sizes = [len(memory.flow_slots(name, True)) for name in self.names]
         folded = [memory.flow_slots(name, True) @ weight for name, weight in flow.weights.items()]
         self.register_buffer("slots", torch.cat(folded).detach() if folded else None)
+        shares = [torch.full((size, 1), 1 / size) for size in self.sizes if size]
+        self.register_buffer("shares", torch.cat(shares) if shares and flow.slots == "mean" else None)
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """Scale the states by their attention weights.
@@ -77,10 +80,12 @@ class FoldedFlow(nn.Module):
             mask: True at real tokens, ``[B, T]``.
 
         Returns:
-            The weights, ``[B, slots, T]``; the weights of a slot sum to 1.
+            The weights, ``[B, slots, T]``. The weights of a slot sum to 1, or, if the flow takes the mean of the slots,
+            to its share in the mean of its memory.
         """
         assert self.slots is not None, "no memory flows"
-        return masked_softmax(self.slots @ states.transpose(1, 2), mask.unsqueeze(1))
+        attention = masked_softmax(self.slots @ states.transpose(1, 2), mask.unsqueeze(1))
+        return attention if self.shares is None else attention * self.shares
 
     def sum_by_memory(self, attention: Tensor) -> Tensor:
         """Sum attention weights over the slots of each memory.

@@ -205,6 +205,21 @@ def test_a_single_number_may_not_be_far_off_in_fp32(largest: float) -> None:
     parity.check_limits(report(largest=1.1e-3), "fp16")
 
 
+@pytest.mark.parametrize(("part", "refused"), [(1e-6, False), (0.9e-4, False), (1.1e-4, True), (float("nan"), True)])
+def test_the_limit_of_a_number_is_in_proportion_to_large_values(part: float, refused: bool) -> None:
+    given = msgspec.to_builtins(report(largest=3.0))
+    given["subgraphs"] = {"encoder.words": {"max": 3.0, "mean": 0.0, "p99": 0.0, "relative": {"max": part, "p99": 0.0}}}
+    found = msgspec.convert(given, ParityReport)
+    if not refused:
+        parity.check_limits(found, "fp32")
+        return
+    said = (
+        r"absolute error of 3, maximum 0\.001 for fp32, and it is .* of the values' root mean square, maximum 0\.0001"
+    )
+    with pytest.raises(BundleError, match=said):
+        parity.check_limits(found, "fp32")
+
+
 def scores(entities: float, relations: float, support: Sequence[int] = (500, 200)) -> dict[str, Any]:
     return {"entities": entities, "relations": relations, "support": list(support)}
 

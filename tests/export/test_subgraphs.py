@@ -30,7 +30,9 @@ VARIANTS = {
     "inverse": {"syntax": SyntaxConfig(inverse=True)},
     "inverse bases": {"syntax": SyntaxConfig(inverse=True, bases=2)},
     "add": {"flow": FlowConfig(residual="add")},
-    "as printed": {"flow": FlowConfig(residual="none")},
+    "add sum": {"flow": FlowConfig(residual="add", slots="sum")},
+    "no residual": {"flow": FlowConfig(residual="none")},
+    "as printed": {"flow": FlowConfig(residual="none", slots="sum")},
     "one memory a level": {
         "flow": FlowConfig(subword=FlowSwitches(entity=False), word=FlowSwitches(relation=False)),
     },

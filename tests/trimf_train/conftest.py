@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trimf_train.config import FlowConfig
 from trimf_train.model.trimf import TrainingBatch, TriMF
 
 
@@ -34,30 +35,32 @@ class Equations:
         return result
 
     @classmethod
-    def inverse(cls, tokens: Sequence[Tensor], weight: Tensor, slots: Tensor) -> list[float]:
-        """(3): one number a token."""
+    def inverse(cls, tokens: Sequence[Tensor], weight: Tensor, slots: Tensor, combine: str) -> list[float]:
+        """(3): one number a token; the sum over the slots, or their mean."""
         totals = [0.0] * len(tokens)
         for slot in slots:
             scores = [float(slot @ weight @ token) for token in tokens]
             for place, share in enumerate(cls.softmax(scores)):
-                totals[place] += share
+                totals[place] += share / len(slots) if combine == "mean" else share
         return totals
 
     @classmethod
-    def flow(cls, tokens: Sequence[Tensor], memories: Sequence[tuple[Tensor, Tensor]], residual: str) -> list[Tensor]:
+    def flow(
+        cls, tokens: Sequence[Tensor], memories: Sequence[tuple[Tensor, Tensor]], config: FlowConfig
+    ) -> list[Tensor]:
         """(9)(10): ``memories`` are (W, slots) of each memory that flows."""
         if not memories:
             return list(tokens)
-        weights = [cls.inverse(tokens, weight, slots) for weight, slots in memories]
+        weights = [cls.inverse(tokens, weight, slots, config.slots) for weight, slots in memories]
         results = []
         for place, token in enumerate(tokens):
             terms = [weight[place] * token for weight in weights]
             total = torch.zeros_like(token)
             for term in terms:
                 total = total + term
-            if residual == "none":
+            if config.residual == "none":
                 results.append(total / len(terms))
-            elif residual == "add":
+            elif config.residual == "add":
                 results.append(token + total)
             else:
                 results.append((token + total) / (len(terms) + 1))
@@ -165,12 +168,12 @@ class Equations:
                 ]
                 for level, switches in levels.items()
             }
-            tokens = cls.flow(tokens, flows["subword"], config.flow.residual)
+            tokens = cls.flow(tokens, flows["subword"], config.flow)
             words = [
                 cls.highest([tokens[place] for place in sorted(set(inputs.pieces[row, word].tolist()))], width)
                 for word in range(length)
             ]
-            words = cls.flow(words, flows["word"], config.flow.residual)
+            words = cls.flow(words, flows["word"], config.flow)
             nodes_of.append(cls.nodes(model, value, words, tokens[0], inputs.heads[row], inputs.labels[row]))
 
         entity_rows = []

@@ -44,7 +44,8 @@ def test_defaults_are_those_of_the_paper(file: Path) -> None:
     model = config.model
     assert (model.span.max_width, model.span.width_dim) == (10, 25)
     assert (model.context, model.fusion, model.trigger, model.dropout) == ("sum", "weighted", True, 0.5)
-    assert (model.flow.residual, model.memory.write, model.semantic.keep) == ("mean", "adam", 1.0)
+    assert (model.flow.residual, model.flow.slots) == ("mean", "mean")
+    assert (model.memory.write, model.semantic.keep) == ("adam", 1.0)
     switches = [
         model.flow.subword.entity,
         model.flow.subword.relation,

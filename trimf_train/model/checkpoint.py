@@ -20,6 +20,7 @@ from trimf.runtime.files.atomic import atomic_folder
 from trimf.runtime.files.folder_kinds import CHECKPOINT
 from trimf.runtime.model_settings import ModelSettings
 from trimf_train.config import DecodeConfig, ModelConfig
+from trimf_train.former_defaults import fill_former_defaults
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_subword_count
 from trimf_train.model.trimf import TriMF
 from trimf_train.removed_settings import EVIDENCE, drop_unused_settings
@@ -159,13 +160,17 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
 
 
 def _decode_description(content: bytes, folder: Path) -> CheckpointDescription:
-    """Decode ``trimf.json``; removed settings that the model does not use are ignored."""
+    """Decode ``trimf.json``.
+
+    Removed settings that the model does not use are ignored; later settings have the value that earlier versions used.
+    """
     values = msgspec.json.decode(content, type=dict[str, Any])
     if used := drop_unused_settings(values):
         raise BundleError(
             f"{folder}: the model was trained with {used}, which was removed because it did not help ({EVIDENCE}); "
             "train it again"
         )
+    fill_former_defaults(values)
     return msgspec.convert(values, CheckpointDescription)
 
 

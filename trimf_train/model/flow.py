@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trimf_train.config import FlowSwitches
+from trimf_train.config import FlowConfig, FlowSwitches
 from trimf_train.model.memory import Memory, inverse_read_weights, new_bilinear_weight
 
 
@@ -16,16 +16,15 @@ class MemoryFlow(nn.Module):
     Args:
         width: Hidden size H.
         switches: Memories that flow into this level.
-        residual: Combination of a token with its scaled copies: ``add``, ``mean`` or ``none``, see
-            ``trimf_train.config.FlowConfig``.
+        config: Combination of a token with its scaled copies (``residual``) and of the slots of a memory (``slots``).
         gradient: Whether the loss reaches the memories through this module (paper, Table 6).
     """
 
-    def __init__(self, width: int, switches: FlowSwitches, residual: str, gradient: bool) -> None:
+    def __init__(self, width: int, switches: FlowSwitches, config: FlowConfig, gradient: bool) -> None:
         super().__init__()
         names = [name for name in ("relation", "entity") if getattr(switches, name)]
         self.weights = nn.ParameterDict({name: new_bilinear_weight(width, width) for name in names})
-        self.residual = residual
+        self.residual, self.slots = config.residual, config.slots
         self.gradient = gradient
 
     def attention_weights(self, states: Tensor, mask: Tensor, memory: Memory) -> dict[str, Tensor]:
@@ -40,7 +39,9 @@ class MemoryFlow(nn.Module):
             Weights ``[B, T]`` for each memory that flows into this level, by name (``relation``, ``entity``).
         """
         return {
-            name: inverse_read_weights(states, weight, memory.flow_slots(name, self.gradient), mask)
+            name: inverse_read_weights(
+                states, weight, memory.flow_slots(name, self.gradient), mask, mean=self.slots == "mean"
+            )
             for name, weight in self.weights.items()
         }
 

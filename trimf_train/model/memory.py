@@ -71,7 +71,7 @@ def read_memory(states: Tensor, weight: Tensor, slots: Tensor) -> Tensor:
     return torch.softmax((states @ weight @ slots.T).float(), -1) @ slots
 
 
-def inverse_read_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Tensor) -> Tensor:
+def inverse_read_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Tensor, mean: bool = False) -> Tensor:
     """Compute the token weights of the inverse read, equation (3): ``sum_slots softmax_tokens(M W E^T)``.
 
     Args:
@@ -79,9 +79,12 @@ def inverse_read_weights(states: Tensor, weight: Tensor, slots: Tensor, mask: Te
         weight: Bilinear weight W ``[H, H]``.
         slots: Memory slots M ``[n, H]``.
         mask: True for tokens, False for padding ``[B, T]``.
+        mean: Take the mean over the slots instead of the sum.
 
     Returns:
-        Weights ``[B, T]``. The weights of a sentence sum to the number of slots; padding has weight 0.
+        Weights ``[B, T]``. The weights of a sentence sum to the number of slots, or to 1 with ``mean``; padding has
+        weight 0.
     """
     scores = states @ (slots @ weight).T
-    return masked_softmax(scores, mask.unsqueeze(-1), dim=1).sum(-1)
+    total = masked_softmax(scores, mask.unsqueeze(-1), dim=1).sum(-1)
+    return total / max(1, len(slots)) if mean else total

@@ -85,8 +85,8 @@ class TriMF(nn.Module):
         gradient = config.memory.gradient
         self.encoder: PreTrainedModel = encoder
         self.memory = Memory(entities, relations, width)
-        self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow.residual, gradient.subword_flow)
-        self.word_flow = MemoryFlow(width, config.flow.word, config.flow.residual, gradient.word_flow)
+        self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow, gradient.subword_flow)
+        self.word_flow = MemoryFlow(width, config.flow.word, config.flow, gradient.word_flow)
         self.fusion = GraphFusion(
             len(labels.dependency_labels), width, config.fusion, config.syntax, config.semantic.keep
         )

@@ -21,6 +21,7 @@ from trimf.runtime.files.folder_kinds import CHECKPOINT, find_obstacle
 from trimf.runtime.files.locks import lock_output
 from trimf.runtime.files.write_errors import report_write_errors
 from trimf_train.config import Config
+from trimf_train.former_defaults import fill_former_defaults
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.removed_settings import drop_unused_settings
 
@@ -253,11 +254,13 @@ def _is_config(path: Path) -> bool:
 def _is_same_config(content: bytes, config: Config) -> bool:
     """Check that a ``config.json`` equals ``config``.
 
-    A setting that is newer than the file counts as set to its default; a removed setting is ignored if it was not used.
+    A setting that is newer than the file counts as set to what earlier versions used; a removed setting is ignored if
+    it was not used.
     """
     try:
         values = msgspec.json.decode(content, type=dict[str, Any])
         drop_unused_settings(values)
+        fill_former_defaults(values)
         return msgspec.convert(values, Config) == config
     except msgspec.DecodeError:
         return False

@@ -285,6 +285,25 @@ def test_a_checkpoint_that_used_a_removed_setting_is_refused(folder: Path, used:
     )
 
 
+def test_a_checkpoint_from_before_the_mean_of_the_slots_keeps_their_sum(folder: Path) -> None:
+    model = json.loads((folder / "trimf.json").read_text())["model"]
+    assert model["flow"]["slots"] == "mean"
+    del model["flow"]["slots"]
+    change(folder, model=model)
+    loaded = checkpoints.load_checkpoint(folder)
+    assert loaded.description.model.flow.slots == "sum"
+    assert (loaded.model.subword_flow.slots, loaded.model.word_flow.slots) == ("sum", "sum")
+    loaded.save(folder)
+    assert checkpoints.load_checkpoint(folder).description == loaded.description
+
+
+@pytest.mark.parametrize("flow", [1, [], "sum", None])
+def test_a_damaged_table_is_refused(folder: Path, flow: Any) -> None:
+    model = json.loads((folder / "trimf.json").read_text())["model"]
+    change(folder, model={**model, "flow": flow})
+    assert "flow" in refusal(folder)
+
+
 def test_a_description_with_an_unknown_field(folder: Path) -> None:
     change(folder, invented=True)
     assert "invented" in refusal(folder)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from trimf_train.config import Config, FlowSwitches, ModelConfig, SyntaxConfig
+from trimf_train.config import Config, FlowConfig, FlowSwitches, ModelConfig, SyntaxConfig
 from trimf_train.model.flow import MemoryFlow
 from trimf_train.model.memory import Memory, inverse_read_weights, masked_softmax, new_bilinear_weight, read_memory
 from trimf_train.model.trigger import TriggerSensor
@@ -53,24 +53,29 @@ def test_normal_read(equations: Any, seed: int, states: int, slots: int, width: 
 
 @settings(max_examples=30, deadline=None)
 @given(
-    seed=SEEDS, lengths=st.lists(st.integers(0, 5), min_size=1, max_size=3), slots=st.integers(1, 4), pad=st.booleans()
+    seed=SEEDS,
+    lengths=st.lists(st.integers(0, 5), min_size=1, max_size=3),
+    slots=st.integers(1, 4),
+    pad=st.booleans(),
+    combine=st.sampled_from(["mean", "sum"]),
 )
-def test_inverse_weights(equations: Any, seed: int, lengths: list[int], slots: int, pad: bool) -> None:
+def test_inverse_weights(equations: Any, seed: int, lengths: list[int], slots: int, pad: bool, combine: str) -> None:
     torch.manual_seed(seed)
     size = max(1, *lengths) + pad
     states, weight, memory = torch.randn(len(lengths), size, 4), torch.randn(4, 4), torch.randn(slots, 4)
     mask = torch.arange(size) < torch.tensor(lengths).unsqueeze(1)
-    weights = inverse_read_weights(states, weight, memory, mask)
+    total = slots if combine == "sum" else 1
+    weights = inverse_read_weights(states, weight, memory, mask, mean=combine == "mean")
     for row, length in enumerate(lengths):
-        expected = equations.inverse(list(states[row, :length].double()), weight.double(), memory.double())
+        expected = equations.inverse(list(states[row, :length].double()), weight.double(), memory.double(), combine)
         assert weights[row].tolist() == pytest.approx([*expected, *[0.0] * (size - length)], abs=1e-5)
-        assert weights[row].sum().item() == pytest.approx(slots if length else 0, abs=1e-5)
+        assert weights[row].sum().item() == pytest.approx(total if length else 0, abs=1e-5)
 
 
 def test_the_none_slot_does_not_flow() -> None:
     torch.manual_seed(0)
     memory = strong_memory(2, 2, 4)
-    flow = MemoryFlow(4, FlowSwitches(), "mean", True)
+    flow = MemoryFlow(4, FlowSwitches(), FlowConfig(), True)
     states, mask = torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool)
     before = flow(states, mask, memory)
     before.square().sum().backward()
@@ -87,13 +92,15 @@ def test_the_none_slot_does_not_flow() -> None:
     lengths=st.lists(st.integers(0, 4), min_size=1, max_size=3),
     entity=st.booleans(),
     relation=st.booleans(),
-    residual=st.sampled_from(["add", "mean", "none"]),
+    config=st.builds(
+        FlowConfig, residual=st.sampled_from(["add", "mean", "none"]), slots=st.sampled_from(["mean", "sum"])
+    ),
 )
-def test_flow(equations: Any, seed: int, lengths: list[int], entity: bool, relation: bool, residual: str) -> None:
+def test_flow(equations: Any, seed: int, lengths: list[int], entity: bool, relation: bool, config: FlowConfig) -> None:
     torch.manual_seed(seed)
     size = max(lengths) + 1
     memory = strong_memory(2, 3, 4)
-    flow = MemoryFlow(4, FlowSwitches(entity=entity, relation=relation), residual, True)
+    flow = MemoryFlow(4, FlowSwitches(entity=entity, relation=relation), config, True)
     assert set(flow.weights) == {name for name, on in (("entity", entity), ("relation", relation)) if on}
     states = torch.randn(len(lengths), size, 4)
     mask = torch.arange(size) < torch.tensor(lengths).unsqueeze(1)
@@ -104,14 +111,35 @@ def test_flow(equations: Any, seed: int, lengths: list[int], entity: bool, relat
         for name, weight in flow.weights.items()
     ]
     for row, length in enumerate(lengths):
-        expected = equations.flow(list(states[row, :length].double()), memories, residual)
+        expected = equations.flow(list(states[row, :length].double()), memories, config)
         for place, vector in enumerate(expected):
             torch.testing.assert_close(result[row, place].detach().double(), vector, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("residual", ["add", "mean", "none"])
+@pytest.mark.parametrize("words", [1, 2, 300])
+def test_the_size_of_the_states_does_not_depend_on_the_number_of_types(residual: str, words: int) -> None:
+    torch.manual_seed(0)
+    states, mask = torch.randn(1, words, 4), torch.ones(1, words, dtype=torch.bool)
+    for slots in (1, 40, 2000):
+        flow = MemoryFlow(4, FlowSwitches(), FlowConfig(residual=residual), True)
+        factors = flow.scale_factors(flow.attention_weights(states, mask, strong_memory(slots, slots, 4)))
+        assert isinstance(factors, torch.Tensor)
+        most = {"add": 3.0, "mean": 1.0, "none": 1.0}[residual]
+        assert factors.max().item() <= most + 1e-4
+        if words == 1:
+            assert factors.item() == pytest.approx(most, abs=1e-4)
+
+
+def test_a_memory_without_slots_does_not_flow() -> None:
+    flow = MemoryFlow(4, FlowSwitches(), FlowConfig(residual="add"), True)
+    states, mask = torch.randn(1, 2, 4), torch.ones(1, 2, dtype=torch.bool)
+    torch.testing.assert_close(flow(states, mask, Memory(0, 0, 4)), states)
+
+
 def test_padding_does_not_flow() -> None:
     torch.manual_seed(0)
-    memory, flow = strong_memory(2, 2, 4), MemoryFlow(4, FlowSwitches(), "none", True)
+    memory, flow = strong_memory(2, 2, 4), MemoryFlow(4, FlowSwitches(), FlowConfig(residual="none"), True)
     states = torch.randn(2, 5, 4)
     mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
     other = states.clone()
@@ -133,7 +161,7 @@ def test_softmax_of_nothing_is_zeros(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("gradient", [True, False])
 def test_gradient_through_a_flow_can_be_cut(gradient: bool) -> None:
     torch.manual_seed(0)
-    memory, flow = strong_memory(2, 2, 4), MemoryFlow(4, FlowSwitches(), "mean", gradient)
+    memory, flow = strong_memory(2, 2, 4), MemoryFlow(4, FlowSwitches(), FlowConfig(), gradient)
     states = torch.randn(2, 3, 4, requires_grad=True)
     flow(states, torch.ones(2, 3, dtype=torch.bool), memory).square().sum().backward()
     assert states.grad is not None

@@ -21,7 +21,12 @@ SWITCHES = st.fixed_dictionaries({"entity": st.booleans(), "relation": st.boolea
 CONFIGS = st.fixed_dictionaries(
     {
         "flow": st.fixed_dictionaries(
-            {"residual": st.sampled_from(["add", "mean", "none"]), "subword": SWITCHES, "word": SWITCHES}
+            {
+                "residual": st.sampled_from(["add", "mean", "none"]),
+                "slots": st.sampled_from(["mean", "sum"]),
+                "subword": SWITCHES,
+                "word": SWITCHES,
+            }
         ),
         "syntax": st.fixed_dictionaries({"inverse": st.booleans(), "bases": st.integers(0, 2)}),
         "span": st.fixed_dictionaries(
@@ -38,6 +43,7 @@ CONFIGS = st.fixed_dictionaries(
 OPTIONS = [
     {},
     {"flow": {"residual": "none"}},
+    {"flow": {"residual": "none", "slots": "sum"}},
     {"flow": {"residual": "add", "subword": {"entity": False}, "word": {"relation": False}}},
     {"syntax": {"inverse": True, "bases": 2}, "fusion": "max"},
     {"context": "concat"},

@@ -127,6 +127,22 @@ def test_a_run_from_before_a_setting_came_goes_on(configure: Callable[..., Confi
         train_model(config)
 
 
+def test_a_run_from_before_the_mean_of_the_slots_goes_on_with_their_sum(configure: Callable[..., Config]) -> None:
+    runs = {
+        slots: configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 0}}, model={"flow": {"slots": slots}})
+        for slots in ("mean", "sum")
+    }
+    train_model(runs["sum"])
+    path = Path(runs["sum"].output) / "config.json"
+    written = json.loads(path.read_text())
+    del written["model"]["flow"]["slots"]
+    path.write_text(json.dumps(written))
+    with pytest.raises(ConfigError, match="finished run of this configuration"):
+        train_model(runs["sum"])
+    with pytest.raises(ConfigError, match="another configuration"):
+        train_model(msgspec.structs.replace(runs["mean"], output=runs["sum"].output))
+
+
 def test_a_run_from_before_a_setting_was_removed_goes_on(configure: Callable[..., Config]) -> None:
     config = configure(train={"stage1": {"epochs": 1}, "stage2": {"epochs": 1}})
     train_model(config)
