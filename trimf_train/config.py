@@ -83,8 +83,8 @@ class FlowConfig(ConfigTable, frozen=True):
     #: mean of a_R E and a_E E.
     residual: Literal["add", "mean", "none"] = "mean"
     #: How a flow weight combines the attention of its memory's slots, one slot per label type: ``mean`` keeps the size
-    #: of the states independent of the number of types; ``sum`` is equation (3) as printed, whose weights grow with that
-    #: number. Models that were trained before this setting existed have ``sum``.
+    #: of the states independent of the number of types; ``sum`` is equation (3) as printed, whose weights grow with
+    #: their number. Models that were trained before this setting existed have ``sum``.
     slots: Literal["mean", "sum"] = "mean"
     #: Memories that flow into the subwords.
     subword: FlowSwitches = FlowSwitches()
