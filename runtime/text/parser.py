@@ -22,7 +22,8 @@ import numpy.typing as npt
 from ..engine.cpu_info import count_available_cores
 from ..errors import BackendError, one_line
 from .spacy_import_guard import hide_torch_from_spacy, thinc_imported_without_torch
-from .tokenization import bound_vocabulary, check_text
+from .tokenization import check_text
+from .words import bound_vocabulary
 
 if TYPE_CHECKING:
     from spacy.language import Language

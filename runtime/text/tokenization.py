@@ -1,46 +1,31 @@
 """Split raw text into sentences of words with exact character offsets.
 
-Words and sentence ends follow spaCy's English rules. Offsets count characters of the caller's string, for any Unicode
-text: ``text[start:end] == word``, and every character that is not white space belongs to exactly one word.
+Offsets count characters of the caller's string, for any Unicode text: ``text[start:end] == word``, and every character
+that is not white space belongs to exactly one word. Words are those of ``words``, sentence ends those of
+``sentence_ends`` and ``line_ends``; a caller may give the sentences instead.
 """
 
 from __future__ import annotations
 
-import re
-import threading
-import unicodedata
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Literal, NamedTuple, get_args
 
 from ..errors import InputError
+from .abbreviations import AbbreviationKind, find_abbreviation_kind
+from .line_ends import LineEndRule, Newlines
+from .sentence_ends import stop_ends_sentence
 from .spacy_import_guard import hide_torch_from_spacy
+from .words import DEFAULT_LANGUAGE, Token, iterate_words, load_language
 
-if TYPE_CHECKING:
-    from spacy.language import Language
+#: Sentences of a text: found by rules, the text as a whole, or a function that returns the character ranges
+#: (start, end) of the sentences of a text.
+Sentences = Literal["auto", "whole"] | Callable[[str], Iterable[tuple[int, int]]]
 
-#: Maximum number of characters passed to the tokenizer at once. Longer text is cut at white space, so no word is
-#: split.
-MAX_CHUNK_CHARS = 100_000
+#: Maximum number of digits of the number of a list item.
+MAX_ITEM_DIGITS = 3
 
-#: Maximum number of characters without white space that the tokenizer may see; its cost is quadratic in the length of
-#: such a run ("!!!!…").
-MAX_RUN_CHARS = 300
-
-#: Number of strings that a spaCy vocabulary may keep permanently (about 450 bytes each). Beyond that, new strings are
-#: dropped after use.
-MAX_NEW_STRINGS = 5_000
-
-_LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
-_JOINERS = "_\u200c\u200d"
-_SPACE = re.compile(r"\s")
-_BLANK_LINE = re.compile(r"(?>\r\n?|\n)[^\S\r\n]*[\r\n]|[\f\u2029]")
-
-_lock = threading.Lock()
-_initial_string_counts: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
+_MID_SENTENCE_MARKS = frozenset((",", ";", ":"))
 
 
 class TokenizedSentence(NamedTuple):
@@ -54,10 +39,23 @@ class TokenizedSentence(NamedTuple):
     ends: list[int]
 
 
-class _Token(NamedTuple):
-    text: str
-    start: int
-    is_punct: bool
+class SplittingRules(NamedTuple):
+    """How a text is split into sentences of words.
+
+    Attributes:
+        language: Language whose rules give the words, see ``words.load_language``.
+        sentences: Where sentences end: by rules (``"auto"``), at the end of the text (``"whole"``), or as a function
+            says that returns their character ranges.
+        newlines: Whether a line end ends a sentence, see ``line_ends``.
+    """
+
+    language: str = DEFAULT_LANGUAGE
+    sentences: Sentences = "auto"
+    newlines: Newlines = "auto"
+
+
+#: English, with sentences found by rules.
+DEFAULT_RULES = SplittingRules()
 
 
 def join_words(words: Sequence[str]) -> tuple[str, TokenizedSentence]:
@@ -77,46 +75,82 @@ def join_words(words: Sequence[str]) -> tuple[str, TokenizedSentence]:
     return " ".join(words), TokenizedSentence(list(words), starts, ends)
 
 
-def split_sentences(text: str) -> list[TokenizedSentence]:
+def split_sentences(text: str, rules: SplittingRules = DEFAULT_RULES) -> list[TokenizedSentence]:
     """Split text into sentences of words.
 
-    A sentence ends after a full stop, exclamation mark or question mark that is a word by itself (plus any closing
-    quotes and brackets that follow it), and at a blank line. A single line break is treated as wrapped text and does
-    not end a sentence. Runs in linear time for text of any length; thread-safe.
+    A sentence ends after a full stop, exclamation mark or question mark (plus any closing quotes and brackets that
+    follow it), unless the full stop is that of an abbreviation; and at a blank line. Whether a single line end ends a
+    sentence is decided by ``rules.newlines``. Runs in linear time for text of any length; thread-safe.
 
     Args:
         text: The text to split.
+        rules: Language, and where sentences end.
 
     Returns:
         The sentences in order; an empty list if ``text`` is empty or blank.
 
     Raises:
-        InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode.
+        InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode; or the caller's
+            sentences do not fit the text.
     """
-    return list(iterate_sentences(text))
+    return list(iterate_sentences(text, rules))
 
 
-def iterate_sentences(text: str) -> Iterator[TokenizedSentence]:
+def iterate_sentences(text: str, rules: SplittingRules = DEFAULT_RULES) -> Iterator[TokenizedSentence]:
     """Iterate over the sentences of a text without holding all of them in memory.
 
     The rules are those of ``split_sentences``. The text is checked before the first sentence is requested.
 
     Args:
         text: The text to split.
+        rules: Language, and where sentences end.
 
     Returns:
         An iterator over the sentences in order, whose memory use does not grow with the text.
 
     Raises:
-        InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode.
+        InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode; or the caller's
+            sentences do not fit the text.
     """
     check_text(text)
-    return _group_sentences(text, _tokenize_text(text)) if text and not text.isspace() else iter(())
+    if not text or text.isspace():
+        return iter(())
+    if callable(rules.sentences):
+        return _split_ranges(text, rules.sentences(text), rules.language)
+    tokens = iterate_words(text, rules.language)
+    if rules.sentences == "whole":
+        return iter((_build_words(list(tokens)),))
+    return _group_sentences(text, tokens, LineEndRule(text, rules.newlines))
 
 
-def load_tokenizer_rules() -> None:
-    """Load the tokenizer and the sentence rules now, so that the first text does not wait for them."""
-    _load_english()
+def check_rules(rules: SplittingRules) -> None:
+    """Check the options of a caller.
+
+    Args:
+        rules: The options.
+
+    Raises:
+        InputError: ``sentences`` or ``newlines`` has none of the allowed values.
+    """
+    if not callable(rules.sentences) and rules.sentences not in ("auto", "whole"):
+        raise InputError(
+            f"unknown sentences {rules.sentences!r}; choose from 'auto', 'whole', or a function that returns the"
+            " character ranges of the sentences of a text"
+        )
+    if rules.newlines not in get_args(Newlines):
+        raise InputError(f"unknown newlines {rules.newlines!r}; choose from 'auto', 'space', 'end'")
+
+
+def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
+    """Load the tokenizer and the sentence rules now, so that the first text does not wait for them.
+
+    Args:
+        language: Language of the tokenizer.
+
+    Raises:
+        BackendError: There are no rules for the language, or a package that they need is not installed.
+    """
+    load_language(language)
     _load_full_stops()
 
 
@@ -141,33 +175,6 @@ def check_text(text: object, name: str = "text") -> None:
         ) from None
 
 
-def bound_vocabulary(nlp: Language) -> AbstractContextManager[object]:
-    """Return a context in which a pipeline may create documents without growing its vocabulary beyond a limit.
-
-    spaCy keeps every string that it has ever seen. The first ``MAX_NEW_STRINGS`` new strings are kept, which
-    makes common words fast. Once that limit is reached, the strings added inside the context are dropped when it ends.
-
-    Args:
-        nlp: The spaCy pipeline. Only one thread may use it, and so this context, at a time.
-
-    Returns:
-        A context manager. Documents created inside it must not be used after it ends.
-    """
-    strings = len(nlp.vocab.strings)
-    if strings - _initial_string_counts.setdefault(nlp, strings) < MAX_NEW_STRINGS:
-        return nullcontext()
-    zone: AbstractContextManager[object] = nlp.memory_zone()
-    return zone
-
-
-@cache
-def _load_english() -> Language:
-    with hide_torch_from_spacy():
-        import spacy
-
-        return spacy.blank("en")
-
-
 @cache
 def _load_full_stops() -> frozenset[str]:
     with hide_torch_from_spacy():
@@ -176,79 +183,86 @@ def _load_full_stops() -> frozenset[str]:
     return frozenset(Sentencizer.default_punct_chars)
 
 
-def _tokenize_text(text: str) -> Iterator[_Token]:
-    """Yield the words of ``text`` in order."""
-    if len(text) <= MAX_RUN_CHARS:
-        yield from _tokenize_chunk(text, 0)
-        return
+def _split_ranges(text: str, ranges: Iterable[tuple[int, int]], language: str) -> Iterator[TokenizedSentence]:
+    """Yield the words of each range of the caller; ranges without a word are left out."""
+    if not isinstance(ranges, Iterable):
+        raise InputError(
+            f"sentences: the function returned {ranges!r:.60}; it must return pairs (start, end) of character indices"
+        )
     done = 0
-    for run in _LONG_RUN.finditer(text):
-        yield from _tokenize_range(text, done, run.start())
-        yield from _split_run(run.group(), run.start())
-        done = run.end()
-    yield from _tokenize_range(text, done, len(text))
+    for value in ranges:
+        start, end = _check_range(value, done, len(text))
+        tokens = list(iterate_words(text[start:end], language))
+        if tokens:
+            yield _build_words([token._replace(start=token.start + start) for token in tokens])
+        done = end
 
 
-def _tokenize_range(text: str, start: int, stop: int) -> Iterator[_Token]:
-    """Yield the words of ``text[start:stop]``, tokenizing about ``MAX_CHUNK_CHARS`` characters at a time."""
-    while start < stop:
-        space = _SPACE.search(text, start + MAX_CHUNK_CHARS, stop)
-        end = space.start() if space else stop
-        yield from _tokenize_chunk(text[start:end], start)
-        start = end
+def _check_range(value: object, done: int, length: int) -> tuple[int, int]:
+    """Return a range of the caller as integers, if it lies behind ``done`` and within the text."""
+    try:
+        start, end = (index.__index__() for index in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError, AttributeError):
+        raise InputError(
+            f"sentences: {value!r:.60} is not a range; the function must return pairs (start, end) of character indices"
+        ) from None
+    if not 0 <= start < end <= length:
+        raise InputError(
+            f"sentences: the range ({start}, {end}) must have 0 <= start < end <= {length}, the length of the text"
+        )
+    if start < done:
+        raise InputError(
+            f"sentences: the range ({start}, {end}) starts before {done}, the end of the range before it; ranges must"
+            " be in order and must not overlap"
+        )
+    return start, end
 
 
-def _tokenize_chunk(chunk: str, offset: int) -> list[_Token]:
-    """Return the words of ``chunk``, which starts at character ``offset`` of the text."""
-    nlp = _load_english()
-    with _lock, bound_vocabulary(nlp):
-        return [
-            _Token(token.text, offset + token.idx, token.is_punct)
-            for token in nlp.tokenizer(chunk)
-            if not token.is_space
-        ]
-
-
-def _split_run(run: str, offset: int) -> Iterator[_Token]:
-    """Yield the words of a run that is too long for the tokenizer.
-
-    A word is a sequence of letters, marks, digits and joiners, or one symbol repeated.
-    """
-    for symbol, group in groupby(run, key=_get_separator):
-        word = "".join(group)
-        yield _Token(word, offset, bool(symbol) and unicodedata.category(symbol).startswith("P"))
-        offset += len(word)
-
-
-def _get_separator(character: str) -> str:
-    """Return the character if it separates words, else the empty string."""
-    return "" if unicodedata.category(character)[0] in "LMN" or character in _JOINERS else character
-
-
-def _group_sentences(text: str, tokens: Iterator[_Token]) -> Iterator[TokenizedSentence]:
-    """Group tokens into sentences by the rule of spaCy's sentencizer, and at blank lines."""
+def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule) -> Iterator[TokenizedSentence]:
+    """Group tokens into sentences, at the ends of sentences and of lines."""
     full_stops = _load_full_stops()
-    sentence: list[_Token] = []
+    sentence: list[Token] = []
     ended = False
+    kind = None
     last_end = 0
     for token in tokens:
-        index = len(sentence)
+        index, word = len(sentence), token.text
         sentence.append(token)
         cut = 0
-        if token.start - last_end > 1 and index and _BLANK_LINE.search(text, last_end, token.start):
+        if index and token.start > last_end and line_ends.ends_sentence(last_end, token.start):
             cut = index
-        elif ended and not token.is_punct and token.text not in full_stops:
-            cut = _find_sentence_start(sentence, index, full_stops)
+        elif ended and not token.is_punct and word not in full_stops:
+            if stop_ends_sentence(kind, word):
+                cut = _find_sentence_start(sentence, index, full_stops)
+            else:
+                ended = False
+        elif ended and word in _MID_SENTENCE_MARKS:
+            ended = False
         if cut:
             yield _build_words(sentence[:cut])
             del sentence[:cut]
             ended = False
-        ended = ended or token.text in full_stops
-        last_end = token.start + len(token.text)
+        if word in full_stops:
+            ended = True
+            kind = _find_kind(sentence, len(sentence) - 2) if word == "." else None
+        elif word[-1] == "." and len(word) > 1 and word[-2] != ".":
+            kind = _find_kind(sentence, len(sentence) - 1)
+            ended = kind is not None
+        last_end = token.start + len(word)
     yield _build_words(sentence)
 
 
-def _find_sentence_start(tokens: list[_Token], first: int, full_stops: frozenset[str]) -> int:
+def _find_kind(sentence: list[Token], index: int) -> AbbreviationKind | None:
+    """Return the kind of abbreviation that word ``index`` of a sentence is, with or without its full stop."""
+    if index < 0:
+        return None
+    word = sentence[index].text
+    if index == 0 and word.isdecimal() and len(word) <= MAX_ITEM_DIGITS:  # "1. Jack Ruby": the number of an item
+        return AbbreviationKind.PREFIX
+    return find_abbreviation_kind(word.removesuffix("."), sentence[index - 1].text if index else "")
+
+
+def _find_sentence_start(tokens: list[Token], first: int, full_stops: frozenset[str]) -> int:
     """Return the index at which the sentence of word ``first`` starts.
 
     Opening quotes and brackets that touch the word, and are separated from the previous sentence, belong to it.
@@ -259,12 +273,12 @@ def _find_sentence_start(tokens: list[_Token], first: int, full_stops: frozenset
     return first if _touches_previous(tokens, start) else start
 
 
-def _touches_previous(tokens: list[_Token], index: int) -> bool:
+def _touches_previous(tokens: list[Token], index: int) -> bool:
     """Return True if nothing separates token ``index`` from the token before it."""
     return tokens[index - 1].start + len(tokens[index - 1].text) == tokens[index].start
 
 
-def _build_words(tokens: list[_Token]) -> TokenizedSentence:
+def _build_words(tokens: list[Token]) -> TokenizedSentence:
     return TokenizedSentence(
         [token.text for token in tokens],
         [token.start for token in tokens],

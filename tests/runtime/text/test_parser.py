@@ -11,7 +11,7 @@ import pytest
 
 from trimf.runtime.errors import BackendError, InputError
 from trimf.runtime.text import parser as parser_module
-from trimf.runtime.text import tokenization as text_module
+from trimf.runtime.text import words as text_module
 from trimf.runtime.text.parser import Parse, SpacyParser, load_parser
 
 SENTENCE = ["Lee", "Harvey", "Oswald", "was", "shot", "by", "Jack", "Ruby", "in", "Dallas", "."]

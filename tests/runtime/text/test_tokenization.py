@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from trimf.runtime.errors import InputError
 from trimf.runtime.text import tokenization as text_module
-from trimf.runtime.text.tokenization import MAX_RUN_CHARS, split_sentences
+from trimf.runtime.text import words as words_module
+from trimf.runtime.text.tokenization import split_sentences
+from trimf.runtime.text.words import MAX_RUN_CHARS
 
 # Pieces that tokenizers get wrong, besides any character at all.
 AWKWARD = [
@@ -88,8 +90,8 @@ def test_offsets_hold_in_runs_without_white_space(text: str) -> None:
 def test_cutting_long_text_into_pieces_changes_nothing(text: str) -> None:
     whole = split_sentences(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "MAX_CHUNK_CHARS", 7)
-        patch.setattr(text_module, "MAX_RUN_CHARS", 0)
+        patch.setattr(words_module, "MAX_CHUNK_CHARS", 7)
+        patch.setattr(words_module, "MAX_RUN_CHARS", 0)
         assert split_sentences(text) == whole
 
 
@@ -181,9 +183,9 @@ def test_threads_get_what_one_thread_gets() -> None:
 def test_a_full_vocabulary_stays_full_and_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "Zorplax blivet7 met Mr. Quonk in Frabjous. He left."
     expected = split_sentences(text)
-    monkeypatch.setattr(text_module, "MAX_NEW_STRINGS", 0)
+    monkeypatch.setattr(words_module, "MAX_NEW_STRINGS", 0)
     assert split_sentences(text) == expected
-    strings = text_module._load_english().vocab.strings
+    strings = words_module.load_language("en").vocab.strings
     before = len(strings)
     for i in range(50):
         split_sentences(f"neverseen{i} andneither{i}.")

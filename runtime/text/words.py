@@ -1,0 +1,241 @@
+"""Split raw text into words by the rules of a language, with exact character offsets.
+
+Words are those of spaCy's blank pipeline of the language. Scripts that are written without spaces, and that those rules
+leave whole, are split into characters.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+from ..errors import BackendError, one_line
+from .spacy_import_guard import hide_torch_from_spacy
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+#: Maximum number of characters passed to the tokenizer at once. Longer text is cut at white space, so no word is
+#: split.
+MAX_CHUNK_CHARS = 100_000
+
+#: Maximum number of characters without white space that the tokenizer may see; its cost is quadratic in the length of
+#: such a run ("!!!!…").
+MAX_RUN_CHARS = 300
+
+#: Number of strings that a spaCy vocabulary may keep permanently (about 450 bytes each). Beyond that, new strings are
+#: dropped after use.
+MAX_NEW_STRINGS = 5_000
+
+#: Language of texts if nothing else is said.
+DEFAULT_LANGUAGE = "en"
+
+#: Letters of scripts that are written without spaces: Han, Kana, Thai, Lao, Khmer, Myanmar, Tibetan, Tai, Javanese.
+_UNSPACED = (
+    "\u0e01-\u0e5b\u0e81-\u0edf\u0f40-\u0fbc\u1000-\u109f\u1780-\u17df\u1950-\u19df\u1a20-\u1aad\u3005-\u3007"
+    "\u3021-\u3029\u3031-\u3035\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua980-\ua9df"
+    "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003fffd"
+)
+
+#: Longest word of an unspaced script that the rules of its language may leave.
+MAX_SEGMENTED_CHARS = 8
+
+#: Languages whose spaCy rules find the words of their own unspaced script, and the packages that these rules need.
+_SEGMENTED_LANGUAGES = {"ja": "sudachipy sudachidict_core", "th": "pythainlp"}
+
+#: spaCy's rules for Chinese split Latin words into letters as well; the neutral rules leave these whole.
+_SPACY_LANGUAGES = {"zh": "xx"}
+
+#: Further packages that the rules of a language need.
+_PACKAGES = {**_SEGMENTED_LANGUAGES, "ko": "natto-py", "vi": "pyvi"}
+
+_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
+_MARKS = "".join(c for c in map(chr, range(0x0E01, 0x1AAE)) if unicodedata.category(c).startswith("M"))
+_ANY_MARK = f"[{_MARKS}\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+_UNSPACED_PART = re.compile(rf"[{_UNSPACED}]{_ANY_MARK}*|[^{_UNSPACED}]+")
+_SEGMENTED_PIECE = re.compile(rf"[^。！？｡\n]{{1,{MAX_RUN_CHARS}}}[。！？｡]*|[。！？｡]{{1,{MAX_RUN_CHARS}}}")
+_LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
+_JOINERS = "_\u200c\u200d"
+_SPACE = re.compile(r"\s")
+
+_lock = threading.Lock()
+_initial_string_counts: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
+
+
+class Token(NamedTuple):
+    """A word of a text, or a punctuation mark.
+
+    Attributes:
+        text: The word.
+        start: Index of its first character in the text.
+        is_punct: Whether it consists of punctuation.
+    """
+
+    text: str
+    start: int
+    is_punct: bool
+
+
+def bound_vocabulary(nlp: Language) -> AbstractContextManager[object]:
+    """Return a context in which a pipeline may create documents without growing its vocabulary beyond a limit.
+
+    spaCy keeps every string that it has ever seen. The first ``MAX_NEW_STRINGS`` new strings are kept, which
+    makes common words fast. Once that limit is reached, the strings added inside the context are dropped when it ends.
+
+    Args:
+        nlp: The spaCy pipeline. Only one thread may use it, and so this context, at a time.
+
+    Returns:
+        A context manager. Documents created inside it must not be used after it ends.
+    """
+    strings = len(nlp.vocab.strings)
+    if strings - _initial_string_counts.setdefault(nlp, strings) < MAX_NEW_STRINGS:
+        return nullcontext()
+    zone: AbstractContextManager[object] = nlp.memory_zone()
+    return zone
+
+
+@cache
+def load_language(language: str) -> Language:
+    """Load the tokenizer of a language; repeated calls return the same pipeline.
+
+    Args:
+        language: Code of a language that spaCy has rules for, such as "en", or "xx" for neutral rules.
+
+    Returns:
+        The pipeline. Use it only through ``iterate_words``.
+
+    Raises:
+        BackendError: spaCy has no rules for the language, or they need a package that is not installed.
+    """
+    with hide_torch_from_spacy():
+        import spacy
+
+        try:
+            return spacy.blank(_SPACY_LANGUAGES.get(language, language))
+        except Exception as error:  # the tokenizer of a language is third-party code and may raise anything
+            reason = one_line(error)
+            if "E048" in reason or "E002" in reason:
+                raise BackendError(
+                    f"language {language!r}: spaCy has no rules for it; use its code, such as 'en', 'de' or 'zh', or"
+                    " 'xx' for neutral rules"
+                ) from None
+            packages = _PACKAGES.get(language)
+            remedy = f"run `pip install {packages}`" if packages else f"spaCy says: {reason}"
+            raise BackendError(
+                f"language {language!r}: its rules need packages that are not installed; {remedy}"
+            ) from error
+
+
+def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token]:
+    """Iterate over the words of a text, in linear time and without holding all of them in memory.
+
+    Args:
+        text: The text.
+        language: Language whose rules are used, see ``load_language``.
+
+    Returns:
+        An iterator over the words in order; together they are all characters that are not white space.
+    """
+    words = _tokenize_text(text, language)
+    if text.isascii() or not _UNSPACED_LETTER.search(text):
+        return words
+    return _split_unspaced(words, language)
+
+
+def _tokenize_text(text: str, language: str) -> Iterator[Token]:
+    """Yield the words of ``text`` in order."""
+    if len(text) <= MAX_RUN_CHARS:
+        yield from _tokenize_chunk(text, 0, language)
+        return
+    done = 0
+    for run in _LONG_RUN.finditer(text):
+        yield from _tokenize_range(text, done, run.start(), language)
+        yield from _tokenize_run(run.group(), run.start(), language)
+        done = run.end()
+    yield from _tokenize_range(text, done, len(text), language)
+
+
+def _tokenize_range(text: str, start: int, stop: int, language: str) -> Iterator[Token]:
+    """Yield the words of ``text[start:stop]``, tokenizing about ``MAX_CHUNK_CHARS`` characters at a time."""
+    while start < stop:
+        space = _SPACE.search(text, start + MAX_CHUNK_CHARS, stop)
+        end = space.start() if space else stop
+        yield from _tokenize_chunk(text[start:end], start, language)
+        start = end
+
+
+def _tokenize_chunk(chunk: str, offset: int, language: str) -> list[Token]:
+    """Return the words of ``chunk``, which starts at character ``offset`` of the text."""
+    nlp = load_language(language)
+    with _lock, bound_vocabulary(nlp):
+        return [
+            Token(token.text, offset + token.idx, token.is_punct)
+            for token in nlp.tokenizer(chunk)
+            if not token.is_space
+        ]
+
+
+def _tokenize_run(run: str, offset: int, language: str) -> Iterator[Token]:
+    """Yield the words of a run without white space that is too long for the tokenizer as a whole.
+
+    A language that finds words in unspaced text gets it in pieces; elsewhere the run is split at symbols.
+    """
+    if language not in _SEGMENTED_LANGUAGES:
+        yield from _split_run(run, offset)
+        return
+    for piece in _SEGMENTED_PIECE.finditer(run):
+        if _UNSPACED_LETTER.search(piece.group()):
+            yield from _tokenize_chunk(piece.group(), offset + piece.start(), language)
+        else:
+            yield from _split_run(piece.group(), offset + piece.start())
+
+
+def _split_run(run: str, offset: int) -> Iterator[Token]:
+    """Yield the words of a run that is too long for the tokenizer.
+
+    A word is a sequence of letters, marks, digits and joiners, or one symbol repeated.
+    """
+    for symbol, group in groupby(run, key=_get_separator):
+        word = "".join(group)
+        yield Token(word, offset, bool(symbol) and unicodedata.category(symbol).startswith("P"))
+        offset += len(word)
+
+
+def _get_separator(character: str) -> str:
+    """Return the character if it separates words, else the empty string."""
+    return "" if unicodedata.category(character)[0] in "LMN" or character in _JOINERS else character
+
+
+def _split_unspaced(words: Iterator[Token], language: str) -> Iterator[Token]:
+    """Yield the words with unspaced scripts split into characters, unless the language found the words itself."""
+    longest = MAX_SEGMENTED_CHARS if language in _SEGMENTED_LANGUAGES else 0
+    for word in words:
+        text, start = word.text, word.start
+        if text.isascii() or len(text) <= max(1, longest) or not _UNSPACED_LETTER.search(text):
+            yield word
+            continue
+        for part in _UNSPACED_PART.finditer(text):
+            yield from _split_stops(part.group(), start + part.start())
+
+
+def _split_stops(text: str, offset: int) -> Iterator[Token]:
+    """Yield what was between two characters of an unspaced script: words, with punctuation marks apart."""
+    start = 0
+    for mark, group in groupby(text, key=_get_stop):
+        part = "".join(group)
+        yield Token(part, offset + start, bool(mark))
+        start += len(part)
+
+
+def _get_stop(character: str) -> str:
+    """Return the character if it is punctuation outside ASCII, or a bracket or quote, else the empty string."""
+    is_mark = unicodedata.category(character).startswith("P") and character not in "'’-._/&@"
+    return character if is_mark else ""
