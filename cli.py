@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -328,7 +328,7 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
     opened = open_model(model, backend="cpu")
     with closing(opened.pipeline):
         parse = None if opened.pipeline.has_parser else load_parser(opened.parser).parse
-        explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers)
+        explanation = explain_text(opened.pipeline, opened.labels, text, parse, triggers, opened.language)
     if html:
         page = "".join(render_explanations(explanation))
     else:
@@ -481,6 +481,20 @@ def verify(
 @click.option("--backend", default="auto", show_default=True, help=f"Backend: {_BACKEND_NAMES}.")
 @click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
 @click.option("--parser", metavar="NAME", help="spaCy pipeline to use instead of the in-model parser.")
+@click.option(
+    "--sentences",
+    type=click.Choice(["auto", "whole"]),
+    default="auto",
+    show_default=True,
+    help="Find sentences by rules, or take each text as one sentence.",
+)
+@click.option(
+    "--newlines",
+    type=click.Choice(["auto", "space", "end"]),
+    default="auto",
+    show_default=True,
+    help="A line end within TEXT: the end of a list item, heading or row only; a space; or a sentence end.",
+)
 @click.option("--syntax", is_flag=True, help="Add the dependency arcs to html, json and jsonl output.")
 @click.option("--tree", is_flag=True, help="Like --syntax, as a tree with one root per sentence.")
 def extract(
@@ -495,6 +509,8 @@ def extract(
     backend: str,
     triggers: int,
     parser: str | None,
+    sentences: Literal["auto", "whole"],
+    newlines: Literal["auto", "space", "end"],
     syntax: bool,
     tree: bool,
 ) -> None:
@@ -518,7 +534,16 @@ def extract(
         from .runtime.text.parser import load_parser
 
         spacy_parser = load_parser(parser)
-    extractor = load(model, backend=backend, threads=threads, triggers=triggers, parser=spacy_parser, syntax=arcs)
+    extractor = load(
+        model,
+        backend=backend,
+        threads=threads,
+        triggers=triggers,
+        parser=spacy_parser,
+        syntax=arcs,
+        sentences=sentences,
+        newlines=newlines,
+    )
     if extractor.parser_note:
         print_to_stderr(f"trimf: {extractor.parser_note}")
     lines: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))

@@ -234,6 +234,7 @@ def _build_manifest(
         decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),
         parser=description.parser,
         encoder=config.encoder.name,
+        language=config.language,
         casing=config.encoder.casing,
         triggers="contribution",
         precision=precision,

@@ -14,6 +14,11 @@ from .document_reader import SentenceInText
 from .pipeline import DependencyArcs, SentenceResult
 from .results import Arc, Entity, Extraction, Relation, Trigger
 from .text.tokenization import TokenizedSentence
+from .text.words import find_unsplit_letters
+
+#: Maximum number of unknown words that a notice names, and of characters of each.
+MAX_NAMED_WORDS = 3
+MAX_NAMED_CHARS = 20
 
 
 class SentenceExtraction(NamedTuple):
@@ -51,22 +56,25 @@ def assemble_sentence(
     )
 
 
-def join_sentences(text: str, sentences: Sequence[SentenceExtraction]) -> Extraction:
+def join_sentences(text: str, sentences: Sequence[SentenceExtraction], language: str | None = None) -> Extraction:
     """Join the extractions of all sentences of a text.
 
     Args:
         text: The caller's text.
         sentences: Extraction of each sentence, in order.
+        language: Language whose rules split the text into words; None if the caller gave the words.
 
     Returns:
         The extraction of the text.
     """
+    unsplit = None if language is None else find_unsplit_letters(text, language)
+    script_notices = [] if unsplit is None else [_describe_unsplit_letters(text, unsplit, str(language))]
     return Extraction(
         text,
         tuple(entity for sentence in sentences for entity in sentence.entities),
         tuple(relation for sentence in sentences for relation in sentence.relations),
         tuple(sentence.span for sentence in sentences),
-        tuple(notice for sentence in sentences for notice in sentence.notices),
+        (*script_notices, *(notice for sentence in sentences for notice in sentence.notices)),
         tuple(_shift_arcs(sentences)),
     )
 
@@ -108,14 +116,33 @@ def _shift_arcs(sentences: Sequence[SentenceExtraction]) -> Iterator[Arc]:
         offset += len(sentence.arcs)
 
 
+def _describe_unsplit_letters(text: str, span: tuple[int, int], language: str) -> str:
+    """Return the notice for letters of a script that the rules of a language do not split into words."""
+    start, end = span
+    letters = _shorten_word(text[start:end])
+    return (
+        f"the rules of language {language!r} do not split {letters} at characters {start}-{end} into words, so each"
+        " character is one; use a bundle trained with model.language = 'zh', 'ja' or 'th', or pass words to words()"
+    )
+
+
+def _shorten_word(word: str) -> str:
+    """Return a word in quotes, cut to ``MAX_NAMED_CHARS`` characters."""
+    return repr(word) if len(word) <= MAX_NAMED_CHARS else repr(word[:MAX_NAMED_CHARS]) + "…"
+
+
 def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
     """Yield a message for each limitation that affected the sentence."""
     where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
     if result.unknown_words:
-        first, count = result.unknown_words[0], len(result.unknown_words)
+        count = len(result.unknown_words)
+        named = ", ".join(
+            f"{_shorten_word(sentence.words[index])} at character {sentence.starts[index]}"
+            for index in result.unknown_words[:MAX_NAMED_WORDS]
+        )
         yield (
-            f"{count} word{'s' * (count > 1)} at {where} became the unknown token (no subwords, or too many); first: "
-            f"{sentence.words[first]!r:.40} at character {sentence.starts[first]}"
+            f"{count} word{'s' * (count > 1)} at {where} became the unknown token, wholly or in part: {named}"
+            + ", …" * (count > MAX_NAMED_WORDS)
         )
     if result.window_count > 1:
         yield (

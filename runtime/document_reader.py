@@ -10,7 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from .errors import InputError
-from .text.tokenization import TokenizedSentence, check_text, iterate_sentences, join_words
+from .text.tokenization import (
+    DEFAULT_RULES,
+    SplittingRules,
+    TokenizedSentence,
+    check_text,
+    iterate_sentences,
+    join_words,
+)
 
 #: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
 WORDS_PER_WEIGHT = 64
@@ -25,13 +32,13 @@ class Document(NamedTuple):
     sentences: Iterable[TokenizedSentence]
 
     @classmethod
-    def from_text(cls, text: str) -> Self:
+    def from_text(cls, text: str, rules: SplittingRules = DEFAULT_RULES) -> Self:
         """Build a document of raw text, whose sentences are split when they are read.
 
         Raises:
             InputError: ``text`` is not a str, or contains a lone surrogate.
         """
-        return cls(text, iterate_sentences(text))
+        return cls(text, iterate_sentences(text, rules))
 
     @classmethod
     def from_words(cls, sentence: Sequence[str]) -> Self:

@@ -14,7 +14,8 @@ from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
 from .pipeline import DependencyArcs, Pipeline
 from .text.parser import Parse
-from .text.tokenization import split_sentences
+from .text.tokenization import SplittingRules, split_sentences
+from .text.words import DEFAULT_LANGUAGE
 
 
 class EntityExplanation(msgspec.Struct, frozen=True):
@@ -92,6 +93,7 @@ def explain_text(
     text: str,
     parse: Callable[[Sequence[Sequence[str]]], Sequence[Parse]] | None = None,
     triggers: int = 3,
+    language: str = DEFAULT_LANGUAGE,
 ) -> list[SentenceExplanation]:
     """Explain every sentence of a text.
 
@@ -101,6 +103,7 @@ def explain_text(
         text: Text to explain.
         parse: Dependency parser; required without an in-model parser, ignored otherwise.
         triggers: Maximum number of trigger words of a relation.
+        language: Language whose rules split the text into words.
 
     Returns:
         One explanation per sentence, in order.
@@ -111,7 +114,7 @@ def explain_text(
         BackendError: The backend fails.
     """
     explanations = []
-    for sentence in split_sentences(text):
+    for sentence in split_sentences(text, SplittingRules(language)):
         arcs = parse([sentence.words])[0] if parse is not None and not pipeline.has_parser else None
         explanations.append(explain_words(pipeline, labels, sentence.words, arcs, triggers))
     return explanations

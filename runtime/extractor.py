@@ -18,7 +18,9 @@ from .errors import InputError
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline
 from .results import Extraction
+from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
+from .text.tokenization import Sentences, SplittingRules, check_rules
 
 #: Default maximum number of trigger words reported with a relation.
 DEFAULT_TRIGGERS = 3
@@ -34,6 +36,7 @@ class Extractor:
         backend: Name of the backend that runs the model, such as "cpu".
         backend_reason: Why that backend was selected.
         parser: The dependency parser that runs before the model; None if the in-model parser is used.
+        splitting: How texts are split into sentences and words.
         parser_note: A warning if ``parser`` is not the parser that the model was trained with; else empty.
     """
 
@@ -46,19 +49,23 @@ class Extractor:
         parser: Parser | None = None,
         triggers: int = DEFAULT_TRIGGERS,
         syntax: Syntax | None = None,
+        sentences: Sentences = "auto",
+        newlines: Newlines = "auto",
     ) -> None:
         """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
         if triggers < 0:
             raise InputError(f"triggers must be >= 0, got {triggers}")
         if syntax not in (None, *get_args(Syntax)):
             raise InputError(f"unknown syntax {syntax!r}; choose from None, 'arcs', 'tree'")
+        self.splitting = SplittingRules(bundle.manifest.language, sentences, newlines)
+        check_rules(self.splitting)
         trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
         with ExitStack() as unfinished:  # an error, such as one of the parser, closes the pipeline
             with ThreadPoolExecutor(1) as loading:
-                parsing = loading.submit(open_parser, trained, parser)
+                parsing = loading.submit(open_parser, trained, parser, bundle.manifest.language)
                 opened = open_backend(backend, threads, bundle)
                 self.backend, self.backend_reason = opened.name, opened.reason
                 self.pipeline = open_pipeline(bundle, opened)
@@ -108,7 +115,8 @@ class Extractor:
             raise InputError(
                 f"stream() takes an iterable of texts, got the string {texts!r:.60}; call the extractor on it instead"
             )
-        return self._extract(map(Document.from_text, texts), batch_size, workers)
+        documents = (Document.from_text(text, self.splitting) for text in texts)
+        return self._extract(documents, batch_size, workers, self.splitting.language)
 
     def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
         """Extract from sentences that are already split into words; otherwise like ``stream``.
@@ -138,9 +146,11 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _extract(self, documents: Iterable[Document], batch_size: int, workers: int) -> Iterator[Extraction]:
+    def _extract(
+        self, documents: Iterable[Document], batch_size: int, workers: int, language: str | None = None
+    ) -> Iterator[Extraction]:
         results = self._scheduler.process(documents, self._extract_batch, batch_size, workers)
-        return (join_sentences(text, sentences) for text, sentences in results)
+        return (join_sentences(text, sentences, language) for text, sentences in results)
 
     def _extract_batch(
         self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
@@ -163,6 +173,8 @@ def load(
     parser: Parser | None = None,
     triggers: int = DEFAULT_TRIGGERS,
     syntax: Syntax | None = None,
+    sentences: Sentences = "auto",
+    newlines: Newlines = "auto",
 ) -> Extractor:
     """Load a bundle.
 
@@ -180,6 +192,10 @@ def load(
         syntax: ``"arcs"`` adds the dependency arcs used by the model to the extractions; those of an in-model parser
             need not form a tree. ``"tree"`` adds the best tree with a single root instead; with an in-model parser
             this works on the cpu backend only.
+        sentences: ``"auto"`` finds the sentences of a text by rules; ``"whole"`` takes each text as one sentence; a
+            function takes a text and returns the character ranges (start, end) of its sentences, in order.
+        newlines: What a line end within a paragraph does: ``"auto"`` tells list items, headings and table rows from
+            wrapped text; ``"space"`` treats every line end as a space; with ``"end"`` each ends a sentence.
 
     Returns:
         The extractor; close it, or use it as a context manager, to free its memory.
@@ -189,4 +205,13 @@ def load(
         BackendError: The backend or the parser is not installed or cannot run the bundle.
         InputError: An argument is out of range.
     """
-    return Extractor(Bundle(path), backend=backend, threads=threads, parser=parser, triggers=triggers, syntax=syntax)
+    return Extractor(
+        Bundle(path),
+        backend=backend,
+        threads=threads,
+        parser=parser,
+        triggers=triggers,
+        syntax=syntax,
+        sentences=sentences,
+        newlines=newlines,
+    )

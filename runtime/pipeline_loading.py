@@ -74,24 +74,24 @@ def read_settings(manifest: Manifest) -> ModelSettings:
     )
 
 
-def open_parser(trained: ParserInfo, requested: Parser | None) -> Parser | None:
+def open_parser(trained: ParserInfo, requested: Parser | None, language: str) -> Parser | None:
     """Return the parser to run before a model, and load the tokenization rules.
 
     Args:
         trained: Parser of the model, from its manifest.
         requested: Parser of the caller, which is used instead.
+        language: Language of the texts.
 
     Returns:
         The parser; None if the in-model parser is used.
 
     Raises:
-        BackendError: The spaCy pipeline of the model is not installed.
+        BackendError: The spaCy pipeline of the model, or a package that the language needs, is not installed.
     """
-    if requested is not None:
-        return requested
-    parser = load_parser(trained.name) if trained.source == "spacy" else None
-    load_tokenizer_rules()
-    return parser
+    if requested is None and trained.source == "spacy":
+        requested = load_parser(trained.name)
+    load_tokenizer_rules(language)
+    return requested
 
 
 def describe_parser_mismatch(trained: ParserInfo, requested: Parser | None) -> str:

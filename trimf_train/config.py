@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from trimf.runtime.bundle.manifest import Language
 from trimf.runtime.errors import ConfigError
 from trimf_train.config_checks import Origins, convert_settings
 from trimf_train.removed_settings import EVIDENCE, find_removed_setting
@@ -150,6 +151,8 @@ class EncoderConfig(ConfigTable, frozen=True):
 class ModelConfig(ConfigTable, frozen=True):
     """Architecture of the model: all that a checkpoint needs in addition to its weights and labels."""
 
+    #: Language of the texts, as spaCy names it: its rules split text into words at inference. ``xx`` is neutral.
+    language: Language = "en"
     #: Pretrained encoder.
     encoder: EncoderConfig = EncoderConfig()
     #: Entity and relation memory.

@@ -17,13 +17,16 @@ from .labels import Labels
 
 #: Schema version that this TriMF writes. Every change of the manifest increases it by one. A TriMF reads every version
 #: up to its own (fields added later have defaults) and refuses a newer one by its number before decoding the rest.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 #: Constrained field types of the manifest.
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 Size = Annotated[int, msgspec.Meta(ge=1)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
 Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+
+#: Code of a language, as spaCy names it.
+Language = Annotated[str, msgspec.Meta(pattern="^[a-z]{2,3}$")]
 
 #: Precision of a bundle's graphs: ``int8`` is for CPUs, ``int8-qdq`` for GPUs (symmetric, the rest in fp16).
 Precision = Literal["fp32", "fp16", "bf16", "int8", "int8-qdq"]
@@ -171,7 +174,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Content of ``manifest.json``.
 
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
-    ``labels.signatures``; schema 5 ``casing`` and ``triggers``.
+    ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language``.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.
@@ -181,6 +184,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         decoding: Decoding options.
         parser: Dependency parser of the model.
         encoder: Name of the pretrained encoder.
+        language: Code of the language whose rules split text into words, see ``words.load_language``.
         casing: Whether subword ids include the letter case of their word (``subwords.CASE``).
         triggers: Score of a trigger word: the trigger sensor's ``"attention"``, or the word's ``"contribution"`` to the
             relation's logit, for which the relations subgraph has the output ``word_logits``.
@@ -204,6 +208,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     decoding: Decoding
     parser: ParserInfo
     encoder: str
+    language: Language = "en"
     casing: bool = False
     triggers: Literal["attention", "contribution"] = "attention"
     precision: Precision

@@ -6,19 +6,30 @@ the spaces that were between its words.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Iterator, Sequence
 from itertools import chain, islice
-from typing import NamedTuple, Self, cast
+from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from ..errors import BundleError, InputError
+from ..errors import BundleError, InputError, one_line
 
 #: Maximum number of subwords of a word. A longer word becomes the unknown token, as WordPiece itself does with overlong
 #: words.
 MAX_WORD_SUBWORDS = 64
+
+#: Maximum number of characters of a word that is tokenized. A longer one has more than ``MAX_WORD_SUBWORDS`` subwords.
+MAX_WORD_CHARS = 10_000
+
+#: Maximum number of words that are tokenized at once.
+MAX_ENCODED_WORDS = 1_000
+
+#: Maximum number of characters that the replacements of a tokenizer may make of one.
+MAX_EXPANSION = 64
 
 #: Maximum number of words whose subwords are cached (about 200 bytes each), and maximum number of characters of such a
 #: word. The cache is emptied when it would exceed the limit.
@@ -64,14 +75,60 @@ class Subwords(NamedTuple):
         ids: Subword ids, special tokens included, ``[T]``.
         first_positions: Position in ``ids`` of each word's first subword, ``[N]``.
         last_positions: Position in ``ids`` of each word's last subword, ``[N]``.
-        unknown_words: Indices of the words that were replaced by the unknown token because they have no subword or too
-            many.
+        unknown_words: Indices of the words that are the unknown token, wholly or in part, because the vocabulary does
+            not have them, or because they have no subword or too many.
     """
 
     ids: IntArray
     first_positions: IntArray
     last_positions: IntArray
     unknown_words: tuple[int, ...]
+
+
+def check_expansion(description: dict[str, Any], name: str) -> None:
+    """Check that the replacements of a tokenizer cannot make a text many times longer.
+
+    Args:
+        description: Content of the ``tokenizer.json``.
+        name: The name of the tokenizer in error messages.
+
+    Raises:
+        BundleError: Together they may make more than ``MAX_EXPANSION`` characters of one.
+    """
+    factors = [
+        _find_expansion(step)
+        for part in ("normalizer", "pre_tokenizer")
+        for step in _iterate_steps(description.get(part))
+        if step.get("type") in ("Replace", "Prepend")
+    ]
+    if (expansion := math.prod(factors)) > MAX_EXPANSION:
+        raise BundleError(
+            f"{name}: the replacements of the tokenizer may make {expansion} characters of one; at most"
+            f" {MAX_EXPANSION} are allowed"
+        )
+
+
+def _iterate_steps(step: Any) -> Iterator[dict[str, Any]]:
+    """Yield a step of a tokenizer, and the steps that it consists of."""
+    if isinstance(step, dict):
+        yield step
+        for key in ("normalizers", "pretokenizers"):
+            for inner in step.get(key) or ():
+                yield from _iterate_steps(inner)
+
+
+def _find_expansion(step: dict[str, Any]) -> int:
+    """Return the maximum number of characters that a replacement makes of one."""
+    if step["type"] == "Prepend":
+        return 1 + len(step["prepend"])
+    text = step["pattern"].get("String")
+    # A regular expression may match between any two characters.
+    return 1 + len(step["content"]) if not text else max(1, -(-len(step["content"]) // len(text)))
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Return True for an exception or a panic of the tokenizer, False for an interrupt or an exit."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 class SubwordTokenizer:
@@ -99,6 +156,7 @@ class SubwordTokenizer:
                 f"{name}: the tokenizer adds no special token before a sentence; use a tokenizer that adds [CLS] or <s>"
             )
         self._tokenizer = tokenizer
+        self._name = name
         self._casing = casing
         self._prefix_ids = list(probe.ids[: positions[0]])
         self._suffix_ids = list(probe.ids[positions[-1] + 1 :])
@@ -126,11 +184,13 @@ class SubwordTokenizer:
             BundleError: The content is not a tokenizer, or not a tokenizer that TriMF can use.
         """
         try:
-            return cls(Tokenizer.from_buffer(content), name, casing)
+            tokenizer = Tokenizer.from_buffer(content)
+            check_expansion(json.loads(content), name)
+            return cls(tokenizer, name, casing)
         except BundleError:
             raise
         except BaseException as error:  # a damaged file may panic in Rust, whose exception is not an Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if not _is_failure(error):
                 raise
             raise BundleError(f"{name}: not a tokenizer file: {' '.join(str(error).split())}") from error
 
@@ -171,6 +231,9 @@ class SubwordTokenizer:
             ids = np.array([*self._prefix_ids, *chain.from_iterable(word_ids), *self._suffix_ids], np.int64)
             count = np.array(counts, np.int64)
             last = np.cumsum(count) + (len(self._prefix_ids) - 1)
+            hits = np.flatnonzero((ids & (CASE_MULTIPLIER - 1)) == self._unknown_id)
+            if len(hits):
+                unknown = tuple(np.unique(np.searchsorted(last, hits)).tolist())
             encoded.append(Subwords(ids, last - count + 1, last, unknown))
         return encoded
 
@@ -190,21 +253,52 @@ class SubwordTokenizer:
                 return cast(list[tuple[int, ...]], cached)
             new_words = [word for word, word_ids in zip(words, cached, strict=True) if word_ids is None]
             new_words = list(dict.fromkeys(new_words))
-            encodings = self._tokenizer.encode_batch(
-                [[word] for word in new_words], is_pretokenized=True, add_special_tokens=False
-            )
+            encoded = self._encode_words(new_words)
         except (TypeError, UnicodeEncodeError) as error:
             raise InputError(f"words must be strings of valid Unicode text: {error}") from error
         new_ids = {}
-        for word, encoding in zip(new_words, encodings, strict=True):
+        for word, word_ids in zip(new_words, encoded, strict=True):
             offset = self._case_offset(word)
-            new_ids[word] = tuple(token_id + offset for token_id in encoding.ids) if offset else tuple(encoding.ids)
+            new_ids[word] = tuple(token_id + offset for token_id in word_ids) if offset else tuple(word_ids)
         if len(self._cached_ids) + len(new_ids) > MAX_CACHED_WORDS:
             self._cached_ids = {}
         self._cached_ids.update(
             (word, word_ids) for word, word_ids in new_ids.items() if len(word) <= MAX_CACHED_WORD_CHARS
         )
         return [new_ids[word] if word_ids is None else word_ids for word, word_ids in zip(words, cached, strict=True)]
+
+    def _encode_words(self, words: Sequence[str]) -> list[list[int]]:
+        """Return the vocabulary ids of each word; none for a word longer than ``MAX_WORD_CHARS``."""
+        encoded = []
+        for start in range(0, len(words), MAX_ENCODED_WORDS):
+            part = [word if len(word) <= MAX_WORD_CHARS else "" for word in words[start : start + MAX_ENCODED_WORDS]]
+            try:
+                encodings = self._encode_batch(part)
+            except (TypeError, UnicodeEncodeError):
+                raise
+            except BaseException as error:  # a panic in Rust is not an Exception
+                if not _is_failure(error):
+                    raise
+                raise BundleError(
+                    f"{self._name}: the tokenizer fails on {self._find_failing_word(part)}: {one_line(error)}; replace"
+                    " the tokenizer and export the bundle again"
+                ) from error
+            encoded += [encoding.ids for encoding in encodings]
+        return encoded
+
+    def _encode_batch(self, words: Sequence[str]) -> list[Encoding]:
+        return self._tokenizer.encode_batch([[word] for word in words], is_pretokenized=True, add_special_tokens=False)
+
+    def _find_failing_word(self, words: Sequence[str]) -> str:
+        """Return the first word that the tokenizer fails on, in quotes and cut to 40 characters."""
+        for word in words:
+            try:
+                self._encode_batch([word])
+            except BaseException as error:
+                if not _is_failure(error):
+                    raise
+                return f"the word {word[:40]!r}"
+        return "a list of words"
 
     def _case_offset(self, word: str) -> int:
         """Return the number to add to each subword id of a word for its letter case."""

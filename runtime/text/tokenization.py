@@ -236,7 +236,7 @@ def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule)
                 cut = _find_sentence_start(sentence, index, full_stops)
             else:
                 ended = False
-        elif ended and word in _MID_SENTENCE_MARKS:
+        elif ended and word in _MID_SENTENCE_MARKS and (kind is not None or token.start == last_end):
             ended = False
         if cut:
             yield _build_words(sentence[:cut])

@@ -44,6 +44,9 @@ _UNSPACED = (
     "\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f\U00020000-\U0003fffd"
 )
 
+#: Number of letters of an unspaced script in a row from which a notice says that they are not split into words.
+MIN_UNSPLIT_LETTERS = 4
+
 #: Longest word of an unspaced script that the rules of its language may leave.
 MAX_SEGMENTED_CHARS = 8
 
@@ -61,6 +64,14 @@ _MARKS = "".join(c for c in map(chr, range(0x0E01, 0x1AAE)) if unicodedata.categ
 _ANY_MARK = f"[{_MARKS}\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 _UNSPACED_PART = re.compile(rf"[{_UNSPACED}]{_ANY_MARK}*|[^{_UNSPACED}]+")
 _SEGMENTED_PIECE = re.compile(rf"[^。！？｡\n]{{1,{MAX_RUN_CHARS}}}[。！？｡]*|[。！？｡]{{1,{MAX_RUN_CHARS}}}")
+_UNSPLIT_RUN = re.compile(f"[{_UNSPACED}]{{{MIN_UNSPLIT_LETTERS},}}")
+_HAN = "\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
+_KANA = "\u3031-\u3035\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001b000-\U0001b16f"
+_OWN_LETTERS = {"zh": _HAN, "ja": _HAN + _KANA, "th": "\u0e01-\u0e5b"}
+_UNSPLIT_RUNS = {
+    language: re.compile(f"(?:(?![{own}])[{_UNSPACED}]){{{MIN_UNSPLIT_LETTERS},}}")
+    for language, own in _OWN_LETTERS.items()
+}
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
 _JOINERS = "_\u200c\u200d"
 _SPACE = re.compile(r"\s")
@@ -148,6 +159,22 @@ def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token
     if text.isascii() or not _UNSPACED_LETTER.search(text):
         return words
     return _split_unspaced(words, language)
+
+
+def find_unsplit_letters(text: str, language: str) -> tuple[int, int] | None:
+    """Find the first run of letters of an unspaced script whose words the rules of a language do not find.
+
+    Args:
+        text: The text.
+        language: Language whose rules are used.
+
+    Returns:
+        The first character of the run and the one after it; None if there is no run of ``MIN_UNSPLIT_LETTERS``.
+    """
+    if text.isascii():
+        return None
+    found = _UNSPLIT_RUNS.get(language, _UNSPLIT_RUN).search(text)
+    return found.span() if found else None
 
 
 def _tokenize_text(text: str, language: str) -> Iterator[Token]:

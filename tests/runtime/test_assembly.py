@@ -29,6 +29,12 @@ def extract(tiny_bundle: Path, chain_parser: Parser) -> Iterator[trimf.Extractor
         yield extractor
 
 
+@pytest.fixture(scope="module")
+def default() -> Iterator[trimf.Extractor]:
+    with trimf.load(threads=1) as extractor:
+        yield extractor
+
+
 @settings(deadline=None)
 @given(text=TEXTS)
 def test_offsets_of_any_text(extract: trimf.Extractor, text: str) -> None:
@@ -74,9 +80,30 @@ def test_a_notice_for_unknown_words(extract: trimf.Extractor) -> None:
     text = f"Ann met {'y' * 70} .\n\nAnn met {'z' * 64} .\n\n\u200b Bob {'w' * 90} ."
     first, last = extract(text).notices
     assert first.startswith("1 word at characters 0-80 became the unknown token")
-    assert first.endswith("first: 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy at character 8")
+    assert first.endswith(f": '{'y' * 20}'… at character 8")
     assert last.startswith("2 words at characters 158-256 became the unknown token")
-    assert last.endswith("first: '\\u200b' at character 158")
+    assert last.endswith(f": '\\u200b' at character 158, '{'w' * 20}'… at character 164")
+
+
+def test_a_notice_names_few_of_many_unknown_words(extract: trimf.Extractor) -> None:
+    (notice,) = extract(f"Ann met {' '.join('y' * 70 for _ in range(9))} .").notices
+    assert notice.startswith("9 words")
+    assert notice.count("yyy'…") == 3
+    assert notice.endswith(", …")
+
+
+@pytest.mark.parametrize("word", ["🎉", "☃", "ᚠᚢᚦ", "x" * 101, "\u4e8e\u5317"])
+def test_the_default_bundle_names_words_that_it_cannot_read(default: trimf.Extractor, word: str) -> None:
+    *_, notice = default(f"Jack Ruby lives in {word} near Dallas.").notices
+    assert repr(word[:1])[:-1] in notice
+
+
+def test_a_notice_for_letters_that_are_not_split_into_words(default: trimf.Extractor) -> None:
+    text = "Jack Ruby met \u738b\u5c0f\u660e\u51fa\u751f in Dallas."
+    assert "'\u738b\u5c0f\u660e\u51fa\u751f' at characters 14-19" in default(text).notices[0]
+    assert default("Jack Ruby met \u738b\u5c0f in Dallas.").notices == ()
+    (doc,) = default.words([["\u738b\u5c0f\u660e\u51fa\u751f", "."]])
+    assert not any("rules of language" in notice for notice in doc.notices)
 
 
 def test_a_notice_for_windows(extract: trimf.Extractor) -> None:

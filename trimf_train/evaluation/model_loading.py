@@ -15,11 +15,12 @@ from trimf.runtime.pipeline_loading import open_pipeline
 
 
 class LoadedModel(NamedTuple):
-    """Model that is ready to run, with its labels and the name of the parser it was trained on."""
+    """Model that is ready to run, with its labels, the name of the parser it was trained on, and its language."""
 
     pipeline: Pipeline
     labels: Labels
     parser: str
+    language: str = "en"
 
 
 def open_model(model: str | Path, threads: int | None = None, backend: str = "auto") -> LoadedModel:
@@ -48,13 +49,14 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
         if threads:
             torch.set_num_threads(threads)
         checkpoint = checkpoints.load_checkpoint(folder)
+        described = checkpoint.description
         return LoadedModel(
-            inference.build_pipeline(checkpoint), checkpoint.description.labels, checkpoint.description.parser.name
+            inference.build_pipeline(checkpoint), described.labels, described.parser.name, described.model.language
         )
     if str(model) == "default" or (folder / "manifest.json").is_file():
         bundle = Bundle(model)
         pipeline = open_pipeline(bundle, open_backend(backend, threads, bundle))
-        return LoadedModel(pipeline, bundle.manifest.labels, bundle.manifest.parser.name)
+        return LoadedModel(pipeline, bundle.manifest.labels, bundle.manifest.parser.name, bundle.manifest.language)
     raise BundleError(
         f"model not found: {model} is neither a checkpoint (no trimf.json) nor a bundle (no manifest.json)"
     )

@@ -12,6 +12,7 @@ import torch
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.errors import ConfigError
+from trimf.runtime.text.tokenization import load_tokenizer_rules
 from trimf_train.config import Config
 from trimf_train.data import label_collection as labels
 from trimf_train.data.file_hashes import hash_while_reading
@@ -87,6 +88,7 @@ def _set_up_run(
     teachers = [checkpoints.load_checkpoint(folder) for folder in config.train.teachers]
     if teachers:
         provenance["teachers"] = [teacher.description.provenance for teacher in teachers]
+    load_tokenizer_rules(config.model.language)  # an unknown language fails now rather than at inference
     checkpoint = checkpoints.create_checkpoint(names, config.model, config.decode, _parser_note(config), provenance)
     fresh = copy_trained_weights(checkpoint, trained, str(config.train.init)) if trained is not None else None
     soft = _compute_soft_targets(teachers, config, names, train, device) if teachers else None

@@ -1,5 +1,6 @@
 """Words to subwords: each word on its own, whatever it holds, and text is never a special token."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -109,6 +110,8 @@ def one_by_one(kind: str, words: Sequence[str]) -> Subwords:
         if not 1 <= len(pieces) <= MAX_WORD_SUBWORDS:
             unknown.append(number)
             pieces = [UNKNOWN[kind]]
+        elif UNKNOWN[kind] in pieces:
+            unknown.append(number)
         first.append(len(ids))
         ids += pieces
         last.append(len(ids) - 1)
@@ -262,6 +265,56 @@ def test_a_prefix_alone_is_enough() -> None:
     assert tokenizer.special_token_count == 1
     whole = tokenizer.encode([["a", "the", "b"]])[0]
     check_equal(tokenizer.slice_words(whole, 1, 3), tokenizer.encode([["the", "b"]])[0])
+
+
+def describe(**parts: object) -> bytes:
+    """Return the tokenizer of word pieces with some parts replaced, as a file."""
+    return json.dumps(json.loads(word_piece().to_str()) | parts).encode()
+
+
+@pytest.mark.parametrize(
+    ("parts", "word"),
+    [
+        ({"normalizer": {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": "b"}}, "a" * 33 + "c"),
+        ({"model": {"type": "Unigram", "unk_id": None, "vocab": [["[UNK]", 0.0], ["a", -1.0]]}}, "x"),
+    ],
+)
+def test_a_tokenizer_that_fails_on_a_word_is_one_error(parts: dict[str, object], word: str) -> None:
+    tokenizer = SubwordTokenizer.from_bytes(describe(**parts), "t")
+    with pytest.raises(BundleError, match=f"t: the tokenizer fails on the word '{word}'"):
+        tokenizer.encode([["a", word]])
+    assert len(tokenizer.encode([["a"]])) == 1
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        {"type": "Replace", "pattern": {"String": "a"}, "content": "b" * 65},
+        {"type": "Replace", "pattern": {"Regex": ""}, "content": "b" * 64},
+        {"type": "Prepend", "prepend": "b" * 1000},
+        {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}] * 30},
+    ],
+)
+def test_replacements_that_make_a_text_many_times_longer_are_refused(normalizer: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match=r"t: the replacements of the tokenizer may make [0-9]+ characters of one"):
+        SubwordTokenizer.from_bytes(describe(normalizer=normalizer), "t")
+
+
+def test_a_word_of_any_length_is_not_tokenized(tokenizer: SubwordTokenizer) -> None:
+    (subwords,) = tokenizer.encode([["a", "b" * 50_000_000]])
+    assert subwords.unknown_words[-1] == 1
+    assert len(subwords.ids) < 10
+
+
+def test_an_interrupt_passes_through_the_tokenizer(
+    tokenizer: SubwordTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tokenizer, "_encode_batch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        tokenizer.encode([["neverseen"]])
 
 
 def test_a_tokenizer_without_an_unknown_token_is_refused() -> None:
