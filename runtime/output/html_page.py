@@ -121,7 +121,7 @@ def _render_inline(sentence: DisplaySentence) -> Markup:
 
 def _style_entity(label: str) -> dict[str, str]:
     """Return the fields that an entity of this type fills in ``_ENT``."""
-    tag = Markup(" <small>{}</small>").format(make_visible(label))
+    tag = Markup("&nbsp;<small>{}</small>").format(make_visible(label))  # no line ends between a text and its label
     return {"kind": "entity", "bg": _get_tint(label), "tag": tag}
 
 
@@ -194,8 +194,9 @@ def _render_entity(entity: Entity) -> Markup:
     return Markup(_ENT).format(text=make_visible(entity.text), **_style_entity(entity.label))
 
 
-# Templates with the fields that displaCy fills.
-_ENT = '<mark class="{kind}" style="background:{bg}"><bdi>{text}</bdi>{tag}</mark>'
+# Templates with the fields that displaCy fills. A mark is isolated as a whole: at the border of an element inside it a
+# line may end, which leaves the padding of the mark behind at the end of the line.
+_ENT = '<mark class="{kind}" style="background:{bg}" dir="auto">{text}{tag}</mark>'
 _UNDERLINE = {"kind": _TRIGGER, "bg": "none", "tag": ""}
 _SPANS = {
     "span": '<span class="word" style="height:{total_height}px">{text}{span_slices}{span_starts}</span>',

@@ -41,7 +41,7 @@ def print_extraction(extraction: Extraction, console: Console) -> None:
     for sentence in split_sentences(extraction):
         console.print(_mark_sentence(sentence), soft_wrap=True)
         if sentence.relations:
-            console.print(_build_table(sentence.relations))
+            _print_table(_build_table(sentence.relations), console)
     for note in list_notes(extraction):
         console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
@@ -88,6 +88,20 @@ def _build_table(relations: list[Relation]) -> Table:
             Text(", ".join(make_visible(trigger.text) for trigger in relation.triggers)),
         )
     return table
+
+
+def _print_table(table: Table, console: Console) -> None:
+    """Print a table without the white space that fills its lines up."""
+    from rich.segment import Segment, Segments
+
+    shown = []
+    for line in console.render_lines(table, pad=False):
+        while line and not line[-1].text.strip():
+            line.pop()
+        if line:
+            line[-1] = Segment(line[-1].text.rstrip(), line[-1].style)
+        shown += [*line, Segment.line()]
+    console.print(Segments(shown), end="")
 
 
 def _format_entity(entity: Entity) -> Text:

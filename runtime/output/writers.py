@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TextIO
@@ -29,7 +28,7 @@ def write_extractions(extractions: Iterable[Extraction], format_: str, output: P
 
 
 def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
-    """Write marked sentences and tables; notices go to stderr too."""
+    """Write marked sentences, tables and notices."""
     from rich.console import Console
 
     from .terminal_text import print_extraction
@@ -37,8 +36,6 @@ def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
     console = Console(file=stream)
     for extraction in extractions:
         print_extraction(extraction, console)
-        for notice in extraction.notices:
-            print(f"trimf: {notice}", file=sys.stderr)
 
 
 def _write_json(extractions: Iterable[Extraction], stream: TextIO) -> None:

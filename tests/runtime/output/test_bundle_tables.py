@@ -181,6 +181,24 @@ def test_engines_with_their_profiles_and_whether_they_are_stale(own_bundle: Path
     assert ["", "", "", "3 throughput", "", ""] in table
 
 
+def test_tables_that_do_not_fit_show_their_rows_one_below_the_other(own_bundle: Path, edit_manifest: Edit) -> None:
+    for name in ("encoder", "relations"):
+        edit_manifest(lambda content, name=name: add_engine(own_bundle, content, name, False))  # type: ignore[misc]
+    edit_manifest(lambda content: content.update(parity=PARITY))
+    table = rows(shown(own_bundle, 80))
+    for name in ("encoder", "relations"):
+        at = table.index(["file", f"engines/{name}.tensorrt.sm_89.engine"])
+        assert table[at + 1 : at + 7] == [
+            ["subgraph", f"{name} fp16 sm_89"],
+            ["built by", "tensorrt 10.9.0"],
+            ["profiles", "1 latency"],
+            ["", "2 throughput"],
+            ["half precision", "90.0 %"],
+            ["state", "current"],
+        ]
+    assert ["encoder.words", "absolute", "0.5", "0.25", "0.125"] in table  # this table fits
+
+
 def test_files_that_are_no_part_of_the_bundle(own_bundle: Path) -> None:
     (own_bundle / "engines").mkdir()
     for name in (".cache", "engines/old.engine", "a[b]\x1b[2J", "caf\udce9"):

@@ -33,11 +33,12 @@ def test_a_page_stands_alone() -> None:
 
 def test_a_page_shows_the_text_its_entities_relations_and_triggers() -> None:
     html = page(SHOT)
-    assert '<bdi>Lee Harvey Oswald</bdi> <small>Peop</small></mark> was <mark class="trigger"' in html
+    # At the border of an element within the mark a line could end, and leave the padding of the mark behind.
+    assert 'dir="auto">Lee Harvey Oswald&nbsp;<small>Peop</small></mark> was <mark class="trigger"' in html
     assert "<td>Kill</td>" in html
     assert '<span class="trigger">shot</span> <small>0.41</small>' in html
     words = "".join(read(html).words)
-    assert "was shot by Jack Ruby Peop." in words
+    assert "was shot by Jack Ruby\N{NO-BREAK SPACE}Peop." in words
 
 
 def test_overlapping_entities_in_a_page_are_all_shown() -> None:

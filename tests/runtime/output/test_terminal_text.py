@@ -2,9 +2,12 @@
 
 import re
 
-from trimf.runtime.results import Entity, Extraction
+import pytest
 
-from .examples import ATTACK, OVERLAP, SHOT, shown
+from trimf.runtime.output.writers import write_extractions
+from trimf.runtime.results import Entity, Extraction, Relation
+
+from .examples import ATTACK, KILL, OSWALD, OVERLAP, RUBY, SHOT, TEXT, shown
 
 
 def test_text_without_a_terminal_is_marked_and_has_no_codes() -> None:
@@ -20,6 +23,27 @@ def test_text_on_a_terminal_is_the_same_in_colour() -> None:
     coloured = shown(SHOT, terminal=True)
     assert "\x1b[" in coloured
     assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == shown(SHOT)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_line_ends_in_white_space(width: int, terminal: bool) -> None:
+    name = "International Bank for Reconstruction"
+    bank = Entity(0, len(name), name, "Org", 0.9)
+    relations = (KILL, Relation(bank, "Based_In", RUBY, 0.5, ()), Relation(RUBY, "Live_In", bank, 0.5, KILL.triggers))
+    text = shown(Extraction(TEXT, (OSWALD, RUBY), relations), terminal=terminal, width=width)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", text).splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert max(map(len, lines[1:])) <= width
+    for word in ("Reconstruction", "(Org)", "Based_In", "Live_In", "0.93", "0.50", "shot"):
+        assert width < 80 or word in text
+
+
+def test_a_notice_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    write_extractions([Extraction("Word.", notices=("word 0 was cut",)), SHOT], "text", None)
+    out, err = capsys.readouterr()
+    assert out.count("word 0 was cut") == 1
+    assert err == ""
 
 
 def test_a_long_sentence_is_not_broken_up() -> None:

@@ -67,7 +67,6 @@ def test_data_that_is_not_prepared(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train": []}, "0 entity"),
         ({"train": ["/no/such/file.jsonl"]}, "/no/such/file.jsonl"),
         ({"dev": "/no/such/file.jsonl"}, "/no/such/file.jsonl"),
         ({"symmetric": ["Hate"]}, "Hate"),
@@ -76,6 +75,18 @@ def test_data_that_is_not_prepared(
 def test_data_that_cannot_be_used(configure: Callable[..., Config], changes: dict[str, Any], message: str) -> None:
     config = configure(data=changes)
     with pytest.raises(DataError, match=message):
+        train_model(config)
+    assert not Path(config.output).exists()
+
+
+def test_training_data_without_annotation(
+    configure: Callable[..., Config], sentences: list[Sentence], tmp_path: Path
+) -> None:
+    path = tmp_path / "bare.jsonl"
+    bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
+    path.write_bytes(b"".join(map(encode_line, bare)))
+    config = configure(data={"train": [str(path)]})
+    with pytest.raises(DataError, match="0 entity"):
         train_model(config)
     assert not Path(config.output).exists()
 
