@@ -17,7 +17,7 @@ import pytest
 
 from trimf.runtime.decoding.range_pooling import build_range_rows
 
-pytest_plugins = ["support.encoders", "support.models"] if find_spec("torch") else []
+pytest_plugins = ["support.installation", *(["support.encoders", "support.models"] if find_spec("torch") else [])]
 
 ROOT = Path(__file__).resolve().parents[1]
 

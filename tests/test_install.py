@@ -6,58 +6,22 @@ Needs a network that reaches the index; skipped with a reason where there is non
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 import tomllib
 from functools import cache
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
+from support.installation import ROOT, create_environment, needs_uv, plain_environment, uv
 
-ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CODE = re.compile(r"```(?:bash|console|sh)\n(.*?)```", re.DOTALL)
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(not shutil.which("uv"), reason="needs uv")]
-
-
-def plain_environment() -> dict[str, str]:
-    """The environment without anything that points pip or uv at local wheels, other indexes or constraints."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("UV_", "PIP_")) or name in ("UV_CACHE_DIR", "PIP_CERT")
-    }
-    return kept | {"PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1", "UV_PYTHON_DOWNLOADS": "never"}
-
-
-def uv(*arguments: str, timeout: int = 600) -> subprocess.CompletedProcess[str]:
-    command = ["uv", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=plain_environment(), capture_output=True, text=True, timeout=timeout, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def network() -> None:
-    done = subprocess.run(
-        ["uv", "pip", "compile", "-q", "--no-cache", "-"],
-        input="idna",
-        env=plain_environment() | {"UV_HTTP_TIMEOUT": "20", "UV_HTTP_RETRIES": "0"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"needs the package index: {done.stderr.strip()[:200]}")
+pytestmark = [pytest.mark.slow, needs_uv]
 
 
 def pages() -> list[Path]:
@@ -130,40 +94,14 @@ def test_no_extra_brings_two_onnx_runtimes(extra: str) -> None:
 
 @pytest.mark.usefixtures("network")
 def test_the_gpu_extra_gives_cuda(tmp_path: Path) -> None:
-    environment = tmp_path / "environment"
-    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    assert uv("venv", "-q", "--python", sys.executable, str(environment)).returncode == 0
-    done = uv("pip", "install", "-q", "--python", str(python), ".[gpu]", timeout=1200)
-    assert done.returncode == 0, done.stderr
+    python = create_environment(tmp_path / "environment", f"{ROOT}[gpu]")
     providers = "import trimf, onnxruntime, json; print(json.dumps(onnxruntime.get_available_providers()))"
-    listed = subprocess.run([python, "-c", providers], cwd=tmp_path, capture_output=True, text=True, check=True)
+    environment = plain_environment()
+    listed = subprocess.run(
+        [python, "-c", providers], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
     assert "CUDAExecutionProvider" in json.loads(listed.stdout)
     extract = [python, "-m", "trimf.cli", "extract", "Jack Ruby shot Lee Harvey Oswald."]
-    extracted = subprocess.run(extract, cwd=tmp_path, capture_output=True, text=True, check=False)
+    extracted = subprocess.run(extract, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert extracted.returncode == 0, extracted.stderr
     assert re.fullmatch(r"backend \w+: [^\n]+\n", extracted.stderr)
-
-
-def expected_files() -> set[str]:
-    """What a wheel must hold: the tracked code and data of both packages."""
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listed.returncode:
-        pytest.skip("needs a git checkout")
-    rooms = ("bench/", "export/", "models/", "runtime/")
-    files = {path for path in listed.stdout.splitlines() if (ROOT / path).is_file()}
-    packaged = {path for path in files if path.startswith("trimf_train/")}
-    packaged |= {f"trimf/{path}" for path in files if path.startswith(rooms)}
-    return packaged | {
-        f"trimf/{path}"
-        for path in ("__init__.py", "__main__.py", "cli.py", "cli_support.py", "py.typed")
-        if path in files
-    }
-
-
-@pytest.mark.usefixtures("network")
-def test_a_wheel_holds_what_it_should_and_nothing_else(tmp_path: Path) -> None:
-    done = uv("build", "--wheel", "-q", "-o", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    (wheel,) = tmp_path.glob("*.whl")
-    names = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert names == expected_files()

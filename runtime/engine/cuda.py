@@ -11,6 +11,10 @@ import numpy.typing as npt
 
 from ..errors import BackendError
 
+# Why not cuda-core, NVIDIA's object layer (1.2, Apache-2.0, 6 MB): it needs cuda-bindings as well and saves little.
+# It has devices, streams, events, buffers with DLPack, pinned memory and graphs; the code below needs a dozen calls.
+# Its buffers come from stream-ordered pools and free themselves; ours are one growing block per tensor, freed when the
+# workspace is closed, and addresses in a captured graph must not move. It would have to be proven on a GPU.
 _PACKAGE = "cuda.bindings.runtime"
 #: File name of the CUDA driver.
 DRIVER_LIBRARY = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"

@@ -87,13 +87,16 @@ class _StringCache(dict[int, str]):
 class Parser(Protocol):
     """Interface of a dependency parser. It must be safe to call from several threads.
 
-    Attributes:
-        name: Name of the parser.
-        labels: Every dependency label that the parser can return.
+    ``name`` and ``labels`` may be plain attributes.
     """
 
-    name: str
-    labels: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Name of the parser."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every dependency label that the parser can return."""
 
     def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
         """Parse sentences; the tree of a sentence must not depend on the other sentences.
