@@ -105,6 +105,12 @@ def create_checkpoint(
             f"model.syntax.layer must be <= {layers}, the number of layers of {config.encoder.name}, got {layer}"
         )
     tokenizer = load_tokenizer(config.encoder.name)
+    highest, rows = max(tokenizer.get_vocab().values(), default=0), encoder.config.vocab_size
+    if highest >= rows:
+        raise ConfigError(
+            f"encoder {config.encoder.name!r}: its tokenizer has the ID {highest}, but its embedding has {rows} rows; "
+            "use the tokenizer that belongs to the encoder"
+        )
     limit = min(config.encoder.max_subwords, max_subword_count(encoder))
     config = msgspec.structs.replace(config, encoder=msgspec.structs.replace(config.encoder, max_subwords=limit))
     model = TriMF(encoder, encoder.config.hidden_size, labels, config)

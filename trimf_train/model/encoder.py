@@ -10,10 +10,29 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.text.subwords import CASE_COUNT, CASE_MULTIPLIER
+from trimf_train.model.encoder_check import VERIFIED_FAMILIES, check_architecture, check_encoder
+
+#: Maximum number of subwords for encoders whose positions have no limit.
+DEFAULT_POSITIONS = 512
+
+#: Names that the configurations of encoder families have for the dropout of hidden states and of attention.
+DROPOUT_SETTINGS = (
+    "activation_dropout",
+    "attention_dropout",
+    "attention_probs_dropout_prob",
+    "attn_pdrop",
+    "dropout",
+    "embd_pdrop",
+    "embedding_dropout",
+    "hidden_dropout",
+    "hidden_dropout_prob",
+    "mlp_dropout",
+    "resid_pdrop",
+)
 
 
 def resolve_encoder(name: str) -> str:
@@ -84,14 +103,22 @@ def load_encoder(name: str, dropout: float | None = None, casing: bool = False) 
         The encoder.
 
     Raises:
-        ConfigError: The model is not available, or it is not an encoder.
+        ConfigError: The model is not available, it has no dropout to set, its subword embeddings cannot get a letter
+            case, or it is of a kind that cannot be trained or exported, see ``check_encoder``.
     """
-    changes = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    path = resolve_encoder(name)
     try:
-        encoder = AutoModel.from_pretrained(resolve_encoder(name), trust_remote_code=False, **changes)
-    except (OSError, ValueError, SafetensorError) as error:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        check_architecture(config, name)
+        if dropout is not None:
+            _set_dropout(config, dropout, name)
+        encoder = AutoModel.from_pretrained(path, config=config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise ConfigError(f"encoder {name!r} cannot be loaded: {_first_line(error)}") from error
-    return _adapt_encoder(encoder, casing)
+    encoder = _adapt_encoder(encoder, casing, name)
+    if config.model_type not in VERIFIED_FAMILIES:
+        check_encoder(encoder, name, max_subword_count(encoder))
+    return encoder
 
 
 def build_encoder(folder: Path, casing: bool = False) -> PreTrainedModel:
@@ -105,7 +132,7 @@ def build_encoder(folder: Path, casing: bool = False) -> PreTrainedModel:
         The encoder.
     """
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    return _adapt_encoder(AutoModel.from_config(config, trust_remote_code=False), casing)
+    return _adapt_encoder(AutoModel.from_config(config, trust_remote_code=False), casing, str(folder))
 
 
 def load_tokenizer(name: str) -> Any:
@@ -137,23 +164,43 @@ def max_subword_count(encoder: PreTrainedModel) -> int:
     """Return the maximum number of subwords per sequence.
 
     It is smaller than the position table for encoder families (such as RoBERTa) whose positions start after the
-    padding ID.
+    padding ID. It is ``DEFAULT_POSITIONS`` for families without a limit.
     """
     config: Any = encoder.config
-    positions = int(getattr(config, "max_position_embeddings", 0)) or 512
+    positions = getattr(config, "max_position_embeddings", None) or 0
+    if positions <= 0:  # XLNet has -1, others nothing: their positions are relative and have no limit
+        return DEFAULT_POSITIONS
     table = getattr(getattr(encoder, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
-    return positions if padding is None else positions - padding - 1
+    return int(positions) if padding is None else int(positions) - padding - 1
 
 
-def _adapt_encoder(encoder: PreTrainedModel, casing: bool) -> PreTrainedModel:
+def _set_dropout(config: PretrainedConfig, dropout: float, name: str) -> None:
+    """Set the dropout of all layers in a configuration, by whatever names its family has for it."""
+    settings = [setting for setting in DROPOUT_SETTINGS if setting in config.to_dict()]
+    if not settings:
+        raise ConfigError(
+            f"encoder {name!r}: the family {config.model_type} has no dropout to set; remove model.encoder.dropout"
+        )
+    for setting in settings:
+        setattr(config, setting, dropout)
+
+
+def _adapt_encoder(encoder: PreTrainedModel, casing: bool, name: str) -> PreTrainedModel:
     """Remove the pooler, convert to float32 and add the letter-case embedding if requested."""
     if hasattr(encoder, "pooler"):
         setattr(encoder, "pooler", None)  # noqa: B010, the attribute is not declared
     encoder = encoder.float()
     if casing:
-        embedding = encoder.get_input_embeddings()
-        assert isinstance(embedding, nn.Embedding), "every supported encoder looks its subwords up in a table"
+        try:
+            embedding = encoder.get_input_embeddings()
+        except NotImplementedError:
+            embedding = None
+        if type(embedding) is not nn.Embedding:  # a subclass computes more than a table does
+            raise ConfigError(
+                f"encoder {name!r}: its subword embedding is no plain table, which model.encoder.casing needs; "
+                "set model.encoder.casing = false"
+            )
         encoder.set_input_embeddings(CasedEmbedding(embedding))
     return encoder
 
