@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
-    from .runtime.results import Arc, Entity, Extraction, Relation, Trigger
+    from .runtime.results import Arc, Candidates, Entity, Extraction, Relation, Trigger
     from .runtime.text.parser import Parse, Parser, load_parser
 
 __version__ = "0.1.0"
@@ -22,7 +22,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")
 _PARSER = ("Parse", "Parser", "load_parser")
-_RESULTS = ("Arc", "Entity", "Extraction", "Relation", "Trigger")
+_RESULTS = ("Arc", "Candidates", "Entity", "Extraction", "Relation", "Trigger")
 _HOME = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EXTRACTOR, "extractor"),
@@ -34,6 +34,7 @@ __all__ = [
     "Arc",
     "BackendError",
     "BundleError",
+    "Candidates",
     "ConfigError",
     "DataError",
     "Entity",

@@ -19,9 +19,9 @@ from .runtime.extras import require_extra
 from .stop_signals import exit_status_of_signal, handle_stop_signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .runtime.bundle.manifest import Builder, Precision
+    from .runtime.input.record_reader import InputFormat
+    from .runtime.text_stream import OnError
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
 _PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
@@ -37,6 +37,21 @@ _SHAPES = click.option(
 )
 _WORKSPACE = click.option("--workspace", type=int, metavar="MB", help="Maximum device memory per layer, in MB.")
 _THREADS = click.option("--threads", type=int, help="Intra-op threads. Default: all cores.")
+_THRESHOLD = click.option(
+    "--threshold",
+    "thresholds",
+    multiple=True,
+    metavar="[LABEL=]X",
+    help="Score from 0 to 1 that a relation must exceed, for all types or for one. Repeatable. "
+    "Default: that of the model.",
+)
+_ENTITY_THRESHOLD = click.option(
+    "--entity-threshold",
+    "entity_thresholds",
+    multiple=True,
+    metavar="[LABEL=]X",
+    help="Score that an entity must exceed; others are left out before relations are looked for. Repeatable.",
+)
 _BACKEND_NAMES = "auto, cpu, cuda, tensorrt, tensorrt-ep or tensorrt-rtx-ep"
 
 
@@ -178,6 +193,8 @@ def experiment(
     type=click.Choice(_PROTOCOLS),
     help="Protocol of the last line. Default: that of the published data set with exactly the model's labels, or own.",
 )
+@_THRESHOLD
+@_ENTITY_THRESHOLD
 def evaluate(
     model: str,
     data: Path,
@@ -187,6 +204,8 @@ def evaluate(
     backend: str,
     calibration: bool,
     protocol: str | None,
+    thresholds: tuple[str, ...],
+    entity_thresholds: tuple[str, ...],
 ) -> None:
     """Report precision, recall and F1 of MODEL on annotated sentences DATA.
 
@@ -196,8 +215,18 @@ def evaluate(
     from trimf_train.evaluation.evaluate import evaluate_by_protocol
     from trimf_train.evaluation.tables import build_tables
 
+    from .runtime.model_settings import parse_thresholds
+
     result, used = evaluate_by_protocol(
-        model, data, batch_size, threads, backend, protocol=protocol, calibration=calibration
+        model,
+        data,
+        batch_size,
+        threads,
+        backend,
+        protocol=protocol,
+        calibration=calibration,
+        threshold=parse_thresholds("--threshold", thresholds),
+        entity_threshold=parse_thresholds("--entity-threshold", entity_thresholds),
     )
     if as_json:
         import msgspec
@@ -455,8 +484,28 @@ def verify(
     "--input",
     "source",
     type=_FILE_OR_DASH,
-    help="UTF-8 file with one text per line; - for stdin.",
+    help="UTF-8 file of texts, JSON lines with a field `text`, or a folder of documents; - for stdin.",
 )
+@click.option(
+    "--input-format",
+    type=click.Choice(["auto", "lines", "documents", "jsonl"]),
+    default="auto",
+    show_default=True,
+    help="A text per line, per file, or per JSON object. auto: JSON by name or content, documents in a folder.",
+)
+@click.option("--lines", "input_format", flag_value="lines", help="Short for --input-format lines.")
+@click.option("--documents", "input_format", flag_value="documents", help="Short for --input-format documents.")
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip", "replace"]),
+    default="stop",
+    show_default=True,
+    help="At a text that cannot be read: stop and keep what is done, leave it out, or put an empty result in its place "
+    "(for bytes that are not UTF-8: U+FFFD).",
+)
+@_THRESHOLD
+@_ENTITY_THRESHOLD
+@click.option("--candidates", is_flag=True, help="Add all that scores above 0.05 to json and jsonl output.")
 @click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
 @click.option(
     "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
@@ -501,6 +550,11 @@ def extract(
     texts: tuple[str, ...],
     model: str,
     source: Path | None,
+    input_format: InputFormat,
+    on_error: OnError,
+    thresholds: tuple[str, ...],
+    entity_thresholds: tuple[str, ...],
+    candidates: bool,
     output: Path | None,
     format_: str,
     batch_size: int,
@@ -514,11 +568,16 @@ def extract(
     syntax: bool,
     tree: bool,
 ) -> None:
-    """Extract entities, relations and trigger words from TEXT, or from each line of a file."""
+    """Extract entities, relations and trigger words from TEXT, or from the texts of a file or folder.
+
+    The other fields of a JSON object, such as an id, are passed on to its result.
+    """
     # Set before numpy is imported: the spaCy parser is faster with one thread, and leaves the other cores to the model.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from .runtime.extractor import load
-    from .runtime.output.writers import write_extractions
+    from .runtime.input.record_reader import RecordReader
+    from .runtime.model_settings import parse_thresholds
+    from .runtime.output.extraction_job import write_results
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
@@ -528,26 +587,32 @@ def extract(
         threads = 1
     if (syntax or tree) and format_ == "text":
         raise click.UsageError("--syntax and --tree cannot be shown as text; use --format html, json or jsonl")
+    if candidates and format_ in ("text", "html"):
+        raise click.UsageError(f"--candidates cannot be shown as {format_}; use --format json or jsonl")
     arcs: Any = "tree" if tree else "arcs" if syntax else None
-    spacy_parser = None
-    if parser is not None:
-        from .runtime.text.parser import load_parser
-
-        spacy_parser = load_parser(parser)
     extractor = load(
         model,
         backend=backend,
         threads=threads,
         triggers=triggers,
-        parser=spacy_parser,
+        parser=parser,
         syntax=arcs,
         sentences=sentences,
         newlines=newlines,
+        threshold=parse_thresholds("--threshold", thresholds),
+        entity_threshold=parse_thresholds("--entity-threshold", entity_thresholds),
+        candidates=candidates,
     )
     if extractor.parser_note:
         print_to_stderr(f"trimf: {extractor.parser_note}")
-    lines: Iterator[str] = iter(texts) if texts else _lines(source or Path("-"))
-    write_extractions(extractor.stream(lines, batch_size, workers), format_, output)
+    reader = RecordReader(on_error)
+    records = reader.read_arguments(texts) if texts else reader.read(source or Path("-"), input_format)
+    write_results(extractor, records, format_, output, batch_size, workers)
+    if reader.replaced_keys:
+        print_to_stderr(f"trimf: results replace the fields {', '.join(sorted(reader.replaced_keys))} of the input")
+    if reader.bad_texts.count:
+        done = "left out" if on_error == "skip" else "replaced"
+        print_to_stderr(f"trimf: {reader.bad_texts} ({done}, as --on-error {on_error} says)")
     if backend == "auto":
         print_to_stderr(f"backend {extractor.backend}: {extractor.backend_reason}")
 
@@ -583,12 +648,6 @@ def _check_copy_options(output: Path | None, overwrite: bool) -> None:
 def _require_onnxruntime() -> None:
     """Raise BackendError unless ONNX Runtime can be imported."""
     from .runtime.engine import onnxruntime_library  # noqa: F401
-
-
-def _lines(source: Path) -> Iterator[str]:
-    from .runtime.files.lines import read_file_lines, read_lines
-
-    return read_lines(sys.stdin.buffer, "standard input") if str(source) == "-" else read_file_lines(source)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,7 @@ from ..runtime.bundle.parity_report import VerificationReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine.backend_selection import open_backend
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
-from ..runtime.errors import BackendError, BundleError, DataError, InputError
+from ..runtime.errors import BackendError, BundleError, DataError, check_integer
 from ..runtime.extras import require_extra
 from ..runtime.pipeline import Pipeline
 from ..runtime.pipeline_loading import open_pipeline
@@ -54,8 +54,7 @@ def verify_bundle(
         DataError: The data cannot be read or contains no sentences.
         InputError: ``batch_size`` is less than 1.
     """
-    if batch_size < 1:
-        raise InputError(f"batch_size must be >= 1, got {batch_size}")
+    check_integer("batch_size", batch_size, 1)
     bundle = Bundle(path)
     for name in bundle.manifest.files:
         bundle.read(name)

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import msgspec
 
 from .bundle.labels import Labels
-from .decoding.span_decoding import DecodedSentence, EntitySpan
+from .decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
 from .decoding.triggers import top_trigger_words, trigger_candidate_mask
 from .document_reader import SentenceInText
 from .pipeline import DependencyArcs, SentenceResult
-from .results import Arc, Entity, Extraction, Relation, Trigger
+from .results import Arc, Candidates, Entity, Extraction, Relation, Trigger
+from .text.plain_text import read_text
 from .text.tokenization import TokenizedSentence
 from .text.words import find_unsplit_letters
 
@@ -29,10 +30,11 @@ class SentenceExtraction(NamedTuple):
     relations: list[Relation]
     notices: list[str]
     arcs: list[Arc]
+    candidates: Candidates | None = None
 
 
 def assemble_sentence(
-    sentence: SentenceInText, result: SentenceResult, labels: Labels, trigger_count: int
+    sentence: SentenceInText, result: SentenceResult, labels: Labels, trigger_count: int, *, candidates: bool = False
 ) -> SentenceExtraction:
     """Convert the word indices of a decoded sentence to character offsets and its type indices to names.
 
@@ -41,28 +43,39 @@ def assemble_sentence(
         result: Result of the pipeline for it.
         labels: Label sets of the model.
         trigger_count: Maximum number of trigger words of a relation.
+        candidates: Add the candidates.
 
     Returns:
         The extraction of the sentence.
     """
-    words = sentence.words
-    entities = [_build_entity(sentence, span, labels) for span in result.decoded.entities]
+    words, decoded = sentence.words, result.decoded
+    entities = [_build_entity(sentence, span, labels) for span in decoded.entities]
+    considered = None
+    if candidates:
+        considered = Candidates(
+            tuple(_build_entity(sentence, span, labels) for span in decoded.entity_candidates),
+            tuple(_build_relations(words, decoded, decoded.relation_candidates, entities, labels, trigger_count)),
+        )
     return SentenceExtraction(
         (words.starts[0], words.ends[-1]),
         entities,
-        _build_relations(words, result.decoded, entities, labels, trigger_count),
+        _build_relations(words, decoded, decoded.relations, entities, labels, trigger_count),
         list(_build_notices(words, result)),
         [] if result.arcs is None else _build_arcs(words, result.arcs),
+        considered,
     )
 
 
-def join_sentences(text: str, sentences: Sequence[SentenceExtraction], language: str | None = None) -> Extraction:
+def join_sentences(
+    text: str, sentences: Sequence[SentenceExtraction], language: str | None = None, *, candidates: bool = False
+) -> Extraction:
     """Join the extractions of all sentences of a text.
 
     Args:
         text: The caller's text.
         sentences: Extraction of each sentence, in order.
         language: Language whose rules split the text into words; None if the caller gave the words.
+        candidates: Add the candidates of the sentences.
 
     Returns:
         The extraction of the text.
@@ -76,6 +89,16 @@ def join_sentences(text: str, sentences: Sequence[SentenceExtraction], language:
         tuple(sentence.span for sentence in sentences),
         (*script_notices, *(notice for sentence in sentences for notice in sentence.notices)),
         tuple(_shift_arcs(sentences)),
+        candidates=_join_candidates([sentence.candidates for sentence in sentences if sentence.candidates])
+        if candidates
+        else None,
+    )
+
+
+def _join_candidates(parts: Sequence[Candidates]) -> Candidates:
+    return Candidates(
+        tuple(entity for part in parts for entity in part.entities),
+        tuple(relation for part in parts for relation in part.relations),
     )
 
 
@@ -85,14 +108,19 @@ def _build_entity(sentence: SentenceInText, span: EntitySpan, labels: Labels) ->
 
 
 def _build_relations(
-    sentence: TokenizedSentence, decoded: DecodedSentence, entities: list[Entity], labels: Labels, trigger_count: int
+    sentence: TokenizedSentence,
+    decoded: DecodedSentence,
+    found: Sequence[RelationSpan],
+    entities: list[Entity],
+    labels: Labels,
+    trigger_count: int,
 ) -> list[Relation]:
-    if not decoded.relations:
+    if not found:
         return []
     words, starts, ends = sentence
     candidates = trigger_candidate_mask(words, decoded.entities)
     relations = []
-    for relation in decoded.relations:
+    for relation in found:
         triggers = tuple(
             Trigger(starts[index], ends[index], words[index], weight)
             for index, weight in top_trigger_words(relation, candidates, trigger_count)
@@ -104,7 +132,8 @@ def _build_relations(
 
 def _build_arcs(sentence: TokenizedSentence, arcs: DependencyArcs) -> list[Arc]:
     words, starts, ends = sentence
-    return [Arc(*arc) for arc in zip(starts, ends, words, map(int, arcs.heads), arcs.labels, strict=True)]
+    labels = map(read_text, arcs.labels)  # a caller's parser may use a string type of its own
+    return [Arc(*arc) for arc in zip(starts, ends, words, map(int, arcs.heads), labels, strict=True)]
 
 
 def _shift_arcs(sentences: Sequence[SentenceExtraction]) -> Iterator[Arc]:

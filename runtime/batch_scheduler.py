@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from .document_reader import Document, SentenceInText
 from .engine.cpu_info import count_available_cores
-from .errors import InputError
+from .errors import check_integer
 from .ordered_batches import DeferredBatch, PendingBatch, SchedulePlan, process_in_order
 from .text.parser import Parse, Parser
 
@@ -73,8 +73,7 @@ class BatchScheduler:
             InputError: A number is not positive.
         """
         for name, value in (("batch_size", batch_size), ("workers", workers)):
-            if value < 1:
-                raise InputError(f"{name} must be >= 1, got {value}")
+            check_integer(name, value, 1)
         return self._process(documents, work, batch_size, workers)
 
     def close(self) -> None:

@@ -6,18 +6,12 @@ The source is read in the thread that calls ``DocumentReader.read_next``, never 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, Self, TypeVar
 
-from .errors import InputError
-from .text.tokenization import (
-    DEFAULT_RULES,
-    SplittingRules,
-    TokenizedSentence,
-    check_text,
-    iterate_sentences,
-    join_words,
-)
+from .errors import InputError, describe_value
+from .text.plain_text import read_text
+from .text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, iterate_sentences, join_words
 
 #: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
 WORDS_PER_WEIGHT = 64
@@ -32,28 +26,38 @@ class Document(NamedTuple):
     sentences: Iterable[TokenizedSentence]
 
     @classmethod
-    def from_text(cls, text: str, rules: SplittingRules = DEFAULT_RULES) -> Self:
+    def from_text(cls, text: object, name: str = "text", rules: SplittingRules = DEFAULT_RULES) -> Self:
         """Build a document of raw text, whose sentences are split when they are read.
 
+        Args:
+            text: The text, a string of any kind (``text.plain_text.read_text``).
+            name: Name of the text in error messages.
+
         Raises:
-            InputError: ``text`` is not a str, or contains a lone surrogate.
+            InputError: ``text`` is not a string, or contains a lone surrogate.
         """
-        return cls(text, iterate_sentences(text, rules))
+        plain = read_text(text, name)
+        return cls(plain, iterate_sentences(plain, rules))
 
     @classmethod
-    def from_words(cls, sentence: Sequence[str]) -> Self:
+    def from_words(cls, sentence: object, name: str = "sentence") -> Self:
         """Build a document of one sentence whose text is its words joined by one space.
+
+        Args:
+            sentence: The words, strings of any kind.
+            name: Name of the sentence in error messages.
 
         Raises:
             InputError: ``sentence`` is not a list of words, or a word contains a lone surrogate.
         """
-        words = list(sentence) if isinstance(sentence, Iterable) and not isinstance(sentence, str) else None
-        if words is None or not all(isinstance(word, str) for word in words):
-            raise InputError(
-                f"words() takes sentences as lists of words, got {sentence!r:.80}; pass raw text to stream()"
-            )
+        if isinstance(sentence, str | bytes | Mapping) or not isinstance(sentence, Iterable):
+            if isinstance(sentence, str):
+                given = f"{str.__str__(sentence)!r:.80}; pass raw text to stream()"
+            else:
+                given = describe_value(sentence)
+            raise InputError(f"{name}: words() takes sentences as lists of words, got {given}")
+        words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(sentence)]
         text, located = join_words(words)
-        check_text(text)
         return cls(text, [located] if words else [])
 
 

@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
+import copy
+import os
+import pickle
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args, overload
 
 from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
-from .bundle.reader import Bundle
+from .bundle.reader import DEFAULT_BUNDLE, Bundle
 from .document_reader import Document, SentenceInText
+from .engine.backend import resolve_thread_count
 from .engine.backend_selection import open_backend
-from .errors import InputError
+from .engine.cpu_info import count_available_cores
+from .errors import BackendError, InputError, check_integer, describe_value, one_line
+from .model_settings import Threshold
 from .pipeline import Syntax
-from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline
+from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
 from .results import Extraction
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
+from .text_stream import ExtractionStream, OnError, TextSource, check_iterable
 
 #: Default maximum number of trigger words reported with a relation.
 DEFAULT_TRIGGERS = 3
+
+Context = TypeVar("Context")
+
+
+class LoadOptions(NamedTuple):
+    """Arguments of ``load``, with which an extractor loads itself again in another process."""
+
+    backend: str = "auto"
+    threads: int | None = None
+    parser: Parser | str | None = None
+    triggers: int = DEFAULT_TRIGGERS
+    syntax: Syntax | None = None
+    sentences: Sentences = "auto"
+    newlines: Newlines = "auto"
+    threshold: Threshold | None = None
+    entity_threshold: Threshold | None = None
+    candidates: bool = False
 
 
 class Extractor:
     """A loaded bundle that extracts entities and relations. Create it with ``load``.
 
-    An extractor may be shared by several threads; results are the same as with one.
+    An extractor may be shared by several threads; results are the same as with one. It may be pickled and copied, and
+    so be sent to other processes: the copy is loaded anew from the same path and options, so the path must exist
+    there. A parser of your own is pickled with it.
 
     Attributes:
         bundle: The loaded bundle (``bundle.path``, ``bundle.manifest``).
@@ -46,32 +74,47 @@ class Extractor:
         *,
         backend: str = "auto",
         threads: int | None = None,
-        parser: Parser | None = None,
+        parser: Parser | str | None = None,
         triggers: int = DEFAULT_TRIGGERS,
         syntax: Syntax | None = None,
         sentences: Sentences = "auto",
         newlines: Newlines = "auto",
+        threshold: Threshold | None = None,
+        entity_threshold: Threshold | None = None,
+        candidates: bool = False,
     ) -> None:
         """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
-        if triggers < 0:
-            raise InputError(f"triggers must be >= 0, got {triggers}")
+        triggers = check_integer("triggers", triggers, 0)
+        threads = None if threads is None else check_integer("threads", threads, 1)
+        if not isinstance(backend, str):
+            raise InputError(f"backend must be a name, such as 'auto', got {describe_value(backend)}")
         if syntax not in (None, *get_args(Syntax)):
             raise InputError(f"unknown syntax {syntax!r}; choose from None, 'arcs', 'tree'")
         self.splitting = SplittingRules(bundle.manifest.language, sentences, newlines)
         check_rules(self.splitting)
+        if not isinstance(candidates, bool):
+            raise InputError(f"candidates must be True or False, got {describe_value(candidates)}")
+        options = LoadOptions(
+            backend, threads, parser, triggers, syntax, sentences, newlines, threshold, entity_threshold, candidates
+        )
         trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
         self.syntax = syntax
+        self.candidates = candidates
+        self._options = options
+        self._path = "default" if bundle.path == DEFAULT_BUNDLE else str(bundle.path.absolute())
+        self._closed, self._process_id, self._fork_lock = False, os.getpid(), threading.Lock()
         with ExitStack() as unfinished:  # an error, such as one of the parser, closes the pipeline
             with ThreadPoolExecutor(1) as loading:
                 parsing = loading.submit(open_parser, trained, parser, bundle.manifest.language)
-                opened = open_backend(backend, threads, bundle)
+                opened = open_backend(str.__str__(backend), threads, bundle)
                 self.backend, self.backend_reason = opened.name, opened.reason
                 self.pipeline = open_pipeline(bundle, opened)
                 unfinished.callback(self.pipeline.close)
+            set_thresholds(self.pipeline, bundle.manifest.labels, threshold, entity_threshold, candidates=candidates)
             self.parser = parsing.result()
-            self.parser_note = describe_parser_mismatch(trained, parser)
+            self.parser_note = describe_parser_mismatch(trained, None if parser is None else self.parser)
             load_another = partial(load_parser, trained.name) if parser is None else None
             self._scheduler = BatchScheduler(self.parser, load_another, cpu=self.backend == "cpu")
             unfinished.pop_all()
@@ -80,17 +123,48 @@ class Extractor:
         """Extract the entities and relations of one text.
 
         Args:
-            text: Text of any length.
+            text: Text of any length, as any kind of string.
 
         Returns:
-            The extraction; empty if the text is empty or blank.
+            The extraction; empty if the text is empty or blank. Its strings are plain ``str``.
 
         Raises:
             InputError: ``text`` is not a string, or contains a lone surrogate.
         """
-        return next(self.stream([text]))
+        document = Document.from_text(text, rules=self.splitting)
+        return next(self._extract(iter([document]), 32, 1, self.splitting.language))
 
-    def stream(self, texts: Iterable[str], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
+    @overload
+    def stream(
+        self,
+        texts: Iterable[str],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: Literal[False] = False,
+    ) -> ExtractionStream[Extraction]: ...
+
+    @overload
+    def stream(
+        self,
+        texts: Iterable[tuple[str, Context]],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: Literal[True],
+    ) -> ExtractionStream[tuple[Extraction, Context]]: ...
+
+    def stream(
+        self,
+        texts: Iterable[Any],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: bool = False,
+    ) -> ExtractionStream[Any]:
         """Extract from many texts lazily, in memory that does not grow with their number.
 
         Sentences are sorted by length in windows of 16 batches, so up to ``16 * batch_size`` sentences are read ahead
@@ -104,41 +178,102 @@ class Extractor:
                 smaller.
             workers: Number of threads that process whole batches, each with its own parser. Together they use up to
                 ``workers * threads`` cores (see ``load``).
+            on_error: What to do with a text that is not a string or contains a lone surrogate. ``"stop"`` raises the
+                error after the results of all texts before it, and ends the stream. ``"skip"`` leaves the text out.
+                ``"replace"`` puts an empty ``Extraction`` in its place, whose ``error`` says why. By default the stream
+                does the same, goes on to the last text, and then raises one error that counts and names the bad texts:
+                no result is lost, and no bad text goes unnoticed. ``bad_texts`` of the returned stream holds them.
+            as_tuples: Take pairs ``(text, context)`` and yield pairs ``(extraction, context)``; the context is any
+                object, such as an id.
 
         Returns:
             An iterator over one ``Extraction`` per text, in the order of ``texts``.
 
         Raises:
-            InputError: A text is not a string or contains a lone surrogate, or a number is not positive.
+            InputError: ``texts`` is a single string or no iterable, a text cannot be read (see ``on_error``), or a
+                number is not a positive integer.
         """
-        if isinstance(texts, str):
-            raise InputError(
-                f"stream() takes an iterable of texts, got the string {texts!r:.60}; call the extractor on it instead"
-            )
-        documents = (Document.from_text(text, self.splitting) for text in texts)
-        return self._extract(documents, batch_size, workers, self.splitting.language)
+        check_iterable(texts, "stream", "texts")
+        build = partial(Document.from_text, rules=self.splitting)
+        language = self.splitting.language
+        return self._open_stream(texts, build, "text", batch_size, workers, on_error, as_tuples, language)
 
-    def words(self, sentences: Iterable[Sequence[str]], batch_size: int = 32, workers: int = 1) -> Iterator[Extraction]:
+    @overload
+    def words(
+        self,
+        sentences: Iterable[Sequence[str]],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: Literal[False] = False,
+    ) -> ExtractionStream[Extraction]: ...
+
+    @overload
+    def words(
+        self,
+        sentences: Iterable[tuple[Sequence[str], Context]],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: Literal[True],
+    ) -> ExtractionStream[tuple[Extraction, Context]]: ...
+
+    def words(
+        self,
+        sentences: Iterable[Any],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        on_error: OnError | None = None,
+        as_tuples: bool = False,
+    ) -> ExtractionStream[Any]:
         """Extract from sentences that are already split into words; otherwise like ``stream``.
 
         Args:
             sentences: Sentences, each a list of words.
             batch_size: Maximum number of sentences that go through the model at once.
             workers: Number of threads that process whole batches.
+            on_error: What to do with a sentence that is no list of words, or has a word that is not a string or
+                contains a lone surrogate; see ``stream``.
+            as_tuples: Take pairs ``(sentence, context)`` and yield pairs ``(extraction, context)``.
 
         Returns:
             An iterator over one ``Extraction`` per sentence; its text is the words joined by one space.
 
         Raises:
-            InputError: A sentence is a string, a word is not a string or contains a lone surrogate, or a number is not
-                positive.
+            InputError: A sentence cannot be read (see ``on_error``), or a number is not a positive integer.
         """
-        return self._extract(map(Document.from_words, sentences), batch_size, workers)
+        if isinstance(sentences, str):
+            Document.from_words(sentences[:1])  # raises the error of its first character
+        check_iterable(sentences, "words", "sentences")
+        return self._open_stream(sentences, Document.from_words, "sentence", batch_size, workers, on_error, as_tuples)
 
     def close(self) -> None:
         """Free the memory of the backend; the extractor cannot be used afterwards."""
+        self._closed = True
         self._scheduler.close()
         self.pipeline.close()
+
+    def __reduce__(self) -> tuple[Callable[..., Extractor], tuple[str, LoadOptions]]:
+        """Pickle the path and the options, with which the copy is loaded anew."""
+        self._check_open("pickled")
+        _check_parser_pickles(self._options.parser)
+        return _load_again, (self._path, self._options)
+
+    def __copy__(self) -> Extractor:
+        """Load the bundle anew, with the same parser."""
+        self._check_open("copied")
+        return _load_again(self._path, self._options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Extractor:
+        """Do the same as ``copy.copy``: what the two extractors share cannot change."""
+        return copy.copy(self)
+
+    def _check_open(self, verb: str) -> None:
+        if self._closed:
+            raise BackendError(f"the extractor of {self.bundle.path} is closed and cannot be {verb}; load it again")
 
     def __enter__(self) -> Self:
         return self
@@ -146,23 +281,84 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _open_stream(
+        self,
+        items: Iterable[Any],
+        build: Callable[[object, str], Document],
+        noun: str,
+        batch_size: int,
+        workers: int,
+        on_error: OnError | None,
+        as_tuples: bool,
+        language: str | None = None,
+    ) -> ExtractionStream[Any]:
+        source = TextSource(items, build, noun, on_error, as_tuples)
+        return ExtractionStream(source, self._extract(source, batch_size, workers, language), as_tuples)
+
     def _extract(
         self, documents: Iterable[Document], batch_size: int, workers: int, language: str | None = None
     ) -> Iterator[Extraction]:
         results = self._scheduler.process(documents, self._extract_batch, batch_size, workers)
-        return (join_sentences(text, sentences, language) for text, sentences in results)
+        return (join_sentences(text, parts, language, candidates=self.candidates) for text, parts in results)
 
     def _extract_batch(
         self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
     ) -> list[SentenceExtraction]:
         """Run the model on a batch; this is the work of the scheduler."""
+        if os.getpid() != self._process_id:
+            self._continue_after_fork()
         words = [sentence.words.words for sentence in batch]
         results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax)
         labels = self.bundle.manifest.labels
         return [
-            assemble_sentence(sentence, result, labels, self.triggers)
+            assemble_sentence(sentence, result, labels, self.triggers, candidates=self.candidates)
             for sentence, result in zip(batch, results, strict=True)
         ]
+
+    def _continue_after_fork(self) -> None:
+        """Make the model usable in a forked process, which has none of the threads of its parent.
+
+        A model on one CPU thread needs none and stays shared; with more threads it is loaded again.
+
+        Raises:
+            BackendError: The backend runs on a GPU, which a forked process cannot use.
+        """
+        with self._fork_lock:
+            if os.getpid() == self._process_id or self._closed:
+                return
+            if self.backend != "cpu":
+                raise BackendError(
+                    f"an extractor on the {self.backend} backend cannot be used after a fork; load it in the new"
+                    " process or start processes with the method 'spawn'"
+                )
+            opened = open_backend("cpu", self._options.threads, self.bundle)
+            if resolve_thread_count(self._options.threads, count_available_cores()) > 1:
+                pipeline = open_pipeline(self.bundle, opened)
+                pipeline.settings = self.pipeline.settings
+                self.pipeline = pipeline
+            self._process_id = os.getpid()
+
+
+def _load_again(path: str, options: LoadOptions) -> Extractor:
+    """Load a copy of an extractor."""
+    return Extractor(Bundle(path), **options._asdict())
+
+
+def _check_parser_pickles(parser: Parser | str | None) -> None:
+    """Raise InputError if a caller's parser cannot be pickled.
+
+    cloudpickle and dill, which joblib and Dask use, can pickle more than pickle; where one of them is loaded, it may be
+    the one that is at work, and gives its own error.
+    """
+    if parser is None or any(name.rpartition(".")[2] in ("cloudpickle", "dill") for name in sys.modules):
+        return
+    try:
+        pickle.dumps(parser)
+    except Exception as error:  # whatever the caller's class raises
+        raise InputError(
+            f"the extractor cannot be pickled because its parser, {describe_value(parser)}, cannot be: "
+            f"{one_line(error)}"
+        ) from error
 
 
 def load(
@@ -170,11 +366,14 @@ def load(
     *,
     backend: str = "auto",
     threads: int | None = None,
-    parser: Parser | None = None,
+    parser: Parser | str | None = None,
     triggers: int = DEFAULT_TRIGGERS,
     syntax: Syntax | None = None,
     sentences: Sentences = "auto",
     newlines: Newlines = "auto",
+    threshold: Threshold | None = None,
+    entity_threshold: Threshold | None = None,
+    candidates: bool = False,
 ) -> Extractor:
     """Load a bundle.
 
@@ -184,9 +383,10 @@ def load(
             ``"auto"`` the best one that can run the bundle here is selected.
         threads: Maximum number of cores that one operation of the backend uses; the default is all. With several
             ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores.
-        parser: Dependency parser to use instead of the bundle's own (see ``trimf.runtime.text.parser.load_parser``);
-            all workers share it. By default the in-model parser is used, or the spaCy parser that the manifest names.
-            A spaCy parser runs on another core while the model runs, if there is more than one. A warning about a
+        parser: Dependency parser to use instead of the bundle's own, or the name of a spaCy pipeline, as
+            ``trimf.load_parser`` takes it; all workers share it. By default the in-model parser is used, or the spaCy
+            parser that the manifest names. A spaCy parser runs on another core while the model runs, if there is more
+            than one. A warning about a
             parser that the model was not trained with is in ``Extractor.parser_note``.
         triggers: Maximum number of trigger words reported with a relation.
         syntax: ``"arcs"`` adds the dependency arcs used by the model to the extractions; those of an in-model parser
@@ -196,6 +396,12 @@ def load(
             function takes a text and returns the character ranges (start, end) of its sentences, in order.
         newlines: What a line end within a paragraph does: ``"auto"`` tells list items, headings and table rows from
             wrapped text; ``"space"`` treats every line end as a space; with ``"end"`` each ends a sentence.
+        threshold: Score that a relation must exceed, from 0 to 1; or a dictionary of such scores by relation type, with
+            ``"*"`` for all types that it does not name. Default: the threshold of the bundle.
+        entity_threshold: Score that an entity must exceed, or a dictionary by entity type. An entity below it is left
+            out before relations are looked for. Default: none, every span that is more likely an entity than not.
+        candidates: Add everything that the model considered above a score of 0.05 to the extractions
+            (``Extraction.candidates``).
 
     Returns:
         The extractor; close it, or use it as a context manager, to free its memory.
@@ -203,7 +409,8 @@ def load(
     Raises:
         BundleError: The folder is not a complete bundle.
         BackendError: The backend or the parser is not installed or cannot run the bundle.
-        InputError: An argument is out of range.
+        InputError: An argument is of a wrong type or out of range, a threshold names a label that the model does not
+            have, or the path holds no bundle.
     """
     return Extractor(
         Bundle(path),
@@ -214,4 +421,7 @@ def load(
         syntax=syntax,
         sentences=sentences,
         newlines=newlines,
+        threshold=threshold,
+        entity_threshold=entity_threshold,
+        candidates=candidates,
     )

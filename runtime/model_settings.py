@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeGuard
 
 import numpy as np
 
 from .bundle.labels import Labels
 from .engine.contract import EXTRA, Subgraph
+from .errors import InputError, check_probability, describe_value, suggest_name
 from .text.batch_arrays import BoolArray
+
+#: Threshold of a caller: a score from 0 to 1, or scores by label, with ``OTHER_LABELS`` for those without their own.
+Threshold = float | Mapping[str, float]
+
+#: Key of a threshold that applies to all labels that the dictionary does not name.
+OTHER_LABELS = "*"
+
+#: Score that a candidate must exceed.
+CANDIDATE_FLOOR = 0.05
 
 
 class ModelSettings(NamedTuple):
@@ -18,13 +28,16 @@ class ModelSettings(NamedTuple):
     Attributes:
         dependency_label_to_id: Id of each dependency label, from 1.
         symmetric_relations: Indices of the relation types without direction.
-        relation_threshold: Probability that a relation must exceed.
+        relation_threshold: Probability that a relation must exceed, unless ``thresholds_by_type`` has another.
         overlap: Whether entities of a sentence may overlap.
         max_subwords: Maximum number of subwords in a window, special tokens included.
         max_words: Maximum number of words in a window.
         relation_count: Number of relation types, n_r.
         allowed_relations: Relation types that may hold between a head type and a tail type, ``[n_e, n_e, n_r]``; None
             allows all.
+        thresholds_by_type: Probability that a relation of each type must exceed, ``[n_r]``; None: the same for all.
+        entity_thresholds: Probability that an entity of each type must exceed, ``[n_e]``; None: no threshold.
+        candidate_floor: Probability that a candidate must exceed; None: no candidates are returned.
     """
 
     dependency_label_to_id: Mapping[str, int]
@@ -35,6 +48,14 @@ class ModelSettings(NamedTuple):
     max_words: int
     relation_count: int = 1
     allowed_relations: BoolArray | None = None
+    thresholds_by_type: tuple[float, ...] | None = None
+    entity_thresholds: tuple[float, ...] | None = None
+    candidate_floor: float | None = None
+
+    @property
+    def relation_thresholds(self) -> tuple[float, ...]:
+        """Probability that a relation of each type must exceed, ``[n_r]``."""
+        return self.thresholds_by_type or (self.relation_threshold,) * self.relation_count
 
     @classmethod
     def from_labels(
@@ -63,6 +84,53 @@ class ModelSettings(NamedTuple):
             len(labels.relation_types),
             _build_allowed_relations(labels, symmetric) if labels.allowed_triples else None,
         )
+
+
+def resolve_thresholds(
+    name: str, threshold: Threshold, labels: Sequence[str], default: Sequence[float]
+) -> tuple[float, ...]:
+    """Return the threshold of every label.
+
+    Args:
+        name: Name of the argument in error messages.
+        threshold: One score for all labels, or scores by label.
+        labels: The labels of the model.
+        default: Threshold of each label that ``threshold`` does not set.
+
+    Returns:
+        One probability for each label.
+
+    Raises:
+        InputError: A score is no number from 0 to 1, or a label is unknown.
+    """
+    if not isinstance(threshold, Mapping):
+        return (check_probability(name, threshold),) * len(labels)
+    for label in threshold:
+        if label not in labels and label != OTHER_LABELS:
+            close = suggest_name(str(label), labels)
+            hint = f"did you mean {close!r}?" if close else f"choose from {', '.join(labels)}"
+            raise InputError(f"{name}: the model has no label {describe_value(label)}; {hint}")
+    given = {label: check_probability(f"{name}[{label!r}]", value) for label, value in threshold.items()}
+    others = given.get(OTHER_LABELS)
+    return tuple(
+        given.get(label, value if others is None else others) for label, value in zip(labels, default, strict=True)
+    )
+
+
+def parse_thresholds(option: str, values: Sequence[str]) -> Threshold | None:
+    """Parse the values of an option such as ``--threshold``: ``X`` for all labels, or ``LABEL=X`` for one.
+
+    Raises:
+        InputError: A value is neither.
+    """
+    scores: dict[str, float] = {}
+    for value in values:
+        label, equals, number = value.rpartition("=")
+        try:
+            scores[label if equals else OTHER_LABELS] = check_probability(option, float(number))
+        except ValueError:
+            raise InputError(f"{option} takes a number from 0 to 1, or LABEL=NUMBER, got {value!r}") from None
+    return scores or None
 
 
 def _build_allowed_relations(labels: Labels, symmetric: frozenset[int]) -> BoolArray:

@@ -20,11 +20,12 @@ from .decoding.span_decoding import (
     EntitySpan,
     RelationSpan,
     decode_entities,
+    find_entity_candidates,
     logit,
     merge_symmetric_relations,
 )
 from .engine.contract import Subgraph
-from .errors import BackendError, InputError
+from .errors import BackendError, InputError, check_integer
 from .model_settings import ModelSettings, has_extra_outputs
 from .text.batch_arrays import Batch, encode_arcs, pad_arcs, pad_subwords
 from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
@@ -124,12 +125,22 @@ class Pipeline:
         max_pairs: int = MAX_SENTENCE_PAIRS,
         split_cost_subwords: int | None = None,
     ) -> None:
-        self.graphs, self.tokenizer, self.settings, self.max_pairs = graphs, tokenizer, settings, max_pairs
+        self.graphs, self.tokenizer, self.max_pairs = graphs, tokenizer, max_pairs
+        self.settings = settings
         self.split_cost_subwords = split_cost_subwords
         self.has_parser = "heads" in graphs["encoder"].outputs
         self.observers: tuple[SubgraphObserver, ...] = ()
         self._label_names = [ROOT_LABEL, *settings.dependency_label_to_id]
-        self._logit_threshold = logit(settings.relation_threshold)
+
+    @property
+    def settings(self) -> ModelSettings:
+        """Label ids, thresholds and window limits. Set them before the pipeline is used."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: ModelSettings) -> None:
+        self._settings = settings
+        self._logit_thresholds = np.array([logit(threshold) for threshold in settings.relation_thresholds])
 
     def close(self) -> None:
         """Free the memory of all subgraphs, even if closing one of them fails; the pipeline cannot run afterwards."""
@@ -215,8 +226,7 @@ class Pipeline:
                 that returns no arc scores.
             BackendError: The backend fails, or returns logits that are not finite.
         """
-        if batch_size < 1:
-            raise InputError(f"batch_size must be >= 1, got {batch_size}")
+        check_integer("batch_size", batch_size, 1)
         if parses is None and not self.has_parser:
             raise InputError("this model has no in-model parser; pass parses, for example from load_parser()")
         capacity = self.settings.max_subwords - self.tokenizer.special_token_count
@@ -292,10 +302,14 @@ class Pipeline:
         for name in ("fusion", "entities"):
             arrays.update(self._run_subgraph(name, arrays))
         lengths = [window.end - window.start for window in batch]
-        entities = decode_entities(_require_finite(arrays, "entity_logits"), lengths, self.settings.overlap)
-        relations, unpaired = self._find_relations(arrays, entities, lengths)
+        logits, settings = _require_finite(arrays, "entity_logits"), self.settings
+        entities = decode_entities(logits, lengths, settings.overlap, settings.entity_thresholds)
+        relations, candidates, unpaired = self._find_relations(arrays, entities, lengths)
+        spans: list[list[EntitySpan]] = [[] for _ in batch]
+        if settings.candidate_floor is not None:
+            spans = find_entity_candidates(logits, lengths, settings.candidate_floor)
         arcs = self._read_model_arcs(arrays, lengths) if return_arcs else [None] * len(batch)
-        return map(WindowResult, map(DecodedSentence, entities, relations), unpaired, arcs)
+        return map(WindowResult, map(DecodedSentence, entities, relations, spans, candidates), unpaired, arcs)
 
     def _set_arcs(self, arrays: dict[str, Any], parts: Sequence[tuple[DependencyArcs, int, int]]) -> None:
         """Set the arcs of a batch from (arcs, first word, last word (exclusive)) for each row."""
@@ -324,24 +338,35 @@ class Pipeline:
 
     def _find_relations(
         self, arrays: dict[str, Any], entities: list[list[EntitySpan]], lengths: list[int]
-    ) -> tuple[list[list[RelationSpan]], list[int]]:
-        """Score the entity pairs of a batch; return each row's relations and its number of unpaired entities."""
+    ) -> tuple[list[list[RelationSpan]], list[list[RelationSpan]], list[int]]:
+        """Score the entity pairs of a batch.
+
+        Returns each row's relations, its relation candidates, and its number of unpaired entities.
+        """
+        settings = self.settings
         relations: list[list[RelationSpan]] = [[] for _ in entities]
+        candidates: list[list[RelationSpan]] = [[] for _ in entities]
+        wanted = [(relations, self._logit_thresholds)]
+        if settings.candidate_floor is not None:
+            wanted.append((candidates, np.full(settings.relation_count, logit(settings.candidate_floor))))
         selected = top_scoring_entities(entities, self.max_pairs)
         counts = [len(indices) for indices in selected]
         unpaired = [len(spans) - count for spans, count in zip(entities, counts, strict=True)]
         if max(counts) < 2:
-            return relations, unpaired
-        paired, settings = select_paired_entities(entities, selected), self.settings
+            return relations, candidates, unpaired
+        paired = select_paired_entities(entities, selected)
         words, width = arrays["nodes"].shape[1:]
         for block in iterate_pair_blocks(counts, paired.spans, words, width, settings.relation_count):
             outputs = self._run_subgraph("relations", {**arrays, **block._asdict()})
             logits = _require_finite(outputs, "relation_logits")
-            for row, relation in decode_relation_block(
-                block, logits, outputs, paired, lengths, self._logit_threshold, settings.allowed_relations
-            ):
-                relations[row].append(relation)
-        return [merge_symmetric_relations(row, settings.symmetric_relations) for row in relations], unpaired
+            for found, thresholds in wanted:
+                for row, relation in decode_relation_block(
+                    block, logits, outputs, paired, lengths, thresholds, settings.allowed_relations
+                ):
+                    found[row].append(relation)
+        for found, _ in wanted:
+            found[:] = [merge_symmetric_relations(row, settings.symmetric_relations) for row in found]
+        return relations, candidates, unpaired
 
 
 def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:

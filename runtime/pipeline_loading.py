@@ -5,15 +5,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from .bundle.checks import check_output_shapes
+from .bundle.labels import Labels
 from .bundle.manifest import Manifest, ParserInfo
 from .bundle.reader import Bundle
 from .engine.backend import Backend
 from .engine.contract import SUBGRAPHS, Subgraph
 from .engine.cpu_info import has_saturating_int8_matmul
-from .errors import BundleError
-from .model_settings import ModelSettings
+from .errors import BundleError, InputError, describe_value
+from .model_settings import CANDIDATE_FLOOR, ModelSettings, Threshold, resolve_thresholds
 from .pipeline import Pipeline
-from .text.parser import Parser, load_parser
+from .text.parser import DEFAULT_PARSER, Parser, load_parser
 from .text.subwords import SubwordTokenizer
 from .text.tokenization import load_tokenizer_rules
 
@@ -74,22 +75,64 @@ def read_settings(manifest: Manifest) -> ModelSettings:
     )
 
 
-def open_parser(trained: ParserInfo, requested: Parser | None, language: str) -> Parser | None:
+def set_thresholds(
+    pipeline: Pipeline,
+    labels: Labels,
+    threshold: Threshold | None = None,
+    entity_threshold: Threshold | None = None,
+    *,
+    candidates: bool = False,
+) -> None:
+    """Set the thresholds of a pipeline before it is used.
+
+    Args:
+        pipeline: The pipeline.
+        labels: Label sets of its model.
+        threshold: Score that a relation must exceed, or scores by relation type; None leaves that of the model.
+        entity_threshold: Score that an entity must exceed, or scores by entity type; None is no threshold.
+        candidates: Also return what lies above ``model_settings.CANDIDATE_FLOOR``.
+
+    Raises:
+        InputError: A threshold is no number from 0 to 1, or names a label that the model does not have.
+    """
+    settings = pipeline.settings
+    if threshold is not None:
+        default = settings.relation_thresholds
+        settings = settings._replace(
+            thresholds_by_type=resolve_thresholds("threshold", threshold, labels.relation_types, default)
+        )
+    if entity_threshold is not None:
+        default = (0.0,) * len(labels.entity_types)
+        settings = settings._replace(
+            entity_thresholds=resolve_thresholds("entity_threshold", entity_threshold, labels.entity_types, default)
+        )
+    pipeline.settings = settings._replace(candidate_floor=CANDIDATE_FLOOR if candidates else None)
+
+
+def open_parser(trained: ParserInfo, requested: Parser | str | None, language: str) -> Parser | None:
     """Return the parser to run before a model, and load the tokenization rules.
 
     Args:
         trained: Parser of the model, from its manifest.
-        requested: Parser of the caller, which is used instead.
+        requested: Parser of the caller, or the name of a spaCy pipeline, which is used instead.
         language: Language of the texts.
 
     Returns:
         The parser; None if the in-model parser is used.
 
     Raises:
-        BackendError: The spaCy pipeline of the model, or a package that the language needs, is not installed.
+        BackendError: The spaCy pipeline, or a package that the language needs, is not installed.
+        InputError: ``requested`` is no parser.
     """
-    if requested is None and trained.source == "spacy":
+    if isinstance(requested, str):
+        requested = load_parser(str.__str__(requested))
+    elif requested is None and trained.source == "spacy":
         requested = load_parser(trained.name)
+    elif requested is not None and not (hasattr(requested, "name") and callable(getattr(requested, "parse", None))):
+        raise InputError(
+            "parser must be the name of a spaCy pipeline or an object with name, labels and parse, such as "
+            f"trimf.load_parser('{DEFAULT_PARSER}'), got {describe_value(requested)}"
+        )
     load_tokenizer_rules(language)
     return requested
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any
 
 import msgspec
+
+from .errors import InputError
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -79,6 +82,19 @@ class Arc(msgspec.Struct, frozen=True):
     label: str
 
 
+class Candidates(msgspec.Struct, frozen=True):
+    """Everything that the model considered in a text above a low floor, whether or not it is in the results.
+
+    Attributes:
+        entities: Every span and entity type with a score above the floor, in order of (start, end, label); types of
+            the same span compete, so their scores add up to at most 1.
+        relations: Every relation type with a score above the floor, between entities of ``Extraction.entities``.
+    """
+
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[Relation, ...] = ()
+
+
 class Extraction(msgspec.Struct, frozen=True):
     """All entities and relations of one text.
 
@@ -90,6 +106,8 @@ class Extraction(msgspec.Struct, frozen=True):
         notices: Messages about parts of the text with limited results, such as a word too long for the tokenizer or
             too many entities in a sentence; empty for ordinary text.
         arcs: Every word of the text with its dependency arc; empty unless the extractor was loaded with ``syntax``.
+        error: Why the text could not be read, if this stands in its place (``on_error``); else empty.
+        candidates: What the model considered; None unless the extractor was loaded with ``candidates``.
     """
 
     text: str
@@ -98,35 +116,180 @@ class Extraction(msgspec.Struct, frozen=True):
     sentences: tuple[tuple[int, int], ...] = ()
     notices: tuple[str, ...] = ()
     arcs: tuple[Arc, ...] = ()
+    error: str = ""
+    candidates: Candidates | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the documented JSON object as a dictionary.
 
         Returns:
-            A dictionary with the keys ``text``, ``entities`` and ``relations``; ``notices`` and ``arcs`` are present
-            only if they are not empty. ``head`` and ``tail`` of a relation are indices into ``entities``.
+            A dictionary with the keys ``text``, ``entities`` and ``relations``; ``sentences``, ``notices``, ``arcs``,
+            ``error`` and ``candidates`` are present only if they are not empty. ``head`` and ``tail`` of a relation are
+            indices into ``entities``.
         """
         entity_index = {entity: index for index, entity in enumerate(self.entities)}
         result: dict[str, Any] = {
             "text": self.text,
             "entities": [msgspec.to_builtins(entity) for entity in self.entities],
-            "relations": [
-                {
-                    "head": entity_index[relation.head],
-                    "tail": entity_index[relation.tail],
-                    "label": relation.label,
-                    "score": relation.score,
-                    "triggers": [msgspec.to_builtins(trigger) for trigger in relation.triggers],
-                }
-                for relation in self.relations
-            ],
+            "relations": _relations_to_builtins(self.relations, entity_index),
         }
+        if self.sentences:
+            result["sentences"] = [{"start": start, "end": end} for start, end in self.sentences]
         if self.notices:
             result["notices"] = list(self.notices)
         if self.arcs:
             result["arcs"] = [msgspec.to_builtins(arc) for arc in self.arcs]
+        if self.error:
+            result["error"] = self.error
+        if self.candidates is not None:
+            result["candidates"] = {
+                "entities": [msgspec.to_builtins(entity) for entity in self.candidates.entities],
+                "relations": _relations_to_builtins(self.candidates.relations, entity_index),
+            }
         return result
 
     def to_json(self) -> str:
         """Return ``to_dict`` as one line of JSON."""
         return msgspec.json.encode(self.to_dict()).decode()
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Extraction:
+        """Build an extraction from what ``to_dict`` returned; the result equals the original.
+
+        Args:
+            content: The dictionary. Keys that ``to_dict`` does not know are ignored.
+
+        Returns:
+            The extraction.
+
+        Raises:
+            InputError: A value is missing, of a wrong type, or an index without its entity or word.
+        """
+        try:
+            return _build_extraction(msgspec.convert(content, ExtractionRecord))
+        except (msgspec.ValidationError, IndexError) as error:
+            raise InputError(f"not an extraction: {error}") from None
+
+    @classmethod
+    def from_json(cls, content: str | bytes) -> Extraction:
+        """Build an extraction from what ``to_json`` returned; see ``from_dict``.
+
+        Raises:
+            InputError: The content is not JSON, or not an extraction.
+        """
+        try:
+            return _build_extraction(msgspec.json.decode(content, type=ExtractionRecord))
+        except (msgspec.DecodeError, IndexError, TypeError, RecursionError) as error:
+            raise InputError(f"not an extraction: {error}") from None
+
+
+#: Keys of ``Extraction.to_dict``.
+RESULT_KEYS = ("text", "entities", "relations", "sentences", "notices", "arcs", "error", "candidates")
+
+
+class RecordExtraction(Extraction, frozen=True):
+    """Extraction of a record, such as a line of a JSON lines file; it has the other fields of the record too.
+
+    Attributes:
+        fields: The fields of the record that are no keys of a result.
+    """
+
+    fields: dict[str, Any] = {}
+
+    @property
+    def name(self) -> str:
+        """Path of the text's file, or the ``id`` of its record; else empty."""
+        return str(self.fields.get("path", self.fields.get("id", "")))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of the record, then those of ``Extraction.to_dict``."""
+        return {**self.fields, **Extraction.to_dict(self)}
+
+
+class SentenceRecord(msgspec.Struct, frozen=True):
+    """JSON of a sentence: its first character, and the character after its last."""
+
+    start: int
+    end: int
+
+
+class RelationRecord(msgspec.Struct, frozen=True):
+    """JSON of a relation; ``head`` and ``tail`` are indices into the entities of the extraction."""
+
+    head: Annotated[int, msgspec.Meta(ge=0)]
+    tail: Annotated[int, msgspec.Meta(ge=0)]
+    label: str
+    score: float
+    triggers: tuple[Trigger, ...] = ()
+
+
+class CandidatesRecord(msgspec.Struct, frozen=True):
+    """JSON of the candidates."""
+
+    entities: tuple[Entity, ...] = ()
+    relations: tuple[RelationRecord, ...] = ()
+
+
+class ExtractionRecord(msgspec.Struct, frozen=True):
+    """JSON of an extraction, as ``Extraction.to_dict`` returns it."""
+
+    text: str
+    entities: tuple[Entity, ...]
+    relations: tuple[RelationRecord, ...]
+    sentences: tuple[SentenceRecord, ...] = ()
+    notices: tuple[str, ...] = ()
+    arcs: tuple[Arc, ...] = ()
+    error: str = ""
+    candidates: CandidatesRecord | None = None
+
+
+def build_schema() -> dict[str, Any]:
+    """Return the JSON schema of an extraction (``Extraction.to_dict``)."""
+    return msgspec.json.schema(ExtractionRecord)
+
+
+def _relations_to_builtins(relations: Iterable[Relation], entity_index: Mapping[Entity, int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "head": entity_index[relation.head],
+            "tail": entity_index[relation.tail],
+            "label": relation.label,
+            "score": relation.score,
+            "triggers": [msgspec.to_builtins(trigger) for trigger in relation.triggers],
+        }
+        for relation in relations
+    ]
+
+
+def _build_extraction(record: ExtractionRecord) -> Extraction:
+    """Build an extraction of its JSON; raise IndexError for an index without its entity or word."""
+    candidates = record.candidates
+    for index, arc in enumerate(record.arcs):
+        if not 0 <= arc.head < len(record.arcs):
+            raise IndexError(f"arcs[{index}].head is {arc.head}, but there are {len(record.arcs)} arcs")
+    return Extraction(
+        record.text,
+        record.entities,
+        _build_relations(record.relations, record.entities, "relations"),
+        tuple((sentence.start, sentence.end) for sentence in record.sentences),
+        record.notices,
+        record.arcs,
+        record.error,
+        None
+        if candidates is None
+        else Candidates(
+            candidates.entities, _build_relations(candidates.relations, record.entities, "candidates.relations")
+        ),
+    )
+
+
+def _build_relations(records: Sequence[RelationRecord], entities: Sequence[Entity], where: str) -> tuple[Relation, ...]:
+    for index, record in enumerate(records):
+        if max(record.head, record.tail) >= len(entities):
+            raise IndexError(
+                f"{where}[{index}] refers to entity {max(record.head, record.tail)}, but there are {len(entities)}"
+            )
+    return tuple(
+        Relation(entities[record.head], record.label, entities[record.tail], record.score, record.triggers)
+        for record in records
+    )

@@ -33,12 +33,12 @@ def one_line(text: str) -> str:
         (["extract"], 2, "TEXT"),
         (["extract", "a", "--input", "b"], 2, "TEXT"),
         (["extract", "--nonsense", "a"], 2, "nonsense"),
-        (["extract", "--model", "no/such/folder", "a"], 1, "no/such/folder"),
-        (["extract", "--backend", "quantum", "a"], 1, "quantum"),
-        (["extract", "--threads", "0", "a"], 1, "0"),
+        (["extract", "--model", "no/such/folder", "a"], 2, "no/such/folder"),
+        (["extract", "--backend", "quantum", "a"], 2, "quantum"),
+        (["extract", "--threads", "0", "a"], 2, "0"),
         (["extract", "--triggers", "-1", "a"], 2, "-1"),
         (["extract", "--batch-size", "0", "a"], 2, "batch_size must be >= 1, got 0"),
-        (["inspect", "no/such/folder"], 1, "no/such/folder"),
+        (["inspect", "no/such/folder"], 2, "no/such/folder"),
         (["eval", "default", "no/such/file.json"], 2, "no/such/file.json"),
         (["eval", "no/such/model", "no/such/file.json"], 2, "no/such/file.json"),
         (["train", "no/such/config.toml"], 2, "no/such/config.toml"),
@@ -49,7 +49,7 @@ def one_line(text: str) -> str:
             "--engine was renamed; use --target",
         ),
         (["export", "a", "--output", "x", "--calibrate", "b"], 2, "--calibrate was renamed; use --calibration-data"),
-        (["export", "no/such/checkpoint", "--output", "x"], 1, "no/such/checkpoint"),
+        (["export", "no/such/checkpoint", "--output", "x"], 2, "no/such/checkpoint"),
         (["prepare", "no/such/file.json", "x.jsonl"], 2, "no/such/file.json"),
         (["nonsense"], 2, "nonsense"),
     ],
@@ -67,7 +67,7 @@ def test_the_package_runs_as_a_program():
     result = subprocess.run(
         [sys.executable, "-m", "trimf", "inspect", "no/such/folder"], capture_output=True, check=False
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert one_line(result.stderr.decode()).startswith("trimf: bundle not found: no/such/folder")
 
 
@@ -112,12 +112,14 @@ def test_standard_input(tmp_path):
     assert json.loads(result.stdout)["text"] == "Anna lives in Rome."
 
 
-def test_invalid_utf8_names_the_line_and_leaves_no_output(tmp_path, capsys):
+def test_invalid_utf8_names_the_line_and_keeps_what_is_done(tmp_path, capsys):
     source, output = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_bytes(b"fine\nbad \xff\n")
     assert main(["extract", "--input", str(source), "--format", "jsonl", "--output", str(output)]) == 2
-    assert "line 2" in one_line(capsys.readouterr().err)
-    assert not output.exists()
+    message = one_line(capsys.readouterr().err)
+    assert "line 2" in message
+    assert f"the one result before it is in {output}" in message
+    assert [json.loads(line)["text"] for line in output.read_text().splitlines()] == ["fine"]
 
 
 def test_html_is_one_page(tmp_path):

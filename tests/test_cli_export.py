@@ -115,14 +115,14 @@ def test_export_keeps_what_is_there(refused):
 
 
 def test_export_of_no_checkpoint(refused):
-    refused("export missing --output new", 1, "missing: not a complete TriMF checkpoint")
-    refused("export bundle --output new", 1, "bundle: not a complete TriMF checkpoint")
+    refused("export missing --output new", 2, "missing: not a complete TriMF checkpoint")
+    refused("export bundle --output new", 2, "bundle: not a complete TriMF checkpoint: it is a bundle")
 
 
 @pytest.mark.parametrize("backend", ["tensorrt", "tensorrt-rtx"])
 def test_compile_of_no_bundle(refused, backend):
-    refused(f"compile missing --backend {backend}", 1, "bundle not found: missing", "trimf export")
-    refused(f"compile checkpoint --backend {backend}", 1, "checkpoint/manifest.json", "the bundle is incomplete")
+    refused(f"compile missing --backend {backend}", 2, "bundle not found: missing", "trimf export")
+    refused(f"compile checkpoint --backend {backend}", 2, "checkpoint is a checkpoint; run `trimf export")
 
 
 @PLAIN
@@ -222,15 +222,15 @@ def test_a_failed_build_leaves_no_copy(prepared, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        ("missing", 1, ("bundle not found: missing", "trimf export")),
+        ("missing", 2, ("bundle not found: missing", "trimf export")),
         ("bundle --data missing.jsonl", 2, ("missing.jsonl: no such file",)),
         ("bundle --data empty.jsonl", 2, ("empty.jsonl: the file is empty",)),
         ("bundle --data prose.txt", 2, ("prose.txt: line 1",)),
         ("bundle --batch-size 0", 2, ("batch_size must be >= 1", "got 0")),
-        ("bundle --threads 0", 1, ("threads must be >= 1", "got 0")),
-        ("bundle --backend quantum", 1, ("'quantum'", "cpu, cuda, tensorrt")),
+        ("bundle --threads 0", 2, ("threads must be >= 1", "got 0")),
+        ("bundle --backend quantum", 2, ("'quantum'", "cpu, cuda, tensorrt")),
         ("bundle --backend tensorrt", 1, ("bundle has no engines", "trimf compile bundle")),
-        ("bundle --against missing", 1, ("missing: not a complete TriMF checkpoint",)),
+        ("bundle --against missing", 2, ("missing: not a complete TriMF checkpoint",)),
         ("default --against checkpoint", 1, ("checkpoint: its labels differ from the bundle's", "exported from")),
     ],
 )

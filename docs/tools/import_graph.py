@@ -19,6 +19,7 @@ ROOMS = {
     "trimf.runtime.text": "text",
     "trimf.runtime.decoding": "decoding",
     "trimf.runtime": "road",
+    "trimf.runtime.input": "input",
     "trimf.runtime.output": "output",
     "trimf_train": "settings",
     "trimf_train.configs": "recipes",
@@ -34,7 +35,7 @@ ROOMS = {
     "trimf": "top",
 }
 
-_RUNTIME = ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road", "output")
+_RUNTIME = ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road", "input", "output")
 _TRAINING = ("recipes", "settings", "data", "model", "evaluation", "training", "experiments")
 
 #: Rooms that a room may import besides itself.
@@ -47,7 +48,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "text": ("errors", "files", "contract", "bundle", "engine"),
     "decoding": ("errors", "files", "contract", "bundle", "engine", "text"),
     "road": ("errors", "files", "contract", "bundle", "engine", "text", "decoding"),
-    "output": ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road"),
+    "input": ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road"),
+    "output": ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road", "input"),
     "recipes": _RUNTIME,
     "settings": (*_RUNTIME, "recipes"),
     "data": (*_RUNTIME, "settings"),

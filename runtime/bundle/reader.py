@@ -11,7 +11,7 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from ..errors import BundleError
+from ..errors import BundleError, InputError, ModelPathError, describe_value
 from .checks import ENGINES_FOLDER, decode_manifest
 
 #: Maximum size of a manifest in bytes; a larger one is refused without being read.
@@ -38,9 +38,7 @@ class Bundle:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = DEFAULT_BUNDLE if str(path) == "default" else Path(path)
-        if not os.path.isdir(self.path):
-            raise BundleError(f"bundle not found: {self.path} (create one with `trimf export`)")
+        self.path = _find_folder(path)
         path = self.path / "manifest.json"
         self.manifest = decode_manifest(_read_manifest_bytes(path), path)
         for name in self.manifest.files:
@@ -90,6 +88,27 @@ class Bundle:
                 f"{self.path / name}: {size} bytes, but the manifest says {stated}; "
                 "the file is damaged, restore it or export the bundle again"
             )
+
+
+def _find_folder(path: object) -> Path:
+    """Return the folder of a bundle, or raise the error that says what a path holds instead."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise InputError(f"the path of a bundle must be a str or a path, got {describe_value(path)}")
+    name = str.__str__(os.fspath(path))
+    if name == "default":
+        return DEFAULT_BUNDLE
+    folder = Path(name)
+    if os.path.isfile(folder):
+        raise ModelPathError(
+            f"bundle not found: {folder} is a file, but a bundle is a folder (create one with `trimf export`)"
+        )
+    if not os.path.isdir(folder):
+        raise ModelPathError(f"bundle not found: {folder} (create one with `trimf export`)")
+    if (folder / "trimf.json").is_file() and not (folder / "manifest.json").exists():
+        raise ModelPathError(
+            f"{folder} is a checkpoint; run `trimf export {folder} --output BUNDLE` first, and pass the bundle"
+        )
+    return folder
 
 
 def _read_manifest_bytes(path: Path) -> bytes:

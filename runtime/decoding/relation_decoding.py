@@ -57,7 +57,7 @@ def decode_relation_block(
     outputs: Mapping[str, Any],
     paired: PairedEntities,
     lengths: Sequence[int],
-    threshold: float,
+    thresholds: FloatArray,
     allowed: BoolArray | None,
 ) -> Iterator[tuple[int, RelationSpan]]:
     """Decode the relations of a block of entity pairs.
@@ -69,13 +69,13 @@ def decode_relation_block(
             relation.
         paired: The entities of the batch whose pairs are scored.
         lengths: Number of words of each sentence.
-        threshold: Logit that a relation must exceed.
+        thresholds: Logit that a relation of each type must exceed, ``[n_r]``.
         allowed: Relation types that may hold between a head type and a tail type, ``[n_e, n_e, n_r]``; None allows all.
 
     Yields:
         Sentence index and relation.
     """
-    above = logits > threshold
+    above = logits > thresholds.astype(logits.dtype)
     if allowed is not None:
         heads, tails = paired.types[block.pairs + block.first_span].T
         above &= allowed[heads, tails]

@@ -56,10 +56,14 @@ class DecodedSentence(NamedTuple):
     Attributes:
         entities: Entities in order of (start, end, type_index).
         relations: Relations in order of (head, tail, type_index).
+        entity_candidates: Spans and types above a low floor, in order of (start, end, type_index), if requested.
+        relation_candidates: Relations above a low floor, in order of (head, tail, type_index), if requested.
     """
 
     entities: list[EntitySpan]
     relations: list[RelationSpan]
+    entity_candidates: Sequence[EntitySpan] = ()
+    relation_candidates: Sequence[RelationSpan] = ()
 
 
 def sort_by_position(entities: list[EntitySpan]) -> list[EntitySpan]:
@@ -67,7 +71,9 @@ def sort_by_position(entities: list[EntitySpan]) -> list[EntitySpan]:
     return sorted(entities, key=lambda entity: entity[:3])
 
 
-def decode_entities(logits: FloatArray, lengths: Sequence[int], overlap: bool) -> list[list[EntitySpan]]:
+def decode_entities(
+    logits: FloatArray, lengths: Sequence[int], overlap: bool, thresholds: Sequence[float] | None = None
+) -> list[list[EntitySpan]]:
     """Decode entity logits: a span is an entity if its most probable type is not None (type 0).
 
     Args:
@@ -75,6 +81,8 @@ def decode_entities(logits: FloatArray, lengths: Sequence[int], overlap: bool) -
             sentence b.
         lengths: Number of words of each sentence, ``[B]``. Spans that reach beyond it are ignored.
         overlap: Whether entities may overlap. If False, the highest-scoring of overlapping spans is kept.
+        thresholds: Probability that an entity of each type must exceed, ``[n_e]``; one that does not is left out before
+            overlapping spans compete. None keeps all.
 
     Returns:
         The entities of each sentence.
@@ -90,8 +98,35 @@ def decode_entities(logits: FloatArray, lengths: Sequence[int], overlap: bool) -
         end = start + width + 1
         if end <= lengths[row]:
             score = 1 / sum(math.exp(value - values[best_type]) for value in values)
-            entities[row].append(EntitySpan(start, end, best_type - 1, score))
+            if thresholds is None or score > thresholds[best_type - 1]:
+                entities[row].append(EntitySpan(start, end, best_type - 1, score))
     return entities if overlap else [greedy_non_overlapping(spans) for spans in entities]
+
+
+def find_entity_candidates(logits: FloatArray, lengths: Sequence[int], floor: float) -> list[list[EntitySpan]]:
+    """Find every span and entity type whose probability exceeds a floor, whether or not it is an entity.
+
+    Args:
+        logits: Entity logits, ``[B, N, K, n_e+1]``, as in ``decode_entities``.
+        lengths: Number of words of each sentence, ``[B]``.
+        floor: Probability that a candidate must exceed.
+
+    Returns:
+        The candidates of each sentence in order of (start, end, type_index).
+    """
+    words, widths, types = logits.shape[1:]
+    flat = logits.reshape(-1, types)
+    # A score above the floor means a logit less than log(1 / floor) below the best one; the rest need no softmax.
+    near = (flat[:, 1:] > flat.max(1, keepdims=True) + math.log(floor)).nonzero()
+    candidates: list[list[EntitySpan]] = [[] for _ in lengths]
+    for index, kind, values in zip(near[0].tolist(), near[1].tolist(), flat[near[0]].tolist(), strict=True):
+        span, width = divmod(index, widths)
+        row, start = divmod(span, words)
+        best = max(values)
+        score = math.exp(values[kind + 1] - best) / sum(math.exp(value - best) for value in values)
+        if score > floor and start + width + 1 <= lengths[row]:
+            candidates[row].append(EntitySpan(start, start + width + 1, kind, score))
+    return [sort_by_position(spans) for spans in candidates]
 
 
 def greedy_non_overlapping(entities: list[EntitySpan]) -> list[EntitySpan]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..text.parser import Parse
 from ..text.subwords import IntArray
-from .span_decoding import DecodedSentence, RelationSpan, greedy_non_overlapping, sort_by_position
+from .span_decoding import DecodedSentence, EntitySpan, RelationSpan, greedy_non_overlapping, sort_by_position
 
 #: Number of words that neighbouring windows share, but at most a quarter of a window.
 OVERLAP_WORDS = 64
@@ -67,31 +67,55 @@ def merge_windows(
     """
     if len(ranges) == 1:
         return results[0]
-    entities = {
-        (entity.start + offset, entity.end + offset, entity.type_index): entity._replace(
-            start=entity.start + offset, end=entity.end + offset
-        )
-        for (offset, _), (first, stop), result in zip(ranges, _assign_words(ranges), results, strict=True)
-        for entity in result.entities
-        if first <= entity.start + offset < stop
-    }
-    kept = sort_by_position(list(entities.values())) if overlap else greedy_non_overlapping(list(entities.values()))
+    entities = _collect_spans(ranges, [result.entities for result in results])
+    kept = entities if overlap else greedy_non_overlapping(entities)
     kept_indices = {(entity.start, entity.end, entity.type_index): index for index, entity in enumerate(kept)}
-    relations: dict[tuple[int, int, int], RelationSpan] = {}
-    for (offset, _), result in zip(ranges, results, strict=True):
-        indices = [
+    # For each window, the index in ``kept`` of each of its entities, or None.
+    indices = [
+        [
             kept_indices.get((entity.start + offset, entity.end + offset, entity.type_index))
             for entity in result.entities
         ]
-        for relation in result.relations:
-            head, tail = indices[relation.head], indices[relation.tail]
+        for (offset, _), result in zip(ranges, results, strict=True)
+    ]
+    return DecodedSentence(
+        kept,
+        _collect_relations(ranges, [result.relations for result in results], indices),
+        tuple(_collect_spans(ranges, [result.entity_candidates for result in results])),
+        tuple(_collect_relations(ranges, [result.relation_candidates for result in results], indices)),
+    )
+
+
+def _collect_spans(ranges: Sequence[tuple[int, int]], found: Sequence[Sequence[EntitySpan]]) -> list[EntitySpan]:
+    """Return the spans of all windows by position, each from the window to which its first word belongs."""
+    spans = {
+        (span.start + offset, span.end + offset, span.type_index): span._replace(
+            start=span.start + offset, end=span.end + offset
+        )
+        for (offset, _), (first, stop), window in zip(ranges, _assign_words(ranges), found, strict=True)
+        for span in window
+        if first <= span.start + offset < stop
+    }
+    return sort_by_position(list(spans.values()))
+
+
+def _collect_relations(
+    ranges: Sequence[tuple[int, int]],
+    found: Sequence[Sequence[RelationSpan]],
+    indices: Sequence[Sequence[int | None]],
+) -> list[RelationSpan]:
+    """Return the relations of all windows whose entities were kept, each once, in order."""
+    relations: dict[tuple[int, int, int], RelationSpan] = {}
+    for (offset, _), window, kept in zip(ranges, found, indices, strict=True):
+        for relation in window:
+            head, tail = kept[relation.head], kept[relation.tail]
             if head is None or tail is None:
                 continue
             key = (head, tail, relation.type_index)
             if key in relations and relations[key].score >= relation.score:
                 continue
             relations[key] = relation._replace(head=head, tail=tail, first_word=offset)
-    return DecodedSentence(kept, [relations[key] for key in sorted(relations)])
+    return [relations[key] for key in sorted(relations)]
 
 
 def join_window_arcs(parses: Sequence[Parse], ranges: Sequence[tuple[int, int]]) -> Parse:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..bundle.manifest import Manifest
-from ..errors import BackendError
+from ..errors import BackendArgumentError, InputError, check_integer
 from .contract import Subgraph
 
 #: Values of ``trimf.load(backend=...)``. ``tensorrt`` runs the bundle's engines; the two ``-ep`` are execution
@@ -43,8 +43,9 @@ def resolve_thread_count(threads: int | None, default: int) -> int:
     """Return ``threads``, or ``default`` if it is None.
 
     Raises:
-        BackendError: ``threads`` is less than 1.
+        BackendArgumentError: ``threads`` is not a positive integer.
     """
-    if threads is not None and threads < 1:
-        raise BackendError(f"threads must be >= 1, got {threads}")
-    return threads or default
+    try:
+        return default if threads is None else check_integer("threads", threads, 1)
+    except InputError as error:
+        raise BackendArgumentError(str(error)) from None

@@ -5,7 +5,7 @@ No module of this folder imports this one.
 
 from __future__ import annotations
 
-from ..errors import BackendError
+from ..errors import BackendArgumentError, BackendError
 from .backend import BACKENDS, Backend, BundleFiles, resolve_thread_count
 
 
@@ -21,10 +21,11 @@ def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
         The backend. A backend requested by name is never replaced by another one.
 
     Raises:
-        BackendError: the name is unknown, ``threads`` is less than 1, or the backend cannot run here or this bundle.
+        BackendArgumentError: the name is unknown, or ``threads`` is not a positive integer.
+        BackendError: the backend cannot run here or this bundle.
     """
     if name not in BACKENDS:
-        raise BackendError(f"unknown backend {name!r}; choose from {', '.join(BACKENDS)}")
+        raise BackendArgumentError(f"unknown backend {name!r}; choose from {', '.join(BACKENDS)}")
     resolve_thread_count(threads, 1)  # check the value for backends that do not use it, too
     if name == "auto":
         return _open_best(threads, files)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from .cpu_info import count_available_cores, has_saturating_int8_matmul
 from .onnxruntime_library import onnxruntime
 
 _PROVIDER = "CPUExecutionProvider"
+
+#: Sessions that are in use.
+_sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
 
 #: ONNX Runtime's name of an element type -> its number in ONNX and its numpy type (None for bfloat16, which numpy
 #: lacks).
@@ -46,6 +51,20 @@ def make_session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
+def _keep_sessions() -> None:
+    """Keep all sessions until the process ends.
+
+    A forked process has none of the threads of its parent, and a session that is freed waits for its threads: the
+    process would hang or crash when it frees one.
+    """
+    for session in _sessions:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_keep_sessions)
+
+
 class OnnxCpuSubgraph:
     """Subgraph in an ONNX Runtime session on the CPU; any number of threads may run it at once.
 
@@ -57,6 +76,7 @@ class OnnxCpuSubgraph:
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str) -> None:
         self._session: onnxruntime.InferenceSession | None = session
+        _sessions.add(session)
         self._name = name
         self.inputs = tuple(entry.name for entry in session.get_inputs())
         self.types = {

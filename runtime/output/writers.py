@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..files.output import open_output
-from ..results import Extraction
+from ..results import Extraction, RecordExtraction
 
 
 def write_extractions(extractions: Iterable[Extraction], format_: str, output: Path | None) -> None:
@@ -35,6 +35,8 @@ def _write_text(extractions: Iterable[Extraction], stream: TextIO) -> None:
 
     console = Console(file=stream)
     for extraction in extractions:
+        if isinstance(extraction, RecordExtraction) and (name := extraction.name):
+            console.print(f"{name}:", markup=False, highlight=False)
         print_extraction(extraction, console)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from ..engine.cpu_info import count_available_cores
 from ..errors import BackendError, one_line
+from .plain_text import read_text
 from .spacy_import_guard import hide_torch_from_spacy, thinc_imported_without_torch
-from .tokenization import check_text
 from .words import bound_vocabulary
 
 if TYPE_CHECKING:
@@ -145,6 +145,10 @@ class SpacyParser:
         self._strings = _StringCache(nlp.vocab.strings)
         # spaCy does not promise thread safety: documents share a vocabulary that grows while they are created.
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Callable[[str], SpacyParser], tuple[str]]:
+        """Pickle and copy by name: the copy is loaded anew."""
+        return load_parser, (self.name,)
 
     def parse(self, sentences: Sequence[Sequence[str]]) -> list[Parse]:
         """Parse sentences; the tree of a sentence does not depend on the other sentences.
@@ -281,12 +285,17 @@ def _run_component(docs: list[Doc], component: Any) -> list[Doc]:
 
 def _clean_sentences(sentences: Sequence[Sequence[str]]) -> Iterator[list[str]]:
     """Yield each sentence as a list of words that spaCy accepts: blank words are replaced, invalid words refused."""
-    for sentence_index, words in enumerate(sentences):
+    for sentence_index, sentence in enumerate(sentences):
+        words: Sequence[str] = sentence
         try:
             "".join(words).encode()
+            plain = all(type(word) is str for word in words)
         except (TypeError, UnicodeEncodeError):  # check word by word, to name the invalid word in the error
-            for position, word in enumerate(words):
-                check_text(word, f"word {position} of sentence {sentence_index}")
+            plain = False
+        if not plain:  # spaCy takes no instances of subclasses of str
+            words = [
+                read_text(word, f"word {position} of sentence {sentence_index}") for position, word in enumerate(words)
+            ]
         yield [word if word and not word.isspace() else _BLANK for word in words]
 
 

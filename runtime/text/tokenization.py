@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, get_args
 from ..errors import InputError
 from .abbreviations import AbbreviationKind, find_abbreviation_kind
 from .line_ends import LineEndRule, Newlines
+from .plain_text import read_text
 from .sentence_ends import stop_ends_sentence
 from .spacy_import_guard import hide_torch_from_spacy
 from .words import DEFAULT_LANGUAGE, Token, iterate_words, load_language
@@ -112,7 +113,7 @@ def iterate_sentences(text: str, rules: SplittingRules = DEFAULT_RULES) -> Itera
         InputError: ``text`` is not a str, or contains a lone surrogate, which UTF-8 cannot encode; or the caller's
             sentences do not fit the text.
     """
-    check_text(text)
+    text = read_text(text)
     if not text or text.isspace():
         return iter(())
     if callable(rules.sentences):
@@ -152,27 +153,6 @@ def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
     """
     load_language(language)
     _load_full_stops()
-
-
-def check_text(text: object, name: str = "text") -> None:
-    """Check that a value is a str that UTF-8 can encode.
-
-    Args:
-        text: The value to check.
-        name: The name of the value in error messages.
-
-    Raises:
-        InputError: ``text`` is not a str, or contains a lone surrogate.
-    """
-    if not isinstance(text, str):
-        raise InputError(f"{name} must be a str, got {type(text).__name__}; decode bytes to str first")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{name} contains the lone surrogate U+{ord(text[error.start]):04X} at character {error.start}, which UTF-8"
-            f" cannot encode; decode the source with errors='replace'"
-        ) from None
 
 
 @cache

@@ -227,7 +227,12 @@ def test_what_syntax_may_be(tiny_bundle: Path, chain_parser: Parser) -> None:
 def test_json(extract: trimf.Extractor) -> None:
     score = pytest.approx(1 / (1 + math.exp(-2) + math.exp(-4)))
     entity = {"start": 1, "end": 3, "text": "So", "label": "Place", "score": score}
-    assert extract(" So").to_dict() == {"text": " So", "entities": [entity], "relations": []}
+    assert extract(" So").to_dict() == {
+        "text": " So",
+        "entities": [entity],
+        "relations": [],
+        "sentences": [{"start": 1, "end": 3}],
+    }
 
 
 def test_json_of_relations(extract: trimf.Extractor) -> None:
@@ -248,6 +253,7 @@ def test_json_of_relations(extract: trimf.Extractor) -> None:
                 "triggers": [{"start": 4, "end": 7, "text": "met", "score": pytest.approx(0.625 + 0.25 * 14 / 32)}],
             }
         ],
+        "sentences": [{"start": 0, "end": 11}],
     }
     assert json.loads(extract(text).to_json()) == content
     assert "notices" in extract("\u200b").to_dict()

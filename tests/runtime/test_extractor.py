@@ -82,7 +82,7 @@ def test_one_character(extract: trimf.Extractor, text: str) -> None:
 def test_what_is_no_text_is_refused(extract: trimf.Extractor, text: Any) -> None:
     with pytest.raises(trimf.InputError, match="text "):
         extract(text)
-    texts = extract.stream(["Ann", text, "Bob"], batch_size=1)
+    texts = extract.stream(["Ann", text, "Bob"], batch_size=1, on_error="stop")
     assert next(texts).text == "Ann"
     with pytest.raises(trimf.InputError):
         next(texts)

@@ -27,6 +27,7 @@ DOCUMENTED = {
             "triggers": [{"start": 10, "end": 14, "text": "shot", "score": 0.6}],
         }
     ],
+    "sentences": [{"start": 0, "end": 33}],
 }
 
 

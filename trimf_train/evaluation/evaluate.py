@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.model_settings import Threshold
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
+from trimf.runtime.pipeline_loading import set_thresholds
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation.annotation import gold_annotation
@@ -79,6 +81,8 @@ def evaluate_file(
     backend: str = "auto",
     *,
     calibration: bool = False,
+    threshold: Threshold | None = None,
+    entity_threshold: Threshold | None = None,
 ) -> Evaluation:
     """Evaluate a checkpoint, a bundle or the default bundle on an annotated data file.
 
@@ -89,16 +93,28 @@ def evaluate_file(
         threads: CPU threads for inference; None uses the default of the library.
         backend: The backend that runs a bundle; a checkpoint always runs in PyTorch.
         calibration: Also measure how well the scores match the share of correct predictions.
+        threshold: Score that a relation must exceed, or scores by relation type; None leaves that of the model.
+        entity_threshold: Score that an entity must exceed, or scores by entity type; None is no threshold.
 
     Returns:
         The scores, see ``evaluate_pipeline``.
 
     Raises:
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
+        InputError: A threshold is no number from 0 to 1, or names a label that the model does not have.
         DataError: The data cannot be used.
         BackendError: PyTorch, the backend or a required parser is not available.
     """
-    return evaluate_by_protocol(model, data, batch_size, threads, backend, calibration=calibration).scores
+    return evaluate_by_protocol(
+        model,
+        data,
+        batch_size,
+        threads,
+        backend,
+        calibration=calibration,
+        threshold=threshold,
+        entity_threshold=entity_threshold,
+    ).scores
 
 
 def evaluate_by_protocol(
@@ -110,6 +126,8 @@ def evaluate_by_protocol(
     *,
     protocol: str | None = None,
     calibration: bool = False,
+    threshold: Threshold | None = None,
+    entity_threshold: Threshold | None = None,
 ) -> FileEvaluation:
     """Evaluate a model on an annotated data file, and find the protocol of the data set.
 
@@ -125,12 +143,14 @@ def evaluate_by_protocol(
         protocol: Name of the protocol. Default: that of the published data set which has exactly the labels of the
             model, where the data has no others; a type of the model may be missing from the data.
         calibration: See ``evaluate_file``.
+        threshold: See ``evaluate_file``.
+        entity_threshold: See ``evaluate_file``.
 
     Returns:
         The scores and the protocol.
 
     Raises:
-        InputError: There is no such protocol.
+        InputError: There is no such protocol, or a threshold cannot be used.
         BundleError: ``model`` is neither a checkpoint nor a bundle, or is damaged.
         DataError: The data cannot be used.
         BackendError: PyTorch, the backend or a required parser is not available.
@@ -139,6 +159,7 @@ def evaluate_by_protocol(
     sentences = list(read_sentences(data))
     loaded = open_model(model, threads, backend)
     with closing(loaded.pipeline):
+        set_thresholds(loaded.pipeline, loaded.labels, threshold, entity_threshold)
         inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
         scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
     if chosen is None:

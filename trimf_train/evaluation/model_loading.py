@@ -8,7 +8,7 @@ from typing import NamedTuple
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.backend_selection import open_backend
-from trimf.runtime.errors import BundleError
+from trimf.runtime.errors import ModelPathError
 from trimf.runtime.extras import require_extra
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.pipeline_loading import open_pipeline
@@ -57,6 +57,6 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
         bundle = Bundle(model)
         pipeline = open_pipeline(bundle, open_backend(backend, threads, bundle))
         return LoadedModel(pipeline, bundle.manifest.labels, bundle.manifest.parser.name, bundle.manifest.language)
-    raise BundleError(
+    raise ModelPathError(
         f"model not found: {model} is neither a checkpoint (no trimf.json) nor a bundle (no manifest.json)"
     )

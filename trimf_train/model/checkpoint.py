@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import ParserInfo
-from trimf.runtime.errors import BundleError, ConfigError
+from trimf.runtime.errors import BundleError, ConfigError, ModelPathError
 from trimf.runtime.files.atomic import atomic_folder
 from trimf.runtime.files.folder_kinds import CHECKPOINT
 from trimf.runtime.model_settings import ModelSettings
@@ -136,10 +136,18 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         The checkpoint, its model on the CPU and in eval mode.
 
     Raises:
+        ModelPathError: The folder is missing, or is a bundle.
         BundleError: A file is missing or damaged, the schema version differs, or the weights do not fit the
             description.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        reason = "it is a file" if folder.exists() else "no such folder"
+        raise ModelPathError(f"{folder}: not a complete TriMF checkpoint: {reason}; `trimf train` writes one")
+    if (folder / "manifest.json").is_file() and not (folder / "trimf.json").exists():
+        raise ModelPathError(
+            f"{folder}: not a complete TriMF checkpoint: it is a bundle; pass the checkpoint that it was made of"
+        )
     try:
         content = (folder / "trimf.json").read_bytes()
         version = msgspec.json.decode(content, type=_SchemaVersion).schema_version

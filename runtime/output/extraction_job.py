@@ -1,0 +1,89 @@
+"""Extract from records and write the results; what is done is kept when a record cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from ..errors import TrimfError
+from ..extractor import Extractor
+from ..input.record_reader import Record
+from ..results import Extraction, RecordExtraction
+from .writers import write_extractions
+
+
+def write_results(
+    extractor: Extractor,
+    records: Iterable[Record],
+    format_: str,
+    output: Path | None,
+    batch_size: int = 32,
+    workers: int = 1,
+) -> int:
+    """Extract from records and write one result for each.
+
+    If an error ends the job, the results before it are written, as a complete file of the format, and then the error is
+    raised with their number and place. An error before the first result leaves the output as it was.
+
+    Args:
+        extractor: The extractor.
+        records: The records; each result has their fields too.
+        format_: Output format, as in ``write_extractions``.
+        output: File to write; None is standard output.
+        batch_size: Maximum number of sentences that go through the model at once.
+        workers: Number of threads that process whole batches.
+
+    Returns:
+        The number of results.
+
+    Raises:
+        TrimfError: A record cannot be read, the model fails, or the file cannot be written.
+    """
+    pairs = ((record.text, record) for record in records)
+    stream = extractor.stream(pairs, batch_size, workers, on_error="stop", as_tuples=True)
+    is_json = format_ in ("json", "jsonl")
+    results = _ResultsUntilError(_add_record(extraction, record, is_json) for extraction, record in stream)
+    write_extractions(results, format_, output)
+    if (error := results.error) is not None:
+        place = "standard output" if output is None or str(output) == "-" else str(output)
+        count = (
+            f"the results of the {results.count} texts before it" if results.count > 1 else "the one result before it"
+        )
+        raise type(error)(f"{error} ({count} {'are' if results.count > 1 else 'is'} in {place})") from error
+    return results.count
+
+
+class _ResultsUntilError(Iterator[Extraction]):
+    """Results up to the first error, which is kept; an error in place of the first result is raised at once."""
+
+    def __init__(self, results: Iterator[Extraction]) -> None:
+        self.count = 0
+        self.error: TrimfError | None = None
+        self._results = results
+        self._first = next(results, None)
+
+    def __next__(self) -> Extraction:
+        result, self._first = self._first, None
+        if result is None:
+            if self.error is not None or not self.count:
+                raise StopIteration
+            try:
+                result = next(self._results)
+            except TrimfError as error:
+                self.error = error
+                raise StopIteration from None
+        self.count += 1
+        return result
+
+
+def _add_record(extraction: Extraction, record: Record, is_json: bool) -> Extraction:
+    """Return an extraction with the fields and the error of its record."""
+    notices = extraction.notices + ((record.notice,) if record.notice else ())
+    if record.error and not is_json:  # the other formats show notices only
+        notices += (record.error,)
+    changed = msgspec.structs.replace(extraction, error=record.error, notices=notices)
+    if not record.fields:
+        return changed
+    return RecordExtraction(**msgspec.structs.asdict(changed), fields=record.fields)
