@@ -177,7 +177,11 @@ def test_an_existing_bundle_is_kept_unless_overwritten(checkpoint_folder, tmp_pa
     with pytest.raises(InputError, match="not empty"):
         quick_export(checkpoint_folder, tmp_path / "b")
     assert (tmp_path / "b" / "note.txt").read_text() == "mine"
-    quick_export(checkpoint_folder, tmp_path / "b", overwrite=True)
+    with pytest.raises(InputError, match="is not a bundle"):
+        quick_export(checkpoint_folder, tmp_path / "b", overwrite=True)
+    (tmp_path / "b" / "note.txt").unlink()
+    for _ in range(2):
+        quick_export(checkpoint_folder, tmp_path / "b", overwrite=True)
     parity_report = Bundle(tmp_path / "b").manifest.parity
     # Without data, sentences that come with TriMF are compared; they have no gold annotation.
     assert parity_report["extractions"]["data"] == "built-in samples"

@@ -13,7 +13,7 @@ from trimf_train.experiments.cells import make_cell
 def config(tmp_path: Path) -> Config:
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.jsonl").write_text(f"{name}\n")
-    return Config(data=DataConfig(train=[str(tmp_path / "train.jsonl")], dev=str(tmp_path / "dev.jsonl")), output="")
+    return Config(data=DataConfig(train=[str(tmp_path / "train.jsonl")], dev=str(tmp_path / "dev.jsonl")), output="run")
 
 
 def identify(config: Config, tmp_path: Path, row: str = "row", seed: int = 0) -> str:

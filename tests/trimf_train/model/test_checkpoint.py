@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.errors import BundleError, ConfigError
+from trimf.runtime.errors import BundleError, ConfigError, InputError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.subwords import CASE_MULTIPLIER
@@ -350,9 +350,11 @@ def test_nothing_of_a_checkpoint_is_executed(folder: Path) -> None:
 
 
 def test_saving_replaces_a_checkpoint_whole(create: Callable[..., Checkpoint], folder: Path) -> None:
-    (folder / "left-over").touch()
+    (folder / "mine").touch()
+    with pytest.raises(InputError, match="holds mine, which is no part of a checkpoint"):
+        create(seed=9).save(folder)
+    (folder / "mine").unlink()
     create(seed=9).save(folder)
-    assert not (folder / "left-over").exists()
     weights = create(seed=9).model.state_dict()
     assert all(
         torch.equal(value, weights[name])
