@@ -64,7 +64,11 @@ def _parse_integers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Lengths of synthetic sentences, in subwords.",
 )
-@click.option("--seconds", default=4.0, show_default=True, help="Measurement time per case, over all rounds.")
+@click.option(
+    "--seconds",
+    type=float,
+    help="Measurement time per case, over all rounds. Default: 4, or up to 30 until p99 can be given.",
+)
 @click.option("--rounds", default=3, show_default=True, help="Rounds per case, each in a fresh process.")
 @click.option("--soak", default=0, metavar="N", help="Also stream N sentences and record memory growth.")
 @click.option("--output", type=FOLDER, help="Folder for report.json, report.md and report.html.")
@@ -94,6 +98,7 @@ def bench(
     from .measure.benchmark_run import run_benchmark
     from .measure.case_planning import BenchmarkOptions
     from .report import report_files as files
+    from .report.summary import render_summary
 
     if output:
         require_extra("bench", "matplotlib", purpose="--output")
@@ -105,12 +110,11 @@ def bench(
         if folder:
             failed = files.write_report(report, folder)
             failure = failure or failed
+    print_tables(render_summary(report))
     if output:
         print_to_stderr(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
     else:
-        from .report.markdown_report import render_markdown
-
-        click.echo(render_markdown(report))
+        print_to_stderr("all tables, figures and samples: --output FOLDER")
     if failure:
         raise failure
 
