@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-#: Flag in /proc/cpuinfo -> name of the instruction set. A processor with a later one of its family has the earlier ones.
+#: Flag in /proc/cpuinfo -> name of the instruction set.
 INSTRUCTION_SETS = {
     "avx": "AVX",
     "avx2": "AVX2",
@@ -45,6 +45,8 @@ VARIABLE_PREFIXES = ("OMP_", "MKL_", "OPENBLAS_", "KMP_", "GOMP_", "ORT_", "TRIM
 #: Further such variables, by name.
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CUDA_MODULE_LOADING", "LD_PRELOAD", "NVIDIA_TF32_OVERRIDE")
 
+#: Variable in which systemd and podman name the kind of container.
+_CONTAINER_VARIABLE = "container"
 #: Seconds to wait for ``nvpmodel``.
 _TOOL_SECONDS = 5
 
@@ -102,13 +104,12 @@ def describe_power(root: Path = Path("/")) -> dict[str, Any]:
         root: Folder below which ``proc``, ``sys`` and ``etc`` are read.
     """
     battery = psutil.sensors_battery() if hasattr(psutil, "sensors_battery") else None
+    profile = _read_text(root / "sys/firmware/acpi/platform_profile").strip()
     release = _read_text(root / "etc/nv_tegra_release").splitlines()
     return {
         "board": _read_text(root / "proc/device-tree/model").strip("\0\n ") or None,
         "jetson_linux": release[0].lstrip("# ").strip() if release else None,
-        "power_mode": _find_jetson_mode(root)
-        or _read_text(root / "sys/firmware/acpi/platform_profile").strip()
-        or None,
+        "power_mode": _find_jetson_mode(root) or profile or None,
         "power_source": None if battery is None else "mains" if battery.power_plugged else "battery",
     }
 
@@ -196,7 +197,7 @@ def _find_container(root: Path) -> str | None:
     found = re.search(r"docker|kubepods|containerd|lxc|libpod", _read_text(root / "proc/1/cgroup"))
     if found:
         return found[0]
-    return os.environ.get("container") or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else None)
+    return os.environ.get(_CONTAINER_VARIABLE) or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else None)
 
 
 def _find_jetson_mode(root: Path) -> str | None:

@@ -96,6 +96,7 @@ def _tabulate_calls(cases: Iterable[Case]) -> Table:
         figures = summarize_samples(pool_samples(case))
         if figures.n:
             ratio = compute_stage_ratio(case)
+            above_encoder = _format_number(ratio.value if ratio else None)
             values = [_format_number(value) for value in (figures.p50, figures.p95, figures.p99)]
             table.add_row(
                 describe_input(case), *values, f"{figures.n:,}", _format_number(ratio.value if ratio else None)
@@ -108,7 +109,7 @@ def _tabulate_streams(cases: Iterable[Case]) -> Table:
     for case in cases:
         speeds = [speed for round_ in case.rounds if (speed := compute_speed(case, [round_]))]
         if case.kind in ("throughput", "soak") and speeds:
-            rates = (compute_spread(speed[index] for speed in speeds) for index in (0, 1))
+            rates = [compute_spread(speed[index] for speed in speeds) for index in (0, 1)]
             devices = [round_.memory.device for round_ in case.rounds if round_.memory.device is not None]
             table.add_row(
                 describe_input(case),
