@@ -98,9 +98,7 @@ def _tabulate_calls(cases: Iterable[Case]) -> Table:
             ratio = compute_stage_ratio(case)
             above_encoder = _format_number(ratio.value if ratio else None)
             values = [_format_number(value) for value in (figures.p50, figures.p95, figures.p99)]
-            table.add_row(
-                describe_input(case), *values, f"{figures.n:,}", _format_number(ratio.value if ratio else None)
-            )
+            table.add_row(describe_input(case), *values, f"{figures.n:,}", above_encoder)
     return table
 
 
