@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .comparison import MIN_DIFFERENCE, QuantityComparison, ReportComparison
 from ...runtime.output.plain_text import make_visible
+from .comparison import MIN_DIFFERENCE, QuantityComparison, ReportComparison
 from .markdown_report import MISSING
 
 if TYPE_CHECKING:
