@@ -64,7 +64,11 @@ def _parse_integers(text: str) -> tuple[int, ...]:
     show_default=True,
     help="Lengths of synthetic sentences, in subwords.",
 )
-@click.option("--seconds", default=4.0, show_default=True, help="Measurement time per case, over all rounds.")
+@click.option(
+    "--seconds",
+    type=float,
+    help="Measurement time per case, over all rounds. Default: 4, or up to 30 until p99 can be given.",
+)
 @click.option("--rounds", default=3, show_default=True, help="Rounds per case, each in a fresh process.")
 @click.option("--soak", default=0, metavar="N", help="Also stream N sentences and record memory growth.")
 @click.option("--output", type=FOLDER, help="Folder for report.json, report.md and report.html.")
@@ -94,6 +98,7 @@ def bench(
     from .measure.benchmark_run import run_benchmark
     from .measure.case_planning import BenchmarkOptions
     from .report import report_files as files
+    from .report.summary import render_summary
 
     if output:
         require_extra("bench", "matplotlib", purpose="--output")
@@ -105,27 +110,54 @@ def bench(
         if folder:
             failed = files.write_report(report, folder)
             failure = failure or failed
+    print_tables(render_summary(report))
     if output:
         print_to_stderr(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
     else:
-        from .report.markdown_report import render_markdown
-
-        click.echo(render_markdown(report))
+        print_to_stderr("all tables, figures and samples: --output FOLDER")
     if failure:
         raise failure
 
 
 @bench.command("compare")
-@click.argument("before", type=FILE, metavar="A.json")
-@click.argument("after", type=FILE, metavar="B.json")
-def compare_reports_command(before: Path, after: Path) -> None:
-    """Compare report B with report A.
+@click.argument("before", type=click.Path(path_type=Path), metavar="A")
+@click.argument("after", type=click.Path(path_type=Path), metavar="B")
+@click.option(
+    "--fail-slower",
+    type=float,
+    metavar="PCT",
+    help="Exit with 1 if a case of B is slower by more than PCT percent, beyond the noise.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def compare_reports_command(before: Path, after: Path, fail_slower: float | None, as_json: bool) -> None:
+    """Compare report B with report A, of the same device or of two.
 
-    A difference counts only if it exceeds the differences between rounds.
+    A and B are reports (report.json), their folders, or folders of many. Cases match by what they measure. A difference
+    counts only if it exceeds the differences between rounds.
     """
-    from .report.comparison import compare_reports, read_report, render_comparison
+    import msgspec
 
-    print_tables(render_comparison(compare_reports(read_report(before), read_report(after))))
+    from ..runtime.errors import BackendError
+    from .report.comparison import compare_reports, list_slower
+    from .report.comparison_table import convert_comparison, render_comparison
+    from .report.report_reading import pair_report_files, read_report
+
+    files = pair_report_files(before, after)
+    compared = {name: compare_reports(read_report(a), read_report(b)) for name, (a, b) in files.items()}
+    if as_json:
+        data = [{"name": name, **convert_comparison(entry)} for name, entry in compared.items()]
+        click.echo(msgspec.json.encode(data[0] if len(data) == 1 else data))
+    else:
+        for name, entry in compared.items():
+            print_tables(*([f"{name}\n"] if len(compared) > 1 else []), render_comparison(entry))
+    if fail_slower is not None:
+        slower = [line for entry in compared.values() for line in list_slower(entry.lines, fail_slower)]
+        if slower:
+            worst = max(slower, key=lambda line: line.ratio)
+            raise BackendError(
+                f"{len(slower)} times are slower by more than {fail_slower:g} %; the worst is {worst.case},"
+                f" {worst.quantity}: {worst.ratio:.2f} times as long"
+            )
 
 
 @bench.command("schema")

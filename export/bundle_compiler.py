@@ -25,6 +25,7 @@ from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.cache import user_cache_folder
 from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.gpu_guidance import explain_int8, explain_jetson_target
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import engine_builder as engines
@@ -79,8 +80,11 @@ def compile_bundle(
         InputError: The bundle is part of the installed package and ``output`` is None, or ``output`` exists and
             ``overwrite`` is false.
     """
+    manifest = Bundle(path).manifest
+    if manifest.precision == "int8":
+        raise BundleError(explain_int8(path, backend))
     check_writable(path, output)
-    sizes = Bundle(path).manifest.sizes
+    sizes = manifest.sizes
     planned = plan_engine_builds(
         tensorrt_library.import_library(backend),
         sizes,
@@ -225,6 +229,7 @@ def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list
         if unknown := [target for target in requested if target not in supported]:
             raise ConfigError(
                 f"{library.title} cannot build engines for {unknown[0]}; choose from {', '.join(supported)}"
+                f"{explain_jetson_target(unknown[0])}"
             )
         return list(dict.fromkeys(requested))
     from ..runtime.engine.cuda import CudaDevice

@@ -79,8 +79,11 @@ class _BenchmarkRun:
     def __init__(
         self, options: BenchmarkOptions, command: str, say: NoteCallback, progress: ProgressCallback, folder: Path
     ) -> None:
+        from .environment import LoadMonitor
+
         self._options, self._command, self._folder = options, command, folder
         self._say, self._progress = say, progress
+        self._load = LoadMonitor()
         self._notes: list[str] = []
         self._cases: dict[str, Case] = {}
         self._scores: dict[str, F1Scores] = {}
@@ -282,7 +285,7 @@ class _BenchmarkRun:
             schema_version=SCHEMA_VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             command=self._command,
-            environment=describe_environment(device, self._gpu),
+            environment=describe_environment(device, self._gpu, self._load),
             data=self._corpus.name,
             sentences=len(self._corpus.sentences),
             words=self._corpus.word_count,
@@ -294,10 +297,18 @@ class _BenchmarkRun:
         )
 
     def _list_general_notes(self) -> Iterator[str]:
+        from ..report.summary import list_shortfalls
+
         yield (
             f"the {len(self._corpus.sentences)} sentences are repeated, so the tokenizer and the parser have seen every"
             " word before, and model files are loaded from the operating system's cache"
         )
+        if any(target.backend == "cpu" for target in self._targets):
+            yield (
+                "the clock of the CPU was read once, at the end of the run, and not in each round; a clock that changed"
+                " shows in the differences between rounds"
+            )
+        yield from list_shortfalls(list(self._cases.values()))
 
     def _build_subject(self, path: str) -> ModelInfo:
         scores = self._scores.get(self._names[path])

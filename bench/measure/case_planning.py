@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ...runtime.engine.backend import BACKENDS
 from ...runtime.errors import BackendError, InputError
+from ..report.statistics import MIN_SAMPLES
 from .jobs import Job, ModelCheck
+
+#: Seconds to measure a case, over all rounds, if no time was requested.
+DEFAULT_SECONDS = 4.0
+#: Seconds after which a case ends, if no time was requested and p99 still needs more calls.
+MAX_SECONDS = 30.0
 
 
 class BenchmarkOptions(NamedTuple):
@@ -23,7 +30,8 @@ class BenchmarkOptions(NamedTuple):
         threads: Intra-op threads per worker.
         workers: Worker threads of a stream.
         concurrency: Threads that share one extractor.
-        seconds: Seconds of measurement per case, over all its rounds.
+        seconds: Seconds of measurement per case, over all its rounds. None is ``DEFAULT_SECONDS``, and longer where p99
+            needs more calls, up to ``MAX_SECONDS``.
         rounds: Fresh processes that measure each case.
         lengths: Lengths of synthetic sentences in subwords.
         soak: Sentences of the long stream; 0 for none.
@@ -37,7 +45,7 @@ class BenchmarkOptions(NamedTuple):
     threads: Sequence[int] = (1,)
     workers: Sequence[int] = (1,)
     concurrency: Sequence[int] = (1,)
-    seconds: float = 4.0
+    seconds: float | None = None
     rounds: int = 3
     lengths: Sequence[int] = (16, 64, 128)
     soak: int = 0
@@ -49,7 +57,7 @@ class BenchmarkOptions(NamedTuple):
             InputError: A number is out of range, a list is empty, or a value occurs twice.
             BackendError: A backend is unknown.
         """
-        if not self.seconds > 0:
+        if self.seconds is not None and not self.seconds > 0:
             raise InputError(f"seconds must be > 0, got {self.seconds}")
         if self.rounds < 1:
             raise InputError(f"rounds must be >= 1, got {self.rounds}")
@@ -134,7 +142,10 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
         "backend": target.backend,
     }
     common["data"] = data
-    common["seconds"] = options.seconds / options.rounds
+    common["seconds"] = (options.seconds or DEFAULT_SECONDS) / options.rounds
+    if options.seconds is None:
+        common["calls"] = math.ceil(MIN_SAMPLES[99] / options.rounds)
+        common["max_seconds"] = MAX_SECONDS / options.rounds
 
     def build_job(kind: str, **fields: object) -> Job:
         unnamed = Job(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]

@@ -1,69 +1,89 @@
-"""Description of the machine: device, processor, memory, operating system and library versions."""
+"""Description of the machine and of its load: device, processor, limits, power, and the versions of libraries."""
 
 from __future__ import annotations
 
+import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from importlib.metadata import distributions
 from typing import Any
 
 import psutil
 
 from ...runtime.engine.cpu_info import count_available_cores
+from . import machine
 from .gpu_monitor import GpuMonitor
 
 #: Distributions whose version affects the speed of a bundle.
 LIBRARIES = (
     "trimf",
     "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
+    "msgspec",
+    "onnx",
     "tokenizers",
     "spacy",
     "thinc",
     "torch",
     "transformers",
-    "tensorrt",
-    "tensorrt_rtx_cu13_libs",
-    "onnxruntime-ep-nv-tensorrt-rtx-cu13",
     "cuda-bindings",
+    "cuda-python",
 )
+#: Beginnings of the names of further such distributions.
+LIBRARY_PREFIXES = ("onnxruntime", "tensorrt", "nvidia-")
 
 
-def describe_environment(device: str | None, gpu: GpuMonitor | None) -> dict[str, Any]:
+class LoadMonitor:
+    """Monitor of how busy the machine is with other work, from its creation on."""
+
+    def __init__(self) -> None:
+        self._load_before = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        self._before = psutil.cpu_times()
+
+    def describe(self) -> dict[str, float]:
+        """Return the load average before the run and, on a virtual machine, the time taken by other machines (%)."""
+        described = {}
+        if self._load_before is not None:
+            described["load_before"] = round(self._load_before, 2)
+        now = psutil.cpu_times()
+        total = sum(now) - sum(self._before)
+        if hasattr(now, "steal") and total > 0:
+            described["steal_percent"] = round(100 * (now.steal - self._before.steal) / total, 1)
+        return described
+
+
+def describe_environment(device: str | None, gpu: GpuMonitor | None, load: LoadMonitor) -> dict[str, Any]:
     """Describe this machine for the report.
 
     Args:
         device: Name of the accelerator that the backends reported; None if they use the CPU only.
         gpu: The GPU that is monitored during the run, if any.
+        load: Monitor that was created before the run.
 
     Returns:
-        Names and values; missing libraries are left out.
+        Names and values; what the machine does not tell is left out.
     """
-    return {
+    described = {
         "device": device or (gpu.name if gpu else "cpu"),
-        "processor": _find_processor_name(),
+        **machine.describe_processor(),
         "cores": count_available_cores(),
         "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        **machine.describe_limits(),
+        **machine.describe_power(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "libraries": {name: installed for name in LIBRARIES if (installed := _find_version(name))},
+        "libraries": list_libraries(),
         "driver": gpu.driver if gpu else None,
+        "gpu": gpu.describe() if gpu else {},
+        "variables": machine.list_variables(),
+        "load": load.describe(),
     }
+    return {name: value for name, value in described.items() if value not in (None, [], {})}
 
 
-def _find_processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
-    return next(names, platform.machine())
-
-
-def _find_version(name: str) -> str | None:
-    """Return the version of an installed distribution, or None."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+def list_libraries() -> dict[str, str]:
+    """Return the versions of the installed distributions that affect the speed, in the order of their names."""
+    found = {str(entry.metadata["Name"]): entry.version for entry in distributions()}
+    return {
+        name: found[name]
+        for name in sorted(found, key=str.lower)
+        if name.lower() in LIBRARIES or name.lower().startswith(LIBRARY_PREFIXES)
+    }

@@ -58,6 +58,44 @@ class GpuMonitor:
             return self._nvml.nvmlDeviceGetHandleByPciBusId(bus_id)
         return self._nvml.nvmlDeviceGetHandleByIndex(int(visible))
 
+    def describe(self) -> dict[str, Any]:
+        """Return the settings of the GPU that affect its speed; what the device does not report is left out.
+
+        Clocks are in MHz, power in watts, and memory in GB.
+        """
+        query, nvml = self._query_nvml, self._nvml
+        memory = query("nvmlDeviceGetMemoryInfo")
+        capability = query("nvmlDeviceGetCudaComputeCapability")
+        watts = {
+            "power_limit_w": query("nvmlDeviceGetEnforcedPowerLimit"),
+            "default_power_limit_w": query("nvmlDeviceGetPowerManagementDefaultLimit"),
+        }
+        clocks = {
+            f"{name}_{clock}_clock_mhz": query(call, getattr(nvml, f"NVML_CLOCK_{kind}", None))
+            for clock, kind in (("sm", "SM"), ("memory", "MEM"))
+            for name, call in (
+                ("current", "nvmlDeviceGetClockInfo"),
+                ("application", "nvmlDeviceGetApplicationsClock"),
+                ("max", "nvmlDeviceGetMaxClockInfo"),
+            )
+        }
+        modes = {
+            "persistence_mode": query("nvmlDeviceGetPersistenceMode"),
+            "ecc": query("nvmlDeviceGetEccMode"),
+            "mig": query("nvmlDeviceGetMigMode"),
+        }
+        settings = {
+            "compute_capability": ".".join(map(str, capability)) if capability else None,
+            "memory_gb": round(memory.total / 1e9, 1) if hasattr(memory, "total") else None,
+            **clocks,
+            **{name: None if milliwatts is None else milliwatts / 1e3 for name, milliwatts in watts.items()},
+            **{name: _describe_switch(state) for name, state in modes.items()},
+            "pcie_generation": query("nvmlDeviceGetCurrPcieLinkGeneration"),
+            "pcie_width": query("nvmlDeviceGetCurrPcieLinkWidth"),
+            "temperature_c": query("nvmlDeviceGetTemperature", getattr(nvml, "NVML_TEMPERATURE_GPU", None)),
+        }
+        return {name: value for name, value in settings.items() if value is not None}
+
     def used_memory_mb(self) -> float:
         """Return the device memory in use by all processes, in MB."""
         return float(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used) / 1e6
@@ -98,7 +136,9 @@ class GpuMonitor:
         return {name for bit, name in THROTTLE_REASONS.items() if bits & bit}
 
     def _query_nvml(self, call: str, *arguments: Any) -> Any:
-        """Call an NVML function, returning None if the device does not support it."""
+        """Call an NVML function, returning None if the installed bindings or the device do not support it."""
+        if not hasattr(self._nvml, call) or None in arguments:
+            return None
         try:
             return getattr(self._nvml, call)(self._handle, *arguments)
         except self._nvml.NVMLError:
@@ -118,6 +158,12 @@ def find_pci_bus_id() -> str | None:
         or driver.cuDeviceGetPCIBusId(bus_id, len(bus_id), device)
     )
     return None if failed else bus_id.value.decode()
+
+
+def _describe_switch(state: Any) -> str | None:
+    """Return "on" or "off" for a mode, of which NVML reports the current state, or a pair with the pending one."""
+    current = state[0] if isinstance(state, list | tuple) else state
+    return None if current is None else "on" if current else "off"
 
 
 def _decode_text(value: str | bytes) -> str:

@@ -28,7 +28,9 @@ class Job(ReportObject, frozen=True, kw_only=True):
         workers: Worker threads of a stream.
         concurrency: Threads that share one extractor.
         subwords: Length of the sentences of a "length" case.
-        seconds: Measurement time in seconds.
+        seconds: Least measurement time in seconds.
+        calls: Calls to measure at least, as far as ``max_seconds`` allows.
+        max_seconds: Measurement time after which no further call is started for the sake of ``calls``.
         sentences: Sentences to stream in a "soak" case.
         lengths: Lengths in subwords for which a "check" collects words.
         batch_sizes: Batch sizes for which a "check" counts the work of the plain encoder.
@@ -48,6 +50,8 @@ class Job(ReportObject, frozen=True, kw_only=True):
     concurrency: int = 1
     subwords: int | None = None
     seconds: float = 0.0
+    calls: int = 0
+    max_seconds: float = 0.0
     sentences: int = 0
     lengths: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = ()

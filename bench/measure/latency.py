@@ -171,11 +171,13 @@ class LatencyLoop:
             if self._model.is_settled():
                 return ended - started
 
-    def measure(self, seconds: float) -> float:
+    def measure(self, seconds: float, calls: int = 0, max_seconds: float = 0.0) -> float:
         """Take samples of at least one batch.
 
         Args:
-            seconds: Time after which no further batch is started.
+            seconds: Time to measure at least.
+            calls: Batches to measure at least, as far as ``max_seconds`` allows.
+            max_seconds: Time after which no further batch is started for the sake of ``calls``.
 
         Returns:
             The seconds it took.
@@ -184,7 +186,7 @@ class LatencyLoop:
         for turn, batch in enumerate(self.iterate_batches()):
             self._measure_batch(turn, batch)
             taken = time.perf_counter() - started
-            if taken >= seconds:
+            if taken >= seconds and (turn + 1 >= calls or taken >= max_seconds):
                 break
         return taken
 

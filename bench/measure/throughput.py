@@ -140,7 +140,11 @@ def _measure_callers(
     calls: list[tuple[float, tuple[int, int]]] = []
     failures: list[BaseException] = []
     barrier = threading.Barrier(job.concurrency + 1)
-    deadline = 0.0
+    started = 0.0
+
+    def is_unfinished() -> bool:
+        taken = time.perf_counter() - started
+        return taken < job.seconds or (len(calls) < job.calls and taken < job.max_seconds)
 
     def call(offset: int) -> None:
         try:
@@ -149,7 +153,7 @@ def _measure_callers(
             barrier.wait()
             barrier.wait()
             position = offset
-            while time.perf_counter() < deadline or position == offset:
+            while position == offset or is_unfinished():
                 index = position % len(corpus.texts)
                 calls.append((_time_call(extractor, corpus.texts[index]), sizes[index]))
                 position += 1
@@ -161,13 +165,11 @@ def _measure_callers(
     threads = [threading.Thread(target=call, args=(offset // job.concurrency,)) for offset in offsets]
     for thread in threads:
         thread.start()
-    started = 0.0
     try:
         barrier.wait()
         padding.take_share()
         mark("start")
         started = time.perf_counter()
-        deadline = started + job.seconds
         barrier.wait()
     except threading.BrokenBarrierError:
         pass

@@ -81,7 +81,7 @@ def _measure_latency(job: Job) -> Measurement:
     )
     first = loop.warm_up()
     _send_mark("start")
-    seconds = loop.measure(job.seconds)
+    seconds = loop.measure(job.seconds, job.calls, job.max_seconds)
     _send_mark("stop")
     padding = 1 - loop.real_subwords / loop.padded_subwords if loop.padded_subwords else 0.0
     return Measurement(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)

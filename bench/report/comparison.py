@@ -11,20 +11,16 @@ machines or days as a whole; the lines that divide by the plain encoder of the s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import msgspec
 import numpy as np
 
-from ...runtime.errors import InputError, one_line
+from ...runtime.errors import InputError
 from ...runtime.extras import require_extra
-from ...runtime.output.plain_text import make_visible
-from .schema import CASE_SETTINGS, SCHEMA_VERSION, Case, ModelInfo, Report
+from .case_matching import match_cases
+from .markdown_report import MISSING, describe_input, get_precision
+from .schema import Case, ModelInfo, Report
 from .statistics import compute_speed, describe_throttling, flatten_mapping
-
-if TYPE_CHECKING:
-    from rich.console import Group
 
 Verdict = Literal["faster", "slower", "no difference beyond the noise", "no verdict from one round"]
 
@@ -35,6 +31,8 @@ BOOTSTRAP_DRAWS = 4000
 
 #: Fields of a report that describe its sentences.
 _DATA = ("data", "sentences", "words")
+#: Parts of the environment that differ from run to run.
+_VOLATILE = ("load", "clock_mhz", "memory_gb")
 
 #: For each round, an array of log times for each stage.
 _RoundLogs = list[list[np.ndarray]]
@@ -44,7 +42,9 @@ class QuantityComparison(NamedTuple):
     """Comparison of one quantity of a case.
 
     Attributes:
-        case: Name of the case.
+        case: What the case measures, such as "words, batch 8".
+        runner_a: What runs the case in report A: model, precision, engine, backend and threads.
+        runner_b: The same for report B.
         quantity: Name of the quantity (see ``compare_reports``).
         a: Value in report A.
         b: Value in report B.
@@ -55,6 +55,8 @@ class QuantityComparison(NamedTuple):
     """
 
     case: str
+    runner_a: str
+    runner_b: str
     quantity: str
     a: float
     b: float
@@ -71,44 +73,19 @@ class ReportComparison(NamedTuple):
         lines: Quantities that both reports have.
         only_a: Names of the cases that only report A has.
         only_b: Names of the cases that only report B has.
-        warnings: Differences that make the reports hard to compare.
+        differences: What differs between the runs: a name, the value in A, and the value in B.
+        warnings: What makes the reports hard to compare.
     """
 
     lines: list[QuantityComparison]
     only_a: list[str]
     only_b: list[str]
+    differences: list[tuple[str, str, str]]
     warnings: list[str]
 
 
-def read_report(path: str | Path) -> Report:
-    """Read a report.
-
-    Args:
-        path: A ``report.json`` written by ``trimf bench``.
-
-    Returns:
-        The report.
-
-    Raises:
-        InputError: The file cannot be read, is not a report, or has another schema version.
-    """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    try:
-        version = msgspec.json.decode(content, type=_SchemaVersion).schema_version
-        if version == SCHEMA_VERSION:
-            return msgspec.json.decode(content, type=Report)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not a report of trimf bench: {one_line(error)}") from None
-    raise InputError(
-        f"{path}: schema_version must be {SCHEMA_VERSION}, got {version}; run trimf bench again with this version"
-    )
-
-
 def compare_reports(a: Report, b: Report) -> ReportComparison:
-    """Match the cases of two reports by name and compare their times.
+    """Match the cases of two reports by what they measure (see ``match_cases``) and compare their times.
 
     The quantities are "whole" (milliseconds per call), "whole / plain encoder" (a ratio) and, for throughput cases,
     "per sentence" (milliseconds of wall-clock time). Lines follow the order of the cases in A. The random draws are
@@ -124,64 +101,47 @@ def compare_reports(a: Report, b: Report) -> ReportComparison:
     Raises:
         InputError: A sample is not a positive number.
     """
-    cases_a, cases_b = ({case.name: case for case in report.cases} for report in (a, b))
-    common = [name for name in cases_a if name in cases_b]
+    matched = match_cases(a, b)
+    models = {one.model: other.model for one, other in matched.pairs}
     return ReportComparison(
-        [compared for name in common for compared in _compare_cases(cases_a[name], cases_b[name])],
-        [name for name in cases_a if name not in cases_b],
-        [name for name in cases_b if name not in cases_a],
-        list(_collect_warnings(a, b, [(cases_a[name], cases_b[name]) for name in common])),
+        [
+            line._replace(
+                case=describe_input(one), runner_a=_describe_runner(one, a), runner_b=_describe_runner(other, b)
+            )
+            for one, other in matched.pairs
+            for line in _compare_cases(one, other)
+        ],
+        [case.name for case in matched.only_a],
+        [case.name for case in matched.only_b],
+        list(_collect_differences(a, b, models)),
+        list(_collect_warnings(a, b)),
     )
 
 
-def render_comparison(comparison: ReportComparison) -> Group:
-    """Render a comparison as a table for the console, followed by notes and warnings.
+def list_slower(lines: Sequence[QuantityComparison], percent: float) -> list[QuantityComparison]:
+    """List the times that are slower by more than a percentage, beyond the noise.
 
     Args:
-        comparison: Result of ``compare_reports``.
+        lines: Quantities that were compared. Ratios, such as "whole / plain encoder", are not times and do not count.
+        percent: Percentage by which B may be slower.
+
+    Returns:
+        The times whose ratio exceeds the limit and whose interval excludes 1.
+
+    Raises:
+        InputError: ``percent`` is negative, there is no time to judge, or a time has no interval.
     """
-    from rich.box import SIMPLE
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=SIMPLE, pad_edge=False)
-    shown.add_column("case", overflow="fold")
-    shown.add_column("quantity", overflow="fold")
-    for name in ("A", "B", "B / A", "95 % interval"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    shown.add_column("verdict")
-    colours = {"faster": "green", "slower": "red"}
-    previous = None
-    for compared in comparison.lines:
-        unit = "" if "/" in compared.quantity else " ms"
-        interval = "–" if compared.low is None else f"{compared.low:.3f}–{compared.high:.3f}"
-        shown.add_row(
-            Text("" if compared.case == previous else make_visible(compared.case)),
-            Text(make_visible(compared.quantity)),
-            f"{compared.a:.2f}{unit}",
-            f"{compared.b:.2f}{unit}",
-            f"{compared.ratio:.3f}",
-            interval,
-            Text(compared.verdict, colours.get(compared.verdict, "")),
-        )
-        previous = compared.case
-    notes = [
-        "A ratio below 1 means that B is faster. Each interval is computed separately, without correction for multiple"
-        f" comparisons. Differences below {MIN_DIFFERENCE:.0%} get no verdict of faster or slower."
-        if comparison.lines
-        else "The reports have no times of the same case to compare."
-    ]
-    for letter, names in (("A", comparison.only_a), ("B", comparison.only_b)):
-        notes += [f"Only in {letter}: {name}" for name in names]
-    notes += [f"Warning: {warning}" for warning in comparison.warnings]
-    return Group(*([shown] if comparison.lines else []), *(Text(make_visible(note)) for note in notes))
-
-
-class _SchemaVersion(msgspec.Struct):
-    """The part of a report that every schema version has."""
-
-    schema_version: int
+    if not 0 <= percent < float("inf"):
+        raise InputError(f"fail-slower must be a number >= 0, got {percent}")
+    times = [line for line in lines if "/" not in line.quantity]
+    if not times:
+        raise InputError("the reports have no case in common, so no case can be judged")
+    for line in times:
+        if line.low is None:
+            raise InputError(
+                f"{line.case}: one round says nothing about the noise; run trimf bench with --rounds 2 or more"
+            )
+    return [line for line in times if line.verdict == "slower" and line.ratio > 1 + percent / 100]
 
 
 # --- ratios and their intervals ---
@@ -259,7 +219,9 @@ def _compare_quantity(
         half = _compute_half_width(rounds_a, rounds_b)
         low, high = np.exp([min(drawn[0], difference - half), max(drawn[1], difference + half)]).tolist()
     value_a, value_b, ratio = (float(np.exp(log)) for log in (*means, difference))
-    yield QuantityComparison(name, quantity, value_a, value_b, ratio, low, high, _decide_verdict(ratio, low, high))
+    yield QuantityComparison(
+        name, "", "", quantity, value_a, value_b, ratio, low, high, _decide_verdict(ratio, low, high)
+    )
 
 
 def _compute_log_ratio(logs: Sequence[Any]) -> Any:
@@ -326,40 +288,44 @@ def _decide_verdict(ratio: float, low: float | None, high: float | None) -> Verd
     return "faster" if ratio < 1 else "slower"
 
 
-# --- differences that make two reports hard to compare ---
+# --- what differs between two runs ---
 
 
-def _collect_warnings(a: Report, b: Report, cases: list[tuple[Case, Case]]) -> Iterator[str]:
-    yield from _list_differences(
-        "environment", dict(flatten_mapping(a.environment)), dict(flatten_mapping(b.environment))
+def _describe_runner(case: Case, report: Report) -> str:
+    precision = get_precision(case, {subject.name: subject for subject in report.subjects})
+    threads = f"{case.threads} thread{'s' * (case.threads > 1)}"
+    engine = {"onnx": "", "eager": "PyTorch eager", "compile": "PyTorch compiled"}[case.engine]
+    return ", ".join(filter(None, (case.model, precision, engine, case.backend, threads)))
+
+
+def _collect_differences(a: Report, b: Report, models: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the facts that differ, and how they differ."""
+    environments = (
+        {name: value for name, value in report.environment.items() if name not in _VOLATILE} for report in (a, b)
     )
-    yield from _list_differences("sentences", *(_select_fields(report, _DATA) for report in (a, b)))
-    subjects = {subject.name: subject for subject in b.subjects}
-    for subject in a.subjects:
-        if subject.name in subjects:
-            yield from _list_differences(
-                f"model {subject.name}", _describe_subject(subject), _describe_subject(subjects[subject.name])
-            )
-    for pair in cases:
-        yield from _list_differences(
-            f"case {pair[0].name}", *({name: getattr(case, name) for name in CASE_SETTINGS} for case in pair)
-        )
+    yield from _list_differences("", *(dict(flatten_mapping(environment)) for environment in environments))
+    yield from _list_differences("", *({name: getattr(report, name) for name in _DATA} for report in (a, b)))
+    subjects_a, subjects_b = ({subject.name: subject for subject in report.subjects} for report in (a, b))
+    for name, other in models.items():
+        if name in subjects_a and other in subjects_b:
+            facts = (_describe_subject(subjects_a[name]), _describe_subject(subjects_b[other]))
+            yield from _list_differences(f"model {name}", *facts)
+
+
+def _collect_warnings(a: Report, b: Report) -> Iterator[str]:
+    if any(getattr(a, name) != getattr(b, name) for name in _DATA):
+        yield "the sentences differ, so the times are of different work"
     for letter, report in (("A", a), ("B", b)):
         yield from (f"{letter} was {text}" for text in describe_throttling(report.cases))
-
-
-def _select_fields(record: object, names: Sequence[str]) -> dict[str, object]:
-    return {name: getattr(record, name) for name in names}
 
 
 def _describe_subject(subject: ModelInfo) -> dict[str, object]:
     """Return the properties of a model that two reports should share."""
     scores = {f"F1 of {name}": f"{value:.2f}" for name, value in (subject.f1 or {}).items()}
-    return {"precision": subject.precision, "sha256": subject.sha256, **scores}
+    return {"precision": subject.precision, "sha256": subject.sha256[:12], **scores}
 
 
-def _list_differences(topic: str, a: Mapping[str, object], b: Mapping[str, object]) -> Iterator[str]:
+def _list_differences(prefix: str, a: Mapping[str, object], b: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
     for name in dict.fromkeys([*a, *b]):
-        value_a, value_b = (str(values.get(name, "missing")) for values in (a, b))
-        if value_a != value_b:
-            yield f"{topic}: {name} is {value_a} in A and {value_b} in B"
+        if a.get(name) != b.get(name):
+            yield f"{prefix} {name}".strip(), str(a.get(name, MISSING)), str(b.get(name, MISSING))

@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from ...runtime.output.templates import create_environment
 from .figures import ReportFigure, draw_figures
-from .markdown_report import ReportTable, build_tables, describe_report, list_throttling_warnings, replace_unprintable
+from .markdown_report import ReportTable, build_tables, describe_report, list_warnings, replace_unprintable
 from .schema import Report
 from .statistics import flatten_mapping
 
@@ -46,7 +46,7 @@ def render_page(report: Report) -> str:
     _, data = describe_report(report)
     template = create_environment(replace_unprintable, Path(__file__).parent).get_template("report.html.j2")
     return template.render(
-        warnings=list_throttling_warnings(report),
+        warnings=list_warnings(report),
         data=data,
         command=report.command,
         cards=list(_list_cards(report)),

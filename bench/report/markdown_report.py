@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...runtime.output.plain_text import escape_markdown
-from .schema import Case, ModelInfo, Report
+from .schema import CASE_INPUTS, Case, ModelInfo, Report
 from .statistics import (
     MIN_SAMPLES,
     Spread,
+    compute_percentile_interval,
     compute_round_medians,
     compute_speed,
     compute_spread,
@@ -24,11 +25,16 @@ from .statistics import (
 
 #: Cell of a missing value.
 MISSING = "–"
+#: Load average per core before a run, and percentage of CPU time taken by other virtual machines during it, above which
+#: the reader is warned.
+MAX_LOAD_BEFORE, MAX_STEAL_PERCENT = 0.3, 1.0
 
 #: Label of what runs a case, by ``Case.engine``; bundles are labelled by their backend only.
 ENGINE_LABELS = {"onnx": "", "eager": "PyTorch eager", "compile": "PyTorch compiled"}
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")
+#: Percentiles that are shown with their interval.
+_WITH_INTERVAL = ("p95", "p99")
 
 
 class ReportTable(NamedTuple):
@@ -56,7 +62,7 @@ def render_markdown(report: Report) -> str:
         report: The report.
     """
     parts = ["# Benchmark", *(escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
-    parts += [f"**{escape_markdown(text)}**" for text in list_throttling_warnings(report)]
+    parts += [f"**{escape_markdown(text)}**" for text in list_warnings(report)]
     for table in build_tables(report):
         parts += [f"## {table.title}", table.note, _render_table(table)]
     parts += [f"Note: {escape_markdown(text)}." for text in report.notes]
@@ -77,21 +83,33 @@ def describe_report(report: Report) -> list[str]:
     ]
 
 
-def list_throttling_warnings(report: Report) -> list[str]:
-    """Return warnings about throttling, or a line that says whether throttling could be seen at all.
+def list_warnings(report: Report) -> list[str]:
+    """Return warnings about throttling of the GPU and about other work on the machine.
 
     Args:
         report: The report.
     """
+    return [*_list_throttling(report), *_list_other_work(report)]
+
+
+def _list_throttling(report: Report) -> Iterator[str]:
+    """Describe throttling of a GPU, or say whether it could be seen at all; a run on the CPU has nothing to say."""
     messages = [f"The GPU was {text}" for text in describe_throttling(report.cases)]
-    powers = [round_.power for case in report.cases for round_ in case.rounds]
+    powers = [round_.power for case in report.cases if case.backend != "cpu" for round_ in case.rounds]
     if messages or not powers:
-        return messages
-    return [
-        "No throttling was seen in any round."
-        if all(powers)
-        else "Clocks were not recorded in every round, so throttling may have gone unnoticed."
-    ]
+        yield from messages
+    elif all(powers):
+        yield "No throttling was seen in any round."
+    else:
+        yield "Clocks of the GPU were not recorded in every round, so throttling may have gone unnoticed."
+
+
+def _list_other_work(report: Report) -> Iterator[str]:
+    load, cores = report.environment.get("load") or {}, report.environment.get("cores") or 1
+    if load.get("load_before", 0) > MAX_LOAD_BEFORE * cores:
+        yield f"The machine was busy before the run: load average {load['load_before']} on {cores} cores."
+    if load.get("steal_percent", 0) > MAX_STEAL_PERCENT:
+        yield f"Other virtual machines took {load['steal_percent']} % of the CPU time during the run."
 
 
 def build_tables(report: Report) -> Iterator[ReportTable]:
@@ -126,6 +144,23 @@ def get_precision(case: Case, subjects: dict[str, ModelInfo]) -> str:
     return subject.precision if subject else MISSING
 
 
+def describe_input(case: Case) -> str:
+    """Describe what a case runs on, such as "words, batch 8" or "text, batch 32, 2 workers".
+
+    Args:
+        case: The case.
+    """
+    parts = [CASE_INPUTS[case.kind]]
+    parts.append(f"{case.subwords} subwords" if case.subwords is not None else f"batch {case.batch_size}")
+    if case.workers > 1:
+        parts.append(f"{case.workers} workers")
+    if case.concurrency > 1:
+        parts[1] = f"{case.concurrency} callers"
+    if case.kind == "soak":
+        parts.append("soak")
+    return ", ".join(parts)
+
+
 def label_backend(case: Case) -> str:
     """Return a label of what runs a case, such as "cpu" or "PyTorch eager, cuda".
 
@@ -157,7 +192,11 @@ def _format_spread(values: Spread | None, digits: int = 2) -> str:
 
 def _format_percentiles(values: Sequence[float]) -> list[str]:
     figures = summarize_samples(values)
-    return [*(_format_number(getattr(figures, name)) for name in _PERCENTILES), f"{figures.n:,}"]
+    cells = [_format_number(getattr(figures, name)) for name in _PERCENTILES]
+    for index, name in enumerate(_PERCENTILES):
+        if ends := compute_percentile_interval(values, int(name[1:])) if name in _WITH_INTERVAL else None:
+            cells[index] += " ({}–{})".format(*map(_format_number, ends))
+    return [*cells, f"{figures.n:,}"]
 
 
 def _select_cases(report: Report, *kinds: str) -> list[Case]:
@@ -207,7 +246,7 @@ def _tabulate_latency(report: Report, subjects: dict[str, ModelInfo]) -> ReportT
     limits = ", ".join(f"p{q} from {least:,}" for q, least in MIN_SAMPLES.items())
     note = (
         "Milliseconds per call on one batch. All rounds are pooled and no sample is dropped; percentiles are"
-        f" interpolated linearly ({limits} samples on)."
+        f" interpolated linearly ({limits} samples on), p95 and p99 with their 95 % interval from order statistics."
         " Load time, first call and the ratio to the plain encoder (the transformer without the extraction layers) are"
         " medians over rounds with their range."
     )

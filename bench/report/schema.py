@@ -15,6 +15,9 @@ SCHEMA_VERSION = 1
 #: Kinds of cases: calls on batches, calls on sentences of a fixed length, streams from raw text, and one long stream.
 CaseKind = Literal["latency", "length", "throughput", "soak"]
 
+#: Kind of a case -> what its calls start from: sentences of words, or raw text.
+CASE_INPUTS = {"latency": "words", "length": "words", "throughput": "text", "soak": "text"}
+
 #: Fields of a case that say how it is run. Cases that differ here are not the same measurement.
 CASE_SETTINGS = ("kind", "model", "engine", "backend", "threads", "batch_size", "workers", "concurrency", "subwords")
 

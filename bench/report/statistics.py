@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,8 +10,11 @@ import numpy as np
 
 from .schema import Case, Round
 
-#: Percentile -> samples needed to report it, so that at least ten samples lie above it.
-MIN_SAMPLES = {90: 100, 95: 200, 99: 1000}
+#: Probability that an interval of a percentile misses the true value.
+_ERROR_RATE = 0.05
+#: Percentile -> samples needed to report it: from there on, the largest sample lies above the true percentile with a
+#: probability of 97.5 %, so the 95 % interval between two order statistics has an upper end.
+MIN_SAMPLES = {q: math.ceil(math.log(_ERROR_RATE / 2) / math.log(q / 100)) for q in (90, 95, 99)}
 #: Stages that are not parts of a call.
 NON_CALL_STAGES = ("whole", "plain encoder")
 #: Stages that turn text into the input of a call.
@@ -74,6 +78,48 @@ def summarize_samples(values: Sequence[float]) -> SampleSummary:
         return SampleSummary(0, None, None, None, None, None)
     above = (float(np.percentile(values, q)) if n >= least else None for q, least in MIN_SAMPLES.items())
     return SampleSummary(n, float(np.mean(values)), float(np.median(values)), *above)
+
+
+def compute_percentile_interval(values: Sequence[float], q: int) -> tuple[float, float] | None:
+    """Compute the 95 % interval of a percentile from order statistics, without an assumption about the distribution.
+
+    The number of samples below the true percentile has a binomial distribution, which says between which two of the
+    sorted samples the percentile lies.
+
+    Args:
+        values: Samples.
+        q: The percentile; 50 or one of ``MIN_SAMPLES``.
+
+    Returns:
+        The lower and the upper end, in the unit of the samples; None with too few samples.
+    """
+    n = len(values)
+    if n < MIN_SAMPLES.get(q, 6):
+        return None
+    below = np.arange(n)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((n - below) / (below + 1)))])  # of the binomial coefficients
+    counts = np.arange(n + 1)
+    cumulative = np.cumsum(np.exp(logs + counts * math.log(q / 100) + (n - counts) * math.log(1 - q / 100)))
+    low = int(np.searchsorted(cumulative, _ERROR_RATE / 2, side="right"))
+    high = int(np.searchsorted(cumulative, 1 - _ERROR_RATE / 2))
+    ordered = np.sort(values)
+    return float(ordered[max(low - 1, 0)]), float(ordered[min(high, n - 1)])
+
+
+def estimate_seconds_needed(case: Case, q: int = 99) -> float | None:
+    """Estimate how long a case must be measured until a percentile can be reported.
+
+    Args:
+        case: The case.
+        q: The percentile, one of ``MIN_SAMPLES``.
+
+    Returns:
+        Seconds over all rounds, at the speed of the rounds so far; None if there are enough calls, or none.
+    """
+    calls = len(pool_samples(case))
+    if calls == 0 or calls >= MIN_SAMPLES[q]:
+        return None
+    return sum(round_.seconds for round_ in case.rounds) * MIN_SAMPLES[q] / calls
 
 
 def pool_samples(case: Case, stage: str = "whole") -> list[float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ..errors import BackendArgumentError, BackendError
 from .backend import BACKENDS, Backend, BundleFiles, resolve_thread_count
+from .gpu_guidance import explain_int8
 
 
 def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
@@ -31,6 +32,8 @@ def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
         return _open_best(threads, files)
     if name == "cpu":
         return _open_cpu(threads, files, "requested")
+    if files.manifest.precision == "int8":
+        raise BackendError(explain_int8(files.path, name))
     if name == "tensorrt":
         from .tensorrt_backend import open_tensorrt
 

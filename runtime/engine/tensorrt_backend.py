@@ -17,6 +17,7 @@ from .contract import AXES, SUBGRAPHS
 from .cuda import CudaDevice
 from .cuda_memory import CudaArray, Workspace, Workspaces
 from .engine_selection import select_engine, select_profile
+from .gpu_guidance import explain_missing_engines
 from .tensorrt_contexts import CapturingContext, ExecutionContext
 from .tensorrt_engine import ITEM_SIZES, TensorRtEngine
 from .tensorrt_kernel_cache import KernelCache
@@ -38,7 +39,7 @@ def open_tensorrt(files: BundleFiles, reason: str | None = None) -> TensorRtBack
     """
     builders = {engine.builder for engine in files.manifest.engines}
     if not builders:
-        raise BackendError(f"{files.path} has no engines; run `trimf compile {files.path}` or use the cuda backend")
+        raise BackendError(explain_missing_engines(files.path))
     device = CudaDevice()
     problems = []
     for builder in _BUILDERS:

@@ -61,6 +61,13 @@ def test_the_cases_of_a_bundle():
     assert {spec.data for spec in specs if spec.kind == "length"} == {"16.json"}
 
 
+def test_a_case_without_a_requested_time_goes_on_until_p99_is_known():
+    specs = plan_cases(BenchmarkOptions(rounds=3), [BUNDLE], "d")
+    assert {(spec.seconds, spec.calls, spec.max_seconds) for spec in specs} == {(4 / 3, 123, 10.0)}
+    specs = plan_cases(BenchmarkOptions(seconds=3, rounds=3), [BUNDLE], "d")
+    assert {(spec.seconds, spec.calls, spec.max_seconds) for spec in specs} == {(1.0, 0, 0.0)}
+
+
 def test_pytorch_has_latency_alone():
     target = BUNDLE._replace(engine="eager", lengths={})
     assert {spec.kind for spec in plan_cases(BenchmarkOptions(soak=5), [target], "d")} == {"latency"}

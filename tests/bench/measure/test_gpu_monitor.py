@@ -141,6 +141,29 @@ def test_what_a_device_cannot_answer_is_none(gpu):
     assert found.throttle_reasons() == set()
 
 
+def test_its_settings_are_described_as_far_as_it_tells(gpu):
+    found, _ = gpu(
+        NVML_CLOCK_MEM=2,
+        nvmlDeviceGetMaxClockInfo=lambda _, kind: {1: 1980, 2: 2619}[kind],
+        nvmlDeviceGetEnforcedPowerLimit=lambda _: 350_000,
+        nvmlDeviceGetMigMode=lambda _: [0, 1],
+        nvmlDeviceGetPersistenceMode=lambda _: 1,
+        nvmlDeviceGetCudaComputeCapability=lambda _: (9, 0),
+        nvmlDeviceGetMemoryInfo=lambda _: SimpleNamespace(used=7_000_000, total=150_000_000_000),
+    )
+    assert found.describe() == {
+        "compute_capability": "9.0",
+        "memory_gb": 150.0,
+        "current_sm_clock_mhz": 1500,
+        "current_memory_clock_mhz": 1500,
+        "max_sm_clock_mhz": 1980,
+        "max_memory_clock_mhz": 2619,
+        "power_limit_w": 350.0,
+        "persistence_mode": "on",
+        "mig": "off",
+    }
+
+
 def test_no_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "pynvml", None)
     with pytest.raises(BackendError, match=r"trimf\[bench\]"):

@@ -57,6 +57,15 @@ def test_every_stage_has_a_sample_of_every_batch(opened):
     assert 0 < loop.real_subwords < loop.padded_subwords
 
 
+def test_a_loop_goes_on_for_the_calls_that_it_needs_within_its_time(opened):
+    loop = LatencyLoop(opened, lambda _: None, SENTENCES, 1)
+    loop.measure(0.0, calls=7, max_seconds=600.0)
+    assert len(loop.sizes) == 7
+    loop = LatencyLoop(opened, lambda _: None, SENTENCES, 1)
+    assert loop.measure(0.0, calls=1_000_000, max_seconds=0.2) < 60
+    assert 1 <= len(loop.sizes) < 1_000_000
+
+
 def test_what_comes_before_a_call_has_samples_of_its_own(opened):
     class Chain:
         def parse(self, sentences):

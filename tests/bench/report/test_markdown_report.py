@@ -40,11 +40,17 @@ def test_latency_gives_percentiles_by_what_the_samples_allow():
     row = dict(zip(head, rows[0], strict=True))
     assert (row["model"], row["precision"], row["backend"], row["batch"]) == ("trimf-fp32", "float32", "cpu", "1")
     assert row["n"] == "1,200"
-    assert float(row["p99"]) > float(row["p95"]) > float(row["p90"]) > float(row["p50"])
+    assert re.fullmatch(r"[\d.]+ \([\d.]+–[\d.]+\)", row["p99"])
+    values = [float(row[name].split()[0]) for name in ("p99", "p95", "p90", "p50")]
+    assert values == sorted(values, reverse=True)
     assert re.fullmatch(r"[\d.]+ \([\d.]+–[\d.]+\)", row["× plain encoder"])
-    second = dict(zip(head, rows[1], strict=True))
-    assert second["n"] == "450"
-    assert second["p99"] == MISSING
+    first = report.cases[0]
+    few = msgspec.structs.replace(first, rounds=first.rounds[:1])
+    few.rounds[0].samples["whole"] = few.rounds[0].samples["whole"][:367]
+    head, _, row = tables(render_markdown(empty(cases=[few])))["Latency"]
+    second = dict(zip(head, row, strict=True))
+    assert (second["n"], second["p99"]) == ("367", MISSING)
+    assert second["p95"] != MISSING
     assert [row[2] for row in rows[-2:]] == ["PyTorch eager, cpu", "PyTorch compiled, cpu"]
 
 
@@ -68,12 +74,26 @@ def test_stages_add_up():
 def test_throttling_is_said_aloud():
     told = render_markdown(full(power=True))
     assert re.search(r"\*\*The GPU was throttled by sw_power_cap in (\d+) of \1 rounds, lowest clock 900 MHz \(", told)
-    assert "Clocks were not recorded in every round" in render_markdown(full())
+    assert "Clocks" not in render_markdown(full())  # nothing ran on a GPU
+    on_gpu = [msgspec.structs.replace(case, backend="cuda") for case in full().cases]
+    assert "Clocks of the GPU were not recorded in every round" in render_markdown(empty(cases=on_gpu))
     quiet = full(power=True)
+    quiet = msgspec.structs.replace(
+        quiet, cases=[msgspec.structs.replace(case, backend="cuda") for case in quiet.cases]
+    )
     for one in quiet.cases:
         for number, held in enumerate(one.rounds):
             one.rounds[number] = msgspec.structs.replace(held, power=msgspec.structs.replace(held.power, throttled=()))
     assert "No throttling was seen in any round." in render_markdown(quiet)
+
+
+def test_a_busy_machine_is_said_aloud():
+    load = {"load_before": 4.5, "steal_percent": 3.2}
+    told = render_markdown(empty(environment={"cores": 2, "load": load}))
+    assert "**The machine was busy before the run: load average 4.5 on 2 cores.**" in told
+    assert "Other virtual machines took 3.2 % of the CPU time" in told
+    load = {"load_before": 0.1, "steal_percent": 0.0}
+    assert "**" not in render_markdown(empty(environment={"cores": 2, "load": load}))
 
 
 def test_what_is_missing_is_a_dash_or_left_out():

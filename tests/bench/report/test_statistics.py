@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from trimf.bench.report.schema import Case, Memory, Power, Round
 from trimf.bench.report.statistics import (
     SampleSummary,
+    compute_percentile_interval,
     compute_speed,
     compute_spread,
     compute_stage_ratio,
     describe_throttling,
+    estimate_seconds_needed,
     flatten_mapping,
     list_stages,
     mean_sentences_per_call,
@@ -33,11 +36,41 @@ def a_case(*rounds: Round, kind: str = "latency") -> Case:
     )
 
 
-@pytest.mark.parametrize(("n", "given"), [(1, 1), (99, 1), (100, 2), (199, 2), (200, 3), (999, 3), (1000, 4)])
+@pytest.mark.parametrize(("n", "given"), [(1, 1), (35, 1), (36, 2), (71, 2), (72, 3), (367, 3), (368, 4)])
 def test_percentiles_need_samples(n, given):
     found = summarize_samples(list(range(n)))
     assert found.n == n
     assert sum(value is not None for value in found[2:]) == given
+
+
+@given(st.integers(1, 1500), st.sampled_from([50, 90, 95, 99]))
+def test_an_interval_of_order_statistics_is_that_of_the_binomial_distribution(n, q):
+    found = compute_percentile_interval(list(range(1, n + 1)), q)
+    least = 1 - (q / 100) ** n if q > 50 else 1 - 0.5**n
+    if least < 0.975:
+        assert found is None
+        return
+    low, high = found
+    below = stats.binom(n, q / 100)
+    # The rank below which 2.5 % lie at most, and the one above which 2.5 % lie at most.
+    assert below.cdf(low - 1) <= 0.025 + 1e-9 or low == 1
+    assert below.cdf(low) > 0.025 - 1e-9
+    assert below.cdf(high - 1) >= 0.975 - 1e-9
+    assert high == 1 or below.cdf(high - 2) < 0.975 + 1e-9
+
+
+def test_the_interval_of_p99_holds_the_true_value():
+    rng = np.random.default_rng(0)
+    true = stats.lognorm(0.3).ppf(0.99)
+    ends = [compute_percentile_interval(np.exp(rng.normal(0, 0.3, 400)), 99) for _ in range(400)]
+    assert np.mean([low <= true <= high for low, high in ends]) >= 0.93
+
+
+def test_the_time_that_p99_needs():
+    case = a_case(*[a_round(samples={"whole": [100.0] * 23}, seconds=6.0)] * 2)
+    assert estimate_seconds_needed(case) == pytest.approx(12 * 368 / 46)
+    assert estimate_seconds_needed(case, 90) is None
+    assert estimate_seconds_needed(a_case(a_round())) is None
 
 
 def test_nothing_gives_nothing():

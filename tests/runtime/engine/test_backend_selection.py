@@ -16,6 +16,7 @@ from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Prof
 from trimf.runtime.engine import cuda, onnx_device, tensorrt_backend
 from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.gpu_guidance import explain_jetson_target
 from trimf.runtime.engine.onnxruntime_library import INSTALL_GPU
 from trimf.runtime.errors import BackendError
 
@@ -173,7 +174,8 @@ def test_a_gpu_without_any_library_for_it(gpu: Callable[..., None]) -> None:
 @pytest.mark.usefixtures("no_gpu")
 def test_native_engines_asked_for_are_never_replaced() -> None:
     with pytest.raises(
-        BackendError, match=r"^model has no engines; run `trimf compile model` or use the cuda backend$"
+        BackendError,
+        match=r"^model has no engines; run `trimf compile model` or use the cuda backend \(this machine has no NVIDIA",
     ):
         open_backend("tensorrt", None, bundle())
     with pytest.raises(BackendError, match=r"^no NVIDIA driver .*; install the NVIDIA driver, or use the cpu backend$"):
@@ -219,3 +221,24 @@ def test_where_there_is_no_gpu_nothing_of_it_is_imported(tiny_bundle: Path) -> N
     heavy = {"cuda.bindings", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
     own = ("trimf.runtime.engine.tensorrt", "trimf.runtime.engine.onnx_device")
     assert [name for name in modules if name in heavy or name.startswith(own)] == []
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("name", ["cuda", "tensorrt", "tensorrt-ep", "tensorrt-rtx-ep"])
+def test_int8_on_a_gpu_says_the_whole_way_at_once(name: str) -> None:
+    with pytest.raises(BackendError) as caught:
+        open_backend(name, None, bundle("int8"))
+    told = str(caught.value)
+    assert "\n" not in told
+    for words in ("model is int8 for CPUs", "trimf export CHECKPOINT", 'pip install "trimf[', "no NVIDIA driver"):
+        assert words in told
+    assert ("trimf compile my-gpu-model" in told) == (name == "tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("sm_87", "JetPack's TensorRT"), ("sm_72", "Jetson Xavier"), ("sm_53", "Jetson Nano")]
+)
+def test_the_targets_of_jetsons_point_to_their_page(target: str, words: str) -> None:
+    assert words in explain_jetson_target(target)
+    assert "docs/jetson.md" in explain_jetson_target(target)
+    assert explain_jetson_target("sm_90") == ""
