@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,10 @@ from ..runtime.pipeline import Pipeline, SubgraphCall
 
 #: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.
 MAX_COMPARED_SENTENCES = 64
+
+#: Maximum number of entity pairs of a sentence that are compared. More than 45 entities are rare in a sentence, but a
+#: model that was hardly trained takes every span for an entity, and with many relation types fills the memory.
+MAX_COMPARED_PAIRS = 2_000
 
 #: Integer outputs of the in-model parser, which are compared for equality.
 PARSER_OUTPUTS = ("heads", "labels")
@@ -133,7 +138,7 @@ def record_calls(
         calls[call.name].append((inputs, {name: np.asarray(value) for name, value in call.outputs.items()}))
 
     # Batches are not split to save padding, so that they do not depend on the backend.
-    unsplit = Pipeline(pipeline.graphs, pipeline.tokenizer, pipeline.settings)
+    unsplit = Pipeline(pipeline.graphs, pipeline.tokenizer, pipeline.settings, max_pairs=MAX_COMPARED_PAIRS)
     with unsplit.observe(record):
         predict_annotations(unsplit, labels, sentences, batch_size)
     return calls
@@ -199,13 +204,20 @@ def compare_pipelines(
         arcs=_compare_arcs(outputs),
         extractions=_compare_extractions(
             sentences,
-            predict_annotations(reference, labels, sentences, batch_size),
-            predict_annotations(candidate, labels, sentences, batch_size),
+            predict_annotations(_limit_pairs(reference), labels, sentences, batch_size),
+            predict_annotations(_limit_pairs(candidate), labels, sentences, batch_size),
             labels,
             data,
         ),
         against=against,
     )
+
+
+def _limit_pairs(pipeline: Pipeline) -> Pipeline:
+    """Return the same pipeline with a bound on the pairs of a sentence."""
+    limited = copy.copy(pipeline)
+    limited.max_pairs = min(pipeline.max_pairs, MAX_COMPARED_PAIRS)
+    return limited
 
 
 def check_limits(report: ParityReport, precision: str) -> None:
