@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from trimf_train.data.readers import read_sentences
+from trimf_train.evaluation.model_loading import open_checkpoint
 from trimf_train.evaluation.prediction import add_missing_parses
 
 from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
@@ -16,7 +17,6 @@ from ..runtime.bundle.reader import Bundle
 from ..runtime.engine.backend_selection import open_backend
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import BackendError, BundleError, DataError, check_integer
-from ..runtime.extras import require_extra
 from ..runtime.pipeline import Pipeline
 from ..runtime.pipeline_loading import open_pipeline
 from . import parity
@@ -111,11 +111,7 @@ def save_report(path: str | Path, report: VerificationReport) -> None:
 
 def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
     """Open the checkpoint of a bundle in PyTorch, after checking that they belong together."""
-    require_extra("train", "torch", "transformers", "safetensors", purpose="running a checkpoint")
-    from trimf_train.model import checkpoint as checkpoints
-    from trimf_train.model import torch_backend as inference
-
-    checkpoint = checkpoints.load_checkpoint(folder)
+    checkpoint, pipeline = open_checkpoint(folder)
     description, manifest = checkpoint.description, bundle.manifest
     sizes = (checkpoint.model.width, description.model.span.max_width)
     facts = {
@@ -128,4 +124,4 @@ def _open_checkpoint(folder: Path, bundle: Bundle) -> Pipeline:
             raise BundleError(
                 f"{folder}: its {fact} from the bundle's; use the checkpoint that {bundle.path} was exported from"
             )
-    return inference.build_pipeline(checkpoint)
+    return pipeline

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, NamedTuple
 
+from ...runtime.engine.contract import AsynchronousSubgraph
+
 #: Direction of a copy.
 Direction = Literal["host-to-device", "device-to-host"]
 
@@ -66,16 +68,13 @@ def _list_copy_methods() -> list[tuple[type, Callable[..., Any], Direction]]:
 def wait_for_subgraph(graph: Any) -> None:
     """Wait until the work of a subgraph is done.
 
-    ONNX Runtime waits by itself; the native TensorRT backend has one stream per thread.
+    ONNX Runtime waits by itself.
 
     Args:
         graph: A subgraph that the calling thread has run.
     """
-    backend: Any = getattr(graph, "_backend", None)
-    if hasattr(backend, "workspaces"):
-        workspace = backend.workspaces.get_current()
-        with workspace.lock:
-            workspace.synchronize()
+    if isinstance(graph, AsynchronousSubgraph):
+        graph.synchronize()
 
 
 def _time_copies(copy: Callable[..., Any], direction: Direction, events: list[CopyEvent]) -> Callable[..., Any]:

@@ -33,14 +33,10 @@ def load_model(job: Job) -> LoadedModel:
 
 
 def _open_bundle(job: Job) -> LoadedModel:
-    from ...runtime.bundle.reader import Bundle
-    from ...runtime.engine.backend_selection import open_backend
-    from ...runtime.pipeline_loading import open_pipeline
+    from trimf_train.evaluation.model_loading import open_bundle
 
-    bundle = Bundle(job.path)
-    backend: Any = open_backend(job.backend, job.threads, bundle)
-    pipeline = open_pipeline(bundle, backend)
-
+    bundle, opened, pipeline = open_bundle(job.path, job.threads, job.backend)
+    backend: Any = opened
     has_plain_encoder = hasattr(backend, "load")
 
     def load_plain_encoder() -> EncoderRunner:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ...runtime.errors import BackendError, one_line
@@ -31,16 +30,13 @@ def open_checkpoint(job: Job) -> LoadedModel:
     require_extra("train", "torch", "transformers", "safetensors", purpose="running a checkpoint")
     import torch
 
-    from trimf_train.model import checkpoint as checkpoints
-    from trimf_train.model import torch_backend as inference
+    from trimf_train.evaluation import model_loading
 
-    torch.set_num_threads(job.threads)
     on_gpu = job.backend != "cpu"
     if on_gpu and not torch.cuda.is_available():
         raise BackendError("PyTorch finds no CUDA device; benchmark the checkpoint with --backend cpu")
-    checkpoint = checkpoints.load_checkpoint(Path(job.path))
-    model = checkpoint.model.to("cuda" if on_gpu else "cpu")
-    pipeline = inference.build_pipeline(checkpoint)
+    checkpoint, pipeline = model_loading.open_checkpoint(job.path, job.threads, "cuda" if on_gpu else "cpu")
+    model = checkpoint.model
     encoder: Any = model.encoder
     if job.engine == "compile":
         encoder = torch.compile(model.encoder, dynamic=True)

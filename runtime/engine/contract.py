@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -66,3 +66,11 @@ class Subgraph(Protocol):
 
     def close(self) -> None:
         """Free the memory of the subgraph; it cannot run afterwards."""
+
+
+@runtime_checkable
+class AsynchronousSubgraph(Protocol):
+    """Subgraph whose ``run`` returns before its work on the device is done."""
+
+    def synchronize(self) -> None:
+        """Wait until the work that the calling thread has started is done."""

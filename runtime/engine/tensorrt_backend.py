@@ -175,6 +175,12 @@ class TensorRtSubgraph:
                 for name, buffer in outputs.items()
             }
 
+    def synchronize(self) -> None:
+        """Wait until the work that the calling thread has started is done; each thread has one stream."""
+        workspace = self._backend.workspaces.get_current()
+        with workspace.lock:
+            workspace.synchronize()
+
     def close(self) -> None:
         """Free the engine and the resources that threads hold for it; closing again has no effect."""
         with self._close_lock:

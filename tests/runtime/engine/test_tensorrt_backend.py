@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from trimf.runtime.bundle.manifest import Profile
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import cuda_memory, tensorrt_library
+from trimf.runtime.engine.contract import AsynchronousSubgraph
 from trimf.runtime.engine.tensorrt_backend import TensorRtBackend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import Pipeline
@@ -123,6 +124,16 @@ def test_a_closed_subgraph_frees_its_own_while_others_run_on(tensorrt: EngineSet
     graphs["encoder"].close()
     assert len(tensorrt.device.graphs) == 1
     assert np.asarray(inputs["nodes"]).shape == (1, 2, 4)
+
+
+def test_a_caller_can_wait_for_what_it_started(both: EngineSetup, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = both.pipeline().graphs["encoder"]
+    assert isinstance(encoder, AsynchronousSubgraph)
+    encoder.run(encoder_inputs())
+    waited: list[int] = []
+    monkeypatch.setattr(both.device, "synchronize", waited.append)
+    encoder.synchronize()
+    assert len(waited) == 1
 
 
 def test_closing_waits_for_the_threads_that_run(both: EngineSetup) -> None:
