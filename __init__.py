@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .runtime.extractor import Extractor, load
     from .runtime.results import Arc, Candidates, Entity, Extraction, Relation, Trigger
     from .runtime.text.parser import Parse, Parser, load_parser
+    from .runtime.text_stream import ExtractionStream
 
 __version__ = "0.1.0"
 
@@ -22,12 +23,14 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputError", "TrimfError")
 _EXTRACTOR = ("Extractor", "load")
 _PARSER = ("Parse", "Parser", "load_parser")
+_STREAM = ("ExtractionStream",)
 _RESULTS = ("Arc", "Candidates", "Entity", "Extraction", "Relation", "Trigger")
 _HOME = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EXTRACTOR, "extractor"),
     **dict.fromkeys(_PARSER, "text.parser"),
     **dict.fromkeys(_RESULTS, "results"),
+    **dict.fromkeys(_STREAM, "text_stream"),
 }
 
 __all__ = [
@@ -39,6 +42,7 @@ __all__ = [
     "DataError",
     "Entity",
     "Extraction",
+    "ExtractionStream",
     "Extractor",
     "InputError",
     "Parse",

@@ -33,9 +33,9 @@ from ..runtime.pipeline import Pipeline, SubgraphCall
 #: Maximum number of sentences on which subgraph outputs are compared; whole extractions are compared on all sentences.
 MAX_COMPARED_SENTENCES = 64
 
-#: Maximum number of entity pairs of a sentence that are compared. More than 45 entities are rare in a sentence, but a
+#: Maximum number of entity pairs of a sentence that are compared. More than 25 entities are rare in a sentence, but a
 #: model that was hardly trained takes every span for an entity, and with many relation types fills the memory.
-MAX_COMPARED_PAIRS = 2_000
+MAX_COMPARED_PAIRS = 600
 
 #: Integer outputs of the in-model parser, which are compared for equality.
 PARSER_OUTPUTS = ("heads", "labels")

@@ -16,12 +16,19 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
 SENTENCE = "Lee Harvey Oswald was shot by Jack Ruby in Dallas.\n"
 
 
+def heed_interrupts() -> None:
+    """Undo in a new process that this one, in the background of a shell, ignores interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_extraction(folder: Path, *prefix: str) -> subprocess.Popen[str]:
     """Start a long extraction and wait until it writes."""
     (folder / "in.txt").write_text(SENTENCE * 20_000)
     command = [*prefix, sys.executable, "-m", "trimf", "extract", "--input", "in.txt", "--output", "out.jsonl"]
     command += ["--format", "jsonl", "--threads", "1"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=heed_interrupts
+    )
     while process.poll() is None and not list(folder.glob(".out.jsonl.*.tmp")):
         time.sleep(0.02)
     assert process.poll() is None
@@ -75,7 +82,14 @@ sys.exit(run())
 @pytest.mark.parametrize("module", ["trimf.cli", "numpy"])
 def test_a_signal_that_comes_out_of_an_import_as_an_error(name: str, module: str) -> None:
     code = IMPORT.format(module=module, signal=name)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        preexec_fn=heed_interrupts,
+    )
     assert done.returncode == 128 + signal.Signals[name]
     assert done.stderr == "trimf: interrupted\n"
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from trimf.bench.report.comparison import QuantityComparison, ReportComparison, render_comparison
+from trimf.bench.report.comparison import QuantityComparison, ReportComparison
+from trimf.bench.report.comparison_table import render_comparison
 from trimf.cli import main
 from trimf.cli_support import print_to_stderr, show_progress
 from trimf.export.model_card import render_model_card

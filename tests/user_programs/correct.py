@@ -1,11 +1,24 @@
 """A program of a user that type checkers must accept: it asserts that no type of the public API is Any."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, assert_type
 
 import trimf
-from trimf import Arc, Entity, Extraction, Extractor, Parse, Parser, Relation, Trigger, TrimfError, load, load_parser
+from trimf import (
+    Arc,
+    Entity,
+    Extraction,
+    ExtractionStream,
+    Extractor,
+    Parse,
+    Parser,
+    Relation,
+    Trigger,
+    TrimfError,
+    load,
+    load_parser,
+)
 
 
 class ChainParser:
@@ -47,8 +60,9 @@ def check_extraction(doc: Extraction) -> None:
 def check_extractor(extract: Extractor) -> None:
     """Assert the types of an extractor's methods and attributes."""
     assert_type(extract("Jack Ruby shot Lee Harvey Oswald."), Extraction)
-    assert_type(extract.stream(["One.", "Two."], batch_size=2, workers=2), Iterator[Extraction])
-    assert_type(extract.words([["Jack", "Ruby"], ("shot",)]), Iterator[Extraction])
+    assert_type(extract.stream(["One.", "Two."], batch_size=2, workers=2), ExtractionStream[Extraction])
+    assert_type(extract.words([["Jack", "Ruby"], ("shot",)]), ExtractionStream[Extraction])
+    assert_type(extract.stream([("One.", 1)], as_tuples=True), ExtractionStream[tuple[Extraction, int]])
     assert_type((extract.backend, extract.backend_reason), tuple[str, str])
     assert_type(extract.parser, Parser | None)
     assert_type(extract.parser_note, str)

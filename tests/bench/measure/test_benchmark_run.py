@@ -179,7 +179,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is(change, error, monke
         (["--rounds", "0"], 2, "rounds must be >= 1, got 0"),
         (["--backend", "quantum"], 1, "quantum"),
         (["--data", "no/such.txt"], 2, "no/such.txt"),
-        (["--model", "no/such/folder"], 1, "no/such/folder"),
+        (["--model", "no/such/folder"], 2, "no/such/folder"),
         (["compare", "no/such.json", "no/such.json"], 2, "no/such.json"),
     ],
 )
