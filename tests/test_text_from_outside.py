@@ -161,8 +161,8 @@ def experiment(label: str) -> ExperimentReport:
 
 
 def compared(label: str) -> ReportComparison:
-    line = QuantityComparison(label, label, 1.0, 2.0, 2.0, 1.9, 2.1, "slower")
-    return ReportComparison([line], [label], [label], [label])
+    line = QuantityComparison(label, label, label, label, 1.0, 2.0, 2.0, 1.9, 2.1, "slower")
+    return ReportComparison([line], [label], [label], [(label, label, label)], [label])
 
 
 #: Functions that build what the console prints, by name, each with its output for a label.
