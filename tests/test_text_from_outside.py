@@ -19,6 +19,8 @@ from rich.console import Console
 
 from trimf.bench.report.comparison import QuantityComparison, ReportComparison
 from trimf.bench.report.comparison_table import render_comparison
+from trimf.bench.report.schema import SCHEMA_VERSION, Report
+from trimf.bench.report.summary import render_summary
 from trimf.cli import main
 from trimf.cli_support import print_to_stderr, show_progress
 from trimf.export.model_card import render_model_card
@@ -165,6 +167,22 @@ def compared(label: str) -> ReportComparison:
     return ReportComparison([line], [label], [label], [(label, label, label)], [label])
 
 
+def measured(label: str) -> Report:
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        created="",
+        command=label,
+        environment={"device": label},
+        data=label,
+        sentences=1,
+        words=1,
+        subjects=[],
+        cases=[],
+        floors=[],
+        ratios=[],
+    )
+
+
 #: Functions that build what the console prints, by name, each with its output for a label.
 BUILDERS: dict[str, Any] = {
     "build_tables": lambda label: [build_tables(evaluated(label))],
@@ -176,6 +194,7 @@ BUILDERS: dict[str, Any] = {
     "build_parity_tables": lambda label: build_parity_tables(decode_parity(parity(label))),
     "build_plain_table": lambda label: [build_plain_table(label, label, rows=[[label]])],
     "render_comparison": lambda label: [render_comparison(compared(label))],
+    "render_summary": lambda label: [render_summary(measured(label))],
     "build_plain_text": lambda label: [build_plain_text(label)],
 }
 

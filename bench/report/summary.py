@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ...runtime.output.plain_text import make_visible
 from .markdown_report import (
     MISSING,
     describe_input,
@@ -13,7 +14,6 @@ from .markdown_report import (
     label_backend,
     list_f1_names,
     list_warnings,
-    replace_unprintable,
 )
 from .schema import Case, Report
 from .statistics import (
@@ -43,12 +43,12 @@ def render_summary(report: Report) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(replace_unprintable(_describe_run(report)))]
+    parts: list[RenderableType] = [Text(make_visible(_describe_run(report)))]
     for title, cases in _group_cases(report).items():
-        parts += ["", Text(replace_unprintable(title), "bold")]
+        parts += ["", Text(make_visible(title), "bold")]
         parts += [table for table in (_tabulate_calls(cases), _tabulate_streams(cases)) if table.rows]
     notes = [*list_warnings(report), *_list_f1(report), *list_shortfalls(report.cases)]
-    parts += ["", *(Text(replace_unprintable(note)) for note in notes)] if notes else []
+    parts += ["", *(Text(make_visible(note)) for note in notes)] if notes else []
     return Group(*parts)
 
 
@@ -91,6 +91,8 @@ def _group_cases(report: Report) -> dict[str, list[Case]]:
 
 
 def _tabulate_calls(cases: Iterable[Case]) -> Table:
+    from rich.text import Text
+
     table = _create_table("ms per call", "p50", "p95", "p99", "calls", "× encoder")
     for case in cases:
         figures = summarize_samples(pool_samples(case))
@@ -98,11 +100,13 @@ def _tabulate_calls(cases: Iterable[Case]) -> Table:
             ratio = compute_stage_ratio(case)
             above_encoder = _format_number(ratio.value if ratio else None)
             values = [_format_number(value) for value in (figures.p50, figures.p95, figures.p99)]
-            table.add_row(describe_input(case), *values, f"{figures.n:,}", above_encoder)
+            table.add_row(Text(make_visible(describe_input(case))), *values, f"{figures.n:,}", above_encoder)
     return table
 
 
 def _tabulate_streams(cases: Iterable[Case]) -> Table:
+    from rich.text import Text
+
     table = _create_table("stream", "sentences/s", "words/s", "host MB", "device MB")
     for case in cases:
         speeds = [speed for round_ in case.rounds if (speed := compute_speed(case, [round_]))]
@@ -110,7 +114,7 @@ def _tabulate_streams(cases: Iterable[Case]) -> Table:
             rates = [compute_spread(speed[index] for speed in speeds) for index in (0, 1)]
             devices = [round_.memory.device for round_ in case.rounds if round_.memory.device is not None]
             table.add_row(
-                describe_input(case),
+                Text(make_visible(describe_input(case))),
                 *(
                     _format_number(rate.value if rate else None, digits)
                     for rate, digits in zip(rates, (1, 0), strict=True)
