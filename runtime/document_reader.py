@@ -52,10 +52,10 @@ class Document(NamedTuple):
         """
         if isinstance(sentence, str | bytes | Mapping) or not isinstance(sentence, Iterable):
             if isinstance(sentence, str):
-                given = f"{str.__str__(sentence)!r:.80}; pass raw text to stream()"
+                description = f"{str.__str__(sentence)!r:.80}; pass raw text to stream()"
             else:
-                given = describe_value(sentence)
-            raise InputError(f"{name}: words() takes sentences as lists of words, got {given}")
+                description = describe_value(sentence)
+            raise InputError(f"{name}: words() takes sentences as lists of words, got {description}")
         words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(sentence)]
         text, located = join_words(words)
         return cls(text, [located] if words else [])

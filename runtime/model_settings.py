@@ -110,10 +110,10 @@ def resolve_thresholds(
             close = suggest_name(str(label), labels)
             hint = f"did you mean {close!r}?" if close else f"choose from {', '.join(labels)}"
             raise InputError(f"{name}: the model has no label {describe_value(label)}; {hint}")
-    given = {label: check_probability(f"{name}[{label!r}]", value) for label, value in threshold.items()}
-    others = given.get(OTHER_LABELS)
+    by_label = {label: check_probability(f"{name}[{label!r}]", value) for label, value in threshold.items()}
+    others = by_label.get(OTHER_LABELS)
     return tuple(
-        given.get(label, value if others is None else others) for label, value in zip(labels, default, strict=True)
+        by_label.get(label, value if others is None else others) for label, value in zip(labels, default, strict=True)
     )
 
 

@@ -149,9 +149,9 @@ class ExtractionStream(Generic[R]):
 
     def _run(self, source: TextSource, as_tuples: bool) -> Iterator[Any]:
         for extraction in self._extractions:
-            place = source.places.popleft()
-            result = Extraction("", error=place.error) if place.error else extraction
-            yield (result, place.context) if as_tuples else result
+            source_place = source.places.popleft()
+            result = Extraction("", error=source_place.error) if source_place.error else extraction
+            yield (result, source_place.context) if as_tuples else result
         if source.on_error is None and source.bad_texts.count:
             raise InputError(
                 f"{source.bad_texts} (all other texts were processed; to accept that, pass on_error='skip' or "

@@ -81,9 +81,9 @@ def describe_environment(device: str | None, gpu: GpuMonitor | None, load: LoadM
 
 def list_libraries() -> dict[str, str]:
     """Return the versions of the installed distributions that affect the speed, in the order of their names."""
-    found = {str(entry.metadata["Name"]): entry.version for entry in distributions()}
+    versions = {str(entry.metadata["Name"]): entry.version for entry in distributions()}
     return {
-        name: found[name]
-        for name in sorted(found, key=str.lower)
+        name: versions[name]
+        for name in sorted(versions, key=str.lower)
         if name.lower() in LIBRARIES or name.lower().startswith(LIBRARY_PREFIXES)
     }

@@ -94,7 +94,7 @@ def find_reports(path: str | Path) -> dict[str, Path]:
         return {folder.name: folder}
     if (folder / REPORT_NAME).is_file():
         return {folder.name: folder / REPORT_NAME}
-    found = {file.parent.relative_to(folder).as_posix(): file for file in sorted(folder.rglob(REPORT_NAME))}
-    if not found:
+    reports = {file.parent.relative_to(folder).as_posix(): file for file in sorted(folder.rglob(REPORT_NAME))}
+    if not reports:
         raise InputError(f"{folder}: holds no {REPORT_NAME}; give a report of trimf bench --output, or its folder")
-    return found
+    return reports

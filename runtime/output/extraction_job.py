@@ -47,11 +47,11 @@ def write_results(
     results = _ResultsUntilError(_add_record(extraction, record, is_json) for extraction, record in stream)
     write_extractions(results, format_, output)
     if (error := results.error) is not None:
-        place = "standard output" if output is None or str(output) == "-" else str(output)
+        destination = "standard output" if output is None or str(output) == "-" else str(output)
         count = (
             f"the results of the {results.count} texts before it" if results.count > 1 else "the one result before it"
         )
-        raise type(error)(f"{error} ({count} {'are' if results.count > 1 else 'is'} in {place})") from error
+        raise type(error)(f"{error} ({count} {'are' if results.count > 1 else 'is'} in {destination})") from error
     return results.count
 
 

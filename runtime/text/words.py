@@ -173,8 +173,8 @@ def find_unsplit_letters(text: str, language: str) -> tuple[int, int] | None:
     """
     if text.isascii():
         return None
-    found = _UNSPLIT_RUNS.get(language, _UNSPLIT_RUN).search(text)
-    return found.span() if found else None
+    run = _UNSPLIT_RUNS.get(language, _UNSPLIT_RUN).search(text)
+    return run.span() if run else None
 
 
 def _tokenize_text(text: str, language: str) -> Iterator[Token]:

@@ -111,9 +111,9 @@ def protocol_for(entity_types: Iterable[str], relation_types: Iterable[str] = ()
         The protocol whose entity and relation types both equal the given ones; otherwise a protocol named
         ``own labels``, with strict evaluation, micro average and no results of the paper.
     """
-    given = _fold_case(entity_types), _fold_case(relation_types)
+    labels = _fold_case(entity_types), _fold_case(relation_types)
     for protocol in PROTOCOLS.values():
-        if given == (_fold_case(protocol.entity_types), _fold_case(protocol.relation_types)) and all(given):
+        if labels == (_fold_case(protocol.entity_types), _fold_case(protocol.relation_types)) and all(labels):
             return protocol
     return PROTOCOLS["own"]
 

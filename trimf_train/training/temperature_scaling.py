@@ -137,10 +137,10 @@ def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: b
 def _find_lack(name: str, predictions: _PredictionLogits, sentences: int) -> str:
     """Return what the predictions lack for fitting a temperature; empty if nothing."""
     count, right = len(predictions.correct), sum(predictions.correct)
-    found = f"{count} {name} predicted in {sentences} sentences, {right} of them correct"
+    summary = f"{count} {name} predicted in {sentences} sentences, {right} of them correct"
     if not 0 < right < count:
-        return f"{found}, but correct and wrong ones are needed"
-    return f"{found}, but at least {MIN_PREDICTIONS} are needed" if count < MIN_PREDICTIONS else ""
+        return f"{summary}, but correct and wrong ones are needed"
+    return f"{summary}, but at least {MIN_PREDICTIONS} are needed" if count < MIN_PREDICTIONS else ""
 
 
 def _choose_temperature(predictions: _PredictionLogits, lack: str) -> TemperatureFit:
