@@ -62,7 +62,8 @@ def check_extractor(extract: Extractor) -> None:
     assert_type(extract("Jack Ruby shot Lee Harvey Oswald."), Extraction)
     assert_type(extract.stream(["One.", "Two."], batch_size=2, workers=2), ExtractionStream[Extraction])
     assert_type(extract.words([["Jack", "Ruby"], ("shot",)]), ExtractionStream[Extraction])
-    assert_type(extract.stream([("One.", 1)], as_tuples=True), ExtractionStream[tuple[Extraction, int]])
+    pairs: list[tuple[str, int]] = [("One.", 1)]
+    assert_type(extract.stream(pairs, as_tuples=True), ExtractionStream[tuple[Extraction, int]])
     assert_type((extract.backend, extract.backend_reason), tuple[str, str])
     assert_type(extract.parser, Parser | None)
     assert_type(extract.parser_note, str)
