@@ -24,6 +24,7 @@ class _Folder(click.Path):
     """A folder, for which ``-`` (standard output) cannot stand."""
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        """Return the path, or fail if it is ``-``."""
         if str(value) == "-":
             self.fail("- stands for standard output, but a folder is needed; name one", parameter, context)
         return super().convert(value, parameter, context)

@@ -331,8 +331,8 @@ class Extractor:
                     f"an extractor on the {self.backend} backend cannot be used after a fork; load it in the new"
                     " process or start processes with the method 'spawn'"
                 )
-            opened = open_backend("cpu", self._options.threads, self.bundle)
             if resolve_thread_count(self._options.threads, count_available_cores()) > 1:
+                opened = open_backend("cpu", self._options.threads, self.bundle)
                 pipeline = open_pipeline(self.bundle, opened)
                 pipeline.settings = self.pipeline.settings
                 self.pipeline = pipeline

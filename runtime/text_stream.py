@@ -61,7 +61,7 @@ class BadTexts:
         return f"{self.count} text{'s' * (self.count != 1)} could not be read: {named}{more}"
 
 
-class _Place(NamedTuple):
+class _PendingText(NamedTuple):
     """What a stream must know of a text while its result is outstanding."""
 
     context: Any
@@ -79,7 +79,7 @@ class TextSource:
         as_tuples: Whether the items are pairs.
 
     Attributes:
-        places: A place for each document that was read and whose result is outstanding, in order.
+        pending: An entry for each document that was read and whose result is outstanding, in order.
         bad_texts: The texts that could not be read so far.
     """
 
@@ -93,7 +93,7 @@ class TextSource:
     ) -> None:
         if on_error not in (None, *get_args(OnError)):
             raise InputError(f"on_error must be 'stop', 'skip' or 'replace', got {describe_value(on_error)}")
-        self.places: deque[_Place] = deque()
+        self.pending: deque[_PendingText] = deque()
         self.bad_texts = BadTexts()
         self.on_error = on_error
         self._items, self._build, self._noun, self._as_tuples = iter(items), build, noun, as_tuples
@@ -119,7 +119,7 @@ class TextSource:
                 if self.on_error == "skip":
                     continue
                 document = Document("", ())
-            self.places.append(_Place(context, error))
+            self.pending.append(_PendingText(context, error))
             return document
 
 
@@ -149,9 +149,9 @@ class ExtractionStream(Generic[R]):
 
     def _run(self, source: TextSource, as_tuples: bool) -> Iterator[Any]:
         for extraction in self._extractions:
-            source_place = source.places.popleft()
-            result = Extraction("", error=source_place.error) if source_place.error else extraction
-            yield (result, source_place.context) if as_tuples else result
+            pending = source.pending.popleft()
+            result = Extraction("", error=pending.error) if pending.error else extraction
+            yield (result, pending.context) if as_tuples else result
         if source.on_error is None and source.bad_texts.count:
             raise InputError(
                 f"{source.bad_texts} (all other texts were processed; to accept that, pass on_error='skip' or "

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from ..errors import InputError
 
 #: UTF-8 byte order mark.
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 def read_file_lines(path: str | Path) -> Iterator[str]:
@@ -50,10 +50,8 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
     """
     position = 0
     for line_number, raw in enumerate(stream, start=1):
-        line = raw.removesuffix(b"\n")
-        if len(line) < len(raw):
-            line = line.removesuffix(b"\r")
-        skipped = len(_BOM) if line_number == 1 and line.startswith(_BOM) else 0
+        line = strip_line_end(raw)
+        skipped = len(BOM) if line_number == 1 and line.startswith(BOM) else 0
         try:
             yield line[skipped:].decode()
         except UnicodeDecodeError as error:
@@ -63,3 +61,9 @@ def read_lines(stream: BinaryIO, name: str) -> Iterator[str]:
                 f" convert the file to UTF-8"
             ) from None
         position += len(raw)
+
+
+def strip_line_end(line: bytes) -> bytes:
+    """Return a line without its ``\\n`` or ``\\r\\n``."""
+    without = line.removesuffix(b"\n")
+    return without.removesuffix(b"\r") if len(without) < len(line) else line

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 import msgspec
 
 from ..errors import InputError
+from ..files.lines import BOM, strip_line_end
 from ..results import RESULT_KEYS
 from ..text_stream import BadTexts, OnError
 
@@ -19,8 +20,6 @@ InputFormat = Literal["auto", "lines", "documents", "jsonl"]
 
 #: Endings of the names of files whose content is JSON.
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
-
-_BOM = b"\xef\xbb\xbf"
 
 
 class Record(NamedTuple):
@@ -115,11 +114,11 @@ class RecordReader:
             return
         first = stream.readline()
         start = [first]
-        while first and not first.removeprefix(_BOM).strip():
+        while first and not first.removeprefix(BOM).strip():
             first = stream.readline()
             start.append(first)
         lines = chain(filter(None, start), stream)
-        head = first.removeprefix(_BOM).strip()
+        head = first.removeprefix(BOM).strip()
         if input_format == "auto":
             input_format = "jsonl" if suffix in JSON_SUFFIXES or _is_json(head) else "lines"
         if input_format == "lines":
@@ -133,22 +132,22 @@ class RecordReader:
         position = 0
         for number, line in enumerate(lines, 1):
             place = {**fields, "line": number} if fields else {}
-            yield from self._decode(_strip_end(line), f"{name}, line {number}", place, position)
+            yield from self._decode(strip_line_end(line), f"{name}, line {number}", place, position)
             position += len(line)
 
     def _read_json_lines(self, lines: Iterable[bytes], name: str, fields: dict[str, Any]) -> Iterator[Record]:
         position = 0
         for number, line in enumerate(lines, 1):
-            if line.removeprefix(_BOM).strip():
+            if line.removeprefix(BOM).strip():
                 where = f"{name}, line {number}"
-                for record in self._decode(_strip_end(line), where, fields, position):
+                for record in self._decode(strip_line_end(line), where, fields, position):
                     yield from [record] if record.error else self._read_object(record, where)
             position += len(line)
 
     def _read_json(self, content: bytes, name: str, fields: dict[str, Any]) -> Iterator[Record]:
         """Yield the records of one JSON value: an array of objects, or an object."""
         try:
-            values = msgspec.json.decode(content.removeprefix(_BOM))
+            values = msgspec.json.decode(content.removeprefix(BOM))
         except (msgspec.DecodeError, RecursionError) as error:
             raise InputError(
                 f"{name}: not JSON: {error}; to read it as plain text, pass --lines or --documents"
@@ -186,7 +185,7 @@ class RecordReader:
 
     def _decode(self, raw: bytes, where: str, fields: dict[str, Any], position: int = 0) -> Iterator[Record]:
         """Yield a record with the text of UTF-8 bytes that start at a position of their file."""
-        skipped = len(_BOM) if position == 0 and raw.startswith(_BOM) else 0
+        skipped = len(BOM) if position == 0 and raw.startswith(BOM) else 0
         try:
             record = Record(raw[skipped:].decode(), fields)
         except UnicodeDecodeError as error:
@@ -209,12 +208,6 @@ class RecordReader:
         self._count += 1
         if self.on_error == "replace":
             yield Record("", fields, error=reason)
-
-
-def _strip_end(line: bytes) -> bytes:
-    """Return a line without its end."""
-    without = line.removesuffix(b"\n")
-    return without.removesuffix(b"\r") if len(without) < len(line) else line
 
 
 def _is_json(line: bytes) -> bool:
