@@ -21,7 +21,7 @@ MAX_BLOCK_PAIRS = 4096
 MAX_BLOCK_BYTES = 32_000_000
 
 #: Floats that a pair needs for each word of its sentence: its trigger weights and the values they are computed from.
-#: In addition, it needs one for each relation type and sentence of the batch.
+#: In addition, it needs one for each relation type and word.
 _FLOATS_PER_WORD = 6
 
 #: Pair indices are cached for up to this number of entities.
@@ -85,7 +85,7 @@ def iterate_pair_blocks(
         The blocks.
     """
     widest = ranges.max_range_columns(words)
-    pair_floats = words * _FLOATS_PER_WORD + len(counts) * types
+    pair_floats = words * (_FLOATS_PER_WORD + types)
     step = max(1, min(MAX_BLOCK_PAIRS // 2, MAX_BLOCK_BYTES // (4 * (widest * width + 2 * pair_floats))))
     for indices in _iterate_pairs(counts, step):
         low, high = int(indices[0, 0]), int(indices[:, 1].max()) + 1

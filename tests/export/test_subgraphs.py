@@ -165,6 +165,15 @@ def test_onnx_is_plain_and_names_no_machine(exported, name):
         assert value.type.tensor_type.shape.dim[0].dim_param in {"batch", "spans", "pairs", "ranges"}
 
 
+def test_the_relations_do_not_rearrange_the_words(exported):
+    """In half precision, ONNX Runtime 1.31 loses on CUDA what a transposed copy of the word logits is multiplied by."""
+    _, models, _ = exported
+    graph = models["relations"].graph
+    readers = {node.op_type for node in graph.node if "word_logits" in node.input}
+    assert readers == {"Gather"}
+    assert not {node.op_type for node in graph.node} & {"Transpose", "Range"}
+
+
 def test_the_transformers_states_have_a_name(exported):
     _, models, model = exported
     graph = onnx.shape_inference.infer_shapes(models["encoder"])
