@@ -20,8 +20,7 @@ from trimf_train.model.graph import TypedLinear, dependent_mean_matrix
 from trimf_train.model.memory import Memory, masked_softmax
 from trimf_train.model.trimf import TriMF
 
-from ..runtime.decoding.range_pooling import BLOCK_WORDS
-from ..runtime.engine.contract import MEMORIES
+from ..runtime.engine.contract import BLOCK_WORDS, MEMORIES
 
 
 def gather_rows(states: Tensor, index: Tensor) -> Tensor:

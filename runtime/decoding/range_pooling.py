@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..engine.contract import BLOCK_WORDS
 from ..text.subwords import IntArray
-
-#: Number of words of a block.
-BLOCK_WORDS = 16
 
 
 def build_range_rows(spans: IntArray, gaps: IntArray) -> IntArray:

@@ -10,6 +10,15 @@ import numpy as np
 #: The four subgraphs in the order they run.
 SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 
+#: A subword id is its number in the vocabulary plus this times its letter case.
+CASE_MULTIPLIER = 1 << 24
+
+#: Number of words of a block, over which the maximum is taken once for all ranges that hold it.
+BLOCK_WORDS = 16
+
+#: Largest distance between two subwords that a fused graph tells apart.
+MAX_DISTANCE = 512
+
 #: Names of the axes of every input and output, in order; None is an axis of fixed size.
 AXES: dict[str, tuple[str | None, ...]] = {
     "input_ids": ("batch", "subwords"),
@@ -34,6 +43,30 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "subword_flow": ("batch", None, "subwords"),
     "word_flow": ("batch", None, "words"),
     "syntactic_share": ("batch", "words"),
+}
+
+#: The same for the inputs of the fused graphs, which ``derived_inputs`` makes from those above.
+DERIVED_AXES: dict[str, tuple[str | None, ...]] = {
+    "subword_ids": ("batch", "subwords"),
+    "subword_cases": ("batch", "subwords"),
+    "positions": ("subwords",),
+    "distances": ("subwords", "subwords"),
+    "subword_counts": ("batch",),
+    "subword_mask": ("batch", None, "subwords"),
+    "subword_rows": ("batch", "words", "pieces"),
+    "first_subwords": ("batch", None),
+    "word_mask_row": ("batch", None, "words"),
+    "word_mask_column": ("batch", "words", None),
+    "word_positions": ("words", None),
+    "first_rows": ("batch", None, None),
+    "diagonal": ("words", "words"),
+    "table_rows": ("ranges", "rows"),
+    "range_widths": ("ranges",),
+    "score_rows": ("pairs", None),
+    "sensor_rows": ("spans",),
+    "span_sentences": ("spans",),
+    "pair_spans": ("pairs", None),
+    "pair_sentences": ("pairs",),
 }
 
 #: Outputs for explanations: the weight that each of ``MEMORIES`` gives to every subword and word (equation (10)),

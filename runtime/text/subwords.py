@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
 
+from ..engine.contract import CASE_MULTIPLIER
 from ..errors import BundleError, InputError, one_line
 
 #: Maximum number of subwords of a word. A longer word becomes the unknown token, as WordPiece itself does with overlong
@@ -35,10 +36,6 @@ MAX_EXPANSION = 64
 #: word. The cache is emptied when it would exceed the limit.
 MAX_CACHED_WORDS = 20_000
 MAX_CACHED_WORD_CHARS = 40
-
-#: Multiplier that packs the letter case of a word above its vocabulary ids where the model reads letter case: each
-#: subword id is vocabulary id + CASE * case.
-CASE_MULTIPLIER = 1 << 24
 
 #: Number of letter-case classes: 0 no capitals, 1 Capitalized, 2 ALL CAPITALS, 3 a single capital letter and no other
 #: letter, 4 any other use of capitals (capItals).

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel
 
+from trimf.runtime.engine.contract import CASE_MULTIPLIER
 from trimf.runtime.errors import ConfigError
-from trimf.runtime.text.subwords import CASE_COUNT, CASE_MULTIPLIER
+from trimf.runtime.text.subwords import CASE_COUNT
 from trimf_train.model.encoder_check import VERIFIED_FAMILIES, check_architecture, check_encoder
 
 #: Maximum number of subwords for encoders whose positions have no limit.

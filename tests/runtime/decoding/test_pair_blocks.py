@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from trimf.runtime.decoding import pair_blocks as module
 from trimf.runtime.decoding.pair_blocks import iterate_pair_blocks, top_scoring_entities
-from trimf.runtime.decoding.range_pooling import BLOCK_WORDS, build_range_rows
+from trimf.runtime.decoding.range_pooling import build_range_rows
 from trimf.runtime.decoding.span_decoding import EntitySpan
+from trimf.runtime.engine.contract import BLOCK_WORDS
 
 
 def some_spans(counts: list[int], seed: int = 0) -> np.ndarray:

@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.decoding.range_pooling import BLOCK_WORDS, build_range_rows, max_range_columns
+from trimf.runtime.decoding.range_pooling import build_range_rows, max_range_columns
+from trimf.runtime.engine.contract import BLOCK_WORDS
 
 
 def table(states: np.ndarray) -> np.ndarray:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from trimf.runtime.engine.contract import CASE_MULTIPLIER
 from trimf.runtime.errors import BundleError, InputError
 from trimf.runtime.text import subwords as subwords_module
 from trimf.runtime.text.subwords import (
     CASE_COUNT,
-    CASE_MULTIPLIER,
     MAX_WORD_SUBWORDS,
     Subwords,
     SubwordTokenizer,

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.engine.contract import CASE_MULTIPLIER
 from trimf.runtime.errors import BundleError, ConfigError, InputError
 from trimf.runtime.pipeline import ParsedSentence
 from trimf.runtime.text import batch_arrays as features
-from trimf.runtime.text.subwords import CASE_MULTIPLIER
 from trimf_train.config import DecodeConfig
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import checkpoint as checkpoints
