@@ -29,6 +29,7 @@ from . import parity
 from .bundle_compiler import BundleProgress, build_engines, plan_engine_builds
 from .bundle_writer import describe_file
 from .engine_builder import check_precision as check_products
+from .fused.fusing import fuse_graphs
 from .half_precision import count_matmuls_by_dtype
 from .model_card import render_model_card
 from .onnx_conversion import OPSET, create_example_inputs
@@ -131,6 +132,8 @@ def export_checkpoint(
         )
         on_report(report)
         parity.check_limits(report, precision)
+        if precision != "int8":  # for CPUs only
+            content |= fuse_graphs(checkpoint, precision, reference, compared, content, log)
         manifest = msgspec.structs.replace(
             _build_manifest(checkpoint, precision, licence, report),
             products={name: count_matmuls_by_dtype(model) for name, model in converted.shipped.items()},

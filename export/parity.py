@@ -26,7 +26,7 @@ from ..runtime.bundle.parity_report import (
     ParityReport,
     WorstSentence,
 )
-from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.contract import JOINED, SUBGRAPHS
 from ..runtime.errors import BundleError
 from ..runtime.pipeline import Pipeline, SubgraphCall
 
@@ -141,7 +141,14 @@ def record_calls(
     unsplit = Pipeline(pipeline.graphs, pipeline.tokenizer, pipeline.settings, max_pairs=MAX_COMPARED_PAIRS)
     with unsplit.observe(record):
         predict_annotations(unsplit, labels, sentences, batch_size)
+    calls[JOINED] = [_join_calls(*parts) for parts in zip(*(calls[name] for name in SUBGRAPHS[:3]), strict=True)]
     return calls
+
+
+def _join_calls(*parts: tuple[dict[str, Any], dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the calls of the first three subgraphs on a batch as one of the joined graph."""
+    outputs = {key: value for _, part in parts for key, value in part.items()}
+    return parts[-1][0], outputs
 
 
 def record_inputs(pipeline: Pipeline, labels: Labels, sentences: Sequence[Sentence]) -> dict[str, list[dict[str, Any]]]:
@@ -344,7 +351,8 @@ def _collect_outputs(calls: RecordedCalls, candidate: Pipeline, skipped: Collect
         for inputs, expected in calls[name]:
             arrays = {key: np.asarray(inputs[key], graph.types[key]) for key in graph.inputs}
             actual = graph.run(arrays)
-            collected[name].append((arrays, _exclude_padding(expected, inputs), _exclude_padding(actual, inputs)))
+            wanted = {key: value for key, value in expected.items() if name != JOINED or key in actual}
+            collected[name].append((arrays, _exclude_padding(wanted, inputs), _exclude_padding(actual, inputs)))
     return collected
 
 
@@ -352,9 +360,12 @@ def _exclude_padding(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> d
     """Copy outputs to the host, with the entity logits of only those spans that lie inside their sentence.
 
     Other spans contain padding, and a backend may pad a batch further than the reference does. The remaining logits are
-    ``[spans, n_e + 1]``.
+    ``[spans, n_e + 1]``. Of the nodes of a joined graph, which also has the arcs of padding, those of words remain,
+    ``[words, H]``.
     """
     arrays = {key: np.asarray(value) for key, value in outputs.items()}
+    if "nodes" in arrays and "heads" in arrays:
+        arrays["nodes"] = arrays["nodes"][np.asarray(inputs["word_mask"])]
     if (logits := arrays.get("entity_logits")) is not None:
         length = np.asarray(inputs["word_mask"]).sum(1)
         last = np.add.outer(np.arange(logits.shape[1]), np.arange(logits.shape[2]))
@@ -392,7 +403,7 @@ def _measure_errors(outputs: ComparedOutputs) -> dict[str, OutputErrors]:
 def _compare_arcs(outputs: ComparedOutputs) -> ArcParity | UnsetType:
     """Return the ``arcs`` section of the report, or UNSET for a model without an in-model parser."""
     words = same = 0
-    for inputs, expected, actual in outputs.get("encoder", ()):
+    for inputs, expected, actual in outputs.get("encoder", outputs.get(JOINED, ())):
         if not set(PARSER_OUTPUTS) <= expected.keys():
             return UNSET
         inside = inputs["pieces"][:, :, 0] > 0

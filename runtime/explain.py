@@ -139,8 +139,7 @@ def explain_words(
         InputError: The subgraphs have no outputs for explanations, or the sentence is longer than one window.
         BackendError: The backend fails.
     """
-    encoder, fusion = pipeline.graphs["encoder"], pipeline.graphs["fusion"]
-    if not set(EXPLAINING) & {*encoder.outputs, *fusion.outputs}:
+    if not set(EXPLAINING) & {name for graph in pipeline.graphs.values() for name in graph.outputs}:
         raise InputError(
             "this bundle was exported without --explain, or does not run on the cpu backend; re-export it with "
             "--explain and use the cpu backend"

@@ -110,7 +110,7 @@ class Extractor:
                 parsing = loading.submit(open_parser, trained, parser, bundle.manifest.language)
                 opened = open_backend(str.__str__(backend), threads, bundle)
                 self.backend, self.backend_reason = opened.name, opened.reason
-                self.pipeline = open_pipeline(bundle, opened)
+                self.pipeline = open_pipeline(bundle, opened, has_external_parser=parser is not None)
                 unfinished.callback(self.pipeline.close)
             set_thresholds(self.pipeline, bundle.manifest.labels, threshold, entity_threshold, candidates=candidates)
             self.parser = parsing.result()
@@ -333,7 +333,7 @@ class Extractor:
                 )
             if resolve_thread_count(self._options.threads, count_available_cores()) > 1:
                 opened = open_backend("cpu", self._options.threads, self.bundle)
-                pipeline = open_pipeline(self.bundle, opened)
+                pipeline = open_pipeline(self.bundle, opened, has_external_parser=self._options.parser is not None)
                 pipeline.settings = self.pipeline.settings
                 self.pipeline = pipeline
             self._process_id = os.getpid()

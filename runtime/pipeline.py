@@ -24,7 +24,7 @@ from .decoding.span_decoding import (
     logit,
     merge_symmetric_relations,
 )
-from .engine.contract import Subgraph
+from .engine.contract import JOINED, Subgraph
 from .errors import BackendError, InputError, check_integer
 from .model_settings import ModelSettings, has_extra_outputs
 from .text.batch_arrays import Batch, encode_arcs, pad_arcs, pad_subwords
@@ -105,7 +105,7 @@ class Pipeline:
     A pipeline holds no state of a run, so threads may share it as far as the backend allows.
 
     Args:
-        graphs: The subgraphs by name.
+        graphs: The subgraphs by name: those of ``engine.contract.SUBGRAPHS`` or of ``JOINED_SUBGRAPHS``.
         tokenizer: Subword tokenizer of the encoder.
         settings: Label ids, thresholds and window limits.
         max_pairs: Maximum number of ordered entity pairs that are scored in a sentence or window.
@@ -128,7 +128,8 @@ class Pipeline:
         self.graphs, self.tokenizer, self.max_pairs = graphs, tokenizer, max_pairs
         self.settings = settings
         self.split_cost_subwords = split_cost_subwords
-        self.has_parser = "heads" in graphs["encoder"].outputs
+        self._first = JOINED if JOINED in graphs else "encoder"
+        self.has_parser = "heads" in graphs[self._first].outputs
         self.observers: tuple[SubgraphObserver, ...] = ()
         self._label_names = [ROOT_LABEL, *settings.dependency_label_to_id]
 
@@ -180,6 +181,8 @@ class Pipeline:
         arrays = self._run_encoder(sentences, explain)
         if arcs is not None:
             self._set_arcs(arrays, [(tree, 0, len(tree.heads)) for tree in arcs])
+        if self._first == JOINED:
+            return arrays
         return arrays | self._run_subgraph("fusion", arrays, explain)
 
     def run(
@@ -229,6 +232,8 @@ class Pipeline:
         check_integer("batch_size", batch_size, 1)
         if parses is None and not self.has_parser:
             raise InputError("this model has no in-model parser; pass parses, for example from load_parser()")
+        if parses is not None and self._first == JOINED:
+            raise InputError("this model parses by itself here; name the parser when the model is loaded")
         capacity = self.settings.max_subwords - self.tokenizer.special_token_count
         encoded = self.tokenizer.encode(sentences, min(MAX_WORD_SUBWORDS, capacity))
         windows = list(cut_windows(encoded, self.tokenizer, self.settings))
@@ -265,16 +270,16 @@ class Pipeline:
 
     def _encode_windows(self, batch: Sequence[Window], scores: bool) -> dict[str, Any]:
         """Run the encoder on a batch, with ``scores`` for the arc scores too."""
-        if scores and "arc_scores" not in self.graphs["encoder"].outputs:
+        if scores and "arc_scores" not in self.graphs[self._first].outputs:
             raise InputError(
                 'syntax="tree" needs arc scores, which only the cpu backend returns; use syntax="arcs" or backend="cpu"'
             )
         return self._run_encoder([window.subwords for window in batch], scores)
 
     def _run_encoder(self, sentences: Sequence[Subwords], extra: bool) -> dict[str, Any]:
-        """Return the padded arrays of a batch together with the encoder's outputs."""
+        """Return the padded arrays of a batch together with the outputs of the encoder, or of the joined graph."""
         arrays: dict[str, Any] = dict(zip(Batch._fields, pad_subwords(sentences), strict=False))
-        return arrays | self._run_subgraph("encoder", arrays, extra)
+        return arrays | self._run_subgraph(self._first, arrays, extra)
 
     def _run_subgraph(self, name: str, arrays: Mapping[str, Any], extra: bool = False) -> dict[str, Any]:
         """Run a subgraph, with ``extra`` also for the outputs of ``engine.contract.EXTRA``, and call the observers."""
@@ -299,7 +304,7 @@ class Pipeline:
         """
         if external is not None:
             self._set_arcs(arrays, [(external[window.sentence], window.start, window.end) for window in batch])
-        for name in ("fusion", "entities"):
+        for name in () if self._first == JOINED else ("fusion", "entities"):
             arrays.update(self._run_subgraph(name, arrays))
         lengths = [window.end - window.start for window in batch]
         logits, settings = _require_finite(arrays, "entity_logits"), self.settings

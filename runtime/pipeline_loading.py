@@ -9,7 +9,7 @@ from .bundle.labels import Labels
 from .bundle.manifest import Manifest, ParserInfo
 from .bundle.reader import Bundle
 from .engine.backend import Backend
-from .engine.contract import SUBGRAPHS, Subgraph
+from .engine.contract import Subgraph
 from .engine.cpu_info import has_saturating_int8_matmul
 from .errors import BundleError, InputError, describe_value
 from .model_settings import CANDIDATE_FLOOR, ModelSettings, Threshold, resolve_thresholds
@@ -25,12 +25,13 @@ CPU_SPLIT_COST = 8
 CPU_SPLIT_COST_INT8 = 24
 
 
-def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
+def open_pipeline(bundle: Bundle, backend: Backend, *, has_external_parser: bool = False) -> Pipeline:
     """Load the subgraphs and the tokenizer of a bundle.
 
     Args:
         bundle: Bundle to load.
         backend: Backend that runs the subgraphs.
+        has_external_parser: Whether a parser of the caller parses the sentences, rather than the model.
 
     Returns:
         The pipeline.
@@ -41,7 +42,8 @@ def open_pipeline(bundle: Bundle, backend: Backend) -> Pipeline:
     """
     with ExitStack() as opened:  # an error closes what is open by then
         graphs: dict[str, Subgraph] = {}
-        for name in SUBGRAPHS:
+        uses_model_parser = bundle.manifest.parser.source == "encoder" and not has_external_parser
+        for name in backend.choose_subgraphs(bundle, uses_model_parser):
             graphs[name] = backend.open(name, bundle)
             opened.callback(graphs[name].close)
         check_output_shapes(bundle.manifest, bundle.path, graphs)

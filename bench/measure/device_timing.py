@@ -56,11 +56,11 @@ def _list_copy_methods() -> list[tuple[type, Callable[..., Any], Direction]]:
         (CudaArray, CudaArray.__array__, "device-to-host"),
     ]
     if "onnxruntime" in sys.modules:
-        from ...runtime.engine.onnx_device import OnnxGpuSubgraph, OrtDeviceArray
+        from ...runtime.engine.onnx_device_memory import TensorPack
 
         methods += [
-            (OnnxGpuSubgraph, OnnxGpuSubgraph._upload_input, "host-to-device"),
-            (OrtDeviceArray, OrtDeviceArray.__array__, "device-to-host"),
+            (TensorPack, TensorPack.upload, "host-to-device"),
+            (TensorPack, TensorPack.copy_to_host, "device-to-host"),
         ]
     return methods
 
@@ -85,7 +85,7 @@ def _time_copies(copy: Callable[..., Any], direction: Direction, events: list[Co
         copied = copy(holder, *arguments, **options)
         if hasattr(holder, "synchronize"):
             holder.synchronize()
-        name = holder.name if direction == "device-to-host" else _find_tensor_name(arguments)
+        name = holder.name if hasattr(holder, "name") else _find_tensor_name(arguments)
         events.append(CopyEvent(direction, name, start, time.perf_counter()))
         return copied
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..engine.contract import AXES, SUBGRAPHS, Subgraph
+from ..engine.contract import AXES, JOINED, SUBGRAPHS, Subgraph
 from ..errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
 
@@ -84,12 +84,16 @@ def check_output_shapes(manifest: Manifest, folder: Path, graphs: Mapping[str, S
     """
     sizes, labels = manifest.sizes, manifest.labels
     has_parser = manifest.parser.source == "encoder"
-    stated: dict[tuple[str, str], tuple[int | None, ...]] = {
+    first, of_nodes, of_entities = (JOINED,) * 3 if JOINED in graphs else ("encoder", "fusion", "entities")
+    between: dict[tuple[str, str], tuple[int | None, ...]] = {
         ("encoder", "words"): (None, None, sizes.hidden),
         ("encoder", "cls"): (None, sizes.hidden),
-        **({("encoder", name): (None, None) for name in ("heads", "labels")} if has_parser else {}),
-        ("fusion", "nodes"): (None, None, sizes.hidden),
-        ("entities", "entity_logits"): (None, None, sizes.max_span, len(labels.entity_types) + 1),
+    }
+    stated: dict[tuple[str, str], tuple[int | None, ...]] = {
+        **({} if JOINED in graphs else between),
+        **({(first, name): (None, None) for name in ("heads", "labels")} if has_parser else {}),
+        (of_nodes, "nodes"): (None, None, sizes.hidden),
+        (of_entities, "entity_logits"): (None, None, sizes.max_span, len(labels.entity_types) + 1),
         ("relations", "relation_logits"): (None, len(labels.relation_types)),
         ("relations", "triggers"): (None, None),
         **(
@@ -102,7 +106,7 @@ def check_output_shapes(manifest: Manifest, folder: Path, graphs: Mapping[str, S
         actual = graphs[name].outputs.get(output)
         if actual != shape:
             raise BundleError(f"{folder}/{name}.onnx: {output} has shape {actual}, but the manifest says {shape}")
-    if not has_parser and "heads" in graphs["encoder"].outputs:
+    if not has_parser and "heads" in graphs[first].outputs:
         raise BundleError(
             f"{folder}/encoder.onnx: has an in-model parser (output heads), but the manifest says that the parser "
             f"is {manifest.parser}"

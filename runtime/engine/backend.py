@@ -35,6 +35,9 @@ class Backend(Protocol):
     name: str
     reason: str
 
+    def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
+        """Return the names of the graphs to open: ``contract.SUBGRAPHS`` or ``contract.JOINED_SUBGRAPHS``."""
+
     def open(self, name: str, files: BundleFiles) -> Subgraph:
         """Load subgraph ``name`` of a bundle."""
 

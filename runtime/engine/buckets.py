@@ -30,6 +30,11 @@ SHAPE_LIMITS = {
 #: Axes whose buckets are multiples of a fixed step; the buckets of all other axes are powers of two.
 _STEPPED_AXES = ("subwords", "words")
 
+#: Smallest buckets of fused graphs.
+MIN_TIED_PIECES = 4
+MIN_TIED_PAIRS = 4
+MIN_TIED_ROWS = 16
+
 #: Arrays whose last axis holds indices that a maximum is taken over; padding there repeats the last index.
 _MAX_POOLED_ARRAYS = ("pieces", "ranges")
 
@@ -60,6 +65,31 @@ def bucket_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None = No
     """
     limits = limits or {}
     return {axis: bucket_size(axis, size, limits.get(axis)) for axis, size in sizes.items()}
+
+
+def tie_bucket_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Return the bucket of every axis of a fused graph, where one axis decides those that grow with it.
+
+    A set of sizes is captured as a CUDA graph once, so there should be few. Padding the words to the subwords, or the
+    spans and ranges to the pairs, costs a GPU nothing that can be measured.
+
+    Args:
+        sizes: Axis name -> real size.
+        limits: As for ``bucket_sizes``.
+
+    Returns:
+        Axis name -> padded size.
+    """
+    padded = bucket_sizes(sizes, limits)
+    if "subwords" in sizes and "words" in sizes:
+        padded["words"] = max(padded["words"], padded["subwords"])
+    if "pieces" in sizes:
+        padded["pieces"] = max(padded["pieces"], MIN_TIED_PIECES)
+    if "pairs" in sizes:
+        pairs = max(padded["pairs"], padded["spans"], MIN_TIED_PAIRS)
+        padded |= {"pairs": pairs, "spans": pairs, "ranges": max(padded["ranges"], 2 * pairs)}
+        padded["rows"] = max(padded["rows"], MIN_TIED_ROWS)
+    return padded
 
 
 def read_axis_sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:

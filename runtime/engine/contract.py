@@ -10,6 +10,15 @@ import numpy as np
 #: The four subgraphs in the order they run.
 SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 
+#: Encoder with in-model parser, fusion and entities as one graph, which a GPU runs at one launch.
+JOINED = "joined"
+
+#: The graphs of a backend that joins the first three.
+JOINED_SUBGRAPHS = (JOINED, "relations")
+
+#: Files of the fused graphs for CUDA.
+FUSED_FILES = {name: f"{name}-fused.onnx" for name in JOINED_SUBGRAPHS}
+
 #: A subword id is its number in the vocabulary plus this times its letter case.
 CASE_MULTIPLIER = 1 << 24
 
@@ -45,34 +54,13 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "syntactic_share": ("batch", "words"),
 }
 
-#: The same for the inputs of the fused graphs, which ``derived_inputs`` makes from those above.
-DERIVED_AXES: dict[str, tuple[str | None, ...]] = {
-    "subword_ids": ("batch", "subwords"),
-    "subword_cases": ("batch", "subwords"),
-    "positions": ("subwords",),
-    "distances": ("subwords", "subwords"),
-    "subword_counts": ("batch",),
-    "subword_mask": ("batch", None, "subwords"),
-    "subword_rows": ("batch", "words", "pieces"),
-    "first_subwords": ("batch", None),
-    "word_mask_row": ("batch", None, "words"),
-    "word_mask_column": ("batch", "words", None),
-    "word_positions": ("words", None),
-    "first_rows": ("batch", None, None),
-    "diagonal": ("words", "words"),
-    "table_rows": ("ranges", "rows"),
-    "range_widths": ("ranges",),
-    "score_rows": ("pairs", None),
-    "sensor_rows": ("spans",),
-    "span_sentences": ("spans",),
-    "pair_spans": ("pairs", None),
-    "pair_sentences": ("pairs",),
-}
-
 #: Outputs for explanations: the weight that each of ``MEMORIES`` gives to every subword and word (equation (10)),
 #: and the weight of the syntactic graph at every word (equation (19)).
 EXPLAINING = ("subword_flow", "word_flow", "syntactic_share")
 MEMORIES = ("entity", "relation")
+
+#: Outputs that the host reads; those of a call are copied to it together.
+HOST_OUTPUTS = ("heads", "labels", "entity_logits", "relation_logits", "triggers", "word_logits")
 
 #: Large or rarely used outputs, computed on request only, and only by the cpu backend.
 EXTRA = ("arc_scores", *EXPLAINING)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .contract import BLOCK_WORDS, CASE_MULTIPLIER, DERIVED_AXES, MAX_DISTANCE
+from .contract import BLOCK_WORDS, CASE_MULTIPLIER, MAX_DISTANCE
 
 #: Arrays of a batch by name, padded; and the padded size of each axis.
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -34,6 +34,13 @@ class DerivedInput(NamedTuple):
 
     sources: tuple[str, ...]
     make: Callable[[Arrays, Sizes], npt.NDArray[Any]]
+
+
+#: Types of the arrays that inputs are derived from.
+SOURCE_TYPES: dict[str, type[np.generic]] = {
+    **dict.fromkeys(("input_ids", "attention_mask", "pieces", "spans", "pairs", "ranges", "gaps"), np.int64),
+    "word_mask": np.bool_,
+}
 
 
 def list_sources(names: Iterable[str]) -> tuple[str, ...]:
@@ -120,5 +127,3 @@ DERIVED: dict[str, DerivedInput] = {
     "pair_spans": DerivedInput(("pairs",), lambda arrays, sizes: arrays["pairs"]),
     "pair_sentences": DerivedInput(("spans", "pairs"), lambda arrays, sizes: arrays["spans"][arrays["pairs"][:, 0], 0]),
 }
-
-assert DERIVED.keys() == DERIVED_AXES.keys()

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BackendError, one_line
 from .backend import BundleFiles, resolve_thread_count
-from .contract import EXTRA
+from .contract import EXTRA, SUBGRAPHS
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
 from .onnxruntime_library import onnxruntime
 
@@ -135,6 +135,10 @@ class OnnxCpuBackend:
         self._optimize = optimize
         self.threads = resolve_thread_count(threads, count_available_cores())
         self.reason = reason
+
+    def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
+        """Return the names of the graphs to open: the separate ones, which save nothing by being one on a CPU."""
+        return SUBGRAPHS
 
     def open(self, name: str, files: BundleFiles) -> OnnxCpuSubgraph:
         """Load a subgraph of a bundle.

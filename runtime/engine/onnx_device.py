@@ -1,7 +1,7 @@
 """Run subgraphs with ONNX Runtime on a GPU: arrays that stay on the device, fixed buffers and CUDA graphs.
 
-Arrays are padded to buckets (``buckets``) and bound to one buffer per shape, whose address never changes. Arrays
-that one subgraph passes to the next stay on the device.
+Arrays are padded to buckets (``buckets``). The inputs of a call that come from the host are one allocation and one
+copy, and so are its outputs that the host reads. Arrays that one subgraph passes to the next stay on the device.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,85 +19,35 @@ import numpy.typing as npt
 from ..errors import BackendError, one_line
 from . import buckets
 from .backend import BundleFiles, resolve_thread_count
-from .contract import AXES, EXTRA
+from .contract import AXES, EXTRA, FUSED_FILES, HOST_OUTPUTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from .derived_inputs import DERIVED, SOURCE_TYPES, list_sources
 from .onnx_cpu import ELEMENT_TYPES, make_session_options
+from .onnx_device_memory import DEVICE_LOCK, OrtDeviceArray, TensorPack
 from .onnx_providers import PROVIDERS, Provider
 from .onnxruntime_library import onnxruntime
 
 _LOG = logging.getLogger("trimf")
-
-#: Held while allocating on the device, copying or running. CUDA aborts the capture of a graph if another thread of the
-#: process does any of these meanwhile, and two threads must not run a capturing session at the same time.
-_DEVICE_LOCK = threading.Lock()
 
 #: First ONNX Runtime version whose GatherND and batched MatMul replay correctly from a CUDA graph. Earlier versions
 #: read host memory that was freed after the capture (pull requests 32120 and 32121 of microsoft/onnxruntime). The
 #: environment variable TRIMF_CUDA_GRAPHS=0 disables CUDA graphs.
 CUDA_GRAPHS_SINCE = (1, 32)
 
+#: The same for fused graphs, which have no such operators.
+FUSED_CUDA_GRAPHS_SINCE = (1, 31)
 
-class _DeviceBuffer:
-    """Device memory of one tensor in one shape; ``write_count`` counts the writes."""
-
-    def __init__(self, value: onnxruntime.OrtValue) -> None:
-        self.value, self.write_count = value, 0
-
-
-class OrtDeviceArray:
-    """Output on the device; ``numpy.asarray`` copies it to the host.
-
-    It is valid until its subgraph runs with the same padded shape again; later use raises BackendError.
-
-    Attributes:
-        name: Name of the tensor.
-        shape: Shape without padding.
-    """
-
-    def __init__(self, name: str, buffer: _DeviceBuffer, real_sizes: Mapping[str, int]) -> None:
-        """Describe the tensor just written to a buffer; ``real_sizes`` maps axis names to sizes without padding."""
-        self.name, self._buffer, self._write_count = name, buffer, buffer.write_count
-        self._padded_shape = tuple(buffer.value.shape())
-        self._real_sizes = dict(real_sizes)
-        self.shape = buckets.resolve_shape(name, real_sizes, self._padded_shape)
-
-    def get_ort_value(self, padded_shape: tuple[int, ...]) -> onnxruntime.OrtValue:
-        """Return the value on the device, to be bound as an input.
-
-        Args:
-            padded_shape: Padded shape that the input must have.
-
-        Raises:
-            BackendError: If the array was overwritten or is padded to another shape.
-        """
-        if self._buffer.write_count != self._write_count:
-            raise BackendError(
-                f"{self.name} was overwritten by a later batch; copy it with numpy.asarray before running that batch"
-            )
-        if self._padded_shape != padded_shape:
-            raise BackendError(
-                f"{self.name} is padded to {self._padded_shape}, but this subgraph expects {padded_shape}"
-            )
-        return self._buffer.value
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        value = self.get_ort_value(self._padded_shape)
-        if ELEMENT_TYPES[value.data_type()][1] is None:
-            raise BackendError(
-                f"{self.name} has type {value.data_type()}, which numpy does not support; "
-                "it can only be passed to a subgraph"
-            )
-        with _DEVICE_LOCK:
-            host = buckets.remove_padding(value.numpy(), self.name, self._real_sizes)
-        return host.astype(dtype or host.dtype, copy=bool(copy))
+#: Largest difference between a replayed and a normal run, relative to the largest value of the output.
+MAX_REPLAY_DIFFERENCE = 0.01
 
 
 class _ThreadState(threading.local):
-    """Resources of one thread for running a session: I/O binding, buffers, and run options of captured runs."""
+    """Resources of one thread for running a session: I/O binding, device memory, and the uses of each set of it."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self.binding = session.io_binding()
-        self.buffers: dict[tuple[str, tuple[int, ...]], _DeviceBuffer] = {}
-        self.captured_runs: dict[tuple[int, ...], onnxruntime.RunOptions] = {}
+        self.packs: dict[tuple[Any, ...], TensorPack] = {}
+        self.graph_ids: dict[tuple[int, ...], int] = {}
+        self.replayed: set[int] = set()
 
 
 class OnnxGpuSubgraph:
@@ -105,7 +55,7 @@ class OnnxGpuSubgraph:
 
     Attributes:
         uses_cuda_graphs: True if runs are captured as CUDA graphs, one for each set of buffers.
-        inputs: Names of the inputs.
+        inputs: Names of the arrays that it needs.
         types: Name of an input or output -> numpy type; None for bfloat16.
         outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
     """
@@ -123,18 +73,20 @@ class OnnxGpuSubgraph:
             uses_cuda_graphs: True if the session can capture CUDA graphs.
 
         Raises:
-            BackendError: If the ONNX file has a tensor that is not listed in ``AXES``.
+            BackendError: If the ONNX file has a tensor that is listed in neither ``AXES`` nor ``DERIVED``.
         """
         self._session: onnxruntime.InferenceSession | None = session
         self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
         self._thread_state = _ThreadState(session)
-        self._graph_ids = itertools.count(1)
-        self._types = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
-        if unknown := sorted(set(self._types) - set(AXES)):
+        self._next_graph_id = itertools.count(1)
+        self._elements = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
+        if unknown := sorted(set(self._elements) - AXES.keys() - DERIVED.keys()):
             raise BackendError(f"{name}.onnx has an unknown tensor {unknown[0]!r}; expected only {', '.join(AXES)}")
         self._shapes = {entry.name: tuple(entry.shape) for entry in session.get_inputs()}
-        self.inputs = tuple(self._shapes)
-        self.types = {name: ELEMENT_TYPES[kind][1] for name, kind in self._types.items()}
+        self._is_fused = not DERIVED.keys().isdisjoint(self._shapes)
+        self.inputs = list_sources(self._shapes)
+        self.types = {name: ELEMENT_TYPES[kind][1] for name, kind in self._elements.items()}
+        self.types |= {name: SOURCE_TYPES[name] for name in self.inputs if name not in self._shapes}
         self.outputs: dict[str, tuple[int | None, ...]] = {
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
@@ -162,8 +114,12 @@ class OnnxGpuSubgraph:
                     f"{axis} must be <= {limits[axis]} for backend {self._backend!r}, got {size}; "
                     "use a smaller batch_size, or the cuda or cpu backend"
                 )
-        padded_sizes = buckets.bucket_sizes(real_sizes, limits)
-        with _DEVICE_LOCK:
+        choose = buckets.tie_bucket_sizes if self._is_fused else buckets.bucket_sizes
+        padded_sizes = choose(real_sizes, limits)
+        for name in self.inputs:
+            if isinstance(arrays[name], OrtDeviceArray):
+                self._keep_padding(arrays[name], padded_sizes)
+        with DEVICE_LOCK:
             session = self._session
             if session is None:
                 raise BackendError(f"{self._name}.onnx is closed; load the bundle again")
@@ -178,6 +134,19 @@ class OnnxGpuSubgraph:
                     f"{self._backend!r}: {one_line(error)}{hint}"
                 ) from error
 
+    def _keep_padding(self, array: OrtDeviceArray, padded_sizes: dict[str, int]) -> None:
+        """Take over the padding of an array that is on the device already."""
+        for axis, size in zip(AXES[array.name], array.padded_shape, strict=True):
+            if axis is None:
+                continue
+            limit = self._provider.limits.get(axis, size)
+            if size > limit:
+                raise BackendError(
+                    f"{array.name} is padded to {array.padded_shape}, but {axis} must be <= {limit} for backend "
+                    f"{self._backend!r}"
+                )
+            padded_sizes[axis] = size
+
     def _run_with_binding(
         self,
         session: onnxruntime.InferenceSession,
@@ -185,69 +154,137 @@ class OnnxGpuSubgraph:
         real_sizes: Mapping[str, int],
         padded_sizes: Mapping[str, int],
     ) -> dict[str, Any]:
-        """Bind inputs and outputs to device buffers and run the session."""
+        """Bind inputs and outputs to device memory and run the session."""
         state = self._thread_state
+        device_inputs = {name: arrays[name] for name in self._shapes if isinstance(arrays.get(name), OrtDeviceArray)}
+        uploaded = self._upload_inputs(arrays, device_inputs, padded_sizes)
         addresses = []
-        for name in self.inputs:
-            array = arrays[name]
-            if isinstance(array, OrtDeviceArray):
-                value = array.get_ort_value(buckets.resolve_shape(name, padded_sizes, array.shape))
+        for name in self._shapes:
+            if name in device_inputs:
+                array = device_inputs[name]
+                address, element, shape = array.get_address(), self._elements[name], array.padded_shape
             else:
-                value = self._upload_input(array, name, padded_sizes)
-            state.binding.bind_ortvalue_input(name, value)
-            addresses.append(value.data_ptr())
-        outputs = {
-            name: self._get_buffer(name, buckets.resolve_shape(name, padded_sizes, self.outputs[name]))
-            for name in self.outputs
-        }
-        for name, buffer in outputs.items():
-            state.binding.bind_ortvalue_output(name, buffer.value)
-            addresses.append(buffer.value.data_ptr())
-            buffer.write_count += 1
-        session.run_with_iobinding(state.binding, self._choose_run_options((*padded_sizes.values(), *addresses)))
-        state.binding.synchronize_outputs()
-        return {name: OrtDeviceArray(name, buffer, real_sizes) for name, buffer in outputs.items()}
+                address, (element, shape, _) = uploaded.get_address(name), uploaded.slots[name]
+            self._bind(state.binding.bind_input, name, element, shape, address)
+            addresses.append(address)
+        packs = self._get_output_packs(padded_sizes)
+        for name, pack in packs.items():
+            element, shape, _ = pack.slots[name]
+            self._bind(state.binding.bind_output, name, element, shape, pack.get_address(name))
+            addresses.append(pack.get_address(name))
+        self._run_session(session, (*padded_sizes.values(), *addresses), packs)
+        for pack in set(packs.values()):
+            pack.write_count += 1
+        return {name: OrtDeviceArray(name, packs[name], real_sizes) for name in self.outputs}
 
-    def _upload_input(
-        self, array: npt.NDArray[Any], name: str, padded_sizes: Mapping[str, int]
-    ) -> onnxruntime.OrtValue:
-        """Check an input on the host, pad it and copy it to its buffer on the device."""
+    def _bind(self, bind: Callable[..., None], name: str, element: str, shape: tuple[int, ...], address: int) -> None:
+        """Bind an input or output to an address on the device."""
+        kind, index = self._provider.device[:2]
+        bind(name, "cuda" if kind == "gpu" else kind, index, ELEMENT_TYPES[element][0], shape, address)
+
+    def _upload_inputs(
+        self, arrays: Mapping[str, Any], device_inputs: Mapping[str, Any], padded_sizes: Mapping[str, int]
+    ) -> TensorPack:
+        """Check the inputs on the host, pad them or make them, and copy all of them to the device at once."""
+        names = [name for name in self._shapes if name not in device_inputs]
+        padded = {
+            name: buckets.pad_array(self._check_input(arrays[name], name), name, padded_sizes)
+            for name in list_sources(names)
+            if not isinstance(arrays[name], OrtDeviceArray)
+        }
+        contents = {
+            name: DERIVED[name].make(padded, padded_sizes) if name in DERIVED else padded[name] for name in names
+        }
+        shapes = {name: content.shape for name, content in contents.items()}
+        pack = self._get_pack(names, shapes)
+        for name, content in contents.items():
+            pack.get_staging(name)[...] = content
+        pack.upload()
+        return pack
+
+    def _check_input(self, array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
+        """Return an input on the host if it has the type and the fixed sizes of the graph."""
+        if name not in self._shapes:  # a fused graph converts the types of what its inputs are made from
+            return array
         dtype = self.types[name]
         if dtype is None or array.dtype != dtype:  # ``np.dtype("float64") != None`` is False
-            raise BackendError(f"{name} has type {array.dtype}, but {self._name}.onnx expects {self._types[name]}")
-        grown = np.ascontiguousarray(buckets.pad_array(array, name, padded_sizes))
-        for size, expected in zip(grown.shape, self._shapes[name], strict=True):
+            raise BackendError(f"{name} has type {array.dtype}, but {self._name}.onnx expects {self._elements[name]}")
+        for size, expected in zip(array.shape, self._shapes[name], strict=True):
             if isinstance(expected, int) and size != expected:
                 raise BackendError(
                     f"{name} has shape {array.shape}, but {self._name}.onnx expects {self._shapes[name]}"
                 )
-        value = self._get_buffer(name, grown.shape).value
-        value.update_inplace(grown)
-        return value
+        return array
 
-    def _get_buffer(self, name: str, shape: tuple[int, ...]) -> _DeviceBuffer:
-        """Return this thread's buffer for a tensor of one shape, allocating it when first needed."""
-        pool = self._thread_state.buffers
-        if (name, shape) not in pool:
-            element = ELEMENT_TYPES[self._types[name]][0]
-            pool[name, shape] = _DeviceBuffer(
-                onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(shape), element, *self._provider.device)
-            )
-        return pool[name, shape]
+    def _get_output_packs(self, padded_sizes: Mapping[str, int]) -> dict[str, TensorPack]:
+        """Return the device memory of each output; those that the host reads share it."""
+        shapes = {name: buckets.resolve_shape(name, padded_sizes, shape) for name, shape in self.outputs.items()}
+        read = [name for name in shapes if name in HOST_OUTPUTS]
+        packs = {name: self._get_pack([name], shapes) for name in shapes if name not in HOST_OUTPUTS}
+        return packs | dict.fromkeys(read, self._get_pack(read, shapes)) if read else packs
 
-    def _choose_run_options(self, key: tuple[int, ...]) -> onnxruntime.RunOptions | None:
-        """Return the options for running with a set of buffers: run normally once, then capture, then replay."""
+    def _get_pack(self, names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> TensorPack:
+        """Return this thread's device memory for tensors of these shapes, allocating it when first needed."""
+        packs = self._thread_state.packs
+        key = tuple((name, shapes[name]) for name in names)
+        if key not in packs:
+            tensors = ((name, self._elements[name], shapes[name]) for name in names)
+            packs[key] = TensorPack(tensors, self._provider.device)
+        return packs[key]
+
+    def _run_session(
+        self, session: onnxruntime.InferenceSession, key: tuple[int, ...], packs: Mapping[str, TensorPack]
+    ) -> None:
+        """Run with a set of buffers: normally the first time, then captured as a CUDA graph, then replayed.
+
+        The first replay is compared with a normal run: an operator may not replay what it computed.
+        """
+        state = self._thread_state
         if not self.uses_cuda_graphs:
-            return None
-        captured_runs = self._thread_state.captured_runs
-        if key not in captured_runs:
-            captured_runs[key] = _make_run_options(next(self._graph_ids))
-            return _make_run_options(-1)
-        return captured_runs[key]
+            self._run_once(session, None)
+            return
+        if key not in state.graph_ids:
+            state.graph_ids[key] = 0
+            self._run_once(session, -1)
+        elif state.graph_ids[key] == 0:
+            state.graph_ids[key] = next(self._next_graph_id)
+            self._run_once(session, state.graph_ids[key])
+        elif (graph_id := state.graph_ids[key]) in state.replayed:
+            self._run_once(session, graph_id)
+        else:
+            self._run_once(session, -1)
+            expected = self._copy_floats(packs)
+            self._run_once(session, graph_id)
+            state.replayed.add(graph_id)
+            if not _are_close(expected, self._copy_floats(packs)):
+                self.uses_cuda_graphs = False
+                _LOG.warning(
+                    "ONNX Runtime %s replays %s.onnx wrongly from a CUDA graph; it runs without CUDA graphs",
+                    onnxruntime.__version__,
+                    self._name,
+                )
+                self._run_once(session, -1)
+
+    def _run_once(self, session: onnxruntime.InferenceSession, graph_id: int | None) -> None:
+        """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
+        binding = self._thread_state.binding
+        session.run_with_iobinding(binding, None if graph_id is None else _make_run_options(graph_id))
+        binding.synchronize_outputs()
+
+    def _copy_floats(self, packs: Mapping[str, TensorPack]) -> dict[str, npt.NDArray[Any]]:
+        """Copy all outputs of a float type that numpy has to the host."""
+        copies = {}
+        for pack in set(packs.values()):
+            pack.write_count += 1  # what was copied before is outdated
+        for name, pack in packs.items():
+            dtype = self.types[name]
+            if dtype is not None and np.issubdtype(dtype, np.floating):
+                copies[name] = pack.download(name).astype(np.float32)
+        return copies
 
     def close(self) -> None:
         """Free the session and the buffers of every thread; closing again has no effect."""
-        with _DEVICE_LOCK:
+        with DEVICE_LOCK:
             if self._session is not None:
                 self._session = None
                 del self._thread_state
@@ -271,6 +308,16 @@ class OnnxGpuBackend:
         self._provider = PROVIDERS[name]
         self._devices = self._provider.prepare()
 
+    def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
+        """Return the names of the graphs to open: the fused ones where the provider runs them and the bundle has them.
+
+        Args:
+            files: The bundle.
+            uses_model_parser: Whether sentences are parsed by the model itself.
+        """
+        fused = self._provider.fuses and uses_model_parser and files.manifest.files.keys() >= set(FUSED_FILES.values())
+        return JOINED_SUBGRAPHS if fused else SUBGRAPHS
+
     def open(self, name: str, files: BundleFiles) -> OnnxGpuSubgraph:
         """Load a subgraph of a bundle.
 
@@ -282,32 +329,41 @@ class OnnxGpuBackend:
             BackendError: See ``load``.
             BundleError: If the file is missing or damaged.
         """
-        return self.load(name, files.read(f"{name}.onnx"))
+        file = FUSED_FILES.get(name)
+        if file is None or not self._provider.fuses or file not in files.manifest.files:
+            return self.load(name, files.read(f"{name}.onnx"))
+        weights = {other: files.read(other) for other in (f"{part}.onnx" for part in SUBGRAPHS)}
+        return self.load(name, files.read(file), weights)
 
-    def load(self, name: str, model: bytes) -> OnnxGpuSubgraph:
+    def load(self, name: str, model: bytes, weights: Mapping[str, bytes] | None = None) -> OnnxGpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
+            weights: Content of the other files of the bundle that it may take weights from, by name.
 
         Raises:
             BackendError: If ONNX Runtime cannot load it, falls back to another provider, or assigns one of its matrix
                 products to another provider.
         """
-        with _DEVICE_LOCK:
-            use_cuda_graphs = self._provider.uses_cuda_graphs and _supports_cuda_graphs()
-            session, uses_cuda_graphs = self._create_session(name, model, use_cuda_graphs)
+        with DEVICE_LOCK:
+            since = FUSED_CUDA_GRAPHS_SINCE if weights else CUDA_GRAPHS_SINCE
+            use_cuda_graphs = self._provider.uses_cuda_graphs and _supports_cuda_graphs(since)
+            session, uses_cuda_graphs = self._create_session(name, model, weights or {}, use_cuda_graphs)
         self._check_assignment(name, session)
         return OnnxGpuSubgraph(session, name, self.name, self._provider, uses_cuda_graphs)
 
     def _create_session(
-        self, name: str, model: bytes, use_cuda_graphs: bool
+        self, name: str, model: bytes, weights: Mapping[str, bytes], use_cuda_graphs: bool
     ) -> tuple[onnxruntime.InferenceSession, bool]:
         """Create a session, without CUDA graphs if it cannot capture them; also return whether it captures them."""
         provider = self._provider
         options = make_session_options(self.threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if weights:
+            sizes = [len(content) for content in weights.values()]
+            options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
         try:
             settings = provider.make_options(model) | ({"enable_cuda_graph": "1"} if use_cuda_graphs else {})
             providers: list[Any] | None = [(provider.name, settings), *provider.fallback_providers]
@@ -320,7 +376,7 @@ class OnnxGpuBackend:
         except Exception as error:
             if use_cuda_graphs:
                 _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, one_line(error))
-                return self._create_session(name, model, False)
+                return self._create_session(name, model, weights, False)
             version = onnxruntime.__version__
             raise BackendError(
                 f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {one_line(error)}"
@@ -358,16 +414,28 @@ class OnnxGpuBackend:
             )
 
 
-def _supports_cuda_graphs() -> bool:
+def _are_close(expected: Mapping[str, npt.NDArray[Any]], replayed: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Return True if the outputs of two runs are the same but for rounding; what is no number must be none in both."""
+    return all(
+        np.allclose(
+            replayed[name],
+            values,
+            rtol=0,
+            atol=MAX_REPLAY_DIFFERENCE * float(np.abs(np.nan_to_num(values)).max(initial=1e-6)),
+            equal_nan=True,
+        )
+        for name, values in expected.items()
+    )
+
+
+def _supports_cuda_graphs(since: tuple[int, int]) -> bool:
     """Return True if this ONNX Runtime replays CUDA graphs correctly and the user did not disable them."""
     if os.environ.get("TRIMF_CUDA_GRAPHS") == "0":
         return False
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if version < CUDA_GRAPHS_SINCE:
-        _LOG.info(
-            "CUDA graphs are disabled: they need ONNX Runtime %d.%d or later, got %d.%d", *CUDA_GRAPHS_SINCE, *version
-        )
-    return version >= CUDA_GRAPHS_SINCE
+    if version < since:
+        _LOG.info("CUDA graphs are disabled: they need ONNX Runtime %d.%d or later, got %d.%d", *since, *version)
+    return version >= since
 
 
 def _make_run_options(graph_id: int) -> onnxruntime.RunOptions:

@@ -32,6 +32,7 @@ class Provider(NamedTuple):
         fallback_providers: providers that run the nodes which this one does not support.
         device: kind, index and (for a plug-in) vendor of the device, as ``OrtValue`` expects them.
         uses_cuda_graphs: whether runs are captured as CUDA graphs.
+        fuses: whether the fused graphs of a bundle run on it.
         limits: largest size of each limited axis.
     """
 
@@ -41,6 +42,7 @@ class Provider(NamedTuple):
     fallback_providers: tuple[str, ...] = ()
     device: tuple[str | int, ...] = ("cuda", 0)
     uses_cuda_graphs: bool = False
+    fuses: bool = False
     limits: Mapping[str, int] = {}
 
 
@@ -87,7 +89,11 @@ def _register_rtx_plugin() -> list[Any]:
 
 
 def _cuda_options(model: bytes) -> dict[str, str]:
-    return {"use_tf32": "0"}  # an fp32 bundle computes in fp32; for speed, export with --fp16
+    return {
+        "use_tf32": "0",  # an fp32 bundle computes in fp32; for speed, export with --fp16
+        "enable_skip_layer_norm_strict_mode": "1",  # sums in fp32
+        "arena_extend_strategy": "kSameAsRequested",  # by default, memory doubles
+    }
 
 
 def _tensorrt_options(model: bytes) -> dict[str, str]:
@@ -132,6 +138,7 @@ PROVIDERS = {
         functools.partial(_prepare_built_in, "cuda", "CUDAExecutionProvider"),
         _cuda_options,
         uses_cuda_graphs=True,
+        fuses=True,
     ),
     "tensorrt-ep": Provider(
         "TensorrtExecutionProvider",

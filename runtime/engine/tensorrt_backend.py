@@ -76,6 +76,10 @@ class TensorRtBackend:
         self._open_subgraphs: set[int] = set()
         self._lock = threading.Lock()
 
+    def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
+        """Return the names of the graphs to open."""
+        return SUBGRAPHS
+
     def open(self, name: str, files: BundleFiles) -> TensorRtSubgraph:
         """Load the engine of a subgraph.
 

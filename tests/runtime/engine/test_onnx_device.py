@@ -117,23 +117,25 @@ def test_arrays_stay_on_the_device(tiny_bundle: Path) -> None:
     assert np.array_equal(words, expected["words"])
     assert np.asarray(words, np.float64).dtype == np.float64
     assert np.array(words, copy=True).shape == (3, 5, 4)
-    bound = []
+    bound = {}
     binding = fusion._thread_state.binding
-    bind = binding.bind_ortvalue_input
-    binding.bind_ortvalue_input = lambda name, value: (bound.append(value), bind(name, value))
+    bind = binding.bind_input
+    binding.bind_input = lambda name, *place: (bound.update({name: place[-1]}), bind(name, *place))
     zeros = np.zeros((3, 5), np.int64)
     fusion.run({**out, "word_mask": zeros == 0, "heads": zeros, "labels": zeros})
-    assert words.get_ort_value((4, 16, 4)) is bound[0]
+    assert bound["words"] == words.get_address()
+    starts = [bound[name] for name in ("word_mask", "heads", "labels")]
+    assert [start - starts[0] for start in starts] == [0, 256, 768]  # one allocation, copied at once
 
 
 def test_a_shape_keeps_its_buffers(tiny_bundle: Path) -> None:
     encoder = load(tiny_bundle, "encoder")
-    places = {encoder.run(batch(3, words))["words"].get_ort_value((4, 16, 4)).data_ptr() for words in (3, 4, 9, 14)}
+    places = {encoder.run(batch(3, words))["words"].get_address() for words in (3, 4, 9, 14)}
     assert len(places) == 1
-    assert len(encoder._thread_state.buffers) == 5
+    assert len(encoder._thread_state.packs) == 3  # the inputs, words, cls
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: encoder.run(batch(3, 3))["words"]).result()
-    assert other.get_ort_value((4, 16, 4)).data_ptr() not in places
+    assert other.get_address() not in places
 
 
 def test_an_overwritten_array_is_no_silent_wrong_answer(tiny_bundle: Path) -> None:
@@ -188,7 +190,9 @@ def test_a_fixed_size_that_differs(tiny_bundle: Path) -> None:
 def test_an_array_padded_for_another_backend(tiny_bundle: Path) -> None:
     out = load(tiny_bundle, "encoder", "captured").run(batch(1, 20))
     zeros = np.zeros((1, 20), np.int64)
-    with pytest.raises(BackendError, match=r"words is padded to \(1, 32, 4\), but this subgraph expects \(1, 24, 4\)"):
+    with pytest.raises(
+        BackendError, match=r"words is padded to \(1, 32, 4\), but words must be <= 24 for backend 'bound'"
+    ):
         load(tiny_bundle, "fusion").run({**out, "word_mask": zeros == 0, "heads": zeros, "labels": zeros})
 
 
@@ -216,10 +220,36 @@ def test_every_set_of_buffers_has_its_own_graph(tiny_bundle: Path, monkeypatch: 
     assert encoder.uses_cuda_graphs
     for size, words in [(1, 3), (1, 3), (2, 3), (1, 9), (2, 4), (2, 20)]:
         encoder.run(batch(size, words))
-    assert numbers == [-1, 1, -1, 1, 2, -1]
+    assert numbers == [-1, 1, -1, -1, 1, 2, -1]  # the first replay is compared with a normal run
     with ThreadPoolExecutor(1) as pool:
         list(pool.map(encoder.run, [batch(1, 3)] * 3))
-    assert numbers[6:] == [-1, 4, 4]
+    assert numbers[7:] == [-1, 3, -1, 3]
+
+
+@pytest.mark.usefixtures("_replaying")
+def test_a_wrong_replay_is_found(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = load(tiny_bundle, "encoder", "captured")
+    run = onnxruntime.InferenceSession.run_with_iobinding
+    uses: list[str] = []
+
+    def replay_wrongly(session: Any, binding: Any, options: Any) -> None:
+        run(session, binding, options)
+        uses.append(options.get_run_config_entry("gpu_graph_id") if options else "")
+        if uses.count("1") > 1 and uses[-1] == "1":
+            (pack,) = (pack for pack in encoder._thread_state.packs.values() if pack.name == "words")
+            pack._value.update_inplace(np.zeros(pack._value.shape(), np.uint8))
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", replay_wrongly)
+    for turn in range(5):
+        arrays = batch(1, 3)
+        arrays["input_ids"] = arrays["input_ids"] - turn
+        expected = OnnxCpuBackend(1).open("encoder", Bundle(tiny_bundle)).run(arrays)["words"]
+        assert np.array_equal(encoder.run(arrays)["words"], expected)
+    assert uses == ["-1", "1", "-1", "1", "-1", "", ""]
+    assert not encoder.uses_cuda_graphs
+    assert "replays encoder.onnx wrongly from a CUDA graph" in caplog.text
 
 
 @pytest.mark.usefixtures("_replaying")
