@@ -122,13 +122,14 @@ def _add_flow(graph: GraphBuilder, flow: FoldedFlow | None, states: str, mask: s
     if flow is None or flow.slots is None:
         return states
     scores = graph.add("FusedMatMul", graph.constant(_to_array(flow.slots)), states, transB=1)
-    attention = graph.masked_softmax(scores, mask)
+    attention = graph.masked_softmax(graph.single(scores), mask)
     shares = np.ones((len(flow.slots), 1), np.float32) if flow.shares is None else _to_array(flow.shares)
     scale = {"none": 1 / max(1, len(flow.names)), "add": 1.0, "mean": 1 / (1 + len(flow.names))}[flow.residual]
-    total = graph.add("FusedMatMul", attention, graph.constant(shares * scale), transA=1)
+    total = graph.add("FusedMatMul", attention, graph.constant(shares * scale, single=True), transA=1)
     if flow.residual != "none":
-        total = graph.add("Add", total, graph.constant(np.array(scale, np.float32)))
-    return graph.add("Mul", states, total)
+        total = graph.add("Add", total, graph.constant(np.array(scale, np.float32), single=True))
+    # A rounded factor would be off by the same share for all numbers of a word, which adds up in what follows.
+    return graph.half(graph.add("Mul", graph.single(states), total))
 
 
 def _add_parser(graph: GraphBuilder, parser: FoldedParser, words: str, inputs: JoinedInputs) -> tuple[str, str, str]:

@@ -98,7 +98,7 @@ class TensorPack:
     def copy_to_host(self) -> npt.NDArray[np.uint8]:
         """Copy the whole allocation to the host."""
         content: npt.NDArray[np.uint8] = self._value.numpy()
-        return content
+        return content if content.flags.owndata else content.copy()  # where the device is the CPU, it is the memory
 
 
 class OrtDeviceArray:
