@@ -1,5 +1,6 @@
 """Profiles of ONNX Runtime: every node of the optimized graph, and the outputs of an ordinary session."""
 
+import hashlib
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -81,6 +82,25 @@ def test_bound_buffers_are_profiled_without_cuda_graphs(
     assert not any(graph.uses_cuda_graphs for graph in pipeline.graphs.values())  # type: ignore[attr-defined]
     assert all(profiler.read().nodes for profiler in backend.profilers.values())
     assert OnnxGpuBackend("bound").open("encoder", Bundle(tiny_bundle)).uses_cuda_graphs
+
+
+def test_the_graph_that_an_ordinary_run_takes_is_profiled(
+    own_bundle: Path, edit_manifest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Provider("CPUExecutionProvider", list, lambda model: {}, device=("cpu", 0), fuses=True)
+    monkeypatch.setitem(PROVIDERS, "bound", provider)
+    model = onnx.load(own_bundle / "relations.onnx")
+    for place, node in enumerate(model.graph.node):
+        node.name = f"fused {place}"
+    onnx.save(model, own_bundle / "relations-fused.onnx")
+    content = (own_bundle / "relations-fused.onnx").read_bytes()
+    entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    edit_manifest(lambda manifest: manifest["files"].update({"relations-fused.onnx": entry}))
+    profiled = OnnxGpuBackend("bound").open_profiled("relations", Bundle(own_bundle))
+    arrays = {"nodes": np.ones((1, 2, 4), np.float32), "word_mask": np.ones((1, 2), np.bool_)}
+    arrays |= {"spans": np.array([[0, 0, 0], [0, 1, 1]]), "pairs": np.array([[0, 1]])}
+    profiled.subgraph.run(arrays)
+    assert any(node.name.startswith("fused ") for node in profiled.profiler.read().nodes)
 
 
 def test_an_ordinary_session_is_not_profiled(tiny_bundle: Path, temporary: Path) -> None:
