@@ -71,6 +71,7 @@ def _parse_integers(text: str) -> tuple[int, ...]:
 )
 @click.option("--rounds", default=3, show_default=True, help="Rounds per case, each in a fresh process.")
 @click.option("--soak", default=0, metavar="N", help="Also stream N sentences and record memory growth.")
+@click.option("--profile", is_flag=True, help="Also show the slowest nodes of each bundle, after the timed cases.")
 @click.option("--output", type=FOLDER, help="Folder for report.json, report.md and report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace a non-empty output folder.")
 @click.pass_context

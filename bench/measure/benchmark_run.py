@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...runtime.bundle.reader import Bundle
 from ...runtime.errors import BackendError, BundleError, InputError
 from ...runtime.extras import require_extra
-from ..report.schema import SCHEMA_VERSION, Case, LatencyFloor, Measurement, ModelInfo, Power, Report, Round
+from ..report.schema import SCHEMA_VERSION, Case, LatencyFloor, Measurement, ModelInfo, Power, Profile, Report, Round
 from . import corpus as data
-from .case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases
+from .case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases, plan_profiles
 from .jobs import DevicePeaks, F1Scores, Job, ModelCheck
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class _BenchmarkRun:
         self._cases: dict[str, Case] = {}
         self._scores: dict[str, F1Scores] = {}
         self._peaks: dict[tuple[str, int], DevicePeaks] = {}
+        self._profiles: list[Profile] = []
         paths = [*options.models, *([str(options.checkpoint)] if options.checkpoint else [])]
         self._names = dict(zip(paths, name_models(paths), strict=True))
         self._bundles = {path: Bundle(path) for path in options.models}
@@ -183,6 +184,10 @@ class _BenchmarkRun:
 
     def _check_checkpoint(self, path: str, backends: dict[str, None]) -> Iterator[BenchmarkTarget]:
         """Check the checkpoint in PyTorch on the devices of the bundles' backends."""
+        if self._options.profile:
+            self._add_note(
+                f"{self._names[path]} was not profiled: PyTorch has no node times here, use torch.profiler for it"
+            )
         for device in dict.fromkeys("cpu" if name == "cpu" else "cuda" for name in backends):
             yield self._build_target(path, "eager", self._run_check(path, "eager", device))
             try:
@@ -222,12 +227,13 @@ class _BenchmarkRun:
         return process.run_job(job, answer, self._gpu if job.backend != "cpu" else None)
 
     def _measure_cases(self) -> None:
-        """Measure all cases in turn, round after round, then F1 and the peaks of the devices."""
+        """Measure all cases in turn, round after round, then F1, the peaks of the devices and the profiles."""
         planned = plan_cases(self._options, self._targets, self._data)
         self._cases = {job.name: _build_case(job) for job in planned}
         jobs = [(job, index) for index in range(self._options.rounds) for job in planned]
         jobs = [(job, index) for job, index in jobs if index == 0 or job.kind != "soak"]
-        extra = [*self._plan_evaluations(), *self._plan_peaks()]
+        profiles = plan_profiles(self._options, self._targets, self._data)
+        extra = [*self._plan_evaluations(), *self._plan_peaks(), *profiles]
         total = len(jobs) + len(extra)
         for done, (job, index) in enumerate(jobs):
             self._progress(f"{job.name}, round {index + 1}", done, total)
@@ -239,6 +245,8 @@ class _BenchmarkRun:
             self._progress(job.name, done, total)
             if job.kind == "evaluate":
                 self._scores[job.model] = self._run_job(job, F1Scores).answer
+            elif job.kind == "profile":
+                self._profiles.append(self._run_job(job, Profile).answer)
             else:
                 self._peaks[job.backend, job.threads] = self._run_job(job, DevicePeaks).answer
         self._progress("done", total, total)
@@ -293,6 +301,7 @@ class _BenchmarkRun:
             cases=cases,
             floors=list(self._build_floors()),
             ratios=compute_ratios(cases, {subject.name: subject.precision for subject in subjects}),
+            profiles=self._profiles,
             notes=(*self._notes, *self._list_general_notes()),
         )
 

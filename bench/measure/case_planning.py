@@ -16,6 +16,8 @@ from .jobs import Job, ModelCheck
 DEFAULT_SECONDS = 4.0
 #: Seconds after which a case ends, if no time was requested and p99 still needs more calls.
 MAX_SECONDS = 30.0
+#: Batches of a profile, if no time was requested and ``MAX_SECONDS`` allows.
+LEAST_PROFILED_BATCHES = 10
 
 
 class BenchmarkOptions(NamedTuple):
@@ -35,6 +37,7 @@ class BenchmarkOptions(NamedTuple):
         rounds: Fresh processes that measure each case.
         lengths: Lengths of synthetic sentences in subwords.
         soak: Sentences of the long stream; 0 for none.
+        profile: Also take the time of every node of each bundle, in processes of their own.
     """
 
     models: Sequence[str] = ("default",)
@@ -49,6 +52,7 @@ class BenchmarkOptions(NamedTuple):
     rounds: int = 3
     lengths: Sequence[int] = (16, 64, 128)
     soak: int = 0
+    profile: bool = False
 
     def check(self) -> None:
         """Check that every option is within its limits.
@@ -169,6 +173,39 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
     if options.soak:
         last = {"threads": options.threads[0], "workers": options.workers[-1], "batch_size": options.batch_sizes[-1]}
         yield build_job("soak", sentences=options.soak, **last)
+
+
+def plan_profiles(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget], data: str) -> list[Job]:
+    """Plan the profiles of a run: the smallest and the largest batch of every bundle on every backend.
+
+    Args:
+        options: Checked options.
+        targets: Models on their backends; only bundles can be profiled.
+        data: Data file of the run (see ``write_corpus``).
+
+    Returns:
+        The jobs; none if no profile was requested.
+    """
+    limits: dict[str, float] = {"seconds": options.seconds or DEFAULT_SECONDS}
+    if options.seconds is None:
+        limits |= {"calls": LEAST_PROFILED_BATCHES, "max_seconds": MAX_SECONDS}
+    return [
+        Job(
+            name=f"profile {target.model} {target.backend} threads {threads} batch {batch}",
+            kind="profile",
+            model=target.model,
+            path=target.path,
+            data=data,
+            backend=target.backend,
+            threads=threads,
+            batch_size=batch,
+            **limits,  # type: ignore[arg-type]
+        )
+        for target in targets
+        if options.profile and target.engine == "onnx"
+        for threads in options.threads
+        for batch in sorted({min(options.batch_sizes), max(options.batch_sizes)})
+    ]
 
 
 def _name_case(job: Job) -> str:

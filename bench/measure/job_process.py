@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from ...runtime.engine.profiling import list_profiling_variables
 from ...runtime.errors import BackendError
 from ..report.schema import Memory, Power
 from .gpu_monitor import GpuMonitor
@@ -52,13 +53,15 @@ def run_job(job: Job, answer: type[Any], gpu: GpuMonitor | None = None) -> JobOu
     Raises:
         BackendError: The job failed; the message is the last line of its stderr.
     """
-    threads = dict.fromkeys(_THREAD_VARIABLES, str(job.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
+    variables = dict.fromkeys(_THREAD_VARIABLES, str(job.threads)) | {"TOKENIZERS_PARALLELISM": "false"}
+    if job.kind == "profile":
+        variables |= list_profiling_variables(job.backend)
     process = subprocess.Popen(
         [sys.executable, "-m", f"{__package__}.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | threads,
+        env=os.environ | variables,
     )
     assert process.stdin is not None
     assert process.stdout is not None

@@ -16,8 +16,8 @@ class Job(ReportObject, frozen=True, kw_only=True):
 
     Attributes:
         name: Name of the job.
-        kind: Kind of the case to measure, or "check" (run the model once and describe it), "evaluate" (measure F1) or
-            "peaks" (measure the device).
+        kind: Kind of the case to measure, or "check" (run the model once and describe it), "evaluate" (measure F1),
+            "peaks" (measure the device) or "profile" (take the time of every node).
         model: Name of the model in the report.
         path: Folder of the bundle or checkpoint.
         data: File written by ``write_corpus``.
@@ -38,7 +38,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
     """
 
     name: str
-    kind: Literal["check", "latency", "length", "throughput", "soak", "evaluate", "peaks"]
+    kind: Literal["check", "latency", "length", "throughput", "soak", "evaluate", "peaks", "profile"]
     model: str
     path: str
     data: str

@@ -23,6 +23,27 @@ WARM_UP_BATCHES = 10
 MAX_WARM_UP_SECONDS = 60.0
 
 
+def iterate_batches(sentences: int, batch_size: int) -> Iterator[list[int]]:
+    """Yield batches of sentence indices, in order and repeating without end.
+
+    Args:
+        sentences: Number of sentences.
+        batch_size: Sentences per batch.
+    """
+    for index in count():
+        yield [(index * batch_size + offset) % sentences for offset in range(batch_size)]
+
+
+def count_distinct_batches(sentences: int, batch_size: int) -> int:
+    """Return the number of batches after which ``iterate_batches`` repeats.
+
+    Args:
+        sentences: Number of sentences.
+        batch_size: Sentences per batch.
+    """
+    return int(np.lcm(sentences, batch_size)) // batch_size
+
+
 class CallRecorder:
     """Record of the subgraph runs and device copies of one instrumented call.
 
@@ -126,18 +147,13 @@ class LatencyLoop:
         self._model, self._run_plain_encoder, self._parser = opened, plain, parser
         self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
         self._recorder = CallRecorder(opened)
+        self._distinct_batches = count_distinct_batches(len(sentences), batch_size)
         self.samples: dict[str, list[float]] = {}
         self.sizes: list[tuple[int, int]] = []
         self.real_subwords = self.padded_subwords = 0
 
-    def iterate_batches(self) -> Iterator[list[int]]:
-        """Yield batches of sentence indices, in order and repeating without end."""
-        for index in count():
-            yield [(index * self._batch_size + offset) % len(self._sentences) for offset in range(self._batch_size)]
-
-    def count_distinct_batches(self) -> int:
-        """Return the number of batches after which ``iterate_batches`` repeats."""
-        return int(np.lcm(len(self._sentences), self._batch_size)) // self._batch_size
+    def _iterate_batches(self) -> Iterator[list[int]]:
+        return iterate_batches(len(self._sentences), self._batch_size)
 
     def warm_up(self) -> float:
         """Run batches without keeping samples.
@@ -145,16 +161,14 @@ class LatencyLoop:
         Returns:
             Milliseconds of the first whole call, or, for a model that compiles, until nothing was compiled any more.
         """
-        batches = self.iterate_batches()
+        batches = self._iterate_batches()
         started = time.perf_counter()
         self._time_whole_call(next(batches))
         first = time.perf_counter() - started
         if not self._model.is_settled():
             first = self._wait_for_compiler(started)
         deadline = time.perf_counter() + MAX_WARM_UP_SECONDS
-        turns = (
-            WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self.count_distinct_batches())
-        )
+        turns = WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self._distinct_batches)
         for turn in range(turns):
             self._measure_batch(turn, next(batches))
             if turn >= WARM_UP_BATCHES and time.perf_counter() > deadline:
@@ -165,7 +179,7 @@ class LatencyLoop:
     def _wait_for_compiler(self, started: float) -> float:
         """Run passes over all batches until one compiles nothing; return the seconds since ``started``."""
         while True:
-            for turn, batch in zip(range(self.count_distinct_batches()), self.iterate_batches(), strict=False):
+            for turn, batch in zip(range(self._distinct_batches), self._iterate_batches(), strict=False):
                 self._measure_batch(turn, batch)
             ended = time.perf_counter()
             if self._model.is_settled():
@@ -183,7 +197,7 @@ class LatencyLoop:
             The seconds it took.
         """
         started = time.perf_counter()
-        for turn, batch in enumerate(self.iterate_batches()):
+        for turn, batch in enumerate(self._iterate_batches()):
             self._measure_batch(turn, batch)
             taken = time.perf_counter() - started
             if taken >= seconds and (turn + 1 >= calls or taken >= max_seconds):

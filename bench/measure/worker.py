@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...runtime.errors import BackendError, InputError, TrimfError, one_line
-from ..report.schema import Measurement
+from ..report.schema import Measurement, Profile
 from .jobs import MARK_PREFIX, DevicePeaks, EncoderWork, F1Scores, Job, ModelCheck
 
 if TYPE_CHECKING:
@@ -209,6 +209,12 @@ def _measure_peaks(job: Job) -> DevicePeaks:
     return peaks.measure_peaks(open_backend(job.backend, job.threads, Bundle(job.path)), tuple(job.precisions))
 
 
+def _profile_nodes(job: Job) -> Profile:
+    from .node_profile import profile_nodes
+
+    return profile_nodes(job)
+
+
 _JOBS = {
     "check": _check_model,
     "latency": _measure_latency,
@@ -217,6 +223,7 @@ _JOBS = {
     "soak": _measure_stream,
     "evaluate": _evaluate_model,
     "peaks": _measure_peaks,
+    "profile": _profile_nodes,
 }
 
 if __name__ == "__main__":

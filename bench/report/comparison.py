@@ -18,7 +18,8 @@ import numpy as np
 from ...runtime.errors import InputError
 from ...runtime.extras import require_extra
 from .case_matching import match_cases
-from .markdown_report import MISSING, describe_input, get_precision
+from .markdown_report import describe_input, get_precision
+from .report_table import MISSING
 from .schema import Case, ModelInfo, Report
 from .statistics import compute_speed, describe_throttling, flatten_mapping
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...runtime.output.plain_text import make_visible
 from .comparison import MIN_DIFFERENCE, QuantityComparison, ReportComparison
-from .markdown_report import MISSING
+from .report_table import MISSING
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType

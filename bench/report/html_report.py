@@ -13,7 +13,8 @@ from markupsafe import Markup
 
 from ...runtime.output.templates import create_environment
 from .figures import ReportFigure, draw_figures
-from .markdown_report import ReportTable, build_tables, describe_report, list_warnings, replace_unprintable
+from .markdown_report import build_tables, describe_report, list_warnings, replace_unprintable
+from .report_table import ReportTable
 from .schema import Report
 from .statistics import flatten_mapping
 

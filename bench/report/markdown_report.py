@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from ...runtime.output.plain_text import escape_markdown
+from .profile_tables import build_profile_tables
+from .report_table import MISSING, ReportTable, format_number
 from .schema import CASE_INPUTS, Case, ModelInfo, Report
 from .statistics import (
     MIN_SAMPLES,
@@ -23,8 +24,6 @@ from .statistics import (
     summarize_samples,
 )
 
-#: Cell of a missing value.
-MISSING = "–"
 #: Load average per core before a run, and percentage of CPU time taken by other virtual machines during it, above which
 #: the reader is warned.
 MAX_LOAD_BEFORE, MAX_STEAL_PERCENT = 0.3, 1.0
@@ -37,24 +36,6 @@ _PERCENTILES = ("p50", "p90", "p95", "p99")
 _WITH_INTERVAL = ("p95", "p99")
 
 
-class ReportTable(NamedTuple):
-    """A table of plain text.
-
-    Attributes:
-        title: Heading of the table.
-        note: One line of explanation; may be empty.
-        columns: Column headings.
-        rows: Cells of each row.
-        text_columns: Number of leading columns that hold text; the others hold figures.
-    """
-
-    title: str
-    note: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    text_columns: int
-
-
 def render_markdown(report: Report) -> str:
     """Render a report as a Markdown document, with all names from the report escaped.
 
@@ -64,7 +45,7 @@ def render_markdown(report: Report) -> str:
     parts = ["# Benchmark", *(escape_markdown(text) for text in describe_report(report)), _indent_code(report.command)]
     parts += [f"**{escape_markdown(text)}**" for text in list_warnings(report)]
     for table in build_tables(report):
-        parts += [f"## {table.title}", table.note, _render_table(table)]
+        parts += [f"## {escape_markdown(table.title)}", table.note, _render_table(table)]
     parts += [f"Note: {escape_markdown(text)}." for text in report.notes]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -129,6 +110,7 @@ def build_tables(report: Report) -> Iterator[ReportTable]:
         _tabulate_floors(report),
         _tabulate_power(report),
         _tabulate_memory_growth(report),
+        *build_profile_tables(report),
     )
     return (table for table in tables if table.rows)
 
@@ -179,23 +161,19 @@ def list_f1_names(report: Report) -> list[str]:
     return list(dict.fromkeys(name for subject in report.subjects for name in subject.f1 or ()))
 
 
-def _format_number(value: float | None, digits: int = 2) -> str:
-    return MISSING if value is None else f"{value:,.{digits}f}"
-
-
 def _format_spread(values: Spread | None, digits: int = 2) -> str:
     if values is None:
         return MISSING
-    value, low, high = (_format_number(number, digits) for number in values)
+    value, low, high = (format_number(number, digits) for number in values)
     return value if low == high else f"{value} ({low}–{high})"
 
 
 def _format_percentiles(values: Sequence[float]) -> list[str]:
     figures = summarize_samples(values)
-    cells = [_format_number(getattr(figures, name)) for name in _PERCENTILES]
+    cells = [format_number(getattr(figures, name)) for name in _PERCENTILES]
     for index, name in enumerate(_PERCENTILES):
         if ends := compute_percentile_interval(values, int(name[1:])) if name in _WITH_INTERVAL else None:
-            cells[index] += " ({}–{})".format(*map(_format_number, ends))
+            cells[index] += " ({}–{})".format(*map(format_number, ends))
     return [*cells, f"{figures.n:,}"]
 
 
@@ -223,7 +201,7 @@ def _tabulate_speed_and_f1(report: Report) -> ReportTable:
             for c in cases
             if c.batch_size == least
         ]
-        f1 = [_format_number((subject.f1 or {}).get(name)) for name in names]
+        f1 = [format_number((subject.f1 or {}).get(name)) for name in names]
         latency = "; ".join(times) or MISSING
         rows.append([subject.name, subject.precision, matmuls, subject.sha256[:12], latency, *f1])
     head = ["model", "precision", "matrix products", "sha256", "p50 ms (backend, threads)", *(f"F1 {n}" for n in names)]
@@ -261,7 +239,7 @@ def _tabulate_stages(report: Report, subjects: dict[str, ModelInfo]) -> ReportTa
         [
             *_list_settings(case, subjects),
             str(case.batch_size),
-            *(_format_number(summarize_samples(pool_samples(case, name)).mean) for name in names),
+            *(format_number(summarize_samples(pool_samples(case, name)).mean) for name in names),
         ]
         for case in cases
     ]
@@ -284,9 +262,9 @@ def _tabulate_throughput(report: Report, subjects: dict[str, ModelInfo]) -> Repo
                 *(str(value) for value in (case.batch_size, case.workers, case.concurrency)),
                 _format_spread(compute_spread(rate.sentences for rate in speeds), 1),
                 _format_spread(compute_spread(rate.words for rate in speeds), 0),
-                _format_number(padding.value if padding else None, 1),
-                _format_number(max((round_.memory.host for round_ in case.rounds), default=None), 0),
-                _format_number(max(devices, default=None), 0),
+                format_number(padding.value if padding else None, 1),
+                format_number(max((round_.memory.host for round_ in case.rounds), default=None), 0),
+                format_number(max(devices, default=None), 0),
             ]
         )
     note = (
@@ -304,7 +282,7 @@ def _tabulate_lengths(report: Report, subjects: dict[str, ModelInfo]) -> ReportT
             *_list_settings(case, subjects),
             MISSING if case.subwords is None else str(case.subwords),
             *_format_percentiles(pool_samples(case)),
-            _format_number(summarize_samples(pool_samples(case, "plain encoder")).p50),
+            format_number(summarize_samples(pool_samples(case, "plain encoder")).p50),
             _format_spread(compute_stage_ratio(case)),
         ]
         for case in _select_cases(report, "length")
@@ -336,7 +314,7 @@ def _tabulate_floors(report: Report) -> ReportTable:
         measured = compute_spread(value / floor.milliseconds for value in plain) if floor.milliseconds > 0 else None
         sizes = [str(size) for size in (floor.threads, floor.batch_size, floor.subwords)]
         amounts = (floor.operations / 1e9, floor.bytes / 1e6, floor.peak_operations / 1e9, floor.peak_bytes / 1e9)
-        figures = [_format_number(amount) for amount in (*amounts, floor.milliseconds)]
+        figures = [format_number(amount) for amount in (*amounts, floor.milliseconds)]
         rows.append([floor.model, floor.backend, *sizes, *figures, _format_spread(measured)])
     note = (
         "Lower bound on the latency of the encoder: operations and bytes of a call at the median length, divided by the"
@@ -361,9 +339,9 @@ def _tabulate_power(report: Report) -> ReportTable:
                 case.name,
                 reasons or "none",
                 _format_spread(compute_spread(power.clock_mhz for power in powers), 0),
-                _format_number(min(power.lowest_clock_mhz for power in powers), 0),
+                format_number(min(power.lowest_clock_mhz for power in powers), 0),
                 _format_spread(compute_spread(power.watts for power in powers), 1),
-                _format_number(joules, 3),
+                format_number(joules, 3),
             ]
         )
     note = (
@@ -383,9 +361,9 @@ def _tabulate_memory_growth(report: Report) -> ReportTable:
                 figures = (
                     f"{start:,}",
                     f"{end:,}",
-                    _format_number(before, 1),
-                    _format_number(after, 1),
-                    _format_number(after - before, 1),
+                    format_number(before, 1),
+                    format_number(after, 1),
+                    format_number(after - before, 1),
                 )
                 rows.append([case.name, str(number), *figures])
     head = ["case", "round", "first sample at", "last sample at", "first MB", "last MB", "growth MB"]

@@ -40,12 +40,12 @@ def read_report(path: str | Path) -> Report:
         raise InputError(f"{file}: cannot be read: {error.strerror}") from error
     try:
         version = msgspec.json.decode(content, type=_SchemaVersion).schema_version
-        if version == SCHEMA_VERSION:
+        if 1 <= version <= SCHEMA_VERSION:
             return msgspec.json.decode(content, type=Report)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file}: not a report of trimf bench: {one_line(error)}") from None
     raise InputError(
-        f"{file}: schema_version must be {SCHEMA_VERSION}, got {version}; run trimf bench again with this version"
+        f"{file}: schema_version must be 1 to {SCHEMA_VERSION}, got {version}; run trimf bench again with this version"
     )
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
-#: Version of the report format; ``trimf bench compare`` reads no other version.
-SCHEMA_VERSION = 1
+#: Version of the report format. Version 1 has no profiles; ``trimf bench compare`` reads it, too.
+SCHEMA_VERSION = 2
 
 #: Kinds of cases: calls on batches, calls on sentences of a fixed length, streams from raw text, and one long stream.
 CaseKind = Literal["latency", "length", "throughput", "soak"]
@@ -202,6 +202,61 @@ class Ratio(ReportObject, frozen=True, kw_only=True):
     rounds: int
 
 
+class ProfiledNode(ReportObject, frozen=True, kw_only=True):
+    """Time of a node of a subgraph, as the inference library runs it after its optimizations.
+
+    Attributes:
+        name: Name of the node.
+        operator: Operator or kind of layer; empty if the library does not tell it.
+        provider: Library or execution provider that runs the node.
+        mean: Mean time per run of the subgraph, in microseconds.
+        median: Median time per run of the subgraph, in microseconds.
+    """
+
+    name: str
+    operator: str
+    provider: str
+    mean: float
+    median: float
+
+
+class SubgraphProfile(ReportObject, frozen=True, kw_only=True):
+    """Times of all nodes of a subgraph.
+
+    Attributes:
+        subgraph: Name of the subgraph.
+        runs: Runs that were profiled; 0 if the data did not need the subgraph.
+        nodes: The nodes; the largest mean comes first.
+    """
+
+    subgraph: str
+    runs: int
+    nodes: list[ProfiledNode]
+
+
+class Profile(ReportObject, frozen=True, kw_only=True):
+    """Times of the nodes of a bundle on a backend, from the profiler of the inference library.
+
+    They were taken in a separate process. Profiling slows a run down, so compare nodes with each other, and not with
+    the times of the cases.
+
+    Attributes:
+        model: Name of one of the report's subjects.
+        backend: Backend that runs the bundle.
+        threads: Intra-op threads.
+        batch_size: Sentences per batch.
+        batches: Batches that were profiled; a batch may need several runs of a subgraph, or none.
+        subgraphs: The subgraphs.
+    """
+
+    model: str
+    backend: str
+    threads: int
+    batch_size: int
+    batches: int
+    subgraphs: list[SubgraphProfile]
+
+
 class Report(ReportObject, frozen=True, kw_only=True):
     """Report of one run of ``trimf bench``.
 
@@ -217,6 +272,7 @@ class Report(ReportObject, frozen=True, kw_only=True):
         cases: Cases with all their samples.
         floors: Lower bounds on the latency of the encoder.
         ratios: Ratios between cases and stages.
+        profiles: Times of the nodes of each bundle, if they were requested.
         notes: What was left out and why, and what else a reader must know.
     """
 
@@ -231,4 +287,5 @@ class Report(ReportObject, frozen=True, kw_only=True):
     cases: list[Case]
     floors: list[LatencyFloor]
     ratios: list[Ratio]
+    profiles: list[Profile] = []
     notes: tuple[str, ...] = ()

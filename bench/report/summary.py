@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from ...runtime.output.plain_text import make_visible
 from .markdown_report import (
-    MISSING,
     describe_input,
     get_precision,
     label_backend,
     list_f1_names,
     list_warnings,
 )
+from .profile_summary import render_profiles
+from .report_table import format_number
 from .schema import Case, Report
 from .statistics import (
     MIN_SAMPLES,
@@ -47,6 +48,7 @@ def render_summary(report: Report) -> Group:
     for title, cases in _group_cases(report).items():
         parts += ["", Text(make_visible(title), "bold")]
         parts += [table for table in (_tabulate_calls(cases), _tabulate_streams(cases)) if table.rows]
+    parts += render_profiles(report)
     notes = [*list_warnings(report), *_list_f1(report), *list_shortfalls(report.cases)]
     parts += ["", *(Text(make_visible(note)) for note in notes)] if notes else []
     return Group(*parts)
@@ -98,8 +100,8 @@ def _tabulate_calls(cases: Iterable[Case]) -> Table:
         figures = summarize_samples(pool_samples(case))
         if figures.n:
             ratio = compute_stage_ratio(case)
-            above_encoder = _format_number(ratio.value if ratio else None)
-            values = [_format_number(value) for value in (figures.p50, figures.p95, figures.p99)]
+            above_encoder = format_number(ratio.value if ratio else None)
+            values = [format_number(value) for value in (figures.p50, figures.p95, figures.p99)]
             table.add_row(Text(make_visible(describe_input(case))), *values, f"{figures.n:,}", above_encoder)
     return table
 
@@ -116,11 +118,11 @@ def _tabulate_streams(cases: Iterable[Case]) -> Table:
             table.add_row(
                 Text(make_visible(describe_input(case))),
                 *(
-                    _format_number(rate.value if rate else None, digits)
+                    format_number(rate.value if rate else None, digits)
                     for rate, digits in zip(rates, (1, 0), strict=True)
                 ),
-                _format_number(max(round_.memory.host for round_ in case.rounds), 0),
-                _format_number(max(devices, default=None), 0),
+                format_number(max(round_.memory.host for round_ in case.rounds), 0),
+                format_number(max(devices, default=None), 0),
             )
     return table
 
@@ -141,7 +143,3 @@ def _list_f1(report: Report) -> Iterator[str]:
         if subject.f1:
             scores = (f"{name} {subject.f1[name]:.2f}" for name in names if name in subject.f1)
             yield f"F1 of {subject.name}, %: {', '.join(scores)}"
-
-
-def _format_number(value: float | None, digits: int = 2) -> str:
-    return MISSING if value is None else f"{value:,.{digits}f}"

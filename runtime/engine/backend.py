@@ -8,6 +8,7 @@ from typing import Protocol
 from ..bundle.manifest import Manifest
 from ..errors import BackendArgumentError, InputError, check_integer
 from .contract import Subgraph
+from .profiling import ProfiledSubgraph
 
 #: Values of ``trimf.load(backend=...)``. ``tensorrt`` runs the bundle's engines; the two ``-ep`` are execution
 #: providers of ONNX Runtime that compile the bundle's ONNX files when they load them.
@@ -40,6 +41,9 @@ class Backend(Protocol):
 
     def open(self, name: str, files: BundleFiles) -> Subgraph:
         """Load subgraph ``name`` of a bundle."""
+
+    def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
+        """Load subgraph ``name`` of a bundle together with a profiler of its nodes."""
 
 
 def resolve_thread_count(threads: int | None, default: int) -> int:

@@ -14,7 +14,9 @@ from ..errors import BackendError, one_line
 from .backend import BundleFiles, resolve_thread_count
 from .contract import EXTRA, SUBGRAPHS
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
+from .onnx_profiler import OnnxProfiler
 from .onnxruntime_library import onnxruntime
+from .profiling import ProfiledSubgraph
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -153,12 +155,27 @@ class OnnxCpuBackend:
         """
         return self.load(name, files.read(f"{name}.onnx"))
 
-    def load(self, name: str, model: bytes) -> OnnxCpuSubgraph:
+    def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
+        """Load a subgraph of a bundle together with a profiler of its nodes.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
+        Raises:
+            BackendError: If ONNX Runtime cannot load it or selects another provider.
+            BundleError: If the file is missing or damaged.
+        """
+        profiler = OnnxProfiler(name)
+        return ProfiledSubgraph(self.load(name, files.read(f"{name}.onnx"), profiler), profiler)
+
+    def load(self, name: str, model: bytes, profiler: OnnxProfiler | None = None) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
+            profiler: Profiler of the session, if it is to be profiled.
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
@@ -169,6 +186,8 @@ class OnnxCpuBackend:
         options.enable_mem_pattern = False
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if profiler:
+            profiler.configure(options)
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:
@@ -177,4 +196,6 @@ class OnnxCpuBackend:
         provider = session.get_providers()[0]
         if provider != _PROVIDER:
             raise BackendError(f"{name}.onnx must run on {_PROVIDER}, but ONNX Runtime selected {provider}")
+        if profiler:
+            profiler.attach(session)
         return OnnxCpuSubgraph(session, name)

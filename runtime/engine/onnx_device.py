@@ -23,8 +23,10 @@ from .contract import AXES, EXTRA, FUSED_FILES, HOST_OUTPUTS, JOINED_SUBGRAPHS, 
 from .derived_inputs import DERIVED, SOURCE_TYPES, list_sources
 from .onnx_cpu import ELEMENT_TYPES, make_session_options
 from .onnx_device_memory import DEVICE_LOCK, OrtDeviceArray, TensorPack
+from .onnx_profiler import OnnxProfiler
 from .onnx_providers import PROVIDERS, Provider
 from .onnxruntime_library import onnxruntime
+from .profiling import ProfiledSubgraph
 
 _LOG = logging.getLogger("trimf")
 
@@ -329,19 +331,46 @@ class OnnxGpuBackend:
             BackendError: See ``load``.
             BundleError: If the file is missing or damaged.
         """
+        return self._open(name, files, None)
+
+    def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
+        """Load a subgraph of a bundle together with a profiler of its nodes.
+
+        The process needs the variables of ``list_profiling_variables`` from its start.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
+        Raises:
+            BackendError: See ``load``.
+            BundleError: If the file is missing or damaged.
+        """
+        profiler = OnnxProfiler(name)
+        return ProfiledSubgraph(self._open(name, files, profiler), profiler)
+
+    def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxGpuSubgraph:
         file = FUSED_FILES.get(name)
         if file is None or not self._provider.fuses or file not in files.manifest.files:
-            return self.load(name, files.read(f"{name}.onnx"))
+            return self.load(name, files.read(f"{name}.onnx"), profiler=profiler)
         weights = {other: files.read(other) for other in (f"{part}.onnx" for part in SUBGRAPHS)}
-        return self.load(name, files.read(file), weights)
+        return self.load(name, files.read(file), weights, profiler)
 
-    def load(self, name: str, model: bytes, weights: Mapping[str, bytes] | None = None) -> OnnxGpuSubgraph:
+    def load(
+        self,
+        name: str,
+        model: bytes,
+        weights: Mapping[str, bytes] | None = None,
+        profiler: OnnxProfiler | None = None,
+    ) -> OnnxGpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
             weights: Content of the other files of the bundle that it may take weights from, by name.
+            profiler: Profiler of the session, if it is to be profiled; then no CUDA graphs are captured, because nodes
+                have no time of their own in them.
 
         Raises:
             BackendError: If ONNX Runtime cannot load it, falls back to another provider, or assigns one of its matrix
@@ -349,18 +378,27 @@ class OnnxGpuBackend:
         """
         with DEVICE_LOCK:
             since = FUSED_CUDA_GRAPHS_SINCE if weights else CUDA_GRAPHS_SINCE
-            use_cuda_graphs = self._provider.uses_cuda_graphs and _supports_cuda_graphs(since)
-            session, uses_cuda_graphs = self._create_session(name, model, weights or {}, use_cuda_graphs)
+            use_cuda_graphs = profiler is None and self._provider.uses_cuda_graphs and _supports_cuda_graphs(since)
+            session, uses_cuda_graphs = self._create_session(name, model, weights or {}, use_cuda_graphs, profiler)
         self._check_assignment(name, session)
+        if profiler:
+            profiler.attach(session)
         return OnnxGpuSubgraph(session, name, self.name, self._provider, uses_cuda_graphs)
 
     def _create_session(
-        self, name: str, model: bytes, weights: Mapping[str, bytes], use_cuda_graphs: bool
+        self,
+        name: str,
+        model: bytes,
+        weights: Mapping[str, bytes],
+        use_cuda_graphs: bool,
+        profiler: OnnxProfiler | None,
     ) -> tuple[onnxruntime.InferenceSession, bool]:
         """Create a session, without CUDA graphs if it cannot capture them; also return whether it captures them."""
         provider = self._provider
         options = make_session_options(self.threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        if profiler:
+            profiler.configure(options)
         if weights:
             sizes = [len(content) for content in weights.values()]
             options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
@@ -376,7 +414,7 @@ class OnnxGpuBackend:
         except Exception as error:
             if use_cuda_graphs:
                 _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, one_line(error))
-                return self._create_session(name, model, weights, False)
+                return self._create_session(name, model, weights, False, profiler)
             version = onnxruntime.__version__
             raise BackendError(
                 f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {one_line(error)}"

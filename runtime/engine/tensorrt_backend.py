@@ -18,10 +18,12 @@ from .cuda import CudaDevice
 from .cuda_memory import CudaArray, Workspace, Workspaces
 from .engine_selection import select_engine, select_profile
 from .gpu_guidance import explain_missing_engines
+from .profiling import ProfiledSubgraph
 from .tensorrt_contexts import CapturingContext, ExecutionContext
 from .tensorrt_engine import ITEM_SIZES, TensorRtEngine
 from .tensorrt_kernel_cache import KernelCache
 from .tensorrt_library import TensorRtLibrary, import_library
+from .tensorrt_profiler import LayerProfiler, ProfiledContext
 
 #: Libraries in the order they are tried; TensorRT comes first, because its engines are tuned on the device itself.
 _BUILDERS: tuple[Builder, ...] = ("tensorrt", "tensorrt-rtx")
@@ -97,6 +99,20 @@ class TensorRtBackend:
             self._open_subgraphs.add(id(subgraph))
         return subgraph
 
+    def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
+        """Load the engine of a subgraph together with a profiler of its layers.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
+        Raises:
+            BackendError: If no engine fits this device and library, or the library rejects the engine.
+            BundleError: If the engine's file is damaged.
+        """
+        subgraph = self.open(name, files)
+        return ProfiledSubgraph(subgraph, subgraph.start_profiling())
+
     def release_subgraph(self, subgraph: TensorRtSubgraph) -> None:
         """Record that a subgraph was closed; closing the last one frees the memory that all of them share."""
         with self._lock:
@@ -130,6 +146,7 @@ class TensorRtSubgraph:
         self.inputs = self.engine.inputs
         has_kernel_cache = backend.library.traits.runtime_cache
         self._kernel_cache = KernelCache(self.engine, content) if has_kernel_cache else None
+        self._profiler: LayerProfiler | None = None
 
     @property
     def types(self) -> Mapping[str, type[np.generic] | None]:
@@ -178,6 +195,11 @@ class TensorRtSubgraph:
                 )
                 for name, buffer in outputs.items()
             }
+
+    def start_profiling(self) -> LayerProfiler:
+        """Take the time of every layer from now on, to be called before the first run; one thread may run it then."""
+        self._profiler = LayerProfiler(self.engine)
+        return self._profiler
 
     def synchronize(self) -> None:
         """Wait until the work that the calling thread has started is done; each thread has one stream."""
@@ -245,10 +267,13 @@ class TensorRtSubgraph:
         """Return this thread's execution context for a profile and, if TriMF captures the graphs, for a bucket."""
         library_captures = self._backend.library.traits.captures_cuda_graphs
         # A captured graph depends on the state of its execution context, so each bucket has its own context.
-        key = (id(self), profile, *(() if library_captures else sorted(padded_sizes.items())))
+        serves_all_shapes = library_captures or self._profiler is not None
+        key = (id(self), profile, *(() if serves_all_shapes else sorted(padded_sizes.items())))
 
         def create_context() -> ExecutionContext:
             with self._context_lock:
+                if self._profiler:
+                    return ProfiledContext(self.engine, self._kernel_cache, workspace, profile, self._profiler)
                 kind = ExecutionContext if library_captures else CapturingContext
                 return kind(self.engine, self._kernel_cache, workspace, profile)
 

@@ -53,13 +53,18 @@ class ExecutionContext:
         self._context = None
 
     def _create_context(self, kernel_cache: KernelCache | None) -> Any:
+        strategy = self._engine.library.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        return self._engine.handle.create_execution_context(self._create_config(kernel_cache, strategy))
+
+    def _create_config(self, kernel_cache: KernelCache | None, cuda_graph_strategy: Any) -> Any:
+        """Return the configuration of a context, for a library that captures CUDA graphs itself."""
         engine = self._engine
         config = engine.handle.create_runtime_config()
         engine.check_call(config is not None, "create_runtime_config")
-        config.cuda_graph_strategy = engine.library.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        config.cuda_graph_strategy = cuda_graph_strategy
         if kernel_cache:
             engine.check_call(config.set_runtime_cache(kernel_cache.handle), "set_runtime_cache")
-        return engine.handle.create_execution_context(config)
+        return config
 
     def _bind_tensors(self, shapes: Mapping[str, tuple[int, ...]], addresses: Mapping[str, int]) -> None:
         context, check = self._context, self._engine.check_call

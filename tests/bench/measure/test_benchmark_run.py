@@ -29,7 +29,7 @@ QUICK = BenchmarkOptions(backends=("cpu",), batch_sizes=(1,), lengths=(), second
 def outcome(tiny_data):
     said = []
     steps = []
-    options = QUICK._replace(data=tiny_data, lengths=(12,), soak=30)
+    options = QUICK._replace(data=tiny_data, lengths=(12,), soak=30, profile=True)
     with pytest.MonkeyPatch.context() as patch:
         # The default bundle parses by itself, so nobody needs a spaCy pipeline to measure it.
         patch.setattr("trimf.runtime.text.parser.load_parser", Mock(side_effect=AssertionError("spaCy parses")))
@@ -42,8 +42,8 @@ def test_everything_asked_for_is_measured(outcome):
     assert failure is None
     assert [case.kind for case in report.cases] == ["latency", "length", "throughput", "soak"]
     assert all(len(case.rounds) == 1 for case in report.cases)
-    assert [done for _, done, _ in steps] == list(range(7))
-    assert {total for _, _, total in steps} == {6}
+    assert [done for _, done, _ in steps] == list(range(8))
+    assert {total for _, _, total in steps} == {7}
     assert (report.sentences, report.data.rpartition("/")[2]) == (12, "tiny.jsonl")
 
 
@@ -86,6 +86,20 @@ def test_the_floor_and_the_ratio_to_the_plain_encoder(outcome):
     assert 0 < floor.milliseconds < 100
     assert floor.operations / floor.peak_operations <= floor.milliseconds / 1000 * 1.001
     assert any(ratio.name.endswith("whole / plain encoder") for ratio in report.ratios)
+
+
+def test_the_profile_comes_last_and_has_the_nodes_of_every_subgraph(outcome):
+    report, _, _, steps = outcome
+    assert steps[-2][0] == "profile default cpu threads 1 batch 1"
+    (profile,) = report.profiles
+    assert [one.subgraph for one in profile.subgraphs] == ["encoder", "fusion", "entities", "relations"]
+    assert profile.subgraphs[0].nodes[0].mean > 0
+
+
+def test_two_profiled_reports_are_compared(outcome, tmp_path, capsys):
+    output.write_report(outcome[0], tmp_path)
+    assert main(["bench", "compare", str(tmp_path), str(tmp_path)]) == 0
+    assert "words, batch 1" in capsys.readouterr().out
 
 
 def test_it_is_json_by_its_schema_and_back(outcome, tmp_path):

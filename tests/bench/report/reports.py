@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from trimf.bench.report.schema import SCHEMA_VERSION, Case, LatencyFloor, Memory, ModelInfo, Power, Ratio, Report, Round
+from trimf.bench.report.schema import (
+    SCHEMA_VERSION,
+    Case,
+    LatencyFloor,
+    Memory,
+    ModelInfo,
+    Power,
+    Profile,
+    ProfiledNode,
+    Ratio,
+    Report,
+    Round,
+    SubgraphProfile,
+)
 
 LENGTHS = (8, 16, 32, 64, 128, 256)
 SHARES = {"words": 0.06, "encoder": 0.55, "fusion": 0.08, "entities": 0.09, "relations": 0.12, "decode": 0.1}
@@ -194,6 +207,34 @@ def full(seed: int = 0, *, power: bool = False, threads: tuple[int, ...] = (1, 2
                   rounds=3),
         ],
     )  # fmt: skip
+
+
+def profile(
+    *, model: str = "trimf-int8", backend: str = "cpu", batch_size: int = 1, nodes: int = 30, name: str = "node_MatMul_"
+) -> Profile:
+    """A profile of an encoder with that many nodes, the slowest last; nothing needed the relations."""
+    providers = ["CPUExecutionProvider"] if backend == "cpu" else ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    made = [
+        ProfiledNode(
+            name=f"{name}{place}",
+            operator=f"MatMulIntegerToFloat{place % 13}" if place % 13 else "",
+            provider=providers[place % len(providers)],
+            mean=10.0 * place + 1,
+            median=9.0 * place,
+        )
+        for place in range(nodes)
+    ]
+    return Profile(
+        model=model,
+        backend=backend,
+        threads=1,
+        batch_size=batch_size,
+        batches=100,
+        subgraphs=[
+            SubgraphProfile(subgraph="encoder", runs=100, nodes=made),
+            SubgraphProfile(subgraph="relations", runs=0, nodes=[]),
+        ],
+    )
 
 
 def awkward() -> list[Report]:

@@ -6,7 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from trimf.bench.report.markdown_report import MISSING, build_tables, render_markdown
+from trimf.bench.report.markdown_report import build_tables, render_markdown
+from trimf.bench.report.report_table import MISSING
 
 from .reports import awkward, case, empty, full, pair
 

@@ -141,7 +141,12 @@ class FakeTensorRt:
     CudaGraphStrategy = named("DISABLED", "WHOLE_GRAPH_CAPTURE")
     EngineInvalidityDiagnostics = Enum("Diagnostics", {"VERSION_MISMATCH": 1, "UNSUPPORTED_CC": 2})
 
+    LayerInformationFormat = named("ONELINE", "JSON")
+
     class ILogger:
+        pass
+
+    class IProfiler:
         pass
 
     def __init__(self, device: FakeDevice, onnx: Path) -> None:
@@ -151,6 +156,8 @@ class FakeTensorRt:
         self.contexts: list[FakeContext] = []
         self.runs: list[tuple[str, int, dict[str, tuple[int, ...]]]] = []
         self.caches: list[bytes] = []
+        #: Name and type of the layers of every engine; their times are 1 ms, 2 ms and so on.
+        self.layers: list[Any] = [{"Name": "mm", "LayerType": "gemm"}, {"Name": "norm", "LayerType": "kgen"}, "copy"]
 
     def Runtime(self, logger: Any) -> Any:  # noqa: N802
         def deserialize(content: bytes) -> FakeEngine | None:
@@ -197,6 +204,10 @@ class FakeEngine:
     def get_device_memory_size_for_profile_v2(self, place: int) -> int:
         return 1000 * (place + 1)
 
+    def create_engine_inspector(self) -> Any:
+        text = json.dumps({"Layers": self.library.layers})
+        return SimpleNamespace(get_engine_information=lambda how: text if how.name == "JSON" else "")
+
     def create_runtime_config(self) -> Any:
         return None if "create_runtime_config" in self.library.fail else FakeConfig(self.library)
 
@@ -234,6 +245,9 @@ class FakeContext:
         self.profile = 0
         self.warm = False
         self.scratch: int | None = None
+        self.profiler: Any = None
+        self.enqueue_emits_profile = True
+        self.unreported = 0
 
     def done(self, call: str) -> bool:
         return call not in self.library.fail
@@ -268,8 +282,21 @@ class FakeContext:
         shape = tuple(sizes[axis] if axis else size for axis, size in zip(AXES[name], fixed, strict=True))
         return shape if self.done("get_tensor_shape") else (*shape[:-1], shape[-1] + 1)
 
+    def report_to_profiler(self) -> bool:
+        """Report the layers of the last run, which must have ended."""
+        if not self.done("report_to_profiler") or self.profiler is None or not self.unreported:
+            return False
+        assert not any(self.library.device.streams.values())
+        self.unreported = 0
+        for place, layer in enumerate(self.library.layers, start=1):
+            self.profiler.report_layer_time(layer if isinstance(layer, str) else layer["Name"], float(place))
+        return True
+
     def execute_async_v3(self, stream: int) -> bool:
         device = self.library.device
+        assert self.profiler is None or not self.enqueue_emits_profile
+        assert not self.unreported, "the times of a run were lost"
+        self.unreported += self.profiler is not None
         capturing = stream in device.capturing
         managed = self.how is FakeTensorRt.ExecutionContextAllocationStrategy.USER_MANAGED
         if managed:
