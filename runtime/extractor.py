@@ -30,6 +30,7 @@ from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
 from .text_stream import ExtractionStream, OnError, TextSource, check_iterable
+from .warm_up import warm_up_pipeline
 
 #: Default maximum number of trigger words reported with a relation.
 DEFAULT_TRIGGERS = 3
@@ -50,6 +51,7 @@ class LoadOptions(NamedTuple):
     threshold: Threshold | None = None
     entity_threshold: Threshold | None = None
     candidates: bool = False
+    warm: bool = False
 
 
 class Extractor:
@@ -82,6 +84,7 @@ class Extractor:
         threshold: Threshold | None = None,
         entity_threshold: Threshold | None = None,
         candidates: bool = False,
+        warm: bool = False,
     ) -> None:
         """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
         triggers = check_integer("triggers", triggers, 0)
@@ -94,8 +97,20 @@ class Extractor:
         check_rules(self.splitting)
         if not isinstance(candidates, bool):
             raise InputError(f"candidates must be True or False, got {describe_value(candidates)}")
+        if not isinstance(warm, bool):
+            raise InputError(f"warm must be True or False, got {describe_value(warm)}")
         options = LoadOptions(
-            backend, threads, parser, triggers, syntax, sentences, newlines, threshold, entity_threshold, candidates
+            backend,
+            threads,
+            parser,
+            triggers,
+            syntax,
+            sentences,
+            newlines,
+            threshold,
+            entity_threshold,
+            candidates,
+            warm,
         )
         trained = bundle.manifest.parser
         self.bundle = bundle
@@ -117,6 +132,8 @@ class Extractor:
             self.parser_note = describe_parser_mismatch(trained, None if parser is None else self.parser)
             load_another = partial(load_parser, trained.name) if parser is None else None
             self._scheduler = BatchScheduler(self.parser, load_another, cpu=self.backend == "cpu")
+            if warm:
+                self.warm_up()
             unfinished.pop_all()
 
     def __call__(self, text: str) -> Extraction:
@@ -250,6 +267,23 @@ class Extractor:
         check_iterable(sentences, "words", "sentences")
         return self._open_stream(sentences, Document.from_words, "sentence", batch_size, workers, on_error, as_tuples)
 
+    def warm_up(self, batch_size: int = 32, workers: int = 1) -> None:
+        """Do now what the first calls would wait for: run sentences of usual lengths, and on a GPU capture each size.
+
+        Args:
+            batch_size: Number of sentences of the largest batch; on a GPU it is warmed up as well as a single sentence.
+            workers: Number of threads of the streams that will run (``stream``); each has device memory of its own.
+
+        Raises:
+            BackendError: The backend fails.
+            InputError: A number is not a positive integer.
+        """
+        self._check_open("warmed up")
+        batch_size, workers = check_integer("batch_size", batch_size, 1), check_integer("workers", workers, 1)
+        on_gpu = self.backend != "cpu"
+        sizes = tuple(sorted({1, batch_size})) if on_gpu else (1,)
+        warm_up_pipeline(self.pipeline, sizes, workers, gpu=on_gpu)
+
     def close(self) -> None:
         """Free the memory of the backend; the extractor cannot be used afterwards."""
         self._closed = True
@@ -374,6 +408,7 @@ def load(
     threshold: Threshold | None = None,
     entity_threshold: Threshold | None = None,
     candidates: bool = False,
+    warm: bool = False,
 ) -> Extractor:
     """Load a bundle.
 
@@ -402,6 +437,7 @@ def load(
             out before relations are looked for. Default: none, every span that is more likely an entity than not.
         candidates: Add everything that the model considered above a score of 0.05 to the extractions
             (``Extraction.candidates``).
+        warm: Warm the model up (``Extractor.warm_up``), so that the first call is as fast as later ones.
 
     Returns:
         The extractor; close it, or use it as a context manager, to free its memory.
@@ -424,4 +460,5 @@ def load(
         threshold=threshold,
         entity_threshold=entity_threshold,
         candidates=candidates,
+        warm=warm,
     )

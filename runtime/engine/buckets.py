@@ -81,15 +81,16 @@ def tie_bucket_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None 
         Axis name -> padded size.
     """
     padded = bucket_sizes(sizes, limits)
-    if "subwords" in sizes and "words" in sizes:
-        padded["words"] = max(padded["words"], padded["subwords"])
-    if "pieces" in sizes:
-        padded["pieces"] = max(padded["pieces"], MIN_TIED_PIECES)
-    if "pairs" in sizes:
-        pairs = max(padded["pairs"], padded["spans"], MIN_TIED_PAIRS)
-        padded |= {"pairs": pairs, "spans": pairs, "ranges": max(padded["ranges"], 2 * pairs)}
-        padded["rows"] = max(padded["rows"], MIN_TIED_ROWS)
-    return padded
+    pairs = max(padded.get("pairs", 0), padded.get("spans", 0), MIN_TIED_PAIRS)
+    least = {
+        "words": padded.get("subwords", 0),
+        "pieces": MIN_TIED_PIECES,
+        "pairs": pairs,
+        "spans": pairs,
+        "ranges": 2 * pairs,
+        "rows": MIN_TIED_ROWS,
+    }
+    return {axis: max(size, least.get(axis, 0)) for axis, size in padded.items()}
 
 
 def read_axis_sizes(arrays: Mapping[str, Any], names: Iterable[str]) -> dict[str, int]:

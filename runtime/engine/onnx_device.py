@@ -42,7 +42,11 @@ FUSED_CUDA_GRAPHS_SINCE = (1, 31)
 MAX_REPLAY_DIFFERENCE = 0.01
 
 
-class _ThreadState(threading.local):
+#: Number of sets of buffers whose runs a thread captures; each costs device memory, and unusual sizes are rare.
+MAX_CAPTURED = 512
+
+
+class _RunState:
     """Resources of one thread for running a session: I/O binding, device memory, and the uses of each set of it."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
@@ -50,6 +54,33 @@ class _ThreadState(threading.local):
         self.packs: dict[tuple[Any, ...], TensorPack] = {}
         self.graph_ids: dict[tuple[int, ...], int] = {}
         self.replayed: set[int] = set()
+
+
+class _Lease:
+    """Hold of a thread on a state; when the thread has ended, another takes the state over, with what it captured."""
+
+    def __init__(self, state: _RunState, idle: list[_RunState]) -> None:
+        self.state, self._idle = state, idle
+
+    def __del__(self) -> None:
+        self._idle.append(self.state)
+
+
+class _RunStates:
+    """States of the threads that run a session, each with device memory of its own."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._idle: list[_RunState] = []
+        self._thread = threading.local()
+
+    def get_current(self) -> _RunState:
+        """Return the state of the calling thread."""
+        lease: _Lease | None = getattr(self._thread, "lease", None)
+        if lease is None:
+            state = self._idle.pop() if self._idle else _RunState(self._session)
+            lease = self._thread.lease = _Lease(state, self._idle)
+        return lease.state
 
 
 class OnnxGpuSubgraph:
@@ -79,7 +110,7 @@ class OnnxGpuSubgraph:
         """
         self._session: onnxruntime.InferenceSession | None = session
         self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
-        self._thread_state = _ThreadState(session)
+        self._states = _RunStates(session)
         self._next_graph_id = itertools.count(1)
         self._elements = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
         if unknown := sorted(set(self._elements) - AXES.keys() - DERIVED.keys()):
@@ -157,7 +188,7 @@ class OnnxGpuSubgraph:
         padded_sizes: Mapping[str, int],
     ) -> dict[str, Any]:
         """Bind inputs and outputs to device memory and run the session."""
-        state = self._thread_state
+        state = self._states.get_current()
         device_inputs = {name: arrays[name] for name in self._shapes if isinstance(arrays.get(name), OrtDeviceArray)}
         uploaded = self._upload_inputs(arrays, device_inputs, padded_sizes)
         addresses = []
@@ -227,7 +258,7 @@ class OnnxGpuSubgraph:
 
     def _get_pack(self, names: list[str], shapes: Mapping[str, tuple[int, ...]]) -> TensorPack:
         """Return this thread's device memory for tensors of these shapes, allocating it when first needed."""
-        packs = self._thread_state.packs
+        packs = self._states.get_current().packs
         key = tuple((name, shapes[name]) for name in names)
         if key not in packs:
             tensors = ((name, self._elements[name], shapes[name]) for name in names)
@@ -241,11 +272,13 @@ class OnnxGpuSubgraph:
 
         The first replay is compared with a normal run: an operator may not replay what it computed.
         """
-        state = self._thread_state
+        state = self._states.get_current()
         if not self.uses_cuda_graphs:
             self._run_once(session, None)
             return
-        if key not in state.graph_ids:
+        if key not in state.graph_ids and len(state.graph_ids) == MAX_CAPTURED:
+            self._run_once(session, -1)
+        elif key not in state.graph_ids:
             state.graph_ids[key] = 0
             self._run_once(session, -1)
         elif state.graph_ids[key] == 0:
@@ -269,7 +302,7 @@ class OnnxGpuSubgraph:
 
     def _run_once(self, session: onnxruntime.InferenceSession, graph_id: int | None) -> None:
         """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
-        binding = self._thread_state.binding
+        binding = self._states.get_current().binding
         session.run_with_iobinding(binding, None if graph_id is None else _make_run_options(graph_id))
         binding.synchronize_outputs()
 
@@ -289,7 +322,7 @@ class OnnxGpuSubgraph:
         with DEVICE_LOCK:
             if self._session is not None:
                 self._session = None
-                del self._thread_state
+                del self._states
 
 
 class OnnxGpuBackend:

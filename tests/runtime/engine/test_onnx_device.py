@@ -118,7 +118,7 @@ def test_arrays_stay_on_the_device(tiny_bundle: Path) -> None:
     assert np.asarray(words, np.float64).dtype == np.float64
     assert np.array(words, copy=True).shape == (3, 5, 4)
     bound = {}
-    binding = fusion._thread_state.binding
+    binding = fusion._states.get_current().binding
     bind = binding.bind_input
     binding.bind_input = lambda name, *place: (bound.update({name: place[-1]}), bind(name, *place))
     zeros = np.zeros((3, 5), np.int64)
@@ -132,7 +132,7 @@ def test_a_shape_keeps_its_buffers(tiny_bundle: Path) -> None:
     encoder = load(tiny_bundle, "encoder")
     places = {encoder.run(batch(3, words))["words"].get_address() for words in (3, 4, 9, 14)}
     assert len(places) == 1
-    assert len(encoder._thread_state.packs) == 3  # the inputs, words, cls
+    assert len(encoder._states.get_current().packs) == 3  # the inputs, words, cls
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(lambda: encoder.run(batch(3, 3))["words"]).result()
     assert other.get_address() not in places
@@ -221,9 +221,11 @@ def test_every_set_of_buffers_has_its_own_graph(tiny_bundle: Path, monkeypatch: 
     for size, words in [(1, 3), (1, 3), (2, 3), (1, 9), (2, 4), (2, 20)]:
         encoder.run(batch(size, words))
     assert numbers == [-1, 1, -1, -1, 1, 2, -1]  # the first replay is compared with a normal run
-    with ThreadPoolExecutor(1) as pool:
-        list(pool.map(encoder.run, [batch(1, 3)] * 3))
-    assert numbers[7:] == [-1, 3, -1, 3]
+    for expected in ([-1, 3, -1, 3], [3, 3, 3]):  # the next thread takes over what the first has captured
+        numbers.clear()
+        with ThreadPoolExecutor(1) as pool:
+            list(pool.map(encoder.run, [batch(1, 3)] * 3))
+        assert numbers == expected
 
 
 @pytest.mark.usefixtures("_replaying")
@@ -238,7 +240,7 @@ def test_a_wrong_replay_is_found(
         run(session, binding, options)
         uses.append(options.get_run_config_entry("gpu_graph_id") if options else "")
         if uses.count("1") > 1 and uses[-1] == "1":
-            (pack,) = (pack for pack in encoder._thread_state.packs.values() if pack.name == "words")
+            (pack,) = (pack for pack in encoder._states.get_current().packs.values() if pack.name == "words")
             pack._value.update_inplace(np.zeros(pack._value.shape(), np.uint8))
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "run_with_iobinding", replay_wrongly)
