@@ -12,7 +12,7 @@ from trimf_train.data.sentence import Sentence
 from trimf_train.model.checkpoint import Checkpoint
 
 from ...runtime.bundle.manifest import Precision
-from ...runtime.engine.contract import FUSED_FILES, JOINED
+from ...runtime.engine.contract import FUSED_FILES, FUSED_WEIGHTS, JOINED
 from ...runtime.engine.onnx_device import OnnxGpuSubgraph
 from ...runtime.engine.onnx_providers import Provider
 from ...runtime.errors import BundleError
@@ -70,7 +70,9 @@ def fuse_graphs(
     sizes = ", ".join(f"{name} with {len(graph.graph.node)} nodes" for name, graph in shipped.items())
     log(f"fused graphs for CUDA: {sizes}")
     return {
-        FUSED_FILES[name]: share_weights(graph, files).SerializeToString(deterministic=True)
+        FUSED_FILES[name]: share_weights(
+            graph, {other: files[other] for other in FUSED_WEIGHTS[name]}
+        ).SerializeToString(deterministic=True)
         for name, graph in shipped.items()
     }
 

@@ -16,8 +16,9 @@ JOINED = "joined"
 #: The graphs of a backend that joins the first three.
 JOINED_SUBGRAPHS = (JOINED, "relations")
 
-#: Files of the fused graphs for CUDA.
+#: Files of the fused graphs for CUDA, and the files that hold their weights.
 FUSED_FILES = {name: f"{name}-fused.onnx" for name in JOINED_SUBGRAPHS}
+FUSED_WEIGHTS = {JOINED: ("encoder.onnx", "fusion.onnx", "entities.onnx"), "relations": ("relations.onnx",)}
 
 #: A subword id is its number in the vocabulary plus this times its letter case.
 CASE_MULTIPLIER = 1 << 24

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from ..errors import BackendError, one_line
 from . import buckets
 from .backend import BundleFiles, resolve_thread_count
-from .contract import AXES, EXTRA, FUSED_FILES, HOST_OUTPUTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from .contract import AXES, EXTRA, FUSED_FILES, FUSED_WEIGHTS, HOST_OUTPUTS, JOINED_SUBGRAPHS, SUBGRAPHS
 from .derived_inputs import DERIVED, SOURCE_TYPES, list_sources
 from .onnx_cpu import ELEMENT_TYPES, make_session_options
 from .onnx_device_memory import DEVICE_LOCK, OrtDeviceArray, TensorPack
@@ -386,7 +386,7 @@ class OnnxGpuBackend:
         file = FUSED_FILES.get(name)
         if file is None or not self._provider.fuses or file not in files.manifest.files:
             return self.load(name, files.read(f"{name}.onnx"), profiler=profiler)
-        weights = {other: files.read(other) for other in (f"{part}.onnx" for part in SUBGRAPHS)}
+        weights = {other: files.read(other) for other in FUSED_WEIGHTS[name]}
         return self.load(name, files.read(file), weights, profiler)
 
     def load(
