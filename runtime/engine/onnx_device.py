@@ -46,14 +46,31 @@ MAX_REPLAY_DIFFERENCE = 0.01
 MAX_CAPTURED = 512
 
 
-class _RunState:
-    """Resources of one thread for running a session: I/O binding, device memory, and the uses of each set of it."""
+class _PreparedCall:
+    """Run with one set of device memory, to which the session's inputs and outputs are bound.
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self.binding = session.io_binding()
+    Attributes:
+        binding: The binding.
+        uploaded: Inputs that come from the host.
+        staging: Host memory of each of them.
+        packs: Device memory of each output.
+        graph_id: Number of the CUDA graph that the run was captured as; 0 before.
+        is_checked: Whether a replay was compared with a normal run.
+    """
+
+    def __init__(self, binding: onnxruntime.IOBinding, uploaded: TensorPack, packs: dict[str, TensorPack]) -> None:
+        self.binding, self.uploaded, self.packs = binding, uploaded, packs
+        self.staging = {name: uploaded.get_staging(name) for name in uploaded.slots}
+        self.graph_id = 0
+        self.is_checked = False
+
+
+class _RunState:
+    """Resources of one thread for running a session: its calls by sizes and addresses, and its device memory."""
+
+    def __init__(self) -> None:
+        self.calls: dict[tuple[int, ...], _PreparedCall] = {}
         self.packs: dict[tuple[Any, ...], TensorPack] = {}
-        self.graph_ids: dict[tuple[int, ...], int] = {}
-        self.replayed: set[int] = set()
 
 
 class _Lease:
@@ -69,8 +86,7 @@ class _Lease:
 class _RunStates:
     """States of the threads that run a session, each with device memory of its own."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
+    def __init__(self) -> None:
         self._idle: list[_RunState] = []
         self._thread = threading.local()
 
@@ -78,7 +94,7 @@ class _RunStates:
         """Return the state of the calling thread."""
         lease: _Lease | None = getattr(self._thread, "lease", None)
         if lease is None:
-            state = self._idle.pop() if self._idle else _RunState(self._session)
+            state = self._idle.pop() if self._idle else _RunState()
             lease = self._thread.lease = _Lease(state, self._idle)
         return lease.state
 
@@ -110,7 +126,7 @@ class OnnxGpuSubgraph:
         """
         self._session: onnxruntime.InferenceSession | None = session
         self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
-        self._states = _RunStates(session)
+        self._states = _RunStates()
         self._next_graph_id = itertools.count(1)
         self._elements = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
         if unknown := sorted(set(self._elements) - AXES.keys() - DERIVED.keys()):
@@ -187,53 +203,61 @@ class OnnxGpuSubgraph:
         real_sizes: Mapping[str, int],
         padded_sizes: Mapping[str, int],
     ) -> dict[str, Any]:
-        """Bind inputs and outputs to device memory and run the session."""
-        state = self._states.get_current()
-        device_inputs = {name: arrays[name] for name in self._shapes if isinstance(arrays.get(name), OrtDeviceArray)}
-        uploaded = self._upload_inputs(arrays, device_inputs, padded_sizes)
-        addresses = []
+        """Put the inputs into device memory and run the session on it."""
+        on_device = {name: arrays[name] for name in self._shapes if isinstance(arrays.get(name), OrtDeviceArray)}
+        contents = self._make_inputs(arrays, on_device, padded_sizes)
+        calls = self._states.get_current().calls
+        key = (*padded_sizes.values(), *(array.get_address() for array in on_device.values()))
+        call = calls.get(key)
+        is_new = call is None
+        if call is None:
+            call = calls[key] = self._prepare_call(session, contents, on_device, padded_sizes)
+        for name, content in contents.items():
+            call.staging[name][...] = content
+        call.uploaded.upload()
+        self._run_call(session, call, is_new)
+        for pack in set(call.packs.values()):
+            pack.write_count += 1
+        return {name: OrtDeviceArray(name, call.packs[name], real_sizes) for name in self.outputs}
+
+    def _prepare_call(
+        self,
+        session: onnxruntime.InferenceSession,
+        contents: Mapping[str, npt.NDArray[Any]],
+        on_device: Mapping[str, OrtDeviceArray],
+        padded_sizes: Mapping[str, int],
+    ) -> _PreparedCall:
+        """Allocate what a call of new sizes needs, and bind it."""
+        uploaded = self._get_pack(list(contents), {name: content.shape for name, content in contents.items()})
+        call = _PreparedCall(session.io_binding(), uploaded, self._get_output_packs(padded_sizes))
         for name in self._shapes:
-            if name in device_inputs:
-                array = device_inputs[name]
+            if name in on_device:
+                array = on_device[name]
                 address, element, shape = array.get_address(), self._elements[name], array.padded_shape
             else:
                 address, (element, shape, _) = uploaded.get_address(name), uploaded.slots[name]
-            self._bind(state.binding.bind_input, name, element, shape, address)
-            addresses.append(address)
-        packs = self._get_output_packs(padded_sizes)
-        for name, pack in packs.items():
+            self._bind(call.binding.bind_input, name, element, shape, address)
+        for name, pack in call.packs.items():
             element, shape, _ = pack.slots[name]
-            self._bind(state.binding.bind_output, name, element, shape, pack.get_address(name))
-            addresses.append(pack.get_address(name))
-        self._run_session(session, (*padded_sizes.values(), *addresses), packs)
-        for pack in set(packs.values()):
-            pack.write_count += 1
-        return {name: OrtDeviceArray(name, packs[name], real_sizes) for name in self.outputs}
+            self._bind(call.binding.bind_output, name, element, shape, pack.get_address(name))
+        return call
 
     def _bind(self, bind: Callable[..., None], name: str, element: str, shape: tuple[int, ...], address: int) -> None:
         """Bind an input or output to an address on the device."""
         kind, index = self._provider.device[:2]
         bind(name, "cuda" if kind == "gpu" else kind, index, ELEMENT_TYPES[element][0], shape, address)
 
-    def _upload_inputs(
-        self, arrays: Mapping[str, Any], device_inputs: Mapping[str, Any], padded_sizes: Mapping[str, int]
-    ) -> TensorPack:
-        """Check the inputs on the host, pad them or make them, and copy all of them to the device at once."""
-        names = [name for name in self._shapes if name not in device_inputs]
+    def _make_inputs(
+        self, arrays: Mapping[str, Any], on_device: Mapping[str, Any], padded_sizes: Mapping[str, int]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Check the inputs on the host, and pad them or derive them."""
+        names = [name for name in self._shapes if name not in on_device]
         padded = {
             name: buckets.pad_array(self._check_input(arrays[name], name), name, padded_sizes)
             for name in list_sources(names)
             if not isinstance(arrays[name], OrtDeviceArray)
         }
-        contents = {
-            name: DERIVED[name].make(padded, padded_sizes) if name in DERIVED else padded[name] for name in names
-        }
-        shapes = {name: content.shape for name, content in contents.items()}
-        pack = self._get_pack(names, shapes)
-        for name, content in contents.items():
-            pack.get_staging(name)[...] = content
-        pack.upload()
-        return pack
+        return {name: DERIVED[name].make(padded, padded_sizes) if name in DERIVED else padded[name] for name in names}
 
     def _check_input(self, array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
         """Return an input on the host if it has the type and the fixed sizes of the graph."""
@@ -265,46 +289,33 @@ class OnnxGpuSubgraph:
             packs[key] = TensorPack(tensors, self._provider.device)
         return packs[key]
 
-    def _run_session(
-        self, session: onnxruntime.InferenceSession, key: tuple[int, ...], packs: Mapping[str, TensorPack]
-    ) -> None:
-        """Run with a set of buffers: normally the first time, then captured as a CUDA graph, then replayed.
+    def _run_call(self, session: onnxruntime.InferenceSession, call: _PreparedCall, is_new: bool) -> None:
+        """Run normally the first time, then captured as a CUDA graph, then replayed.
 
         The first replay is compared with a normal run: an operator may not replay what it computed.
         """
-        state = self._states.get_current()
         if not self.uses_cuda_graphs:
-            self._run_once(session, None)
-            return
-        if key not in state.graph_ids and len(state.graph_ids) == MAX_CAPTURED:
-            self._run_once(session, -1)
-        elif key not in state.graph_ids:
-            state.graph_ids[key] = 0
-            self._run_once(session, -1)
-        elif state.graph_ids[key] == 0:
-            state.graph_ids[key] = next(self._next_graph_id)
-            self._run_once(session, state.graph_ids[key])
-        elif (graph_id := state.graph_ids[key]) in state.replayed:
-            self._run_once(session, graph_id)
+            _run_once(session, call, None)
+        elif is_new or (call.graph_id == 0 and len(self._states.get_current().calls) > MAX_CAPTURED):
+            _run_once(session, call, -1)
+        elif call.graph_id == 0:
+            call.graph_id = next(self._next_graph_id)
+            _run_once(session, call, call.graph_id)
+        elif call.is_checked:
+            _run_once(session, call, call.graph_id)
         else:
-            self._run_once(session, -1)
-            expected = self._copy_floats(packs)
-            self._run_once(session, graph_id)
-            state.replayed.add(graph_id)
-            if not _are_close(expected, self._copy_floats(packs)):
+            _run_once(session, call, -1)
+            expected = self._copy_floats(call.packs)
+            _run_once(session, call, call.graph_id)
+            call.is_checked = True
+            if not _are_close(expected, self._copy_floats(call.packs)):
                 self.uses_cuda_graphs = False
                 _LOG.warning(
                     "ONNX Runtime %s replays %s.onnx wrongly from a CUDA graph; it runs without CUDA graphs",
                     onnxruntime.__version__,
                     self._name,
                 )
-                self._run_once(session, -1)
-
-    def _run_once(self, session: onnxruntime.InferenceSession, graph_id: int | None) -> None:
-        """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
-        binding = self._states.get_current().binding
-        session.run_with_iobinding(binding, None if graph_id is None else _make_run_options(graph_id))
-        binding.synchronize_outputs()
+                _run_once(session, call, None)
 
     def _copy_floats(self, packs: Mapping[str, TensorPack]) -> dict[str, npt.NDArray[Any]]:
         """Copy all outputs of a float type that numpy has to the host."""
@@ -483,6 +494,12 @@ class OnnxGpuBackend:
                 f"{expected} does not run all matrix products of {name}.onnx ({', '.join(misplaced)}); "
                 "use the cpu backend, or a bundle exported for GPUs (--fp16 or fp32)"
             )
+
+
+def _run_once(session: onnxruntime.InferenceSession, call: _PreparedCall, graph_id: int | None) -> None:
+    """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
+    session.run_with_iobinding(call.binding, None if graph_id is None else _make_run_options(graph_id))
+    call.binding.synchronize_outputs()
 
 
 def _are_close(expected: Mapping[str, npt.NDArray[Any]], replayed: Mapping[str, npt.NDArray[Any]]) -> bool:

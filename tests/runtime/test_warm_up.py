@@ -54,13 +54,13 @@ def run(pipeline: Pipeline, sentences: list[list[str]]) -> str:
 def test_usual_sizes_are_captured_before_the_first_call(captured: Pipeline, tiny_bundle: Path) -> None:
     warm_up_pipeline(captured, (1, 4), 1, gpu=True)
     encoder: Any = captured.graphs["encoder"]
-    known = dict(encoder._states.get_current().graph_ids)
+    known = set(encoder._states.get_current().calls)
     assert known
-    assert all(known.values())
+    assert all(call.is_checked for call in encoder._states.get_current().calls.values())
     plain = open_pipeline(Bundle(tiny_bundle), OnnxCpuBackend(1))
     for sentences in ([WORDS], [WORDS[:3]], [WORDS] * 4):
         assert run(captured, sentences) == run(plain, sentences)
-    assert encoder._states.get_current().graph_ids == known
+    assert set(encoder._states.get_current().calls) == known
 
 
 def test_each_worker_has_its_own_state(captured: Pipeline) -> None:
@@ -71,7 +71,9 @@ def test_each_worker_has_its_own_state(captured: Pipeline) -> None:
 def test_sizes_beyond_the_limit_are_not_captured(captured: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_device, "MAX_CAPTURED", 1)
     warm_up_pipeline(captured, (1,), 1, gpu=True)
-    assert len(captured.graphs["encoder"]._states.get_current().graph_ids) == 1  # type: ignore[attr-defined]
+    calls = captured.graphs["encoder"]._states.get_current().calls  # type: ignore[attr-defined]
+    assert len(calls) > 2
+    assert sum(call.graph_id > 0 for call in calls.values()) == 1
 
 
 def test_a_loaded_model_is_warmed_up(tiny_bundle: Path) -> None:

@@ -123,7 +123,7 @@ def test_one_copy_to_the_device_and_one_back(
 ) -> None:
     pipeline = open_pipeline(Bundle(fused_bundle), device)
     events: list[str] = []
-    for owner, name in ((TensorPack, "upload"), (TensorPack, "copy_to_host"), (OnnxGpuSubgraph, "_run_session")):
+    for owner, name in ((TensorPack, "upload"), (TensorPack, "copy_to_host"), (OnnxGpuSubgraph, "_run_call")):
         real = getattr(owner, name)
 
         def note(*arguments: Any, _real: Any = real, _name: str = name) -> Any:
@@ -132,7 +132,7 @@ def test_one_copy_to_the_device_and_one_back(
 
         monkeypatch.setattr(owner, name, note)
     pipeline.run_words([sentences[0].tokens])
-    launch = ["upload", "_run_session", "copy_to_host"]
+    launch = ["upload", "_run_call", "copy_to_host"]
     assert events == launch * 2  # up to the entities, and the relations
 
 
