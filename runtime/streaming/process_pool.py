@@ -179,7 +179,10 @@ class _Worker:
             texts = f"{self._noun}s {chunk.first} to {chunk.last}"
         message = f"process {self._process.pid} of the stream {_describe_exit(code)} while it worked on {texts}"
         if code == 1 and not self._has_answered:
-            return f"{message}; a script may start processes only below if __name__ == '__main__':"
+            return (
+                f"{message}. It could not import your program, which must be a file and start processes only below"
+                " if __name__ == '__main__':"
+            )
         return f"{message}; the others were stopped. If memory ran out, use fewer processes or a smaller batch_size"
 
 
@@ -201,6 +204,9 @@ def _block_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # the first start of a process would do it, and unblock interrupts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -170,7 +170,9 @@ def start_script(code: str, tmp_path: Path, bundle: Path) -> subprocess.Popen[st
     script.write_text(head + (body if code.startswith("#") else guard + body.replace("\n", "\n    ")))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, str(script)], stdout=pipe, stderr=pipe, text=True, env=environment)
+    return subprocess.Popen(
+        [sys.executable, str(script)], stdout=pipe, stderr=pipe, text=True, env=environment, start_new_session=True
+    )
 
 
 HANG = """import multiprocessing
@@ -188,7 +190,10 @@ def test_a_caller_that_is_ended_leaves_no_process(number: int, tmp_path: Path, t
         assert caller.stdout is not None
         children = [int(number) for number in caller.stdout.readline().split()]
         assert len(children) == 2
-        caller.send_signal(number)
+        if number == signal.SIGINT:  # as the keyboard sends it, to all processes of the terminal
+            os.killpg(caller.pid, number)
+        else:
+            caller.send_signal(number)
         caller.wait(60)
         deadline = time.monotonic() + 60
         while any(map(is_running, children)) and time.monotonic() < deadline:
@@ -224,4 +229,4 @@ def test_a_script_without_a_guard_is_told_so(tmp_path: Path, tiny_bundle: Path) 
         out, err = caller.communicate(timeout=120)
     assert caller.returncode == 1
     assert out == ""
-    assert err.splitlines()[-1].endswith("a script may start processes only below if __name__ == '__main__':")
+    assert err.splitlines()[-1].endswith("a file and start processes only below if __name__ == '__main__':")
