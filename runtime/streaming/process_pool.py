@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from multiprocessing.connection import wait
 from queue import SimpleQueue
 from typing import Any
 
@@ -135,7 +136,7 @@ class _Worker:
     """A process of a pool, as its parent sees it."""
 
     def __init__(self, setup: bytes, noun: str) -> None:
-        self._noun, self._has_answered = noun, False
+        self._noun, self._has_loaded = noun, False
         self._connection, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=run_worker, args=(theirs, setup), name="trimf-process", daemon=True)
         try:
@@ -153,12 +154,23 @@ class _Worker:
             BackendError: The process died.
         """
         try:
+            if not self._has_loaded:
+                self._receive()
+                self._has_loaded = True
             self._connection.send(chunk.items)
-            answer: Answer = self._connection.recv()
+            answer: Answer = self._receive()
         except (EOFError, OSError):
             raise BackendError(self._describe_death(chunk)) from None
-        self._has_answered = True
         return answer
+
+    def _receive(self) -> Any:
+        """Return what the process sends; raise EOFError if it dies instead.
+
+        On Windows, the death of a process that has not taken over its end of the pipe is no end of file.
+        """
+        if self._connection not in wait([self._connection, self._process.sentinel]):
+            raise EOFError
+        return self._connection.recv()
 
     def kill(self) -> None:
         """End the process at once, for it holds nothing that must be cleaned up."""
@@ -177,8 +189,9 @@ class _Worker:
         texts = f"{self._noun} {chunk.first}"
         if chunk.last > chunk.first:
             texts = f"{self._noun}s {chunk.first} to {chunk.last}"
-        message = f"process {self._process.pid} of the stream {_describe_exit(code)} while it worked on {texts}"
-        if code == 1 and not self._has_answered:
+        work = "worked on" if self._has_loaded else "loaded the model for"
+        message = f"process {self._process.pid} of the stream {_describe_exit(code)} while it {work} {texts}"
+        if code == 1 and not self._has_loaded:
             return (
                 f"{message}. It could not import your program, which must be a file and start processes only below"
                 " if __name__ == '__main__':"

@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
 
 def run_worker(connection: Connection, setup: bytes) -> None:
-    """Answer each chunk that is received with an ``Answer``, until the other end is closed.
+    """Send None once the model is loaded, then an ``Answer`` to each chunk, until the other end is closed.
 
     Args:
         connection: Receives lists of texts and sends answers.
@@ -73,6 +73,7 @@ def run_worker(connection: Connection, setup: bytes) -> None:
         extract = _load(setup)
         caught.clear()  # loading in the caller's process gave the same warnings
         try:
+            connection.send(None)
             while True:
                 items = connection.recv()
                 extractions, error = extract(items)
