@@ -26,7 +26,7 @@ from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
 from .results import Extraction
 from .streaming.process_pool import extract_in_processes
-from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_iterable
+from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_iterable, check_parallelism
 from .streaming.warning_transport import copy_filters
 from .streaming.worker_process import WorkerSetup
 from .text.line_ends import Newlines
@@ -206,7 +206,7 @@ class Extractor:
         check_iterable(texts, "stream", "texts")
         build = partial(Document.from_text, rules=self.splitting)
         source = TextSource(texts, build, "text", on_error, as_tuples)
-        if _uses_processes(batch_size, workers, processes):
+        if check_parallelism(batch_size, workers, processes):
             extractions = self._extract_in_processes(source, "stream", batch_size, processes)
         else:
             extractions = self._extract(source, batch_size, workers, self.splitting.language)
@@ -267,7 +267,7 @@ class Extractor:
             Document.from_words(sentences[:1])  # raises the error of its first character
         check_iterable(sentences, "words", "sentences")
         source = TextSource(sentences, Document.from_words, "sentence", on_error, as_tuples)
-        if _uses_processes(batch_size, workers, processes):
+        if check_parallelism(batch_size, workers, processes):
             extractions = self._extract_in_processes(source, "words", batch_size, processes)
         else:
             extractions = self._extract(source, batch_size, workers)
@@ -337,8 +337,7 @@ class Extractor:
         options = self._options._replace(backend=self.backend, threads=threads)
         options.check_picklable()
         setup = WorkerSetup(partial(_load_again, self._path, options), method, batch_size, copy_filters())
-        select, noun = (_get_text, "text") if method == "stream" else (_get_words, "sentence")
-        return extract_in_processes(source, select, setup, processes, noun)
+        return extract_in_processes(source, setup, processes)
 
     def _extract_batch(
         self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
@@ -378,30 +377,6 @@ class Extractor:
             self._process_id = os.getpid()
 
 
-def _uses_processes(batch_size: int, workers: int, processes: int) -> bool:
-    """Check the numbers of a stream, and return True if it uses other processes.
-
-    Raises:
-        InputError: A number is not positive, or both workers and processes are more than 1.
-    """
-    for name, value in (("batch_size", batch_size), ("workers", workers), ("processes", processes)):
-        check_integer(name, value, 1)
-    if workers > 1 and processes > 1:
-        raise InputError(
-            f"workers and processes cannot both be more than 1, got {workers} and {processes}; processes alone use all"
-            " cores"
-        )
-    return processes > 1
-
-
-def _get_text(document: Document) -> str:
-    return document.text
-
-
-def _get_words(document: Document) -> list[str]:
-    return [word for sentence in document.sentences for word in sentence.words]
-
-
 def _load_again(path: str, options: LoadOptions) -> Extractor:
     """Load a copy of an extractor."""
     return Extractor(Bundle(path), **options._asdict())
@@ -429,7 +404,8 @@ def load(
         backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"tensorrt-ep"`` or ``"tensorrt-rtx-ep"``. With
             ``"auto"`` the best one that can run the bundle here is selected.
         threads: Maximum number of cores that one operation of the backend uses; the default is all. With several
-            ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores.
+            ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores; several
+            ``processes`` divide them.
         parser: Dependency parser to use instead of the bundle's own, or the name of a spaCy pipeline, as
             ``trimf.load_parser`` takes it; all workers share it. By default the in-model parser is used, or the spaCy
             parser that the manifest names. A spaCy parser runs on another core while the model runs, if there is more

@@ -15,7 +15,7 @@ import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from multiprocessing.connection import wait
@@ -35,21 +35,18 @@ _SECONDS_TO_END = 10
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
-def extract_in_processes(
-    source: TextSource, select: Callable[[Document], Any], setup: WorkerSetup, processes: int, noun: str
-) -> Generator[Extraction, None, None]:
+def extract_in_processes(source: TextSource, setup: WorkerSetup, processes: int) -> Generator[Extraction, None, None]:
     """Extract from texts in several processes.
 
     Args:
         source: Texts, read lazily and in the caller's thread.
-        select: Returns what a process needs of a text.
         setup: What each process is told when it starts; it is pickled at once.
         processes: Number of processes. Each is started when there is work for it.
-        noun: What a text is called in error messages, such as "text".
 
     Returns:
         An iterator over the extraction of each text, in order. All processes end with it.
     """
+    select, noun = (_get_text, "text") if setup.method == "stream" else (_get_words, "sentence")
     pool = ProcessPool(pickle.dumps(setup), processes, noun)
 
     def run() -> Generator[Extraction, None, None]:
@@ -177,10 +174,9 @@ class _Worker:
         self._process.kill()
 
     def wait(self) -> None:
-        """Wait for the end of the process and free what the parent holds of it."""
+        """Wait for the end of the process and close the pipe to it."""
         self._process.join()
         self._connection.close()
-        self._process.close()
 
     def _describe_death(self, chunk: Chunk) -> str:
         """Say how the process died, and at which texts."""
@@ -197,6 +193,14 @@ class _Worker:
                 " if __name__ == '__main__':"
             )
         return f"{message}; the others were stopped. If memory ran out, use fewer processes or a smaller batch_size"
+
+
+def _get_text(document: Document) -> str:
+    return document.text
+
+
+def _get_words(document: Document) -> list[str]:
+    return [word for sentence in document.sentences for word in sentence.words]
 
 
 def _describe_exit(code: int | None) -> str:

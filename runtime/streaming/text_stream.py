@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 import msgspec
 
 from ..document_reader import Document
-from ..errors import InputError, describe_value
+from ..errors import InputError, check_integer, describe_value
 from ..results import Extraction
 
 #: What to do with a text that cannot be read; see ``Extractor.stream``.
@@ -182,6 +182,25 @@ def check_iterable(items: object, method: str, noun: str) -> None:
         )
     if isinstance(items, bytes | bytearray | Mapping) or hasattr(items, "columns") or not isinstance(items, Iterable):
         raise InputError(f"{method}() takes an iterable of {noun}, such as a list, got {describe_value(items)}")
+
+
+def check_parallelism(batch_size: int, workers: int, processes: int) -> bool:
+    """Check the numbers of a stream.
+
+    Returns:
+        Whether the stream uses other processes.
+
+    Raises:
+        InputError: A number is not a positive integer, or both workers and processes are more than 1.
+    """
+    for name, value in (("batch_size", batch_size), ("workers", workers), ("processes", processes)):
+        check_integer(name, value, 1)
+    if workers > 1 and processes > 1:
+        raise InputError(
+            f"workers and processes cannot both be more than 1, got {workers} and {processes}; with processes, leave"
+            " workers at 1"
+        )
+    return processes > 1
 
 
 def _split_pair(item: object, name: str) -> tuple[object, Any]:
