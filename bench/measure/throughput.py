@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
@@ -56,7 +56,7 @@ def measure_throughput(
     """Stream texts, or call the extractor from several threads, for ``job.seconds``.
 
     The time runs from the first input to the last result, so that filling and draining the stream count. With several
-    processes it runs from the last result of the warm-up, because each stream starts its own.
+    processes it starts after their warm-up, because each stream starts its own, and ends before the stream does.
 
     Args:
         job: The job; ``job.concurrency`` above 1 selects calls from threads.
@@ -133,28 +133,24 @@ def measure_soak(
 def _measure_processes(
     job: Job, corpus: Corpus, extractor: Extractor, load: float, first: float, mark: Callable[[str], None]
 ) -> Measurement:
-    """Stream texts through ``job.processes`` processes for ``job.seconds`` after they have warmed up."""
+    """Stream texts through ``job.processes`` processes for ``job.seconds`` after they have warmed up.
+
+    Results come in chunks. The time runs from one result to another and leaves the latter out, so that on average as
+    much was done before the first as remains undone after the last.
+    """
     sizes = _count_sizes(corpus)
     done = words = 0
-    started = math.inf
-
-    def repeat_texts() -> Iterator[str]:
-        for text in cycle(corpus.texts):
-            if time.perf_counter() - started >= job.seconds:
-                return
-            yield text
-
-    stream = extractor.stream(repeat_texts(), job.batch_size, processes=job.processes)
-    warm_up = WARM_UP_BATCHES * job.batch_size * job.processes
-    for _ in islice(stream, warm_up):
-        pass
-    mark("start")
-    started = time.perf_counter()
-    for index, _ in enumerate(stream, warm_up):
-        size = sizes[index % len(sizes)]
-        done, words = done + size[0], words + size[1]
-    seconds = time.perf_counter() - started
-    mark("stop")
+    stream = extractor.stream(cycle(corpus.texts), job.batch_size, processes=job.processes)
+    with closing(stream):
+        results = (sizes[index % len(sizes)] for index, _ in enumerate(stream))
+        warm_up = WARM_UP_BATCHES * job.batch_size * job.processes
+        size = next(islice(results, warm_up, None))
+        mark("start")
+        started = time.perf_counter()
+        while (seconds := time.perf_counter() - started) < job.seconds or not done:
+            done, words = done + size[0], words + size[1]
+            size = next(results)
+        mark("stop")
     return Measurement(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=None)
 
 

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
@@ -94,7 +95,9 @@ class ProcessPool:
 
     def close(self) -> None:
         """End all processes, whatever they do, and wait for their end; closing again has no effect."""
-        if self._process_id != os.getpid():  # a forked process has a copy of the pool, but not its processes
+        # A forked process has a copy of the pool, but not its processes. At the interpreter's end they have been ended,
+        # because they are daemons, and threads cannot be joined any more.
+        if self._process_id != os.getpid() or sys.is_finalizing():
             return
         with self._lock:
             self._closed = True

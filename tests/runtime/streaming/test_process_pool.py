@@ -194,8 +194,8 @@ def test_a_caller_that_is_ended_leaves_no_process(number: int, tmp_path: Path, t
             os.killpg(caller.pid, number)
         else:
             caller.send_signal(number)
-        caller.wait(60)
-        deadline = time.monotonic() + 60
+        caller.wait(120)
+        deadline = time.monotonic() + 120
         while any(map(is_running, children)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not any(map(is_running, children))
@@ -217,7 +217,7 @@ def is_running(process: int) -> bool:
 
 def test_a_stream_left_open_does_not_keep_the_interpreter(tmp_path: Path, tiny_bundle: Path) -> None:
     with start_script(HANG.rpartition("next")[0], tmp_path, tiny_bundle) as caller:
-        out, err = caller.communicate(timeout=60)
+        out, err = caller.communicate(timeout=300)
         assert (caller.returncode, err) == (0, "")
         if sys.platform != "win32":
             assert not any(is_running(int(number)) for number in out.split())
@@ -226,7 +226,7 @@ def test_a_stream_left_open_does_not_keep_the_interpreter(tmp_path: Path, tiny_b
 def test_a_script_without_a_guard_is_told_so(tmp_path: Path, tiny_bundle: Path) -> None:
     code = "# no guard\nprint(len(list(x.stream(['Ann.'], processes=2))))\n"
     with start_script(code, tmp_path, tiny_bundle) as caller:
-        out, err = caller.communicate(timeout=120)
+        out, err = caller.communicate(timeout=300)
     assert caller.returncode == 1
     assert out == ""
     assert err.splitlines()[-1].endswith("a file and start processes only below if __name__ == '__main__':")
