@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
     from .runtime.results import Arc, Candidates, Entity, Extraction, Relation, Trigger
+    from .runtime.streaming.text_stream import ExtractionStream
     from .runtime.text.parser import Parse, Parser, load_parser
-    from .runtime.text_stream import ExtractionStream
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _HOME = {
     **dict.fromkeys(_EXTRACTOR, "extractor"),
     **dict.fromkeys(_PARSER, "text.parser"),
     **dict.fromkeys(_RESULTS, "results"),
-    **dict.fromkeys(_STREAM, "text_stream"),
+    **dict.fromkeys(_STREAM, "streaming.text_stream"),
 }
 
 __all__ = [

@@ -21,7 +21,7 @@ from .stop_signals import exit_status_of_signal, handle_stop_signals
 if TYPE_CHECKING:
     from .runtime.bundle.manifest import Builder, Precision
     from .runtime.input.record_reader import InputFormat
-    from .runtime.text_stream import OnError
+    from .runtime.streaming.text_stream import OnError
 
 _READERS = ["spert", "dygie", "ade", "prepared"]
 _PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
@@ -523,9 +523,17 @@ def verify(
     help="Worker threads that each process whole batches. For a file, use the number of cores.",
 )
 @click.option(
+    "--processes",
+    default=1,
+    show_default=True,
+    help="Processes that each load the model and process whole texts; instead of --workers, where those do not use all "
+    "cores.",
+)
+@click.option(
     "--threads",
     type=int,
-    help="Intra-op threads per worker; total threads = threads × workers. Default: all cores, or 1 if workers > 1.",
+    help="Intra-op threads per worker; total threads = threads × workers. Default: all cores, or 1 if workers > 1. "
+    "Processes divide them.",
 )
 @click.option("--backend", default="auto", show_default=True, help=f"Backend: {_BACKEND_NAMES}.")
 @click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
@@ -559,6 +567,7 @@ def extract(
     format_: str,
     batch_size: int,
     workers: int,
+    processes: int,
     threads: int | None,
     backend: str,
     triggers: int,
@@ -607,7 +616,7 @@ def extract(
         print_to_stderr(f"trimf: {extractor.parser_note}")
     reader = RecordReader(on_error)
     records = reader.read_arguments(texts) if texts else reader.read(source or Path("-"), input_format)
-    write_results(extractor, records, format_, output, batch_size, workers)
+    write_results(extractor, records, format_, output, batch_size, workers, processes)
     if reader.replaced_keys:
         print_to_stderr(f"trimf: results replace the fields {', '.join(sorted(reader.replaced_keys))} of the input")
     if reader.bad_texts.count:

@@ -43,10 +43,18 @@ def _parse_integers(text: str) -> tuple[int, ...]:
     metavar="N,…",
     default="1",
     show_default=True,
-    help="Intra-op threads per worker.",
+    help="Intra-op threads per worker or process.",
 )
 @click.option(
     "--workers", type=_parse_integers, metavar="N,…", default="1", show_default=True, help="Worker threads of a stream."
+)
+@click.option(
+    "--processes",
+    type=_parse_integers,
+    metavar="N,…",
+    default="1",
+    show_default=True,
+    help="Processes of a stream, with one worker each.",
 )
 @click.option(
     "--concurrency",

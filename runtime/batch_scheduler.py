@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from .document_reader import Document, SentenceInText
 from .engine.cpu_info import count_available_cores
 from .errors import check_integer
-from .ordered_batches import DeferredBatch, PendingBatch, SchedulePlan, process_in_order
+from .streaming.ordered_batches import DeferredBatch, PendingBatch, SchedulePlan, process_in_order
 from .text.parser import Parse, Parser
 
 P = TypeVar("P")

@@ -4,54 +4,37 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
-import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, TypeVar, get_args, overload
+from typing import Any, Literal, Self, TypeVar, get_args, overload
 
 from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
 from .bundle.reader import DEFAULT_BUNDLE, Bundle
 from .document_reader import Document, SentenceInText
-from .engine.backend import resolve_thread_count
+from .engine.backend import divide_threads, resolve_thread_count
 from .engine.backend_selection import open_backend
 from .engine.cpu_info import count_available_cores
-from .errors import BackendError, InputError, check_integer, describe_value, one_line
+from .errors import BackendError, InputError, check_integer, describe_value
+from .load_options import DEFAULT_TRIGGERS, LoadOptions, has_other_pickler
 from .model_settings import Threshold
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
 from .results import Extraction
+from .streaming.process_pool import extract_in_processes
+from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_iterable, check_parallelism
+from .streaming.warning_transport import copy_filters
+from .streaming.worker_process import WorkerSetup
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
-from .text_stream import ExtractionStream, OnError, TextSource, check_iterable
 from .warm_up import warm_up_pipeline
 
-#: Default maximum number of trigger words reported with a relation.
-DEFAULT_TRIGGERS = 3
-
 Context = TypeVar("Context")
-
-
-class LoadOptions(NamedTuple):
-    """Arguments of ``load``, with which an extractor loads itself again in another process."""
-
-    backend: str = "auto"
-    threads: int | None = None
-    parser: Parser | str | None = None
-    triggers: int = DEFAULT_TRIGGERS
-    syntax: Syntax | None = None
-    sentences: Sentences = "auto"
-    newlines: Newlines = "auto"
-    threshold: Threshold | None = None
-    entity_threshold: Threshold | None = None
-    candidates: bool = False
-    warm: bool = False
 
 
 class Extractor:
@@ -158,6 +141,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: Literal[False] = False,
     ) -> ExtractionStream[Extraction]: ...
@@ -169,6 +153,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: Literal[True],
     ) -> ExtractionStream[tuple[Extraction, Context]]: ...
@@ -179,6 +164,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: bool = False,
     ) -> ExtractionStream[Any]:
@@ -186,7 +172,9 @@ class Extractor:
 
         Sentences are sorted by length in windows of 16 batches, so up to ``16 * batch_size`` sentences are read ahead
         of the results; with a ``batch_size`` of 1 nothing is read before it is needed. With several workers twice as
-        much is read ahead (with a ``batch_size`` of 1, two batches per worker). Results depend on neither number.
+        much is read ahead (with a ``batch_size`` of 1, two batches per worker). With several processes about
+        ``16 * batch_size`` sentences are read ahead for each, and as many as 8 batches more. Results depend on none of
+        these numbers.
 
         Args:
             texts: Texts, read in the caller's thread. An exception that the iterable raises is raised here after the
@@ -195,6 +183,10 @@ class Extractor:
                 smaller.
             workers: Number of threads that process whole batches, each with its own parser. Together they use up to
                 ``workers * threads`` cores (see ``load``).
+            processes: Number of processes that each load the model and process whole texts; more than 1 excludes more
+                than one worker. They divide ``threads`` among themselves (see ``load``), share a GPU, and end with the
+                stream. A process that dies, for example for want of memory, is a ``BackendError``. Your script must
+                start them below ``if __name__ == "__main__":``. Warnings that a text causes are given in this process.
             on_error: What to do with a text that is not a string or contains a lone surrogate. ``"stop"`` raises the
                 error after the results of all texts before it, and ends the stream. ``"skip"`` leaves the text out.
                 ``"replace"`` puts an empty ``Extraction`` in its place, whose ``error`` says why. By default the stream
@@ -207,13 +199,18 @@ class Extractor:
             An iterator over one ``Extraction`` per text, in the order of ``texts``.
 
         Raises:
-            InputError: ``texts`` is a single string or no iterable, a text cannot be read (see ``on_error``), or a
-                number is not a positive integer.
+            InputError: ``texts`` is a single string or no iterable, a text cannot be read (see ``on_error``), a number
+                is not a positive integer, both ``workers`` and ``processes`` are more than 1, or an option of the
+                extractor, such as a parser, cannot be sent to processes.
         """
         check_iterable(texts, "stream", "texts")
         build = partial(Document.from_text, rules=self.splitting)
-        language = self.splitting.language
-        return self._open_stream(texts, build, "text", batch_size, workers, on_error, as_tuples, language)
+        source = TextSource(texts, build, "text", on_error, as_tuples)
+        if check_parallelism(batch_size, workers, processes):
+            extractions = self._extract_in_processes(source, "stream", batch_size, processes)
+        else:
+            extractions = self._extract(source, batch_size, workers, self.splitting.language)
+        return ExtractionStream(source, extractions, as_tuples)
 
     @overload
     def words(
@@ -222,6 +219,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: Literal[False] = False,
     ) -> ExtractionStream[Extraction]: ...
@@ -233,6 +231,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: Literal[True],
     ) -> ExtractionStream[tuple[Extraction, Context]]: ...
@@ -243,6 +242,7 @@ class Extractor:
         batch_size: int = 32,
         workers: int = 1,
         *,
+        processes: int = 1,
         on_error: OnError | None = None,
         as_tuples: bool = False,
     ) -> ExtractionStream[Any]:
@@ -252,6 +252,7 @@ class Extractor:
             sentences: Sentences, each a list of words.
             batch_size: Maximum number of sentences that go through the model at once.
             workers: Number of threads that process whole batches.
+            processes: Number of processes that process whole sentences; see ``stream``.
             on_error: What to do with a sentence that is no list of words, or has a word that is not a string or
                 contains a lone surrogate; see ``stream``.
             as_tuples: Take pairs ``(sentence, context)`` and yield pairs ``(extraction, context)``.
@@ -265,7 +266,12 @@ class Extractor:
         if isinstance(sentences, str):
             Document.from_words(sentences[:1])  # raises the error of its first character
         check_iterable(sentences, "words", "sentences")
-        return self._open_stream(sentences, Document.from_words, "sentence", batch_size, workers, on_error, as_tuples)
+        source = TextSource(sentences, Document.from_words, "sentence", on_error, as_tuples)
+        if check_parallelism(batch_size, workers, processes):
+            extractions = self._extract_in_processes(source, "words", batch_size, processes)
+        else:
+            extractions = self._extract(source, batch_size, workers)
+        return ExtractionStream(source, extractions, as_tuples)
 
     def warm_up(self, batch_size: int = 32, workers: int = 1) -> None:
         """Do now what the first calls would wait for: run sentences of usual lengths, and on a GPU capture each size.
@@ -293,7 +299,8 @@ class Extractor:
     def __reduce__(self) -> tuple[Callable[..., Extractor], tuple[str, LoadOptions]]:
         """Pickle the path and the options, with which the copy is loaded anew."""
         self._check_open("pickled")
-        _check_parser_pickles(self._options.parser)
+        if not has_other_pickler():  # else that one may be at work, and gives its own error
+            self._options.check_picklable()
         return _load_again, (self._path, self._options)
 
     def __copy__(self) -> Extractor:
@@ -315,25 +322,22 @@ class Extractor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open_stream(
-        self,
-        items: Iterable[Any],
-        build: Callable[[object, str], Document],
-        noun: str,
-        batch_size: int,
-        workers: int,
-        on_error: OnError | None,
-        as_tuples: bool,
-        language: str | None = None,
-    ) -> ExtractionStream[Any]:
-        source = TextSource(items, build, noun, on_error, as_tuples)
-        return ExtractionStream(source, self._extract(source, batch_size, workers, language), as_tuples)
-
     def _extract(
         self, documents: Iterable[Document], batch_size: int, workers: int, language: str | None = None
-    ) -> Iterator[Extraction]:
+    ) -> Generator[Extraction, None, None]:
         results = self._scheduler.process(documents, self._extract_batch, batch_size, workers)
         return (join_sentences(text, parts, language, candidates=self.candidates) for text, parts in results)
+
+    def _extract_in_processes(
+        self, source: TextSource, method: Literal["stream", "words"], batch_size: int, processes: int
+    ) -> Generator[Extraction, None, None]:
+        """Extract in processes that load the same model on the same backend, with a share of the threads each."""
+        self._check_open("used")
+        threads = divide_threads(self.backend, self._options.threads, processes)
+        options = self._options._replace(backend=self.backend, threads=threads)
+        options.check_picklable()
+        setup = WorkerSetup(partial(_load_again, self._path, options), method, batch_size, copy_filters())
+        return extract_in_processes(source, setup, processes)
 
     def _extract_batch(
         self, batch: list[SentenceInText], parses: Callable[[], Sequence[Parse]] | None, batch_size: int
@@ -378,23 +382,6 @@ def _load_again(path: str, options: LoadOptions) -> Extractor:
     return Extractor(Bundle(path), **options._asdict())
 
 
-def _check_parser_pickles(parser: Parser | str | None) -> None:
-    """Raise InputError if a caller's parser cannot be pickled.
-
-    cloudpickle and dill, which joblib and Dask use, can pickle more than pickle; where one of them is loaded, it may be
-    the one that is at work, and gives its own error.
-    """
-    if parser is None or any(name.rpartition(".")[2] in ("cloudpickle", "dill") for name in sys.modules):
-        return
-    try:
-        pickle.dumps(parser)
-    except Exception as error:  # whatever the caller's class raises
-        raise InputError(
-            f"the extractor cannot be pickled because its parser, {describe_value(parser)}, cannot be: "
-            f"{one_line(error)}"
-        ) from error
-
-
 def load(
     path: str | Path = "default",
     *,
@@ -417,7 +404,8 @@ def load(
         backend: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"tensorrt-ep"`` or ``"tensorrt-rtx-ep"``. With
             ``"auto"`` the best one that can run the bundle here is selected.
         threads: Maximum number of cores that one operation of the backend uses; the default is all. With several
-            ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores.
+            ``workers`` (``Extractor.stream``) choose ``threads * workers`` to be the number of cores; several
+            ``processes`` divide them.
         parser: Dependency parser to use instead of the bundle's own, or the name of a spaCy pipeline, as
             ``trimf.load_parser`` takes it; all workers share it. By default the in-model parser is used, or the spaCy
             parser that the manifest names. A spaCy parser runs on another core while the model runs, if there is more

@@ -146,17 +146,37 @@ def test_a_closed_pipe_is_no_traceback(tmp_path):
     assert b"Traceback" not in result.stderr
 
 
-def test_workers_change_nothing(tmp_path, capsys):
+def check_options_change_nothing(tmp_path, capsys, *changed):
     source = tmp_path / "in.txt"
     source.write_text("Anna lives in Rome.\n\nBob Dylan works for IBM in Texas. He left.\n" * 3)
     answers = []
-    for options in ([], ["--workers", "2", "--batch-size", "2"]):
+    for options in ((), changed):
         assert main(["extract", "--input", str(source), "--format", "jsonl", *options]) == 0
         answers.append([json.loads(line)["entities"] for line in capsys.readouterr().out.splitlines()])
     plain = [[[(one["start"], one["label"]) for one in entities] for entities in answer] for answer in answers]
     assert plain[0] == plain[1]
-    assert main(["extract", "--input", str(source), "--workers", "0"]) == 2
-    assert "workers must be >= 1, got 0" in one_line(capsys.readouterr().err)
+
+
+def test_workers_change_nothing(tmp_path, capsys):
+    check_options_change_nothing(tmp_path, capsys, "--workers", "2", "--batch-size", "2")
+
+
+@pytest.mark.slow
+def test_processes_change_nothing(tmp_path, capsys):
+    check_options_change_nothing(tmp_path, capsys, "--processes", "2", "--batch-size", "2")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--workers", "0"], "workers must be >= 1, got 0"),
+        (["--processes", "0"], "processes must be >= 1, got 0"),
+        (["--workers", "2", "--processes", "2"], "workers and processes cannot both be more than 1, got 2 and 2"),
+    ],
+)
+def test_workers_and_processes_that_are_refused(options, words, capsys):
+    assert main(["extract", "Anna lives in Rome.", *options]) == 2
+    assert words in one_line(capsys.readouterr().err)
 
 
 def test_a_missing_input_file(capsys):

@@ -31,6 +31,7 @@ class BenchmarkOptions(NamedTuple):
         batch_sizes: Sentences per batch.
         threads: Intra-op threads per worker.
         workers: Worker threads of a stream.
+        processes: Processes of a stream, with one worker each.
         concurrency: Threads that share one extractor.
         seconds: Seconds of measurement per case, over all its rounds. None is ``DEFAULT_SECONDS``, and longer where p99
             needs more calls, up to ``MAX_SECONDS``.
@@ -47,6 +48,7 @@ class BenchmarkOptions(NamedTuple):
     batch_sizes: Sequence[int] = (1, 8, 32)
     threads: Sequence[int] = (1,)
     workers: Sequence[int] = (1,)
+    processes: Sequence[int] = (1,)
     concurrency: Sequence[int] = (1,)
     seconds: float | None = None
     rounds: int = 3
@@ -67,7 +69,7 @@ class BenchmarkOptions(NamedTuple):
             raise InputError(f"rounds must be >= 1, got {self.rounds}")
         if self.soak < 0:
             raise InputError(f"soak must be >= 0, got {self.soak}")
-        for name in ("batch_sizes", "threads", "workers", "concurrency", "lengths"):
+        for name in ("batch_sizes", "threads", "workers", "processes", "concurrency", "lengths"):
             values: Sequence[int] = getattr(self, name)
             if not values and name != "lengths":
                 raise InputError(f"{name} must have at least one value, got none")
@@ -167,6 +169,9 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
         for workers in options.workers:
             for batch in options.batch_sizes:
                 yield build_job("throughput", threads=threads, workers=workers, batch_size=batch)
+        for processes in options.processes:
+            for batch in options.batch_sizes if processes > 1 else ():
+                yield build_job("throughput", threads=threads, processes=processes, batch_size=batch)
         for callers in options.concurrency:
             if callers > 1:
                 yield build_job("throughput", threads=threads, concurrency=callers)
@@ -214,6 +219,8 @@ def _name_case(job: Job) -> str:
     parts = [job.kind, job.model, *engine, job.backend, f"threads {job.threads}", f"batch {job.batch_size}"]
     if job.workers > 1:
         parts.append(f"workers {job.workers}")
+    if job.processes > 1:
+        parts.append(f"processes {job.processes}")
     if job.concurrency > 1:
         parts.append(f"callers {job.concurrency}")
     if job.subwords:

@@ -26,6 +26,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
         threads: Intra-op threads per worker.
         batch_size: Sentences per batch.
         workers: Worker threads of a stream.
+        processes: Processes of a stream.
         concurrency: Threads that share one extractor.
         subwords: Length of the sentences of a "length" case.
         seconds: Least measurement time in seconds.
@@ -47,6 +48,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
     threads: int = 1
     batch_size: int = 1
     workers: int = 1
+    processes: int = 1
     concurrency: int = 1
     subwords: int | None = None
     seconds: float = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import Self
 
 import psutil
@@ -30,8 +31,8 @@ class ProcessSampler:
             pid: Id of the process.
             gpu: GPU to query; None for host memory only.
         """
-        self._pid, self._gpu = pid, gpu
-        self._process = psutil.Process(pid)
+        self._gpu = gpu
+        self._processes = [psutil.Process(pid)]
         self._stop = threading.Event()
         self._measuring = False
         self._peak_host = 0.0
@@ -65,6 +66,7 @@ class ProcessSampler:
             if self._gpu and (joules := self._gpu.joules()) is not None:
                 self._joules.append(joules)
             if word == "start":
+                self._find_children()
                 self._query_gpu()
         elif word.isdigit():
             self._growth.append((int(word), self._sample_host_memory()))
@@ -99,7 +101,7 @@ class ProcessSampler:
         while not self._stop.is_set():
             self._sample_host_memory()
             if self._gpu and samples % SAMPLES_PER_GPU_QUERY == 0:
-                used = self._gpu.used_memory_of(self._pid)
+                used = self._sample_device_memory(self._gpu)
                 self._device.append(
                     max(0.0, self._gpu.used_memory_mb() - self._device_before) if used is None else used
                 )
@@ -107,6 +109,12 @@ class ProcessSampler:
                     self._query_gpu()
             samples += 1
             self._stop.wait(SAMPLE_SECONDS)
+
+    def _sample_device_memory(self, gpu: GpuMonitor) -> float | None:
+        """Return the device memory of the processes in MB; None if NVML cannot tell processes apart."""
+        used = [gpu.used_memory_of(process.pid) for process in self._processes]
+        known = [megabytes for megabytes in used if megabytes is not None]
+        return sum(known) if known else None
 
     def _query_gpu(self) -> None:
         if self._gpu is None:
@@ -118,9 +126,14 @@ class ProcessSampler:
 
     def _sample_host_memory(self) -> float:
         """Return the resident memory in MB, and update the peak; 0 after the process has ended."""
-        try:
-            resident = self._process.memory_info().rss / 1e6
-        except psutil.Error:
-            return 0.0
+        resident = 0.0
+        for process in self._processes:
+            with suppress(psutil.Error):
+                resident += process.memory_info().rss / 1e6
         self._peak_host = max(self._peak_host, resident)
-        return float(resident)
+        return resident
+
+    def _find_children(self) -> None:
+        """Sample the processes that the process has started, too."""
+        with suppress(psutil.Error):
+            self._processes = [self._processes[0], *self._processes[0].children(recursive=True)]

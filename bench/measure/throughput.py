@@ -1,11 +1,12 @@
-"""Throughput: raw text through an extractor, as a stream or from several threads that share it."""
+"""Throughput: raw text through an extractor, as a stream, in processes, or from several threads that share it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain, cycle, repeat
+from contextlib import closing
+from itertools import chain, cycle, islice, repeat
 from typing import Any
 
 from ...runtime.extractor import Extractor
@@ -54,7 +55,8 @@ def measure_throughput(
 ) -> Measurement:
     """Stream texts, or call the extractor from several threads, for ``job.seconds``.
 
-    The time runs from the first input to the last result, so that filling and draining the stream count.
+    The time runs from the first input to the last result, so that filling and draining the stream count. With several
+    processes it starts after their warm-up, because each stream starts its own, and ends before the stream does.
 
     Args:
         job: The job; ``job.concurrency`` above 1 selects calls from threads.
@@ -70,6 +72,8 @@ def measure_throughput(
     first = _time_call(extractor, corpus.texts[0])
     if job.concurrency > 1:
         return _measure_callers(job, corpus, extractor, padding, load, first, mark)
+    if job.processes > 1:
+        return _measure_processes(job, corpus, extractor, load, first, mark)
     for _ in _stream_texts(job, extractor, _take_texts(corpus, WARM_UP_BATCHES * job.batch_size * job.workers)):
         pass
     padding.take_share()
@@ -124,6 +128,30 @@ def measure_soak(
     return Measurement(
         load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.take_share()
     )
+
+
+def _measure_processes(
+    job: Job, corpus: Corpus, extractor: Extractor, load: float, first: float, mark: Callable[[str], None]
+) -> Measurement:
+    """Stream texts through ``job.processes`` processes for ``job.seconds`` after they have warmed up.
+
+    Results come in chunks. The time runs from one result to another and leaves the latter out, so that on average as
+    much was done before the first as remains undone after the last.
+    """
+    sizes = _count_sizes(corpus)
+    done = words = 0
+    stream = extractor.stream(cycle(corpus.texts), job.batch_size, processes=job.processes)
+    with closing(stream):
+        results = (sizes[index % len(sizes)] for index, _ in enumerate(stream))
+        warm_up = WARM_UP_BATCHES * job.batch_size * job.processes
+        size = next(islice(results, warm_up, None))
+        mark("start")
+        started = time.perf_counter()
+        while (seconds := time.perf_counter() - started) < job.seconds or not done:
+            done, words = done + size[0], words + size[1]
+            size = next(results)
+        mark("stop")
+    return Measurement(load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=None)
 
 
 def _measure_callers(

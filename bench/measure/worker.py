@@ -91,7 +91,8 @@ def _measure_stream(job: Job) -> Measurement:
     started = time.perf_counter()
     from ...runtime.extractor import load
 
-    extractor = load(job.path, backend=job.backend, threads=job.threads)
+    # Processes divide the threads among themselves.
+    extractor = load(job.path, backend=job.backend, threads=job.threads * job.processes)
     taken = 1000 * (time.perf_counter() - started)
     from . import throughput as stream
     from .corpus import load_corpus as load_data

@@ -1,8 +1,8 @@
 """Match the cases of two reports by what they measure, so that reports of two devices can be compared.
 
-Two cases measure the same if they have the same input, batch size, workers, callers and length. What runs them (model,
-engine, backend, threads) may differ. A value that both reports have matches itself; the others match in the order in
-which the reports have them.
+Two cases measure the same if they have the same input, batch size, workers, processes, callers and length. What runs
+them (model, engine, backend, threads) may differ. A value that both reports have matches itself; the others match in
+the order in which the reports have them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from .schema import Case, Report
 
 #: Fields of a case that say what it measures.
-MEASURED_FIELDS = ("kind", "batch_size", "workers", "concurrency", "subwords")
+MEASURED_FIELDS = ("kind", "batch_size", "workers", "processes", "concurrency", "subwords")
 #: Fields of a case that say what runs it.
 RUNNING_FIELDS = ("model", "engine", "backend", "threads")
 

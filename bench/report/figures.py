@@ -34,7 +34,7 @@ _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "path", "svg.hashsalt": "trimf", "figure.constrained_layout.use": True,
 }  # fmt: skip
 _WIDTH = 7.0
-_SIZES = "b: batch size, w: workers, c: concurrent callers"
+_SIZES = "b: batch size, w: workers, p: processes, c: concurrent callers"
 
 
 class ReportFigure(NamedTuple):
@@ -242,7 +242,7 @@ def _compute_rate(case: Case) -> float:
 
 
 def _label_size(case: Case) -> str:
-    counts = (("b", case.batch_size), ("w", case.workers), ("c", case.concurrency))
+    counts = (("b", case.batch_size), ("w", case.workers), ("p", case.processes), ("c", case.concurrency))
     return " ".join(f"{letter}{count}" for letter, count in counts if count > 1) or "b1"
 
 

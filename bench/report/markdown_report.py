@@ -136,6 +136,8 @@ def describe_input(case: Case) -> str:
     parts.append(f"{case.subwords} subwords" if case.subwords is not None else f"batch {case.batch_size}")
     if case.workers > 1:
         parts.append(f"{case.workers} workers")
+    if case.processes > 1:
+        parts.append(f"{case.processes} processes")
     if case.concurrency > 1:
         parts[1] = f"{case.concurrency} callers"
     if case.kind == "soak":
@@ -255,11 +257,11 @@ def _tabulate_throughput(report: Report, subjects: dict[str, ModelInfo]) -> Repo
     for case in _select_cases(report, "throughput", "soak"):
         speeds = [rate for round_ in case.rounds if (rate := compute_speed(case, [round_]))]
         devices = [round_.memory.device for round_ in case.rounds if round_.memory.device is not None]
-        padding = compute_spread(100 * round_.padding for round_ in case.rounds)
+        padding = compute_spread(100 * round_.padding for round_ in case.rounds if round_.padding is not None)
         rows.append(
             [
                 *_list_settings(case, subjects),
-                *(str(value) for value in (case.batch_size, case.workers, case.concurrency)),
+                *(str(value) for value in (case.batch_size, case.workers, case.processes, case.concurrency)),
                 _format_spread(compute_spread(rate.sentences for rate in speeds), 1),
                 _format_spread(compute_spread(rate.words for rate in speeds), 0),
                 format_number(padding.value if padding else None, 1),
@@ -271,7 +273,7 @@ def _tabulate_throughput(report: Report, subjects: dict[str, ModelInfo]) -> Repo
         "From raw text, in wall-clock time: medians over rounds with their range. Padding is in %, memory is the peak"
         " in MB. Callers are threads that share one extractor."
     )
-    head = ["model", "precision", "backend", "threads", "batch", "workers", "callers"]
+    head = ["model", "precision", "backend", "threads", "batch", "workers", "processes", "callers"]
     head += ["sentences/s", "words/s", "padding", "host MB", "device MB"]
     return ReportTable("Throughput", note, head, rows, 3)
 

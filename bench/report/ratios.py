@@ -34,6 +34,7 @@ def compute_ratios(cases: Sequence[Case], precisions: dict[str, str]) -> list[Ra
         *_compare_threads(cases),
         *_compare_batch_sizes(cases),
         *_compare_workers(cases),
+        *_compare_processes(cases),
         *_compare_callers(cases),
         *_compare_memory(cases),
     ]
@@ -170,8 +171,19 @@ def _compare_workers(cases: Sequence[Case]) -> Iterator[Ratio | None]:
     )
 
 
+def _compare_processes(cases: Sequence[Case]) -> Iterator[Ratio | None]:
+    streams = [case for case in _select_cases(cases, "throughput") if case.concurrency == case.workers == 1]
+    return _compare_with_first(
+        streams,
+        "processes",
+        lambda of, to: f"sentences/s, {of.processes} processes / {to.processes}",
+        compute_sentences_per_second,
+    )
+
+
 def _compare_callers(cases: Sequence[Case]) -> Iterator[Ratio | None]:
-    calls = [case for case in _select_cases(cases, "throughput") if case.batch_size == case.workers == 1]
+    streams = _select_cases(cases, "throughput")
+    calls = [case for case in streams if case.batch_size == case.workers == case.processes == 1]
     return _compare_with_first(
         calls,
         "concurrency",

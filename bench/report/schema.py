@@ -19,7 +19,18 @@ CaseKind = Literal["latency", "length", "throughput", "soak"]
 CASE_INPUTS = {"latency": "words", "length": "words", "throughput": "text", "soak": "text"}
 
 #: Fields of a case that say how it is run. Cases that differ here are not the same measurement.
-CASE_SETTINGS = ("kind", "model", "engine", "backend", "threads", "batch_size", "workers", "concurrency", "subwords")
+CASE_SETTINGS = (
+    "kind",
+    "model",
+    "engine",
+    "backend",
+    "threads",
+    "batch_size",
+    "workers",
+    "processes",
+    "concurrency",
+    "subwords",
+)
 
 
 class ReportObject(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +56,7 @@ class Power(ReportObject, frozen=True, kw_only=True):
 
 
 class Memory(ReportObject, frozen=True, kw_only=True):
-    """Peak memory of a round's process, observed from another process.
+    """Peak memory of a round's process, and of those that it had started, observed from another process.
 
     Attributes:
         host: Resident memory in MB. For latency rounds it includes the plain encoder and the parser.
@@ -81,7 +92,7 @@ class Measurement(ReportObject, frozen=True, kw_only=True):
         samples: Stage -> milliseconds, in the order taken; no sample is dropped.
         sizes: Sentences and words of each call.
         seconds: Wall-clock time of the measurement.
-        padding: Share of subword positions that were padding, from 0 to 1.
+        padding: Share of subword positions that were padding, from 0 to 1; None if other processes encoded them.
     """
 
     load: float
@@ -89,7 +100,7 @@ class Measurement(ReportObject, frozen=True, kw_only=True):
     samples: dict[str, list[float]]
     sizes: list[tuple[int, int]]
     seconds: float
-    padding: float
+    padding: float | None
 
 
 class Round(Measurement, frozen=True, kw_only=True):
@@ -116,6 +127,7 @@ class Case(ReportObject, frozen=True, kw_only=True):
         threads: Intra-op threads per worker.
         batch_size: Sentences per batch.
         workers: Worker threads of a stream.
+        processes: Processes of a stream.
         concurrency: Threads that share one extractor.
         subwords: Length of the sentences of a "length" case.
         rounds: Measurements, each in a fresh process.
@@ -129,6 +141,7 @@ class Case(ReportObject, frozen=True, kw_only=True):
     threads: int
     batch_size: int
     workers: int = 1
+    processes: int = 1
     concurrency: int = 1
     subwords: int | None = None
     rounds: list[Round]

@@ -18,7 +18,7 @@ OUTPUT = ROOT / "docs" / "images" / "sentence.svg"
 STEPS = (
     ("runtime/document_reader.py", "Document.from_text"),
     ("runtime/document_reader.py", "DocumentReader.read_next"),
-    ("runtime/ordered_batches.py", "batch_by_length"),
+    ("runtime/streaming/ordered_batches.py", "batch_by_length"),
     ("runtime/text/subwords.py", "SubwordTokenizer.encode"),
     ("runtime/window_batching.py", "cut_windows"),
     ("runtime/text/batch_arrays.py", "pad_batch"),

@@ -8,6 +8,7 @@ from typing import Protocol
 from ..bundle.manifest import Manifest
 from ..errors import BackendArgumentError, InputError, check_integer
 from .contract import Subgraph
+from .cpu_info import count_available_cores
 from .profiling import ProfiledSubgraph
 
 #: Values of ``trimf.load(backend=...)``. ``tensorrt`` runs the bundle's engines; the two ``-ep`` are execution
@@ -56,3 +57,19 @@ def resolve_thread_count(threads: int | None, default: int) -> int:
         return default if threads is None else check_integer("threads", threads, 1)
     except InputError as error:
         raise BackendArgumentError(str(error)) from None
+
+
+def divide_threads(backend: str, threads: int | None, processes: int) -> int | None:
+    """Return the ``threads`` of each of several processes that share the cores.
+
+    Args:
+        backend: Name of the backend.
+        threads: Threads that all of them may use for an operation; None is all cores on a CPU.
+        processes: Number of processes.
+
+    Returns:
+        At least 1; None, the default of the backend, if none were given on a GPU.
+    """
+    if threads is None and backend != "cpu":
+        return None
+    return max(1, resolve_thread_count(threads, count_available_cores()) // processes)

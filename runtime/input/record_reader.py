@@ -13,7 +13,7 @@ import msgspec
 from ..errors import InputError
 from ..files.lines import BOM, strip_line_end
 from ..results import RESULT_KEYS
-from ..text_stream import BadTexts, OnError
+from ..streaming.text_stream import BadTexts, OnError
 
 #: How a file is divided into texts; see ``RecordReader.read``.
 InputFormat = Literal["auto", "lines", "documents", "jsonl"]

@@ -21,6 +21,7 @@ def write_results(
     output: Path | None,
     batch_size: int = 32,
     workers: int = 1,
+    processes: int = 1,
 ) -> int:
     """Extract from records and write one result for each.
 
@@ -34,6 +35,7 @@ def write_results(
         output: File to write; None is standard output.
         batch_size: Maximum number of sentences that go through the model at once.
         workers: Number of threads that process whole batches.
+        processes: Number of processes that process whole texts.
 
     Returns:
         The number of results.
@@ -42,7 +44,7 @@ def write_results(
         TrimfError: A record cannot be read, the model fails, or the file cannot be written.
     """
     pairs = ((record.text, record) for record in records)
-    stream = extractor.stream(pairs, batch_size, workers, on_error="stop", as_tuples=True)
+    stream = extractor.stream(pairs, batch_size, workers, processes=processes, on_error="stop", as_tuples=True)
     is_json = format_ in ("json", "jsonl")
     results = _ResultsUntilError(_add_record(extraction, record, is_json) for extraction, record in stream)
     write_extractions(results, format_, output)

@@ -18,11 +18,13 @@ ONE_PLACE = ROOT / "runtime" / "engine" / "onnxruntime_library.py"
 
 LOAD_AND_RUN = "import trimf; trimf.load(threads=1)('Jack Ruby shot Lee Harvey Oswald.')"
 STREAM = "import trimf; print(len(list(trimf.load(threads=1).stream(['Jack Ruby shot him.'] * 9, 2, workers=2))))"
+PROCESSES = STREAM.replace("workers=2", "processes=2")
 IMPORTED_EARLIER = f"import trimf; import onnxruntime; {LOAD_AND_RUN}"
 COMMAND = ["-m", "trimf.cli", "extract", "Jack Ruby shot Lee Harvey Oswald."]
 USES = {
     "load": ["-c", LOAD_AND_RUN],
     "stream": ["-c", STREAM],
+    "stream in processes": ["-c", PROCESSES],
     "onnxruntime imported by the application": ["-c", IMPORTED_EARLIER],
     "command": COMMAND,
 }

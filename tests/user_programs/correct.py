@@ -61,6 +61,7 @@ def check_extractor(extract: Extractor) -> None:
     """Assert the types of an extractor's methods and attributes."""
     assert_type(extract("Jack Ruby shot Lee Harvey Oswald."), Extraction)
     assert_type(extract.stream(["One.", "Two."], batch_size=2, workers=2), ExtractionStream[Extraction])
+    assert_type(extract.stream(["One.", "Two."], processes=2), ExtractionStream[Extraction])
     assert_type(extract.words([["Jack", "Ruby"], ("shot",)]), ExtractionStream[Extraction])
     pairs: list[tuple[str, int]] = [("One.", 1)]
     assert_type(extract.stream(pairs, as_tuples=True), ExtractionStream[tuple[Extraction, int]])

@@ -26,6 +26,7 @@ BUNDLE = BenchmarkTarget("a", "/a", "onnx", "cpu", KNOWN, {16: "16.json"})
         ({"batch_sizes": ()}, "batch_sizes must have at least one value"),
         ({"batch_sizes": (8, 8)}, "8 twice"),
         ({"workers": (0,)}, "workers must be >= 1, got 0"),
+        ({"processes": (0,)}, "processes must be >= 1, got 0"),
         ({"concurrency": (0,)}, "concurrency must be >= 1, got 0"),
         ({"lengths": (-1,)}, "lengths must be >= 1, got -1"),
         ({"models": ("x", "x")}, "x twice"),
@@ -49,6 +50,17 @@ def test_the_default_options_are_good():
 def test_names_tell_models_apart():
     assert name_models(["default", "/x/one/best", "/x/two"]) == ["default", "best", "two"]
     assert name_models(["/x/one/best", "/x/two/best"]) == ["one/best", "two/best"]
+
+
+def test_processes_are_a_case_of_their_own():
+    options = BenchmarkOptions(batch_sizes=(1, 32), workers=(1, 2), processes=(1, 2))
+    streams = [spec for spec in plan_cases(options, [BUNDLE], "d") if spec.kind == "throughput"]
+    assert [(spec.workers, spec.processes, spec.batch_size) for spec in streams] == [
+        *((1, 1, 1), (1, 1, 32)),
+        *((2, 1, 1), (2, 1, 32)),
+        *((1, 2, 1), (1, 2, 32)),
+    ]
+    assert streams[-1].name.endswith("batch 32 processes 2")
 
 
 def test_the_cases_of_a_bundle():

@@ -193,6 +193,21 @@ def watched(gpu=None, marks=("start", "10", "stop")):
     return sampler
 
 
+def test_memory_of_children_counts():
+    child = "import sys; held = bytearray(b'x' * 60_000_000); print(flush=True); sys.stdin.read()"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        with ProcessSampler(process.pid, None) as sampler:
+            sampler.record_mark("1")
+            sampler.record_mark("start")
+            sampler.record_mark("2")
+        process.stdin.close()
+    (_, alone), (_, together) = sampler.memory.growth
+    assert alone < 60 < together
+
+
 def test_memory_is_seen_from_outside():
     sampler = watched()
     assert 60 < sampler.memory.host < 200

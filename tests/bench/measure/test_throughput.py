@@ -42,6 +42,18 @@ def test_a_stream_counts_what_went_through(extractor):
     assert marks == ["start", "stop"]
 
 
+@pytest.mark.slow
+def test_processes_are_counted_after_their_warm_up():
+    marks = []
+    with load("default", backend="cpu", threads=2) as extractor:
+        found = stream.measure_throughput(spec(batch_size=2, processes=2), CORPUS, extractor, 7.0, marks.append)
+    ((sentences, words),) = found.sizes
+    assert sentences / words == pytest.approx(4 / 16, rel=0.2)
+    assert found.seconds >= 0.1
+    assert found.padding is None
+    assert marks == ["start", "stop"]
+
+
 def test_padding_is_counted_anew_each_time(extractor):
     padding = stream.PaddingCounter(extractor)
     list(extractor.stream(TEXTS, 4))

@@ -71,17 +71,19 @@ def test_pytorch_is_compared_with_every_bundle_on_the_same_device():
     assert "eager / a (cuda, threads 1, batch 1)" not in all_
 
 
-def test_workers_and_callers_are_compared_by_speed():
+def test_workers_processes_and_callers_are_compared_by_speed():
     stream = {"kind": "throughput"}
     cases = [
         case("s", one(sizes=[(100, 900)]), **stream),
         case("w", one(sizes=[(180, 900)]), workers=2, **stream),
+        case("p", one(sizes=[(170, 900)]), processes=2, **stream),
         case("c", one([5], sizes=[(150, 900)]), concurrency=4, **stream),
     ]
     all_ = found(*cases)
     assert all_["sentences/s, 2 workers / 1 (a, cpu, threads 1, batch 1)"].value == 1.8
+    assert all_["sentences/s, 2 processes / 1 (a, cpu, threads 1, batch 1)"].value == 1.7
     assert all_["sentences/s, 4 callers / 1 (a, cpu, threads 1, batch 1)"].value == 1.5
-    assert len(all_) == 2
+    assert len(all_) == 3
 
 
 def test_memory_of_a_soak():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf.runtime.engine import cpu_info
+from trimf.runtime.engine.backend import divide_threads
 from trimf.runtime.engine.cpu_info import count_available_cores, read_cpu_quota
 
 
@@ -81,3 +82,11 @@ def test_cores(tmp_path: Path, quota: int, cores: int) -> None:
 
 def test_outside_linux(tmp_path: Path) -> None:
     assert count_available_cores(tmp_path) >= 1
+
+
+def test_processes_divide_the_threads() -> None:
+    cores = count_available_cores()
+    assert divide_threads("cpu", None, 1) == cores
+    assert divide_threads("cpu", None, 2 * cores) == 1
+    assert [divide_threads("cpu", 8, processes) for processes in (1, 2, 3, 8, 9)] == [8, 4, 2, 1, 1]
+    assert [divide_threads("cuda", threads, 2) for threads in (None, 1, 4)] == [None, 1, 2]

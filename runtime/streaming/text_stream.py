@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, Generic, Literal, NamedTuple, Self, TypeVar, get_args
 
 import msgspec
 
-from .document_reader import Document
-from .errors import InputError, describe_value
-from .results import Extraction
+from ..document_reader import Document
+from ..errors import InputError, check_integer, describe_value
+from ..results import Extraction
 
 #: What to do with a text that cannot be read; see ``Extractor.stream``.
 OnError = Literal["stop", "skip", "replace"]
@@ -81,6 +81,7 @@ class TextSource:
     Attributes:
         pending: An entry for each document that was read and whose result is outstanding, in order.
         bad_texts: The texts that could not be read so far.
+        count: Number of texts read so far, bad ones included.
     """
 
     def __init__(
@@ -97,15 +98,15 @@ class TextSource:
         self.bad_texts = BadTexts()
         self.on_error = on_error
         self._items, self._build, self._noun, self._as_tuples = iter(items), build, noun, as_tuples
-        self._count = 0
+        self.count = 0
 
     def __iter__(self) -> Iterator[Document]:
         return self
 
     def __next__(self) -> Document:
         while True:
-            text, index, context = next(self._items), self._count, None
-            self._count += 1
+            text, index, context = next(self._items), self.count, None
+            self.count += 1
             name = f"{self._noun} {index}"
             if self._as_tuples:
                 text, context = _split_pair(text, name)
@@ -131,10 +132,11 @@ class ExtractionStream(Generic[R]):
             first 1,000 with ``index`` and ``reason``.
     """
 
-    def __init__(self, source: TextSource, extractions: Iterator[Extraction], as_tuples: bool) -> None:
+    def __init__(self, source: TextSource, extractions: Generator[Extraction, None, None], as_tuples: bool) -> None:
         self.bad_texts = source.bad_texts
         self._extractions = extractions
-        self._results: Iterator[Any] = self._run(source, as_tuples)
+        # Without a reference to this object, so that the stream ends as soon as nobody refers to it.
+        self._results = _join_contexts(source, extractions, as_tuples)
 
     def __iter__(self) -> Self:
         return self
@@ -144,19 +146,23 @@ class ExtractionStream(Generic[R]):
         return result
 
     def close(self) -> None:
-        """End the stream; texts that were read ahead get no result."""
-        self._results.close()  # type: ignore[attr-defined]
+        """End the stream, its threads and its processes; texts that were read ahead get no result."""
+        self._results.close()
+        self._extractions.close()
 
-    def _run(self, source: TextSource, as_tuples: bool) -> Iterator[Any]:
-        for extraction in self._extractions:
-            pending = source.pending.popleft()
-            result = Extraction("", error=pending.error) if pending.error else extraction
-            yield (result, pending.context) if as_tuples else result
-        if source.on_error is None and source.bad_texts.count:
-            raise InputError(
-                f"{source.bad_texts} (all other texts were processed; to accept that, pass on_error='skip' or "
-                "'replace')"
-            )
+
+def _join_contexts(
+    source: TextSource, extractions: Iterable[Extraction], as_tuples: bool
+) -> Generator[Any, None, None]:
+    """Yield the extractions with the errors and the contexts of their texts."""
+    for extraction in extractions:
+        pending = source.pending.popleft()
+        result = Extraction("", error=pending.error) if pending.error else extraction
+        yield (result, pending.context) if as_tuples else result
+    if source.on_error is None and source.bad_texts.count:
+        raise InputError(
+            f"{source.bad_texts} (all other texts were processed; to accept that, pass on_error='skip' or 'replace')"
+        )
 
 
 def check_iterable(items: object, method: str, noun: str) -> None:
@@ -176,6 +182,25 @@ def check_iterable(items: object, method: str, noun: str) -> None:
         )
     if isinstance(items, bytes | bytearray | Mapping) or hasattr(items, "columns") or not isinstance(items, Iterable):
         raise InputError(f"{method}() takes an iterable of {noun}, such as a list, got {describe_value(items)}")
+
+
+def check_parallelism(batch_size: int, workers: int, processes: int) -> bool:
+    """Check the numbers of a stream.
+
+    Returns:
+        Whether the stream uses other processes.
+
+    Raises:
+        InputError: A number is not a positive integer, or both workers and processes are more than 1.
+    """
+    for name, value in (("batch_size", batch_size), ("workers", workers), ("processes", processes)):
+        check_integer(name, value, 1)
+    if workers > 1 and processes > 1:
+        raise InputError(
+            f"workers and processes cannot both be more than 1, got {workers} and {processes}; with processes, leave"
+            " workers at 1"
+        )
+    return processes > 1
 
 
 def _split_pair(item: object, name: str) -> tuple[object, Any]:

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from .document_reader import Document, DocumentReader, QueuedSentence, SentenceInText
-from .window_batching import MAX_BATCH_SUBWORDS
+from ..document_reader import Document, DocumentReader, QueuedSentence, SentenceInText
+from ..window_batching import MAX_BATCH_SUBWORDS
 
 #: Number of batches whose sentences are sorted together. Fewer leave more padding, more delay the first result.
 BATCHES_PER_WINDOW = 16

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf.runtime.document_reader import Document, OpenDocument, QueuedSentence, SentenceInText
-from trimf.runtime.ordered_batches import DeferredBatch, SchedulePlan, batch_by_length, process_in_order
+from trimf.runtime.streaming.ordered_batches import DeferredBatch, SchedulePlan, batch_by_length, process_in_order
 from trimf.runtime.text.tokenization import TokenizedSentence
 
 
