@@ -16,9 +16,9 @@ _EXTRAS = {
     "tensorrt-rtx-ep": "tensorrt-rtx-ep",
 }
 #: Jetsons that no version of TensorRT which TriMF supports runs on.
-_OLD_JETSONS = {"sm_53": "Jetson Nano and TX1", "sm_62": "Jetson TX2", "sm_72": "Jetson Xavier"}
-#: Compute capability of Jetson Orin, for which engines are built on the device.
-_ORIN = "sm_87"
+_OLD_JETSONS = {"sm_53": "Jetson Nano", "sm_62": "Jetson TX2", "sm_72": "Jetson Xavier"}
+#: Jetsons for which engines are built on the device.
+_JETSONS = {"sm_87": "Jetson Orin", "sm_110": "Jetson Thor"}
 
 
 def explain_int8(path: str | Path, backend: str) -> str:
@@ -61,10 +61,10 @@ def explain_jetson_target(target: str) -> str:
     Args:
         target: Compute capability, such as ``sm_87``.
     """
-    if target == _ORIN:
+    if target in _JETSONS:
         return (
-            "; sm_87 is Jetson Orin: copy the bundle there and run `trimf compile my-gpu-model` with JetPack's TensorRT"
-            " (docs/jetson.md)"
+            f"; {target} is {_JETSONS[target]}: copy the bundle there and run `trimf compile my-gpu-model` with"
+            " JetPack's TensorRT (docs/jetson.md)"
         )
     if target in _OLD_JETSONS:
         board = _OLD_JETSONS[target]

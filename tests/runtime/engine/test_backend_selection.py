@@ -236,7 +236,8 @@ def test_int8_on_a_gpu_says_the_whole_way_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "words"), [("sm_87", "JetPack's TensorRT"), ("sm_72", "Jetson Xavier"), ("sm_53", "Jetson Nano")]
+    ("target", "words"),
+    [("sm_87", "JetPack's TensorRT"), ("sm_110", "Jetson Thor"), ("sm_72", "Jetson Xavier"), ("sm_53", "Jetson Nano")],
 )
 def test_the_targets_of_jetsons_point_to_their_page(target: str, words: str) -> None:
     assert words in explain_jetson_target(target)
