@@ -26,7 +26,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if language == "python":
             exec(block, names)
         else:
-            subprocess.run(["bash", "-ec", command + block], check=True, env=environment, timeout=120)
+            subprocess.run(["bash", "-ec", command + block], check=True, env=environment, timeout=400)
     assert [len(json.loads(Path("mail.json").read_text())), Path("mails.jsonl").read_text().count("may/1.txt")] == [
         1,
         1,

@@ -175,7 +175,7 @@ def test_a_gpu_without_any_library_for_it(gpu: Callable[..., None]) -> None:
 def test_native_engines_asked_for_are_never_replaced() -> None:
     with pytest.raises(
         BackendError,
-        match=r"^model has no engines; run `trimf compile model` or use the cuda backend \(this machine has no NVIDIA",
+        match=r"^model has no engines, and this machine has no NVIDIA .*; use --backend cpu here; .*`trimf compile",
     ):
         open_backend("tensorrt", None, bundle())
     with pytest.raises(BackendError, match=r"^no NVIDIA driver .*; install the NVIDIA driver, or use the cpu backend$"):
