@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(bash|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
