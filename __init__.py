@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError, TrimfError
     from .runtime.extractor import Extractor, load
-    from .runtime.results import Arc, Candidates, Entity, Extraction, Relation, Trigger
+    from .runtime.results import Arc, Candidates, Entity, Extraction, Relation, Trigger, build_schema
     from .runtime.streaming.text_stream import ExtractionStream
     from .runtime.text.parser import Parse, Parser, load_parser
 
@@ -24,7 +24,7 @@ _ERRORS = ("BackendError", "BundleError", "ConfigError", "DataError", "InputErro
 _EXTRACTOR = ("Extractor", "load")
 _PARSER = ("Parse", "Parser", "load_parser")
 _STREAM = ("ExtractionStream",)
-_RESULTS = ("Arc", "Candidates", "Entity", "Extraction", "Relation", "Trigger")
+_RESULTS = ("Arc", "Candidates", "Entity", "Extraction", "Relation", "Trigger", "build_schema")
 _HOME = {
     **dict.fromkeys(_ERRORS, "errors"),
     **dict.fromkeys(_EXTRACTOR, "extractor"),
@@ -51,6 +51,7 @@ __all__ = [
     "Trigger",
     "TrimfError",
     "__version__",
+    "build_schema",
     "load",
     "load_parser",
 ]

@@ -25,7 +25,12 @@ from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.cache import user_cache_folder
 from ..runtime.engine.contract import SUBGRAPHS
-from ..runtime.engine.gpu_guidance import explain_int8, explain_jetson_target
+from ..runtime.engine.gpu_guidance import (
+    explain_int8,
+    explain_jetson_target,
+    explain_missing_builder,
+    is_installed,
+)
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import engine_builder as engines
@@ -82,11 +87,12 @@ def compile_bundle(
     """
     manifest = Bundle(path).manifest
     if manifest.precision == "int8":
-        raise BundleError(explain_int8(path, backend))
+        raise BundleError(explain_int8(path, backend, compiling=True))
+    library = _import_builder(path, backend, targets)
     check_writable(path, output)
     sizes = manifest.sizes
     planned = plan_engine_builds(
-        tensorrt_library.import_library(backend),
+        library,
         sizes,
         targets=targets,
         profiles=profiles,
@@ -94,6 +100,15 @@ def compile_bundle(
     )
     with open_writable_bundle(path, output, overwrite=overwrite) as folder:
         return _compile_in_place(folder, planned, log, on_progress)
+
+
+def _import_builder(path: str | Path, backend: Builder, targets: Sequence[str]) -> TensorRtLibrary:
+    try:
+        return tensorrt_library.import_library(backend)
+    except BackendError as error:
+        if is_installed(backend):
+            raise
+        raise BackendError(explain_missing_builder(path, backend, targets)) from error
 
 
 def _compile_in_place(
@@ -238,9 +253,14 @@ def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list
         device = CudaDevice()
     except BackendError as error:
         if not library.traits.ahead_of_time:
-            raise BackendError(f"{library.title} needs the GPU that will run the engine: {error}") from error
+            raise BackendError(
+                f"{library.title} needs the GPU that will run the engine: {error}; TensorRT for RTX builds engines"
+                " without a GPU (--backend tensorrt-rtx --target sm_89)"
+            ) from error
         names = ", ".join(engines.supported_targets(library))
-        raise BackendError(f"no GPU to take the target from ({error}); choose a target from {names}") from error
+        raise BackendError(
+            f"no GPU to take the target from ({error}); choose a target from {names} (--target)"
+        ) from error
     if set(requested) - {device.target}:
         raise ConfigError(
             f"{library.title} builds only for the GPU in this machine, {device.target} ({device.name}), not for"

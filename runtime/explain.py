@@ -141,8 +141,8 @@ def explain_words(
     """
     if not set(EXPLAINING) & {name for graph in pipeline.graphs.values() for name in graph.outputs}:
         raise InputError(
-            "this bundle was exported without --explain, or does not run on the cpu backend; re-export it with "
-            "--explain and use the cpu backend"
+            "this bundle was exported without --explain, or does not run on the cpu backend; explain a checkpoint that "
+            "`trimf train` wrote, or a bundle from `trimf export CHECKPOINT --output my-bundle --explain`"
         )
     external = None if arcs is None or pipeline.has_parser else arcs
     (result,) = pipeline.run_words([words], None if external is None else lambda: [external], syntax="arcs")

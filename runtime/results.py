@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from inspect import cleandoc
 from typing import Annotated, Any
 
 import msgspec
@@ -207,14 +209,27 @@ class RecordExtraction(Extraction, frozen=True):
 
 
 class SentenceRecord(msgspec.Struct, frozen=True):
-    """JSON of a sentence: its first character, and the character after its last."""
+    """JSON of a sentence.
+
+    Attributes:
+        start: Index of the first character in the caller's string.
+        end: Index after the last character (exclusive).
+    """
 
     start: int
     end: int
 
 
 class RelationRecord(msgspec.Struct, frozen=True):
-    """JSON of a relation; ``head`` and ``tail`` are indices into the entities of the extraction."""
+    """JSON of a directed, typed relation between two entities of the same extraction.
+
+    Attributes:
+        head: Index into ``entities`` of the entity that the relation starts from.
+        tail: Index into ``entities`` of the entity that the relation points to.
+        label: The relation type.
+        score: Sigmoid probability of ``label``.
+        triggers: Trigger words in order of decreasing score.
+    """
 
     head: Annotated[int, msgspec.Meta(ge=0)]
     tail: Annotated[int, msgspec.Meta(ge=0)]
@@ -224,14 +239,31 @@ class RelationRecord(msgspec.Struct, frozen=True):
 
 
 class CandidatesRecord(msgspec.Struct, frozen=True):
-    """JSON of the candidates."""
+    """JSON of everything that the model considered in a text above a low floor.
+
+    Attributes:
+        entities: Every span and entity type with a score above the floor.
+        relations: Every relation type with a score above the floor; ``head`` and ``tail`` are indices into the entities
+            of the extraction, not into those of the candidates.
+    """
 
     entities: tuple[Entity, ...] = ()
     relations: tuple[RelationRecord, ...] = ()
 
 
 class ExtractionRecord(msgspec.Struct, frozen=True):
-    """JSON of an extraction, as ``Extraction.to_dict`` returns it."""
+    """JSON of all entities and relations of one text.
+
+    Attributes:
+        text: The text.
+        entities: Entities in order of ``start`` and ``end``.
+        relations: Relations, sentence by sentence, in order of head, tail and label.
+        sentences: Character range of each sentence; present only if not empty.
+        notices: Messages about parts of the text with limited results; present only if not empty.
+        arcs: Every word of the text with its dependency arc; present only if requested.
+        error: Why the text could not be read; present only in such a place.
+        candidates: What the model considered; present only if requested.
+    """
 
     text: str
     entities: tuple[Entity, ...]
@@ -244,8 +276,25 @@ class ExtractionRecord(msgspec.Struct, frozen=True):
 
 
 def build_schema() -> dict[str, Any]:
-    """Return the JSON schema of an extraction (``Extraction.to_dict``)."""
-    return msgspec.json.schema(ExtractionRecord)
+    """Build the JSON schema of an extraction (``Extraction.to_dict``).
+
+    Other keys are allowed, because the result of a JSON record has the fields of the record too.
+
+    Returns:
+        The schema, in draft 2020-12 of JSON Schema, with a description of each object and property.
+    """
+    schema = msgspec.json.schema(ExtractionRecord)
+    for definition in schema["$defs"].values():
+        # Without docstrings (python -OO) there is nothing to describe.
+        purpose, _, attributes = cleandoc(definition.get("description", "")).partition("Attributes:\n")
+        definition["description"] = _join_lines(purpose)
+        for name, meaning in re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", attributes, re.MULTILINE):
+            definition["properties"][name]["description"] = _join_lines(meaning)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def _join_lines(text: str) -> str:
+    return " ".join(text.replace("``", "").split())
 
 
 def _relations_to_builtins(relations: Iterable[Relation], entity_index: Mapping[Entity, int]) -> list[dict[str, Any]]:

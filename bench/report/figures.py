@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator, Sequence
+from functools import cache
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +36,10 @@ _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "path", "svg.hashsalt": "trimf", "figure.constrained_layout.use": True,
 }  # fmt: skip
 _WIDTH = 7.0
-_SIZES = "b: batch size, w: workers, p: processes, c: concurrent callers"
+#: Characters of a line of a tick label and of a legend, and of a whole label.
+_TICK_LINE, _LEGEND_LINE, _LABEL_LENGTH = 44, 72, 132
+#: Letter before a number in the throughput figure -> its meaning.
+_SIZES = {"b": "batch size", "w": "workers", "p": "processes", "c": "concurrent callers"}
 
 
 class ReportFigure(NamedTuple):
@@ -110,9 +115,29 @@ def _label_cases(report: Report, cases: Sequence[Case], *fields: str) -> list[st
     return [", ".join(filter(None, values)) for values in zip(*shown, strict=True)]
 
 
-def _shorten_label(label: str, limit: int = 56) -> str:
-    """Return the label, without its middle if it is longer than ``limit`` characters."""
-    return label if len(label) <= limit else f"{label[: limit // 2 - 1]}…{label[-limit // 2 :]}"
+@cache
+def _load_drawable() -> frozenset[int]:
+    """Return the code points that the font of the figures can draw."""
+    from matplotlib.font_manager import findfont, get_font
+
+    return frozenset(get_font(findfont(_SETTINGS["font.family"])).get_charmap())
+
+
+def _escape_undrawable(text: str) -> str:
+    """Replace the characters that the font lacks by their escapes, so that two names never look alike."""
+    drawable = _load_drawable()
+    return "".join(letter if ord(letter) in drawable else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def _wrap_label(label: str, line_length: int) -> str:
+    """Break the label into lines, without its middle if it would fill more than three.
+
+    A label gets a leading space, because matplotlib leaves out labels that begin with "_".
+    """
+    label = _escape_undrawable(label)
+    if len(label) > _LABEL_LENGTH:
+        label = f"{label[: _LABEL_LENGTH // 2 - 1]}…{label[-_LABEL_LENGTH // 2 :]}"
+    return "\n".join(f" {line}" for line in wrap(label, line_length) or [""])
 
 
 def _group_by_label(report: Report, cases: Sequence[Case]) -> dict[str, list[Case]]:
@@ -122,21 +147,33 @@ def _group_by_label(report: Report, cases: Sequence[Case]) -> dict[str, list[Cas
     return groups
 
 
-def _add_legend(canvas: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Add a legend below the axes, where it hides no data.
-
-    Labels get a leading space, because matplotlib leaves out labels that begin with "_".
-    """
+def _add_legend(canvas: Any, axes_height: float, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Add a legend below the axes, where it hides no data, and make the canvas high enough for both."""
+    wrapped = [_wrap_label(label, _LEGEND_LINE) for label in labels]
     columns = 1 if max(map(len, labels)) > 30 else 2
-    legend = canvas.legend(
-        handles, [f" {_shorten_label(label)}" for label in labels], loc="outside lower center", ncols=columns
-    )
-    legend.set_in_layout(True)
+    rows = [wrapped[start : start + columns] for start in range(0, len(wrapped), columns)]
+    lines = sum(max(label.count("\n") + 1 for label in row) for row in rows)
+    canvas.set_figheight(axes_height + 0.2 * lines)
+    canvas.legend(handles, wrapped, loc="outside lower center", ncols=columns).set_in_layout(True)
 
 
-def _compute_height(axes: float, entries: int) -> float:
-    """Return the inches of axes and a legend with that many rows."""
-    return axes + 0.2 * entries
+def _set_log_scale(axes: Any, x: Sequence[float], y: Sequence[float]) -> None:
+    """Give both axes a logarithmic scale that shows all values, with three ticks or more."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    axes.set(xscale="log", yscale="log")
+    for axis, values in ((axes.xaxis, x), (axes.yaxis, y)):
+        low, high = min(values), max(values)
+        margin = max((high / low) ** 0.08, 1.3 if low == high else 1.02)
+        axes.set(**{f"{axis.axis_name}lim": (low / margin, high * margin)})
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:g}")
+        # 1, 2 and 5 times a power of ten are too far apart for values within one decade; even steps then fit better.
+        even = (MaxNLocator(nbins=most, steps=(1, 2, 2.5, 5, 10)) for most in (5, 7, 9))
+        for locator in (LogLocator(subs=(1, 2, 5)), *even):
+            axis.set_major_locator(locator)
+            if sum(low / margin <= tick <= high * margin for tick in axis.get_majorticklocs()) >= 3:
+                break
 
 
 def _plot_lengths(report: Report) -> Iterator[ReportFigure]:
@@ -148,24 +185,34 @@ def _plot_lengths(report: Report) -> Iterator[ReportFigure]:
     if not cases:
         return
     groups = _group_by_label(report, sorted(cases, key=lambda case: case.subwords or 0))
-    canvas, (axes,) = _create_canvas(_compute_height(3.6, len(groups) + 1))
+    canvas, (axes,) = _create_canvas(3.6)
+    has_band, has_encoder = False, False
     for index, group in enumerate(groups.values()):
         colour = _COLOURS[index % len(_COLOURS)]
         marker = _MARKERS[index // len(_COLOURS) % len(_MARKERS)]
         for stage, dashes in (("whole", "-"), ("plain encoder", "--")):
             points = [(case.subwords, values) for case in group if (values := pool_samples(case, stage))]
+            if not points:
+                continue
+            has_encoder |= stage == "plain encoder"
             lengths, medians = [length for length, _ in points], [np.median(values) for _, values in points]
             axes.plot(lengths, medians, dashes, color=colour, marker=marker, markersize=4)
-            if stage == "whole" and all(len(values) >= MIN_SAMPLES[90] for _, values in points):
+            enough = len(points) > 1 and all(len(values) >= MIN_SAMPLES[90] for _, values in points)
+            if stage == "whole" and enough:
                 low, high = np.transpose([np.percentile(values, (10, 90)) for _, values in points])
                 axes.fill_between(lengths, low, high, color=colour, alpha=0.2, linewidth=0)
+                has_band = True
     axes.set(xlabel="subwords", ylabel="ms per call", ylim=(0, None))
     handles = [
         Line2D([], [], color=_COLOURS[n % len(_COLOURS)], marker=_MARKERS[n // len(_COLOURS) % len(_MARKERS)])
         for n in range(len(groups))
     ]
-    handles += [Line2D([], [], color=_INK), Line2D([], [], color=_INK, linestyle="--")]
-    _add_legend(canvas, handles, [*groups, "whole call: p50, band p10–p90", "plain encoder: p50"])
+    labels = [*groups, f"whole call: p50{', band p10–p90' if has_band else ''}"]
+    handles.append(Line2D([], [], color=_INK))
+    if has_encoder:
+        labels.append("plain encoder: p50")
+        handles.append(Line2D([], [], color=_INK, linestyle="--"))
+    _add_legend(canvas, 3.6, handles, labels)
     yield ReportFigure("length", "Latency by length", _render_svg(canvas, "length"))
 
 
@@ -176,7 +223,10 @@ def _plot_stages(report: Report) -> Iterator[ReportFigure]:
     if not cases:
         return
     names = list(dict.fromkeys(name for case in cases for name in list_stages(case)))
-    canvas, (axes,) = _create_canvas(_compute_height(0.9 + 0.27 * len(cases), (len(names) + 1) // 2))
+    labels = [_wrap_label(label, _TICK_LINE) for label in _label_cases(report, cases, "batch_size")]
+    row_height = 0.13 + 0.14 * max(label.count("\n") + 1 for label in labels)
+    height = 0.9 + row_height * len(cases)
+    canvas, (axes,) = _create_canvas(height)
     rows = np.arange(len(cases))
     left = np.zeros(len(cases))
     handles = []
@@ -188,21 +238,19 @@ def _plot_stages(report: Report) -> Iterator[ReportFigure]:
         colour = _COLOURS[index % len(_COLOURS)]
         handles.append(axes.barh(rows, widths, left=left, height=0.7, color=colour, hatch=hatch))
         left += widths
-    axes.set_yticks(rows, [_shorten_label(label) for label in _label_cases(report, cases, "batch_size")], fontsize=9)
-    axes.invert_yaxis()
+    axes.set_yticks(rows, labels, fontsize=9)
+    axes.set_ylim(len(cases) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("mean ms per sentence")
-    _add_legend(canvas, handles, names)
+    _add_legend(canvas, height, handles, names)
     yield ReportFigure("stages", "Mean time by stage", _render_svg(canvas, "stages"))
 
 
 def _plot_throughput(report: Report) -> Iterator[ReportFigure]:
-    from matplotlib.ticker import LogLocator, NullLocator
-
     cases = [
         case
         for case in report.cases
-        if case.kind in ("latency", "throughput") and pool_samples(case) and compute_speed(case)
+        if case.kind in ("latency", "throughput") and pool_samples(case) and _compute_rate(case) > 0
     ]
     if not cases:
         return
@@ -213,8 +261,11 @@ def _plot_throughput(report: Report) -> Iterator[ReportFigure]:
     groups: dict[str, list[Case]] = {}
     for label, case in zip(labels, cases, strict=True):
         groups.setdefault(label, []).append(case)
-    canvas, (axes,) = _create_canvas(_compute_height(3.9, len(groups)))
+    canvas, (axes,) = _create_canvas(3.9)
     handles = []
+    letters: set[str] = set()
+    all_x: list[float] = []
+    all_y: list[float] = []
     for index, group in enumerate(groups.values()):
         points = sorted(
             (float(np.median(pool_samples(case))), _compute_rate(case), _label_size(case)) for case in group
@@ -226,13 +277,13 @@ def _plot_throughput(report: Report) -> Iterator[ReportFigure]:
         handles += axes.plot(x, y, line, color=colour, marker=marker, markersize=5)
         for point, size in zip(zip(x, y, strict=True), sizes, strict=True) if len(points) > 1 else ():
             axes.annotate(size, point, xytext=(4, 4), textcoords="offset points", fontsize=8)
-    axes.set(xscale="log", yscale="log", xlabel=f"p50 ms per call ({_SIZES})", ylabel="sentences/s")
-    axes.margins(0.08)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_locator(NullLocator())
-    _add_legend(canvas, handles, list(groups))
+            letters |= {part[0] for part in size.split()}
+        all_x += x
+        all_y += y
+    sizes_key = ", ".join(f"{letter}: {meaning}" for letter, meaning in _SIZES.items() if letter in letters)
+    axes.set(xlabel=f"p50 ms per call{f' ({sizes_key})' if sizes_key else ''}", ylabel="sentences/s")
+    _set_log_scale(axes, all_x, all_y)
+    _add_legend(canvas, 3.9, handles, list(groups))
     yield ReportFigure("throughput", "Throughput against latency", _render_svg(canvas, "throughput"))
 
 
@@ -253,7 +304,7 @@ def _plot_scores(report: Report) -> Iterator[ReportFigure]:
     names = list_f1_names(report)
     if not cases:
         return
-    canvas, panels = _create_canvas(_compute_height(3.0, len(cases)), len(names))
+    canvas, panels = _create_canvas(3.0, len(names))
     handles = []
     for index, case in enumerate(cases):
         style = {"color": _COLOURS[index % len(_COLOURS)], "marker": _MARKERS[index % len(_MARKERS)]}
@@ -266,11 +317,11 @@ def _plot_scores(report: Report) -> Iterator[ReportFigure]:
         low, high = axes.get_xlim()
         half = max(1.0, 0.6 * (high - low))
         axes.set(
-            xlabel=f"F1 {replace_unprintable(name)}, %",
-            ylim=(0, None),
+            xlabel=f"F1 {_escape_undrawable(replace_unprintable(name))}, %",
+            ylim=(0, 1.1 * axes.dataLim.y1),
             xlim=((low + high) / 2 - half, (low + high) / 2 + half),
         )
         axes.locator_params(axis="x", nbins=5)
     panels[0].set_ylabel(f"p50 ms per call, batch {cases[0].batch_size}")
-    _add_legend(canvas, handles, _label_cases(report, cases))
+    _add_legend(canvas, 3.0, handles, _label_cases(report, cases))
     yield ReportFigure("f1", "Precision: F1 against latency", _render_svg(canvas, "f1"))

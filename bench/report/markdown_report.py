@@ -60,7 +60,7 @@ def describe_report(report: Report) -> list[str]:
     return [
         f"Environment: {environment or 'not recorded'}.",
         f"Data: {report.data or 'unnamed'}, {report.sentences:,} sentences, {report.words:,} words."
-        f" Created {report.created} with:",
+        f" Created {report.created}{' with:' if report.command else '.'}",
     ]
 
 
@@ -296,7 +296,13 @@ def _tabulate_lengths(report: Report, subjects: dict[str, ModelInfo]) -> ReportT
 
 def _tabulate_ratios(report: Report) -> ReportTable:
     rows = [
-        [entry.name, entry.of, entry.to, _format_spread(Spread(entry.value, entry.low, entry.high)), str(entry.rounds)]
+        [
+            entry.name.removeprefix(f"{entry.of}: "),
+            entry.of,
+            entry.to.replace(f"{entry.of}: ", "same case: ", 1),
+            _format_spread(Spread(entry.value, entry.low, entry.high)),
+            str(entry.rounds),
+        ]
         for entry in report.ratios
     ]
     note = "Ratios of medians of the same round: median over rounds, with minimum and maximum."

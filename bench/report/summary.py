@@ -68,7 +68,7 @@ def list_shortfalls(cases: Sequence[Case]) -> Iterator[str]:
         names = [describe_input(case) for case in cases if case.name in needed]
         yield (
             f"p99 needs {MIN_SAMPLES[99]} calls of a case (p95: {MIN_SAMPLES[95]}); too few:"
-            f" {', '.join(dict.fromkeys(names))}. Enough for all:"
+            f" {'; '.join(dict.fromkeys(names))}. Enough for all:"
             f" --seconds {math.ceil(1.1 * max(needed.values()))}"
         )
 

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from ..errors import BackendError, one_line
 from . import buckets, cuda
 from .cache import user_cache_folder
+from .gpu_guidance import explain_missing_provider
 from .onnx_cpu import make_session_options
-from .onnxruntime_library import INSTALL_GPU, onnxruntime
+from .onnxruntime_library import onnxruntime
 
 _LOG = logging.getLogger("trimf")
 
@@ -48,10 +49,8 @@ class Provider(NamedTuple):
 
 def _prepare_built_in(name: str, provider: str) -> list[Any]:
     if provider not in onnxruntime.get_available_providers():
-        raise BackendError(
-            f"backend {name!r} needs {provider}, which the installed ONNX Runtime {onnxruntime.__version__} lacks; "
-            f"run {INSTALL_GPU}"
-        )
+        lacking = f"{provider}, which the installed ONNX Runtime {onnxruntime.__version__} lacks"
+        raise BackendError(explain_missing_provider(name, lacking))
     if reason := cuda.explain_missing_device():
         raise BackendError(f"backend {name!r} needs an NVIDIA GPU: {reason}; use the cpu backend")
     with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -66,10 +65,8 @@ def _register_rtx_plugin() -> list[Any]:
     try:
         plugin = importlib.import_module("onnxruntime_ep_nv_tensorrt_rtx")
     except ImportError as error:
-        raise BackendError(
-            "backend 'tensorrt-rtx-ep' needs onnxruntime-ep-nv-tensorrt-rtx, which is not installed; "
-            'pip install "trimf[tensorrt-rtx-ep]"'
-        ) from error
+        lacking = "onnxruntime-ep-nv-tensorrt-rtx, which is not installed"
+        raise BackendError(explain_missing_provider("tensorrt-rtx-ep", lacking)) from error
     name, library = plugin.get_ep_name(), plugin.get_library_path()
     needs = "it needs an NVIDIA driver and a GPU of compute capability 8.6, 8.9, 12.0 or later; or use the cpu backend"
     try:

@@ -41,7 +41,7 @@ def open_tensorrt(files: BundleFiles, reason: str | None = None) -> TensorRtBack
     """
     builders = {engine.builder for engine in files.manifest.engines}
     if not builders:
-        raise BackendError(explain_missing_engines(files.path))
+        raise BackendError(explain_missing_engines(files.path, files.manifest.precision))
     device = CudaDevice()
     problems = []
     for builder in _BUILDERS:

@@ -42,6 +42,7 @@ def _describe_model(bundle: Bundle) -> Table:
         "created by": f"{manifest.created_by}, schema {manifest.schema_version}",
         "encoder": f"{manifest.encoder}, hidden size {manifest.sizes.hidden}"
         + (", with letter case" * manifest.casing),
+        "language": manifest.language,
         "precision": f"{manifest.precision}, ONNX opset {manifest.opset}",
         "entities": ", ".join(manifest.labels.entity_types),
         "relations": ", ".join(

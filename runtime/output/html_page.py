@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Label and CSS class of trigger words.
 _TRIGGER = "trigger"
+#: Columns of a word in a dependency graph, and pixels of a column and of the least distance between two words.
+_GRAPH_COLUMNS, _COLUMN_PIXELS, _LEAST_DISTANCE = 18, 7.6, 84
 
 
 def render_html(extractions: Iterable[Extraction], title: str = "Entities and relations") -> Iterator[str]:
@@ -152,14 +154,16 @@ def _render_stacked(sentence: DisplaySentence) -> Markup:
 
 def _render_dependencies(sentence: DisplaySentence, name: str) -> Markup:
     """Render the dependency graph with displaCy's "dep" style, with the id ``name``; empty without arcs."""
+    from rich.cells import cell_len
     from spacy.displacy.render import DependencyRenderer
 
     if not sentence.arcs:
         return Markup()
+    shown = [_shorten_word(arc.word) for arc in sentence.arcs]
     words = [
         # displaCy escapes the text of a word but not its tag.
-        {"text": arc.word, "tag": "" if arc.head != index else escape(arc.label)}
-        for index, arc in enumerate(sentence.arcs)
+        {"text": word, "tag": "" if arc.head != index else escape(arc.label)}
+        for index, (word, arc) in enumerate(zip(shown, sentence.arcs, strict=True))
     ]
     arcs = [
         {
@@ -171,11 +175,25 @@ def _render_dependencies(sentence: DisplaySentence, name: str) -> Markup:
         for index, arc in enumerate(sentence.arcs)
         if arc.head != index
     ]
-    renderer = DependencyRenderer({"distance": 140, "color": "currentColor", "bg": "none", "font": "inherit"})
+    distance = max(_LEAST_DISTANCE, round(_COLUMN_PIXELS * (1 + max(map(cell_len, shown)))))
+    sizes = {"distance": distance, "offset_x": distance // 2, "word_spacing": 26}
+    sizes |= {"arrow_spacing": 12, "arrow_width": 7, "arrow_stroke": 1}
+    renderer = DependencyRenderer({**sizes, "color": "currentColor", "bg": "none", "font": "inherit"})
     markup: str = renderer.render_svg(name, words, arcs)
     # Within HTML an svg needs no namespace declarations, whose URLs look like network addresses.
     markup = re.sub(r' xmlns(:\w+)?="[^"]*"', "", markup).replace("xlink:href", "href")
     return Markup(markup.strip())
+
+
+def _shorten_word(word: str) -> str:
+    """Return the word without its middle if it is too wide for a graph; the sentence above shows it whole."""
+    from rich.cells import cell_len, set_cell_size
+
+    word = make_visible(word)
+    if cell_len(word) <= _GRAPH_COLUMNS:
+        return word
+    half = _GRAPH_COLUMNS // 2
+    return f"{set_cell_size(word, half).rstrip()}…{set_cell_size(word[::-1], half - 1).rstrip()[::-1]}"
 
 
 def _run_displacy(renderer: Any, text: str, **content: object) -> Markup:

@@ -50,10 +50,12 @@ class _PlainTable(Table):
     """
 
     def __init__(self, title: Text, heads: Sequence[Text], cells: Sequence[Sequence[Text]]) -> None:
-        super().__init__(title=title, title_justify="left", show_header=any(map(str, heads)))
-        self._heads, self._cells = heads, cells
+        # rich would fold a title of its own at the width of the table, which may be much less than the terminal's.
+        super().__init__(show_header=any(map(str, heads)))
+        self._heading, self._heads, self._cells = title, heads, cells
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._heading, options)
         if self.show_header and not self._fits(options.max_width):
             yield from console.render(self._stack_rows(), options)
         else:
@@ -68,7 +70,7 @@ class _PlainTable(Table):
 
     def _stack_rows(self) -> Table:
         """Return a table with a line per cell, the title of its column beside it, and a border after each row."""
-        stacked = Table(title=self.title, title_justify="left", show_header=False)
+        stacked = Table(show_header=False)
         stacked.add_column()
         stacked.add_column(overflow="fold")
         for row in self._cells:

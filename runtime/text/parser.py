@@ -234,10 +234,13 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
             )
         raise BackendError(f"spaCy pipeline {name!r} cannot be loaded: {reason}") from error
     if nlp is None:
-        raise BackendError(
-            f"spaCy pipeline {name!r} is neither installed nor a pipeline folder; install the default parser with"
-            f' `python -m spacy download {DEFAULT_PARSER}` or `pip install "trimf[parser]"`'
-        )
+        if name == DEFAULT_PARSER:
+            remedy = f'install it with `python -m spacy download {DEFAULT_PARSER}` or `pip install "trimf[parser]"`'
+        elif name.isidentifier():
+            remedy = f"install it, if it is one of spaCy's, with `python -m spacy download {name}`"
+        else:
+            remedy = "give the name of an installed pipeline or a folder with a meta.json"
+        raise BackendError(f"spaCy pipeline {name!r} is neither installed nor a pipeline folder; {remedy}")
     return SpacyParser(nlp, name)
 
 

@@ -15,6 +15,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "recipes.md"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```(bash|python)\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
@@ -26,7 +27,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         if language == "python":
             exec(block, names)
         else:
-            subprocess.run(["bash", "-ec", command + block], check=True, env=environment, timeout=120)
+            subprocess.run(["bash", "-ec", command + block], check=True, env=environment, timeout=400)
     assert [len(json.loads(Path("mail.json").read_text())), Path("mails.jsonl").read_text().count("may/1.txt")] == [
         1,
         1,

@@ -80,7 +80,7 @@ def test_a_bundle_that_is_gone_and_an_extractor_that_is_closed(own_bundle: Path,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_processes(parsing_bundle: Path, method: str) -> None:
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no {method} here")
@@ -89,6 +89,34 @@ def test_processes(parsing_bundle: Path, method: str) -> None:
         ProcessPoolExecutor(2, multiprocessing.get_context(method)) as pool,
     ):
         assert list(pool.map(extract, [TEXT] * 3)) == [extract(TEXT)] * 3
+        with pytest.raises(trimf.InputError, match="text must be a str, got int"):
+            pool.submit(extract, 7).result()
+
+
+TEXTS = [
+    "Lee Harvey Oswald was shot by Jack Ruby in Dallas.",
+    "",
+    "Zoë Ångström 🚀 wörks for Siemens AG in München, Germany. 巴拉克·奥巴马出生于夏威夷",
+    "Jack Ruby lives in Dallas. " * 30,
+    "Rome",
+]
+
+
+@pytest.mark.slow
+def test_joblib(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib", reason="needs joblib")
+    extract = trimf.load(threads=1, syntax="arcs", candidates=True)
+    with joblib.parallel_config(backend="loky", temp_folder=str(tmp_path)):
+        found = joblib.Parallel(n_jobs=2)(joblib.delayed(extract)(text) for text in TEXTS)
+        assert found == [extract(text) for text in TEXTS]
+        batches = joblib.Parallel(n_jobs=2)(joblib.delayed(_stream)(extract, TEXTS[n::2]) for n in range(2))
+        assert batches == [_stream(extract, TEXTS[n::2]) for n in range(2)]
+        with pytest.raises(trimf.InputError, match="text must be a str, got int"):
+            joblib.Parallel(n_jobs=2)(joblib.delayed(extract)(text) for text in (TEXTS[0], 7))
+
+
+def _stream(extract: trimf.Extractor, texts: list[str]) -> list[trimf.Extraction]:
+    return list(extract.stream(texts, batch_size=4))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

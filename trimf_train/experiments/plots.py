@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from textwrap import fill
 from typing import Any
 
 from trimf.runtime.extras import require_extra
 from trimf_train.experiments.report import ExperimentReport
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
+#: Characters of a line of a row's name.
+_NAME_LINE = 28
 #: Settings of matplotlib; with a fixed salt, equal figures give equal files.
 _SETTINGS: dict[Any, Any] = {
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
@@ -42,7 +45,7 @@ def draw_figure(report: ExperimentReport) -> str | None:
     else:
         return None
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
-        canvas = Figure(figsize=(7.0, 3.6 if draw_panel is not _draw_bars else 1.2 + 0.45 * len(report.rows)))
+        canvas = Figure(figsize=(7.0, 3.6))
         draw_panel(report, canvas)
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
@@ -50,15 +53,19 @@ def draw_figure(report: ExperimentReport) -> str | None:
 
 
 def _draw_bars(report: ExperimentReport, canvas: Any) -> None:
+    names = [fill(row.name, _NAME_LINE) for row in report.rows]
+    lines = max(name.count("\n") + 1 for name in names)
+    canvas.set_figheight(1.2 + len(names) * max(0.45, 0.1 + 0.18 * lines))
     panels = canvas.subplots(1, 2, sharey=True)
-    names = [row.name for row in report.rows]
     for axes, kind, colour in zip(panels, ("entity", "relation"), _COLOURS, strict=False):
         figures = [row.figures[f"{kind} f1"] for row in report.rows]
         means = [figure.mean for figure in figures]
         axes.barh(names, means, xerr=[figure.deviation for figure in figures], color=colour, height=0.65)
-        low, high = min(means), max(means)
-        room = max(2.0, 1.5 * (high - low))
+        low = min(figure.mean - figure.deviation for figure in figures)
+        high = max(figure.mean + figure.deviation for figure in figures)
+        room = max(2.0, 1.5 * (max(means) - min(means)))
         axes.set(xlabel=f"{kind} F1, %", xlim=(max(0.0, low - room), min(100.0, high + room / 2)))
+        axes.locator_params(axis="x", nbins=4)
     panels[0].invert_yaxis()
 
 
@@ -72,7 +79,7 @@ def _draw_stages(report: ExperimentReport, canvas: Any) -> None:
             marker="o", color=colour, capsize=3, label=f"{kind} F1",
         )  # fmt: skip
     axes.set(xlabel="epochs of stage 1 + stage 2", ylabel="F1, %")
-    axes.legend()
+    _add_legend(canvas)
 
 
 def _draw_sweep(report: ExperimentReport, canvas: Any) -> None:
@@ -83,7 +90,7 @@ def _draw_sweep(report: ExperimentReport, canvas: Any) -> None:
     axes.plot(sweep.threshold, sweep.precision, color=_COLOURS[0], linestyle="--", label="precision")
     axes.plot(sweep.threshold, sweep.recall, color=_COLOURS[2], linestyle=":", label="recall")
     axes.set(xlabel="relation filtering threshold", ylabel="relations, %", xlim=(0, 1), ylim=(0, 100))
-    axes.legend()
+    _add_legend(canvas)
 
 
 def _draw_deletion(report: ExperimentReport, canvas: Any) -> None:
@@ -91,5 +98,15 @@ def _draw_deletion(report: ExperimentReport, canvas: Any) -> None:
     for index, curve in enumerate(report.curves):
         style = "--" if curve.method.startswith("random") else "-"
         axes.plot(curve.k, curve.fall, style, marker="o", color=_COLOURS[index % len(_COLOURS)], label=curve.method)
-    axes.set(xlabel="deleted words", ylabel="mean drop in probability", xticks=report.curves[0].k, ylim=(0, None))
-    axes.legend(fontsize=9)
+    axes.set(xlabel="deleted words", ylabel="mean drop in probability", xticks=report.curves[0].k)
+    if all(fall >= 0 for curve in report.curves for fall in curve.fall):
+        axes.set_ylim(0, None)
+    _add_legend(canvas)
+
+
+def _add_legend(canvas: Any) -> None:
+    """Add a legend below the axes, where it hides no data, and the height that it takes."""
+    handles, labels = canvas.axes[0].get_legend_handles_labels()
+    columns = 3 if max(map(len, labels)) <= 16 else 2
+    canvas.set_figheight(canvas.get_figheight() + 0.2 * -(-len(labels) // columns))
+    canvas.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=9)

@@ -99,6 +99,8 @@ def _set_up_run(
         f"{len(names.relation_types)} relation types, "
         f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
     ]
+    if note := _compare_languages(checkpoint.description.parser.name, config.model.language):
+        log_lines.append(note)
     if extra:
         parse_only = build_training_set(extra, checkpoint, annotated=False)
         examples = [*examples, *parse_only.examples]
@@ -132,6 +134,17 @@ def _compute_soft_targets(
     for teacher, folder in zip(teachers, config.train.teachers, strict=True):
         distillation.check_teacher(teacher, folder, names, width)
     return distillation.compute_soft_targets(teachers, train, width, device)
+
+
+def _compare_languages(parser: str, language: str) -> str:
+    """Return a line if the name of a spaCy pipeline, such as ``de_core_news_sm``, begins with another language."""
+    named = Path(parser).name.partition("_")[0]
+    if "_" not in Path(parser).name or not 2 <= len(named) <= 3 or "xx" in (named, language) or named == language:
+        return ""
+    return (
+        f"the training data was parsed by {parser}, but model.language is {language}: prepare the data with a pipeline"
+        " of the language of the texts, and set model.language to that language"
+    )
 
 
 def _parser_note(config: Config) -> ParserInfo:

@@ -175,7 +175,7 @@ def test_a_gpu_without_any_library_for_it(gpu: Callable[..., None]) -> None:
 def test_native_engines_asked_for_are_never_replaced() -> None:
     with pytest.raises(
         BackendError,
-        match=r"^model has no engines; run `trimf compile model` or use the cuda backend \(this machine has no NVIDIA",
+        match=r"^model has no engines, and this machine has no NVIDIA .*; use --backend cpu here; .*`trimf compile",
     ):
         open_backend("tensorrt", None, bundle())
     with pytest.raises(BackendError, match=r"^no NVIDIA driver .*; install the NVIDIA driver, or use the cpu backend$"):
@@ -236,7 +236,8 @@ def test_int8_on_a_gpu_says_the_whole_way_at_once(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "words"), [("sm_87", "JetPack's TensorRT"), ("sm_72", "Jetson Xavier"), ("sm_53", "Jetson Nano")]
+    ("target", "words"),
+    [("sm_87", "JetPack's TensorRT"), ("sm_110", "Jetson Thor"), ("sm_72", "Jetson Xavier"), ("sm_53", "Jetson Nano")],
 )
 def test_the_targets_of_jetsons_point_to_their_page(target: str, words: str) -> None:
     assert words in explain_jetson_target(target)

@@ -14,10 +14,12 @@ from trimf.runtime.engine.onnx_providers import PROVIDERS
 from trimf.runtime.errors import BackendError
 
 
-@pytest.mark.parametrize("name", ["cuda", "tensorrt-ep"])
-def test_a_provider_that_is_not_installed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "extra"), [("cuda", "gpu"), ("tensorrt-ep", "tensorrt")])
+def test_a_provider_that_is_not_installed(name: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendError, match=rf"backend '{name}' needs .*ExecutionProvider, .*trimf\[gpu\]") as caught:
+    with pytest.raises(
+        BackendError, match=rf"backend '{name}' needs .*ExecutionProvider, .*trimf\[{extra}\]"
+    ) as caught:
         OnnxGpuBackend(name)
     assert "\n" not in str(caught.value)
 

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+import pytest
+
 from trimf.runtime.output.html_page import render_html
 from trimf.runtime.results import Arc, Entity, Extraction
 
@@ -90,6 +92,31 @@ def test_arcs_are_drawn_and_harmless() -> None:
     assert "://" not in drawn
     assert sorted(set(re.findall(r'id="(arcs-\d+)"', drawn))) == ["arcs-0", "arcs-1"]
     assert drawn == page(Extraction(text, (), (), ((0, starts[3] - 1), (starts[3], len(text))), (), arcs))
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("gesellschaft", "gesellschaft"),
+        ("x" * 18, "x" * 18),
+        ("Donaudampfschifffahrtsgesellschaft", "Donaudamp…llschaft"),
+        ("国" * 9, "国" * 9),
+        ("国" * 30, "国国国国…国国国国"),
+    ],
+)
+def test_words_of_a_dependency_graph_do_not_overlap(word: str, shown: str) -> None:
+    text = f"a {word} b"
+    starts = [0, 2, 3 + len(word)]
+    arcs = tuple(
+        Arc(start, start + len(part), part, 1, "dep") for start, part in zip(starts, text.split(), strict=True)
+    )
+    drawn = page(Extraction(text, (), (), ((0, len(text)),), (), arcs))
+    places = re.findall(r'class="displacy-word" fill="currentColor" x="([\d.]+)">([^<]*)<', drawn)
+    assert [part for _, part in places] == ["a", shown, "b"]
+    columns = sum(2 if letter == "国" else 1 for letter in shown)
+    xs = [float(x) for x, _ in places]
+    assert xs[1] - xs[0] == xs[2] - xs[1] > 7 * columns
+    assert xs[0] >= 7 * columns / 2
 
 
 def test_without_arcs_nothing_is_drawn() -> None:

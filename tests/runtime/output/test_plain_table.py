@@ -34,6 +34,13 @@ def test_a_table_that_fits() -> None:
     ]
 
 
+def test_a_title_may_be_wider_than_its_table() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    console.print(build_plain_table("thirty letters of a long title", "F1", rows=[["9.5"]]))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[:2] == ["thirty letters of a long title", "┏━━━━━┓"]
+
+
 def test_one_wide_column_is_folded() -> None:
     lines = shown(40, "type", "precision", "recall", rows=[["x" * 60, "50.00", "60.00"]])
     assert any("precision" in line and "recall" in line for line in lines)
