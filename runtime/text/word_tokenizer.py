@@ -1,0 +1,174 @@
+"""Split text into words with the tokenizer of a spaCy pipeline, and remember the words of chunks seen before.
+
+A chunk is what stands between white space. Most chunks of a text occur often, and a look-up takes a tenth of the time
+that spaCy takes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+    from spacy.tokens import Doc
+
+#: Number of strings that a spaCy vocabulary may keep permanently (about 450 bytes each). Beyond that, new strings are
+#: dropped after use.
+MAX_NEW_STRINGS = 5_000
+
+#: Maximum number of chunks that are remembered (about 400 bytes each), and of characters of such a chunk. All are
+#: forgotten when there would be more.
+MAX_KNOWN_CHUNKS = 10_000
+MAX_KNOWN_CHUNK_CHARS = 40
+
+_lock = threading.Lock()
+_initial_string_counts: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
+
+
+class Token(msgspec.Struct, frozen=True, gc=False):
+    """A word of a text, or a punctuation mark.
+
+    Attributes:
+        text: The word.
+        start: Index of its first character in the text.
+        is_punct: Whether it consists of punctuation.
+    """
+
+    text: str
+    start: int
+    is_punct: bool
+
+
+def bound_vocabulary(nlp: Language) -> AbstractContextManager[object]:
+    """Return a context in which a pipeline may create documents without growing its vocabulary beyond a limit.
+
+    spaCy keeps every string that it has ever seen. The first ``MAX_NEW_STRINGS`` new strings are kept, which
+    makes common words fast. Once that limit is reached, the strings added inside the context are dropped when it ends.
+
+    Args:
+        nlp: The spaCy pipeline. Only one thread may use it, and so this context, at a time.
+
+    Returns:
+        A context manager. Documents created inside it must not be used after it ends.
+    """
+    strings = len(nlp.vocab.strings)
+    if strings - _initial_string_counts.setdefault(nlp, strings) < MAX_NEW_STRINGS:
+        return nullcontext()
+    zone: AbstractContextManager[object] = nlp.memory_zone()
+    return zone
+
+
+class WordTokenizer:
+    """Tokenizer of a spaCy pipeline that remembers the words of chunks; any number of threads may use it.
+
+    spaCy splits each chunk by itself, and then looks in the tokens of the whole text for the special cases of the
+    language, such as ":)", which it puts together. A special case of two chunks changes no words, but it hides those
+    that overlap with it: "no:)" alone is "no", ":)", but in "no:) )" it is "no", ":", ")". So the words of a chunk are
+    remembered only if special cases do not change them; a text with any other chunk is given to spaCy as a whole.
+
+    Args:
+        nlp: The pipeline. Nobody else may use it: its words lose all attributes but the two that are read here.
+    """
+
+    def __init__(self, nlp: Language) -> None:
+        from spacy.attrs import IS_PUNCT, IS_SPACE, ORTH
+        from spacy.tokenizer import Tokenizer
+
+        self._nlp = nlp
+        # spaCy computes all attributes of every new word, such as its shape and whether it is like a URL.
+        nlp.vocab.lex_attr_getters = {key: nlp.vocab.lex_attr_getters[key] for key in (IS_PUNCT, IS_SPACE)}
+        self._known: dict[str, tuple[Token, ...] | None] = {}
+        self._special_cases: dict[str, list[str]] = {}
+        # Splits chunks without special cases; None if chunks cannot be split one by one in this language.
+        self._plain: Tokenizer | None = None
+        tokenizer = nlp.tokenizer
+        if type(tokenizer) is Tokenizer and not any(len(case.split()) > 1 for case in tokenizer.rules):
+            self._special_cases = {case: [token[ORTH] for token in tokens] for case, tokens in tokenizer.rules.items()}
+            self._plain = Tokenizer(
+                nlp.vocab,
+                prefix_search=tokenizer.prefix_search,
+                suffix_search=tokenizer.suffix_search,
+                infix_finditer=tokenizer.infix_finditer,
+                token_match=tokenizer.token_match,
+                url_match=tokenizer.url_match,
+            )
+
+    def tokenize(self, text: str, offset: int = 0) -> list[Token]:
+        """Split a text into words.
+
+        Args:
+            text: The text.
+            offset: Number to add to the index of each word.
+
+        Returns:
+            The words in order.
+        """
+        if self._plain is None:
+            return self._tokenize_whole(text, offset)
+        chunks = text.split()
+        parts = self._look_up(chunks)
+        words = []
+        position = 0
+        for chunk, tokens in zip(chunks, parts, strict=True):
+            if tokens is None:
+                return self._tokenize_whole(text, offset)
+            position = text.index(chunk, position)
+            start = offset + position
+            for token in tokens:
+                words.append(Token(token.text, start + token.start, token.is_punct))
+            position += len(chunk)
+        return words
+
+    def _tokenize_whole(self, text: str, offset: int) -> list[Token]:
+        """Split a text into words without a look-up."""
+        with _lock, bound_vocabulary(self._nlp):
+            return _read_tokens(self._nlp.tokenizer(text), offset)
+
+    def _look_up(self, chunks: Sequence[str]) -> list[tuple[Token, ...] | None]:
+        """Return the words of each chunk, or None for one whose words depend on the chunks around it."""
+        known = self._known  # another thread may replace it
+        try:
+            return list(map(known.__getitem__, chunks))
+        except KeyError:
+            new = self._learn([chunk for chunk in dict.fromkeys(chunks) if chunk not in known])
+        return [new[chunk] if chunk in new else known[chunk] for chunk in chunks]
+
+    def _learn(self, chunks: Sequence[str]) -> dict[str, tuple[Token, ...] | None]:
+        """Split chunks into words, each by itself, and remember the result."""
+        new: dict[str, tuple[Token, ...] | None] = {}
+        with _lock, bound_vocabulary(self._nlp):
+            # A line end is a token of its own, so no special case goes across it.
+            tokens = _read_tokens(self._nlp.tokenizer("\n".join(chunks)))
+            first = start = 0
+            for chunk in chunks:
+                stop, end = first, start + len(chunk)
+                while stop < len(tokens) and tokens[stop].start < end:
+                    stop += 1
+                words = tuple(Token(word.text, word.start - start, word.is_punct) for word in tokens[first:stop])
+                new[chunk] = words if self._is_independent(chunk, [word.text for word in words]) else None
+                first, start = stop, end + 1
+            kept = [chunk for chunk in chunks if len(chunk) <= MAX_KNOWN_CHUNK_CHARS][:MAX_KNOWN_CHUNKS]
+            if len(self._known) + len(kept) > MAX_KNOWN_CHUNKS:
+                self._known = {}
+            self._known.update((chunk, new[chunk]) for chunk in kept)
+        return new
+
+    def _is_independent(self, chunk: str, words: list[str]) -> bool:
+        """Return True if no special case changes the words of a chunk, unless it is one as a whole."""
+        assert self._plain is not None
+        if len(words) == 1:
+            return True
+        if chunk in self._special_cases:
+            return words == self._special_cases[chunk]
+        return words == [token.text for token in self._plain(chunk)]
+
+
+def _read_tokens(doc: Doc, offset: int = 0) -> list[Token]:
+    """Return the words of a document, without white space."""
+    return [Token(token.text, offset + token.idx, token.is_punct) for token in doc if not token.is_space]
