@@ -75,11 +75,11 @@ def decode_relation_block(
     Yields:
         Sentence index and relation.
     """
-    above = logits > thresholds.astype(logits.dtype)
-    if allowed is not None:
-        heads, tails = paired.types[block.pairs + block.first_span].T
-        above &= allowed[heads, tails]
-    pair_indices, types = above.nonzero()
+    pair_indices, types = (logits > thresholds.astype(logits.dtype)).nonzero()
+    if allowed is not None and len(pair_indices):
+        heads, tails = paired.types[block.pairs[pair_indices] + block.first_span].T
+        is_allowed = allowed[heads, tails, types]
+        pair_indices, types = pair_indices[is_allowed], types[is_allowed]
     if not len(pair_indices):
         return
     triggers = np.asarray(outputs["triggers"])

@@ -9,10 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
+
+from .bounded_cache import BoundedCache
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 #: dropped after use.
 MAX_NEW_STRINGS = 5_000
 
-#: Maximum number of chunks that are remembered (about 400 bytes each), and of characters of such a chunk. All are
-#: forgotten when there would be more.
+#: Number of chunks that are remembered, at least, and twice as many at most (about 300 bytes each), and maximum number
+#: of characters of such a chunk.
 MAX_KNOWN_CHUNKS = 10_000
 MAX_KNOWN_CHUNK_CHARS = 40
 
@@ -83,7 +85,8 @@ class WordTokenizer:
         self._nlp = nlp
         # spaCy computes all attributes of every new word, such as its shape and whether it is like a URL.
         nlp.vocab.lex_attr_getters = {key: nlp.vocab.lex_attr_getters[key] for key in (IS_PUNCT, IS_SPACE)}
-        self._known: dict[str, tuple[Token, ...] | None] = {}
+        self._is_punct = nlp.vocab.lex_attr_getters[IS_PUNCT]
+        self._known = BoundedCache[tuple[Token, ...]](MAX_KNOWN_CHUNKS, MAX_KNOWN_CHUNK_CHARS)
         self._special_cases: dict[str, list[str]] = {}
         # Splits chunks without special cases; None if chunks cannot be split one by one in this language.
         self._plain: Tokenizer | None = None
@@ -116,7 +119,7 @@ class WordTokenizer:
         words = []
         position = 0
         for chunk, tokens in zip(chunks, parts, strict=True):
-            if tokens is None:
+            if not tokens:
                 return self._tokenize_whole(text, offset)
             position = text.index(chunk, position)
             start = offset + position
@@ -130,43 +133,58 @@ class WordTokenizer:
         with _lock, bound_vocabulary(self._nlp):
             return _read_tokens(self._nlp.tokenizer(text), offset)
 
-    def _look_up(self, chunks: Sequence[str]) -> list[tuple[Token, ...] | None]:
-        """Return the words of each chunk, or None for one whose words depend on the chunks around it."""
-        known = self._known  # another thread may replace it
-        try:
-            return list(map(known.__getitem__, chunks))
-        except KeyError:
-            new = self._learn([chunk for chunk in dict.fromkeys(chunks) if chunk not in known])
-        return [new[chunk] if chunk in new else known[chunk] for chunk in chunks]
+    def _look_up(self, chunks: Sequence[str]) -> list[tuple[Token, ...]]:
+        """Return the words of each chunk, none for one whose words depend on the chunks around it."""
+        known = self._known.find(chunks)
+        if None not in known:
+            return cast(list[tuple[Token, ...]], known)
+        new = self._learn([chunk for chunk, words in zip(chunks, known, strict=True) if words is None])
+        return [new[chunk] if words is None else words for chunk, words in zip(chunks, known, strict=True)]
 
-    def _learn(self, chunks: Sequence[str]) -> dict[str, tuple[Token, ...] | None]:
+    def _learn(self, chunks: Sequence[str]) -> dict[str, tuple[Token, ...]]:
         """Split chunks into words, each by itself, and remember the result."""
-        new: dict[str, tuple[Token, ...] | None] = {}
-        with _lock, bound_vocabulary(self._nlp):
-            # A line end is a token of its own, so no special case goes across it.
-            tokens = _read_tokens(self._nlp.tokenizer("\n".join(chunks)))
-            first = start = 0
-            for chunk in chunks:
-                stop, end = first, start + len(chunk)
-                while stop < len(tokens) and tokens[stop].start < end:
-                    stop += 1
-                words = tuple(Token(word.text, word.start - start, word.is_punct) for word in tokens[first:stop])
-                new[chunk] = words if self._is_independent(chunk, [word.text for word in words]) else None
-                first, start = stop, end + 1
-            kept = [chunk for chunk in chunks if len(chunk) <= MAX_KNOWN_CHUNK_CHARS][:MAX_KNOWN_CHUNKS]
-            if len(self._known) + len(kept) > MAX_KNOWN_CHUNKS:
-                self._known = {}
-            self._known.update((chunk, new[chunk]) for chunk in kept)
+        new: dict[str, tuple[Token, ...]] = {}
+        compound = []
+        for chunk in dict.fromkeys(chunks):
+            if self._is_word(chunk):
+                new[chunk] = (Token(chunk, 0, self._is_punct(chunk)),)
+            else:
+                compound.append(chunk)
+        if compound:
+            with _lock, bound_vocabulary(self._nlp):
+                # A line end is a token of its own, so no special case goes across it.
+                tokens = _read_tokens(self._nlp.tokenizer("\n".join(compound)))
+                first = start = 0
+                for chunk in compound:
+                    stop, end = first, start + len(chunk)
+                    while stop < len(tokens) and tokens[stop].start < end:
+                        stop += 1
+                    words = tuple(Token(word.text, word.start - start, word.is_punct) for word in tokens[first:stop])
+                    new[chunk] = words if self._is_independent(chunk, words) else ()
+                    first, start = stop, end + 1
+        self._known.add(new)
         return new
 
-    def _is_independent(self, chunk: str, words: list[str]) -> bool:
+    def _is_word(self, chunk: str) -> bool:
+        """Return True if no rule of the language matches in a chunk, which is one word then.
+
+        spaCy splits off prefixes and suffixes, unless the chunk is a special case, and divides the rest at infixes.
+        """
+        tokenizer = self._nlp.tokenizer
+        return not (
+            chunk in self._special_cases
+            or (tokenizer.prefix_search and tokenizer.prefix_search(chunk))
+            or (tokenizer.suffix_search and tokenizer.suffix_search(chunk))
+            or (tokenizer.infix_finditer and any(tokenizer.infix_finditer(chunk)))
+        )
+
+    def _is_independent(self, chunk: str, words: Sequence[Token]) -> bool:
         """Return True if no special case changes the words of a chunk, unless it is one as a whole."""
         assert self._plain is not None
-        if len(words) == 1:
-            return True
+        texts = [word.text for word in words]
         if chunk in self._special_cases:
-            return words == self._special_cases[chunk]
-        return words == [token.text for token in self._plain(chunk)]
+            return texts == self._special_cases[chunk]
+        return texts == [token.text for token in self._plain(chunk)]
 
 
 def _read_tokens(doc: Doc, offset: int = 0) -> list[Token]:
