@@ -179,10 +179,9 @@ def merge_symmetric_relations(relations: list[RelationSpan], symmetric: frozense
     """
     kept: dict[tuple[int, int, int], RelationSpan] = {}
     for relation in relations:
-        head, tail = relation.head, relation.tail
-        if relation.type_index in symmetric and head > tail:
-            head, tail = tail, head
-        key = (head, tail, relation.type_index)
+        if relation.type_index in symmetric and relation.head > relation.tail:
+            relation = relation._replace(head=relation.tail, tail=relation.head)
+        key = relation[:3]
         if key not in kept or kept[key].score < relation.score:
-            kept[key] = relation._replace(head=head, tail=tail)
+            kept[key] = relation
     return [kept[key] for key in sorted(kept)]

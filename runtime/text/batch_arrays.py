@@ -140,11 +140,10 @@ def _expand_subwords(sentence: Subwords) -> tuple[IntArray, IntArray, IntArray, 
     ids, first, last = sentence.ids, sentence.first_positions.tolist(), sentence.last_positions.tolist()
     widest = max(stop - start for start, stop in zip(first, last, strict=True)) + 1
     if len(first) * widest <= MAX_LISTED_POSITIONS:
-        positions = [
-            min(position, stop)
-            for start, stop in zip(first, last, strict=True)
-            for position in range(start, start + widest)
-        ]
+        positions: list[int] = []
+        for start, stop in zip(first, last, strict=True):
+            positions += range(start, stop + 1)
+            positions += [stop] * (widest - 1 - stop + start)
         pieces = np.array(positions, np.int64).reshape(-1, widest)
     else:
         pieces = np.minimum(sentence.first_positions[:, None] + np.arange(widest), sentence.last_positions[:, None])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -83,6 +83,8 @@ class WordTokenizer:
         from spacy.tokenizer import Tokenizer
 
         self._nlp = nlp
+        # Languages have different types of tokenizers.
+        self._tokenizer: Any = nlp.tokenizer
         # spaCy computes all attributes of every new word, such as its shape and whether it is like a URL.
         nlp.vocab.lex_attr_getters = {key: nlp.vocab.lex_attr_getters[key] for key in (IS_PUNCT, IS_SPACE)}
         self._is_punct = nlp.vocab.lex_attr_getters[IS_PUNCT]
@@ -90,7 +92,7 @@ class WordTokenizer:
         self._special_cases: dict[str, list[str]] = {}
         # Splits chunks without special cases; None if chunks cannot be split one by one in this language.
         self._plain: Tokenizer | None = None
-        tokenizer = nlp.tokenizer
+        tokenizer = self._tokenizer
         if type(tokenizer) is Tokenizer and not any(len(case.split()) > 1 for case in tokenizer.rules):
             self._special_cases = {case: [token[ORTH] for token in tokens] for case, tokens in tokenizer.rules.items()}
             self._plain = Tokenizer(
@@ -131,7 +133,7 @@ class WordTokenizer:
     def _tokenize_whole(self, text: str, offset: int) -> list[Token]:
         """Split a text into words without a look-up."""
         with _lock, bound_vocabulary(self._nlp):
-            return _read_tokens(self._nlp.tokenizer(text), offset)
+            return _read_tokens(self._tokenizer(text), offset)
 
     def _look_up(self, chunks: Sequence[str]) -> list[tuple[Token, ...]]:
         """Return the words of each chunk, none for one whose words depend on the chunks around it."""
@@ -153,7 +155,7 @@ class WordTokenizer:
         if compound:
             with _lock, bound_vocabulary(self._nlp):
                 # A line end is a token of its own, so no special case goes across it.
-                tokens = _read_tokens(self._nlp.tokenizer("\n".join(compound)))
+                tokens = _read_tokens(self._tokenizer("\n".join(compound)))
                 first = start = 0
                 for chunk in compound:
                     stop, end = first, start + len(chunk)
@@ -170,7 +172,7 @@ class WordTokenizer:
 
         spaCy splits off prefixes and suffixes, unless the chunk is a special case, and divides the rest at infixes.
         """
-        tokenizer = self._nlp.tokenizer
+        tokenizer = self._tokenizer
         return not (
             chunk in self._special_cases
             or (tokenizer.prefix_search and tokenizer.prefix_search(chunk))
