@@ -17,7 +17,7 @@ from .abbreviations import AbbreviationKind, find_abbreviation_kind
 from .line_ends import LineEndRule, Newlines
 from .plain_text import read_text
 from .sentence_ends import stop_ends_sentence
-from .spacy_import_guard import hide_torch_from_spacy
+from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
 from .word_tokenizer import Token
 from .words import DEFAULT_LANGUAGE, iterate_words, load_word_tokenizer
 
@@ -159,7 +159,7 @@ def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
 
 @cache
 def _load_full_stops() -> frozenset[str]:
-    with hide_torch_from_spacy():
+    with hide_torch_from_spacy(), leave_out_spacy_commands():
         from spacy.pipeline import Sentencizer
 
     return frozenset(Sentencizer.default_punct_chars)

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError, one_line
-from .spacy_import_guard import hide_torch_from_spacy
+from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
 from .word_tokenizer import Token, WordTokenizer
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load_language(language: str) -> Language:
     Raises:
         BackendError: spaCy has no rules for the language, or they need a package that is not installed.
     """
-    with hide_torch_from_spacy():
+    with hide_torch_from_spacy(), leave_out_spacy_commands():
         import spacy
 
         try:
