@@ -7,7 +7,7 @@ that spaCy takes.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
@@ -83,26 +83,21 @@ class WordTokenizer:
         from spacy.tokenizer import Tokenizer
 
         self._nlp = nlp
-        # Languages have different types of tokenizers.
-        self._tokenizer: Any = nlp.tokenizer
+        vocabulary: Any = nlp.vocab
         # spaCy computes all attributes of every new word, such as its shape and whether it is like a URL.
-        nlp.vocab.lex_attr_getters = {key: nlp.vocab.lex_attr_getters[key] for key in (IS_PUNCT, IS_SPACE)}
-        self._is_punct = nlp.vocab.lex_attr_getters[IS_PUNCT]
+        vocabulary.lex_attr_getters = {key: vocabulary.lex_attr_getters[key] for key in (IS_PUNCT, IS_SPACE)}
+        self._is_punct: Callable[[str], bool] = vocabulary.lex_attr_getters[IS_PUNCT]
         self._known = BoundedCache[tuple[Token, ...]](MAX_KNOWN_CHUNKS, MAX_KNOWN_CHUNK_CHARS)
+        self._tokenizer: Any = nlp.tokenizer
         self._special_cases: dict[str, list[str]] = {}
         # Splits chunks without special cases; None if chunks cannot be split one by one in this language.
-        self._plain: Tokenizer | None = None
-        tokenizer = self._tokenizer
-        if type(tokenizer) is Tokenizer and not any(len(case.split()) > 1 for case in tokenizer.rules):
-            self._special_cases = {case: [token[ORTH] for token in tokens] for case, tokens in tokenizer.rules.items()}
-            self._plain = Tokenizer(
-                nlp.vocab,
-                prefix_search=tokenizer.prefix_search,
-                suffix_search=tokenizer.suffix_search,
-                infix_finditer=tokenizer.infix_finditer,
-                token_match=tokenizer.token_match,
-                url_match=tokenizer.url_match,
-            )
+        self._plain: Callable[[str], Doc] | None = None
+        is_general = type(nlp.tokenizer) is Tokenizer  # some languages have a tokenizer of their own
+        rules: dict[str, Any] = getattr(nlp.tokenizer, "rules", {})
+        if is_general and not any(len(case.split()) > 1 for case in rules):
+            self._special_cases = {case: [token[ORTH] for token in tokens] for case, tokens in rules.items()}
+            functions = ("prefix_search", "suffix_search", "infix_finditer", "token_match", "url_match")
+            self._plain = Tokenizer(vocabulary, **{name: getattr(self._tokenizer, name) for name in functions})
 
     def tokenize(self, text: str, offset: int = 0) -> list[Token]:
         """Split a text into words.
