@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from .errors import InputError, describe_value
-from .text.plain_text import read_text
+from .text.plain_text import are_plain_texts, read_text
 from .text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, iterate_sentences, join_words
 
 #: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
@@ -56,7 +56,9 @@ class Document(NamedTuple):
             else:
                 description = describe_value(sentence)
             raise InputError(f"{name}: words() takes sentences as lists of words, got {description}")
-        words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(sentence)]
+        words = list(sentence)
+        if not are_plain_texts(words):
+            words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(words)]
         text, located = join_words(words)
         return cls(text, [located] if words else [])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from operator import add
 from typing import Literal, NamedTuple, get_args
 
@@ -70,11 +71,8 @@ def join_words(words: Sequence[str]) -> tuple[str, TokenizedSentence]:
     Returns:
         The joined text, and the words with their offsets in it.
     """
-    starts, position = [], 0
-    for word in words:
-        starts.append(position)
-        position += len(word) + 1
-    ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
+    ends = [end - 1 for end in accumulate(len(word) + 1 for word in words)]
+    starts = [end - len(word) for end, word in zip(ends, words, strict=True)]
     return " ".join(words), TokenizedSentence(list(words), starts, ends)
 
 
