@@ -12,7 +12,8 @@ class BoundedCache(Generic[V]):
     """Cache that keeps at least the last ``size`` strings that were used, and at most twice as many.
 
     Strings enter the recent half. When that is full, it becomes the older half, and the older half is dropped; a string
-    that is used from the older half enters the recent one again. Any number of threads may use a cache.
+    that is used from the older half enters the recent one again. Strings of one call count in any order. Any number of
+    threads may use a cache.
 
     Args:
         size: Number of strings in a half.
