@@ -162,6 +162,8 @@ def _shorten_word(word: str) -> str:
 
 def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
     """Yield a message for each limitation that affected the sentence."""
+    if not result.unknown_words and result.window_count <= 1 and not result.unpaired_entities:
+        return
     where = f"characters {sentence.starts[0]}-{sentence.ends[-1]}"
     if result.unknown_words:
         count = len(result.unknown_words)

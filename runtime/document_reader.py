@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, Self, TypeVar
 
 from .errors import InputError, describe_value
-from .text.plain_text import read_text
+from .text.plain_text import are_plain_texts, read_text
 from .text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, iterate_sentences, join_words
 
 #: Number of words after which a sentence counts as one more sentence where sentences are counted to bound memory.
@@ -56,7 +56,9 @@ class Document(NamedTuple):
             else:
                 description = describe_value(sentence)
             raise InputError(f"{name}: words() takes sentences as lists of words, got {description}")
-        words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(sentence)]
+        words = list(sentence)
+        if not are_plain_texts(words):
+            words = [read_text(word, f"word {position} of {name}") for position, word in enumerate(words)]
         text, located = join_words(words)
         return cls(text, [located] if words else [])
 
@@ -98,21 +100,21 @@ class OpenDocument(Generic[P]):
 
 
 class QueuedSentence(NamedTuple, Generic[P]):
-    """A sentence waiting for its part, with its document and its index there."""
+    """A sentence waiting for its part.
+
+    Attributes:
+        sentence: The sentence.
+        document: Its document.
+        sentence_index: Its index there.
+        length: Number of words.
+        weight: Number of sentences that it counts for.
+    """
 
     sentence: SentenceInText
     document: OpenDocument[P]
     sentence_index: int
-
-    @property
-    def length(self) -> int:
-        """Number of words."""
-        return len(self.sentence.words.words)
-
-    @property
-    def weight(self) -> int:
-        """Number of sentences that it counts for."""
-        return 1 + self.length // WORDS_PER_WEIGHT
+    length: int
+    weight: int
 
 
 class DocumentReader(Generic[P]):
@@ -139,10 +141,14 @@ class DocumentReader(Generic[P]):
         return self.has_more and (self.buffered if self._sentences is None else self.unprocessed) < max_buffered
 
     def read_next(self) -> QueuedSentence[P] | None:
-        """Read one sentence, or start or finish a document; an exception of the source fails the current document."""
+        """Read one sentence, and start its document if it is the first, or finish a document.
+
+        An exception of the source fails the current document.
+        """
         try:
             if self._sentences is None:
                 self._start_document()
+            if self._sentences is None:
                 return None
             words = next(self._sentences, None)
         except Exception as error:
@@ -156,12 +162,14 @@ class DocumentReader(Generic[P]):
             document.complete = True
             self._sentences = None
             return None
-        queued = QueuedSentence(SentenceInText(document.text, words), document, len(document.parts))
+        length = len(words.words)
+        weight = 1 + length // WORDS_PER_WEIGHT
+        queued = QueuedSentence(SentenceInText(document.text, words), document, len(document.parts), length, weight)
         document.parts.append(None)
         document.missing += 1
         # Starting a document already counted one sentence, which is its first.
-        self._add_weight(document, queued.weight - (queued.sentence_index == 0))
-        self.unprocessed += queued.weight
+        self._add_weight(document, weight - (queued.sentence_index == 0))
+        self.unprocessed += weight
         return queued
 
     def _start_document(self) -> None:

@@ -109,10 +109,12 @@ def join_window_results(
     Returns:
         The result of the sentence.
     """
+    if len(windows) == 1:
+        return results[0]
     ranges = [(window.start, window.end) for window in windows]
     parses = [result.arcs for result in results if result.arcs is not None]
     arcs = join_window_arcs(parses, ranges) if parses else None
-    if arcs is not None and tree and len(windows) > 1:
+    if arcs is not None and tree:
         arcs = Parse(*repair_tree(np.asarray(arcs.heads), arcs.labels, ROOT_LABEL, JOIN_LABEL))
     return WindowResult(
         merge_windows(ranges, [result.decoded for result in results], overlap),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,9 @@ MAX_BLOCK_PAIRS = 4096
 
 #: Maximum size in bytes of the largest arrays of a block together.
 MAX_BLOCK_BYTES = 32_000_000
+
+#: Maximum number of unordered pairs of a batch whose block is built in a loop. For so few, numpy takes longer.
+MAX_LOOPED_PAIRS = 12
 
 #: Floats that a pair needs for each word of its sentence: its trigger weights and the values they are computed from.
 #: In addition, it needs one for each relation type and word.
@@ -87,6 +90,9 @@ def iterate_pair_blocks(
     widest = ranges.max_range_columns(words)
     pair_floats = words * (_FLOATS_PER_WORD + types)
     step = max(1, min(MAX_BLOCK_PAIRS // 2, MAX_BLOCK_BYTES // (4 * (widest * width + 2 * pair_floats))))
+    if sum(count * (count - 1) for count in counts) // 2 <= min(MAX_LOOPED_PAIRS, step):
+        yield from _build_small_block(counts, spans)
+        return
     for indices in _iterate_pairs(counts, step):
         low, high = int(indices[0, 0]), int(indices[:, 1].max()) + 1
         block_spans, count = spans[low:high], len(indices)
@@ -99,6 +105,32 @@ def iterate_pair_blocks(
         pairs[0], pairs[1] = indices - low, indices[:, ::-1] - low
         gaps = np.arange(2 * count) % count + len(block_spans)
         yield PairBlock(low, block_spans, pairs.reshape(-1, 2), ranges.build_range_rows(block_spans, gap), gaps)
+
+
+def _build_small_block(counts: Sequence[int], spans: IntArray) -> Iterator[PairBlock]:
+    """Yield the block of few pairs, or none if there is no pair."""
+    pairs: list[tuple[int, int]] = []
+    for count, offset in zip(counts, accumulate(counts, initial=0), strict=False):
+        pairs += combinations(range(offset, offset + count), 2)
+    if not pairs:
+        return
+    low, high = pairs[0][0], pairs[-1][1] + 1
+    members = spans[low:high].tolist()
+    gaps = []
+    ends: list[int] = []
+    reversed_ends: list[int] = []
+    for one, other in pairs:
+        (sentence, first, last), (_, other_first, other_last) = members[one - low], members[other - low]
+        gaps.append([sentence, min(last, other_last) + 1, max(first, other_first) - 1])
+        ends += (one - low, other - low)
+        reversed_ends += (other - low, one - low)
+    yield PairBlock(
+        low,
+        spans[low:high],
+        np.array(ends + reversed_ends, np.int64).reshape(-1, 2),
+        ranges.list_range_rows(members, gaps),
+        np.array([*range(high - low, high - low + len(pairs))] * 2, np.int64),
+    )
 
 
 def _iterate_pairs(counts: Sequence[int], most: int) -> Iterator[IntArray]:

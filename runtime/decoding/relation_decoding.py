@@ -19,13 +19,13 @@ class PairedEntities(NamedTuple):
     Attributes:
         sentences: Index of the sentence of each entity.
         indices: Index of each entity in its sentence.
-        types: Index of the entity type of each entity, ``[M]``.
+        types: Index of the entity type of each entity.
         spans: Sentence, first and last word of each entity, ``[M, 3]``.
     """
 
     sentences: list[int]
     indices: list[int]
-    types: IntArray
+    types: list[int]
     spans: IntArray
 
 
@@ -41,14 +41,18 @@ def select_paired_entities(
     Returns:
         The selected entities.
     """
-    places = [(sentence, index) for sentence, indices in enumerate(selected) for index in indices]
-    spans = [entities[sentence][index] for sentence, index in places]
-    return PairedEntities(
-        [sentence for sentence, _ in places],
-        [index for _, index in places],
-        np.array([span.type_index for span in spans], np.int64),
-        np.array([(place[0], span.start, span.end - 1) for place, span in zip(places, spans, strict=True)], np.int64),
-    )
+    sentences: list[int] = []
+    positions: list[int] = []
+    types: list[int] = []
+    ends: list[int] = []
+    for sentence, indices in enumerate(selected):
+        for index in indices:
+            span = entities[sentence][index]
+            sentences.append(sentence)
+            positions.append(index)
+            types.append(span.type_index)
+            ends += (sentence, span.start, span.end - 1)
+    return PairedEntities(sentences, positions, types, np.array(ends, np.int64).reshape(-1, 3))
 
 
 def decode_relation_block(
@@ -75,18 +79,16 @@ def decode_relation_block(
     Yields:
         Sentence index and relation.
     """
-    above = logits > thresholds.astype(logits.dtype)
-    if allowed is not None:
-        heads, tails = paired.types[block.pairs + block.first_span].T
-        above &= allowed[heads, tails]
-    pair_indices, types = above.nonzero()
-    if not len(pair_indices):
+    above = (logits > thresholds.astype(logits.dtype)).nonzero()
+    if not len(above[0]):
         return
     triggers = np.asarray(outputs["triggers"])
     word_logits = np.asarray(outputs["word_logits"]) if "word_logits" in outputs else None
-    ends = (block.pairs[pair_indices] + block.first_span).tolist()
-    scores = sigmoid(logits[pair_indices, types]).tolist()
-    for pair, (head, tail), type_index, score in zip(pair_indices.tolist(), ends, types.tolist(), scores, strict=True):
+    scores = sigmoid(logits[above]).tolist()
+    for pair, type_index, score in zip(above[0].tolist(), above[1].tolist(), scores, strict=True):
+        head, tail = (index + block.first_span for index in block.pairs[pair].tolist())
+        if allowed is not None and not allowed[paired.types[head], paired.types[tail], type_index]:
+            continue
         sentence = paired.sentences[head]
         words = slice(lengths[sentence])
         # The copy keeps a view of the block's whole array from staying in memory.

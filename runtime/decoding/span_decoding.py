@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,15 +90,16 @@ def decode_entities(
     """
     words, widths, types = logits.shape[1:]
     flat = logits.reshape(-1, types)
-    best = flat.argmax(1)
-    indices = best.nonzero()[0]
+    best_types = flat.argmax(1)
     entities: list[list[EntitySpan]] = [[] for _ in lengths]
-    for index, best_type, values in zip(indices.tolist(), best[indices].tolist(), flat[indices].tolist(), strict=True):
+    for index in best_types.nonzero()[0].tolist():
         span, width = divmod(index, widths)
         row, start = divmod(span, words)
         end = start + width + 1
         if end <= lengths[row]:
-            score = 1 / sum(math.exp(value - values[best_type]) for value in values)
+            best_type, values = int(best_types[index]), flat[index].tolist()
+            best = values[best_type]
+            score = 1 / sum([math.exp(value - best) for value in values])
             if thresholds is None or score > thresholds[best_type - 1]:
                 entities[row].append(EntitySpan(start, end, best_type - 1, score))
     return entities if overlap else [greedy_non_overlapping(spans) for spans in entities]
@@ -139,6 +141,9 @@ def greedy_non_overlapping(entities: list[EntitySpan]) -> list[EntitySpan]:
         The highest-scoring entity, then the highest-scoring entity that shares no word with it, and so on, sorted by
         position. Ties go to the earlier and then the shorter span.
     """
+    ordered = sort_by_position(entities)
+    if all(before.end <= after.start for before, after in pairwise(ordered)):
+        return ordered
     taken: set[int] = set()
     kept = []
     for entity in sorted(entities, key=lambda entity: (-entity.score, entity.start, entity.end)):
@@ -174,10 +179,9 @@ def merge_symmetric_relations(relations: list[RelationSpan], symmetric: frozense
     """
     kept: dict[tuple[int, int, int], RelationSpan] = {}
     for relation in relations:
-        head, tail = relation.head, relation.tail
-        if relation.type_index in symmetric and head > tail:
-            head, tail = tail, head
-        key = (head, tail, relation.type_index)
+        if relation.type_index in symmetric and relation.head > relation.tail:
+            relation = relation._replace(head=relation.tail, tail=relation.head)
+        key = relation[:3]
         if key not in kept or kept[key].score < relation.score:
-            kept[key] = relation._replace(head=head, tail=tail)
+            kept[key] = relation
     return [kept[key] for key in sorted(kept)]

@@ -49,7 +49,8 @@ def top_trigger_words(relation: RelationSpan, candidates: BoolArray, count: int)
     Returns:
         Index and weight of each selected word, highest weight first; only words with a positive weight.
     """
-    weights = relation.trigger_weights
-    allowed = candidates[relation.first_word : relation.first_word + len(weights)] & (weights > 0)
-    ranked = np.argsort(np.where(allowed, -weights, 0), kind="stable")[:count]
-    return [(relation.first_word + index, float(weights[index])) for index in ranked.tolist() if allowed[index]]
+    first, weights = relation.first_word, relation.trigger_weights.tolist()
+    allowed = candidates[first : first + len(weights)].tolist()
+    places = [index for index, weight in enumerate(weights) if weight > 0 and allowed[index]]
+    places.sort(key=lambda index: -weights[index])
+    return [(first + index, weights[index]) for index in places[:count]]

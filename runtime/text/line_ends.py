@@ -24,6 +24,7 @@ MAX_BLOCK_LINES = 200
 
 _NEWLINE = re.compile(r"\r\n?|[\n\v\x85\u2028]")
 _BLANK_LINE = re.compile(r"(?>\r\n?|[\n\v\x85\u2028])[^\S\r\n\v\x85\u2028]*[\r\n\v\x85\u2028]|[\f\u2029]")
+_LINE_END = re.compile(r"[\r\n\v\f\x85\u2028\u2029]")
 _BULLET = re.compile(
     r"\s*(?:>\s*)*(?:[•◦▪‣⁃·●○■□–—*+-]|\(?(?:\d{1,3}|[a-z]|[ivx]{1,4})[.)]|\(?[A-Z]\)|\[[ xX\d]{1,3}\])\s+\S"
 )
@@ -69,7 +70,12 @@ class _Block(NamedTuple):
 
 
 class LineEndRule:
-    """Rule for the line ends of one text; it must be asked in the order of the text."""
+    """Rule for the line ends of one text; it must be asked in the order of the text.
+
+    Attributes:
+        has_line_ends: Whether the text has a line end, or another character that ends a paragraph. If not, no white
+            space ends a sentence.
+    """
 
     def __init__(self, text: str, newlines: Newlines) -> None:
         """Take a text.
@@ -80,8 +86,8 @@ class LineEndRule:
         """
         self._text = text
         self._newlines = newlines
-        self._has_newlines = _NEWLINE.search(text) is not None
-        self._may_end = self._has_newlines or "\f" in text or "\u2029" in text
+        # All of these characters are control characters or separators, and so not printable.
+        self.has_line_ends = not text.isprintable() and _LINE_END.search(text) is not None
         self._line_start = 0
         self._block = _Block(0, 0, 0, 0, False, False)
 
@@ -92,7 +98,7 @@ class LineEndRule:
             start: Index after the word before.
             end: Index of the word after.
         """
-        if not self._may_end:
+        if not self.has_line_ends:
             return False
         newline = _NEWLINE.search(self._text, start, end)
         if newline is None:

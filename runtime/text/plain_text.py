@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import UserString
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from ..errors import InputError
 
@@ -37,6 +38,17 @@ def read_text(value: object, name: str = "text") -> str:
             f" UTF-8 cannot encode; decode the source with errors='replace'"
         ) from None
     return value
+
+
+def are_plain_texts(values: Sequence[object]) -> TypeGuard[Sequence[str]]:
+    """Return True if ``read_text`` would return each of the values as it is."""
+    if not all(type(value) is str for value in values):
+        return False
+    try:
+        "".join(values).encode()  # type: ignore[arg-type]
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _to_str(value: object, name: str) -> str:

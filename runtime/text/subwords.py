@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, Self, cast
 
 import numpy as np
@@ -18,6 +18,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ..engine.contract import CASE_MULTIPLIER
 from ..errors import BundleError, InputError, one_line
+from .bounded_cache import BoundedCache
 
 #: Maximum number of subwords of a word. A longer word becomes the unknown token, as WordPiece itself does with overlong
 #: words.
@@ -32,9 +33,9 @@ MAX_ENCODED_WORDS = 1_000
 #: Maximum number of characters that the replacements of a tokenizer may make of one.
 MAX_EXPANSION = 64
 
-#: Maximum number of words whose subwords are cached (about 200 bytes each), and maximum number of characters of such a
-#: word. The cache is emptied when it would exceed the limit.
-MAX_CACHED_WORDS = 20_000
+#: Number of words whose subwords are cached, at least, and twice as many at most (about 200 bytes each), and maximum
+#: number of characters of such a word.
+MAX_CACHED_WORDS = 10_000
 MAX_CACHED_WORD_CHARS = 40
 
 #: Number of letter-case classes: 0 no capitals, 1 Capitalized, 2 ALL CAPITALS, 3 a single capital letter and no other
@@ -157,8 +158,11 @@ class SubwordTokenizer:
         self._casing = casing
         self._prefix_ids = list(probe.ids[: positions[0]])
         self._suffix_ids = list(probe.ids[positions[-1] + 1 :])
-        self._cached_ids: dict[str, tuple[int, ...]] = {}
+        self._cached_ids = BoundedCache[tuple[int, ...]](MAX_CACHED_WORDS, MAX_CACHED_WORD_CHARS)
         self._unknown_id = self._find_unknown_id(name)
+        cases = range(CASE_COUNT if casing else 1)
+        # The unknown token in every letter case.
+        self._unknown_ids = frozenset(self._unknown_id + CASE_MULTIPLIER * case for case in cases)
 
     @property
     def special_token_count(self) -> int:
@@ -220,18 +224,19 @@ class SubwordTokenizer:
         for sentence in sentences:
             word_ids = list(islice(all_ids, len(sentence)))
             counts = list(map(len, word_ids))
-            unknown: tuple[int, ...] = ()
             if counts and (min(counts) == 0 or max(counts) > max_pieces):
-                unknown = tuple(index for index, count in enumerate(counts) if count == 0 or count > max_pieces)
-                for index in unknown:
-                    word_ids[index], counts[index] = (self._unknown_id + self._case_offset(sentence[index]),), 1
-            ids = np.array([*self._prefix_ids, *chain.from_iterable(word_ids), *self._suffix_ids], np.int64)
-            count = np.array(counts, np.int64)
-            last = np.cumsum(count) + (len(self._prefix_ids) - 1)
-            hits = np.flatnonzero((ids & (CASE_MULTIPLIER - 1)) == self._unknown_id)
-            if len(hits):
-                unknown = tuple(np.unique(np.searchsorted(last, hits)).tolist())
-            encoded.append(Subwords(ids, last - count + 1, last, unknown))
+                for index, count in enumerate(counts):
+                    if count == 0 or count > max_pieces:
+                        word_ids[index], counts[index] = (self._unknown_id + self._case_offset(sentence[index]),), 1
+            ids = [*self._prefix_ids, *chain.from_iterable(word_ids), *self._suffix_ids]
+            unknown: tuple[int, ...] = ()
+            if not self._unknown_ids.isdisjoint(ids):
+                is_known = map(self._unknown_ids.isdisjoint, word_ids)
+                unknown = tuple(index for index, known in enumerate(is_known) if not known)
+            starts = list(accumulate(counts, initial=len(self._prefix_ids)))
+            first = np.array(starts[:-1], np.int64)
+            last = np.array([start - 1 for start in starts[1:]], np.int64)
+            encoded.append(Subwords(np.array(ids, np.int64), first, last, unknown))
         return encoded
 
     def subword_texts(self, subwords: Subwords) -> list[str]:
@@ -245,7 +250,7 @@ class SubwordTokenizer:
         """
         try:
             words = list(chain.from_iterable(sentences))
-            cached = list(map(self._cached_ids.get, words))
+            cached = self._cached_ids.find(words)
             if None not in cached:
                 return cast(list[tuple[int, ...]], cached)
             new_words = [word for word, word_ids in zip(words, cached, strict=True) if word_ids is None]
@@ -257,11 +262,7 @@ class SubwordTokenizer:
         for word, word_ids in zip(new_words, encoded, strict=True):
             offset = self._case_offset(word)
             new_ids[word] = tuple(token_id + offset for token_id in word_ids) if offset else tuple(word_ids)
-        if len(self._cached_ids) + len(new_ids) > MAX_CACHED_WORDS:
-            self._cached_ids = {}
-        self._cached_ids.update(
-            (word, word_ids) for word, word_ids in new_ids.items() if len(word) <= MAX_CACHED_WORD_CHARS
-        )
+        self._cached_ids.add(new_ids)
         return [new_ids[word] if word_ids is None else word_ids for word, word_ids in zip(words, cached, strict=True)]
 
     def _encode_words(self, words: Sequence[str]) -> list[list[int]]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from itertools import accumulate
+from operator import add
 from typing import Literal, NamedTuple, get_args
 
 from ..errors import InputError
@@ -16,8 +18,9 @@ from .abbreviations import AbbreviationKind, find_abbreviation_kind
 from .line_ends import LineEndRule, Newlines
 from .plain_text import read_text
 from .sentence_ends import stop_ends_sentence
-from .spacy_import_guard import hide_torch_from_spacy
-from .words import DEFAULT_LANGUAGE, Token, iterate_words, load_language
+from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+from .word_tokenizer import Token
+from .words import DEFAULT_LANGUAGE, iterate_words, load_word_tokenizer
 
 #: Sentences of a text: found by rules, the text as a whole, or a function that returns the character ranges
 #: (start, end) of the sentences of a text.
@@ -68,11 +71,8 @@ def join_words(words: Sequence[str]) -> tuple[str, TokenizedSentence]:
     Returns:
         The joined text, and the words with their offsets in it.
     """
-    starts, position = [], 0
-    for word in words:
-        starts.append(position)
-        position += len(word) + 1
-    ends = [start + len(word) for start, word in zip(starts, words, strict=True)]
+    ends = [end - 1 for end in accumulate(len(word) + 1 for word in words)]
+    starts = [end - len(word) for end, word in zip(ends, words, strict=True)]
     return " ".join(words), TokenizedSentence(list(words), starts, ends)
 
 
@@ -151,13 +151,13 @@ def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
     Raises:
         BackendError: There are no rules for the language, or a package that they need is not installed.
     """
-    load_language(language)
+    load_word_tokenizer(language)
     _load_full_stops()
 
 
 @cache
 def _load_full_stops() -> frozenset[str]:
-    with hide_torch_from_spacy():
+    with hide_torch_from_spacy(), leave_out_spacy_commands():
         from spacy.pipeline import Sentencizer
 
     return frozenset(Sentencizer.default_punct_chars)
@@ -174,7 +174,7 @@ def _split_ranges(text: str, ranges: Iterable[tuple[int, int]], language: str) -
         start, end = _check_range(value, done, len(text))
         tokens = list(iterate_words(text[start:end], language))
         if tokens:
-            yield _build_words([token._replace(start=token.start + start) for token in tokens])
+            yield _build_words([Token(token.text, token.start + start, token.is_punct) for token in tokens])
         done = end
 
 
@@ -201,23 +201,25 @@ def _check_range(value: object, done: int, length: int) -> tuple[int, int]:
 def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule) -> Iterator[TokenizedSentence]:
     """Group tokens into sentences, at the ends of sentences and of lines."""
     full_stops = _load_full_stops()
+    has_line_ends = line_ends.has_line_ends
     sentence: list[Token] = []
     ended = False
     kind = None
     last_end = 0
     for token in tokens:
-        index, word = len(sentence), token.text
+        word, start = token.text, token.start
+        index, cut = len(sentence), 0
         sentence.append(token)
-        cut = 0
-        if index and token.start > last_end and line_ends.ends_sentence(last_end, token.start):
+        if has_line_ends and index and start > last_end and line_ends.ends_sentence(last_end, start):
             cut = index
-        elif ended and not token.is_punct and word not in full_stops:
-            if stop_ends_sentence(kind, word):
-                cut = _find_sentence_start(sentence, index, full_stops)
-            else:
+        elif ended:
+            if not token.is_punct and word not in full_stops:
+                if stop_ends_sentence(kind, word):
+                    cut = _find_sentence_start(sentence, index, full_stops)
+                else:
+                    ended = False
+            elif word in _MID_SENTENCE_MARKS and (kind is not None or start == last_end):
                 ended = False
-        elif ended and word in _MID_SENTENCE_MARKS and (kind is not None or token.start == last_end):
-            ended = False
         if cut:
             yield _build_words(sentence[:cut])
             del sentence[:cut]
@@ -228,7 +230,7 @@ def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule)
         elif word[-1] == "." and len(word) > 1 and word[-2] != ".":
             kind = _find_kind(sentence, len(sentence) - 1)
             ended = kind is not None
-        last_end = token.start + len(word)
+        last_end = start + len(word)
     yield _build_words(sentence)
 
 
@@ -259,8 +261,6 @@ def _touches_previous(tokens: list[Token], index: int) -> bool:
 
 
 def _build_words(tokens: list[Token]) -> TokenizedSentence:
-    return TokenizedSentence(
-        [token.text for token in tokens],
-        [token.start for token in tokens],
-        [token.start + len(token.text) for token in tokens],
-    )
+    words = [token.text for token in tokens]
+    starts = [token.start for token in tokens]
+    return TokenizedSentence(words, starts, list(map(add, starts, map(len, words))))

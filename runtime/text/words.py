@@ -7,17 +7,15 @@ leave whole, are split into characters.
 from __future__ import annotations
 
 import re
-import threading
 import unicodedata
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING
 
 from ..errors import BackendError, one_line
-from .spacy_import_guard import hide_torch_from_spacy
+from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+from .word_tokenizer import Token, WordTokenizer
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -29,10 +27,6 @@ MAX_CHUNK_CHARS = 100_000
 #: Maximum number of characters without white space that the tokenizer may see; its cost is quadratic in the length of
 #: such a run ("!!!!…").
 MAX_RUN_CHARS = 300
-
-#: Number of strings that a spaCy vocabulary may keep permanently (about 450 bytes each). Beyond that, new strings are
-#: dropped after use.
-MAX_NEW_STRINGS = 5_000
 
 #: Language of texts if nothing else is said.
 DEFAULT_LANGUAGE = "en"
@@ -76,42 +70,6 @@ _LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
 _JOINERS = "_\u200c\u200d"
 _SPACE = re.compile(r"\s")
 
-_lock = threading.Lock()
-_initial_string_counts: WeakKeyDictionary[Language, int] = WeakKeyDictionary()
-
-
-class Token(NamedTuple):
-    """A word of a text, or a punctuation mark.
-
-    Attributes:
-        text: The word.
-        start: Index of its first character in the text.
-        is_punct: Whether it consists of punctuation.
-    """
-
-    text: str
-    start: int
-    is_punct: bool
-
-
-def bound_vocabulary(nlp: Language) -> AbstractContextManager[object]:
-    """Return a context in which a pipeline may create documents without growing its vocabulary beyond a limit.
-
-    spaCy keeps every string that it has ever seen. The first ``MAX_NEW_STRINGS`` new strings are kept, which
-    makes common words fast. Once that limit is reached, the strings added inside the context are dropped when it ends.
-
-    Args:
-        nlp: The spaCy pipeline. Only one thread may use it, and so this context, at a time.
-
-    Returns:
-        A context manager. Documents created inside it must not be used after it ends.
-    """
-    strings = len(nlp.vocab.strings)
-    if strings - _initial_string_counts.setdefault(nlp, strings) < MAX_NEW_STRINGS:
-        return nullcontext()
-    zone: AbstractContextManager[object] = nlp.memory_zone()
-    return zone
-
 
 @cache
 def load_language(language: str) -> Language:
@@ -121,12 +79,12 @@ def load_language(language: str) -> Language:
         language: Code of a language that spaCy has rules for, such as "en", or "xx" for neutral rules.
 
     Returns:
-        The pipeline. Use it only through ``iterate_words``.
+        The pipeline. Use it only through ``load_word_tokenizer``.
 
     Raises:
         BackendError: spaCy has no rules for the language, or they need a package that is not installed.
     """
-    with hide_torch_from_spacy():
+    with hide_torch_from_spacy(), leave_out_spacy_commands():
         import spacy
 
         try:
@@ -143,6 +101,22 @@ def load_language(language: str) -> Language:
             raise BackendError(
                 f"language {language!r}: its rules need packages that are not installed; {remedy}"
             ) from error
+
+
+@cache
+def load_word_tokenizer(language: str) -> WordTokenizer:
+    """Load the tokenizer of a language with its memory of chunks; repeated calls return the same one.
+
+    Args:
+        language: See ``load_language``.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        BackendError: As ``load_language``.
+    """
+    return WordTokenizer(load_language(language))
 
 
 def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token]:
@@ -201,13 +175,7 @@ def _tokenize_range(text: str, start: int, stop: int, language: str) -> Iterator
 
 def _tokenize_chunk(chunk: str, offset: int, language: str) -> list[Token]:
     """Return the words of ``chunk``, which starts at character ``offset`` of the text."""
-    nlp = load_language(language)
-    with _lock, bound_vocabulary(nlp):
-        return [
-            Token(token.text, offset + token.idx, token.is_punct)
-            for token in nlp.tokenizer(chunk)
-            if not token.is_space
-        ]
+    return load_word_tokenizer(language).tokenize(chunk, offset)
 
 
 def _tokenize_run(run: str, offset: int, language: str) -> Iterator[Token]:

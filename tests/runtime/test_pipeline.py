@@ -246,7 +246,7 @@ def test_parses_are_asked_for_once_when_the_encoder_has_begun(pipeline: Pipeline
 
 
 @pytest.mark.parametrize(("name", "output"), [("entities", "entity_logits"), ("relations", "relation_logits")])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_not_finite_are_not_read_as_nothing(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, name: str, output: str, value: float
 ) -> None:

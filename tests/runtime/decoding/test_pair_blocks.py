@@ -68,6 +68,21 @@ def test_every_pair_once_with_its_gap(counts: list[int], seed: int, most: int) -
         check(counts, some_spans(counts, seed), most)
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), max_size=4), st.integers(0, 9))
+def test_few_pairs_give_the_block_of_many(counts: list[int], seed: int) -> None:
+    spans = some_spans(counts, seed)
+    blocks = []
+    for most in (0, 1000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "MAX_LOOPED_PAIRS", most)
+            blocks.append(list(iterate_pair_blocks(counts, spans, 60, 8, 5)))
+    assert len(blocks[0]) == len(blocks[1]) == any(count > 1 for count in counts)
+    for one, other in zip(*blocks, strict=True):
+        for array, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(array, same, strict=True)
+
+
 @pytest.mark.parametrize(("words", "width", "types"), [(400, 384, 5), (400, 1024, 100), (8192, 4096, 500)])
 def test_blocks_keep_to_the_bytes(words: int, width: int, types: int) -> None:
     counts = [300]

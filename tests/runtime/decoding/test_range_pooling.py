@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimf.runtime.decoding.range_pooling import build_range_rows, max_range_columns
+from trimf.runtime.decoding.range_pooling import build_range_rows, list_range_rows, max_range_columns
 from trimf.runtime.engine.contract import BLOCK_WORDS
 
 
@@ -54,3 +54,11 @@ def test_long_ranges_take_few_rows(words: int) -> None:
         if first <= words - 1 - cut
     )
     assert worst <= max_range_columns(words) <= max(34, 33 + words // BLOCK_WORDS)
+
+
+@given(cases())
+def test_a_loop_gives_the_same_rows(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    _, spans, gaps = case
+    rows, expected = list_range_rows(spans.tolist(), gaps.tolist()), build_range_rows(spans, gaps)
+    assert rows.dtype == expected.dtype
+    assert rows.tolist() == expected.tolist()

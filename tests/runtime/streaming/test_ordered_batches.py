@@ -56,7 +56,7 @@ def test_a_long_document_is_not_held_in_whole() -> None:
 def test_batches_are_of_like_length_and_bounded(lengths: list[int], batch_size: int) -> None:
     document = OpenDocument[int](0)
     queued = [
-        QueuedSentence(SentenceInText("", TokenizedSentence(["a"] * length, [0], [0])), document, index)
+        QueuedSentence(SentenceInText("", TokenizedSentence(["a"] * length, [0], [0])), document, index, length, 1)
         for index, length in enumerate(lengths)
     ]
     most = SchedulePlan.for_stream(batch_size, 1, 2).max_words

@@ -71,3 +71,42 @@ def test_a_pipeline_that_comes_too_late_says_so(tmp_path: object) -> None:
     )
     (message,) = fresh(code)
     assert "if the pipeline needs torch, import torch before TriMF loads en_core_web_sm" in message
+
+
+GUARDED = (
+    "import sys\nfrom trimf.runtime.text.spacy_import_guard import leave_out_spacy_commands\n"
+    "finders = list(sys.meta_path)\n"
+    "with leave_out_spacy_commands():\n    import spacy\n"
+)
+
+
+@pytest.mark.slow
+def test_commands_of_spacy_are_loaded_when_used() -> None:
+    code = GUARDED + (
+        "print(sys.meta_path == finders, 'weasel' in sys.modules, 'spacy.cli.info' in sys.modules)\n"
+        "print(callable(spacy.cli.download), 'weasel' in sys.modules, spacy.cli is sys.modules['spacy.cli'])\n"
+        "print('spacy_version' in spacy.info(silent=True), spacy.blank('en')('a b')[1], hasattr(spacy, 'client'))"
+    )
+    assert fresh(code) == ["True False False", "True True True", "True b False"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statement", ["from spacy.cli import info", "from spacy.cli.info import info"])
+def test_commands_of_spacy_can_be_imported(statement: str) -> None:
+    code = GUARDED + f"{statement}\nprint(info.__module__, spacy.cli.app is not None)"
+    assert fresh(code) == ["spacy.cli.info True"]
+
+
+@pytest.mark.slow
+def test_spacy_that_is_there_already_stays_as_it_is() -> None:
+    code = "import spacy\ncommands = spacy.cli\n" + GUARDED + "print(spacy.cli is commands is sys.modules['spacy.cli'])"
+    assert fresh(code) == ["True"]
+
+
+@pytest.mark.slow
+def test_loading_imports_no_command_of_spacy() -> None:
+    code = (
+        "import sys, trimf\nwith trimf.load() as extract:\n    print(len(extract('Ann met Bob.').sentences))\n"
+        "print(bool({'weasel', 'httpx', 'requests'} & set(sys.modules)))"
+    )
+    assert fresh(code) == ["1", "False"]
