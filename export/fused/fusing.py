@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 import onnx
-import onnxruntime
 
 from trimf_train.data.sentence import Sentence
 from trimf_train.model.checkpoint import Checkpoint
@@ -15,6 +14,7 @@ from ...runtime.bundle.manifest import Precision
 from ...runtime.engine.contract import FUSED_FILES, FUSED_WEIGHTS, JOINED
 from ...runtime.engine.onnx_device import OnnxGpuSubgraph
 from ...runtime.engine.onnx_providers import Provider
+from ...runtime.engine.onnxruntime_library import onnxruntime
 from ...runtime.errors import BundleError
 from ...runtime.pipeline import Pipeline
 from .. import parity
