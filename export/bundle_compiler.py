@@ -62,9 +62,9 @@ def compile_bundle(
     """Build engines of a bundle's subgraphs and add them to the bundle.
 
     If the model parses by itself, encoder, fusion and entities are one engine, ``joined``. An existing engine with the
-    same subgraph, precision, target and library is replaced. The manifest is written last and atomically: if the process
-    is killed before that, the bundle still works as before, but its folder may contain files that the manifest does not
-    list. With ``output``, a copy of the bundle gets the engines, and appears when all of them are built.
+    same subgraph, precision, target and library is replaced. The manifest is written last and atomically: if the
+    process is killed before that, the bundle still works as before, but its folder may contain files that the manifest
+    does not list. With ``output``, a copy of the bundle gets the engines, and appears when all of them are built.
 
     Args:
         path: Folder of the bundle, or ``default``.

@@ -85,9 +85,8 @@ def test_it_has_all_nodes_and_weights_and_what_crosses_keeps_its_name(parts: Mod
         f"{name}/{tensor.name}" for name in JOINED_PARTS for tensor in parts[name].graph.initializer
     ]
     assert joined.ir_version == max(model.ir_version for model in parts.values())
-    assert [(one.domain, one.version) for one in joined.opset_import] == [
-        ("", parts["encoder"].opset_import[0].version)
-    ]
+    ((domain, version),) = [(one.domain, one.version) for one in joined.opset_import]
+    assert (domain, version) == ("", parts["encoder"].opset_import[0].version)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
@@ -98,7 +97,7 @@ def test_types_between_the_graphs_agree_in_half_precision(parts: Models, precisi
     kind = {"fp16": "float16", "bf16": "bfloat16"}[precision]
     with pytest.raises(
         BundleError,
-        match=f"^fusion.onnx: takes words as {kind}, but an earlier subgraph has it as float32; export the bundle again$",
+        match=rf"^fusion\.onnx: takes words as {kind}, but an earlier subgraph has it as float32; export the bundle",
     ):
         join(mixed)
 
@@ -111,13 +110,13 @@ def test_opsets_must_agree(parts: Models) -> None:
 
 def test_an_output_that_two_compute(parts: Models) -> None:
     parts["fusion"].graph.output.append(helper.make_tensor_value_info("heads", TensorProto.INT64, ["batch", "words"]))
-    with pytest.raises(BundleError, match="^fusion.onnx: computes heads, which an earlier subgraph computes, too"):
+    with pytest.raises(BundleError, match=r"^fusion\.onnx: computes heads, which an earlier subgraph computes, too"):
         join(parts)
 
 
 def test_an_output_that_none_computes(parts: Models) -> None:
     del parts["entities"].graph.output[:]
-    with pytest.raises(BundleError, match="entities.onnx have no output entity_logits; export the bundle again"):
+    with pytest.raises(BundleError, match=r"entities\.onnx have no output entity_logits; export the bundle again"):
         join(parts)
 
 
@@ -149,9 +148,7 @@ def test_names_of_all_languages_and_absent_inputs(parts: Models) -> None:
     for node in graph.node:
         node.output[:] = [f"é🎉{name}" if name != "entity_logits" else name for name in node.output]
         produced = {name.removeprefix("é🎉") for other in graph.node for name in other.output} - {"entity_logits"}
-        node.input[:] = [
-            f"é🎉{name}" if name in produced and f"é🎉{name}" not in node.input else name for name in node.input
-        ]
+        node.input[:] = [f"é🎉{name}" if name in produced else name for name in node.input]
     parts["encoder"].graph.node.append(helper.make_node("Clip", ["words", "", ""], ["unused"], "node"))
     joined = join(parts)
     clip = next(node for node in joined.graph.node if node.op_type == "Clip" and node.name == "encoder/node")

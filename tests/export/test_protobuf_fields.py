@@ -46,7 +46,7 @@ def test_fields_of_every_type_are_kept() -> None:
     "damaged", [b"\x08", b"\x08" + b"\xff" * 20, b"\x0a\x05abc", b"\x0d\x00", b"\x09\x00", b"\x0b", b"\xff"]
 )
 def test_bytes_that_are_no_message(damaged: bytes) -> None:
-    with pytest.raises(BundleError, match="^not a protobuf message: "):
+    with pytest.raises(BundleError, match=r"^not a protobuf message: "):
         list(read_fields(memoryview(damaged)))
 
 

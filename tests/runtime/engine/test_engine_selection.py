@@ -131,7 +131,7 @@ def test_a_stale_joined_engine(part: str) -> None:
 
 
 def test_a_joined_engine_alone_is_not_enough() -> None:
-    with pytest.raises(BackendError, match="^model has no engine for relations; run"):
+    with pytest.raises(BackendError, match=r"^model has no engine for relations; run"):
         chosen(parsing_files(*engines_of(JOINED)))
     with pytest.raises(
         BackendError,

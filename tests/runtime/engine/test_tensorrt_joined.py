@@ -1,4 +1,4 @@
-"""Engines of the joined graph on stand-ins (``fake_tensorrt``): results, copies and launches, order, outdated arrays."""
+"""Engines of the joined graph on stand-ins (``fake_tensorrt``): results, copies, launches, order, outdated arrays."""
 
 import shutil
 import threading
