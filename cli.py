@@ -35,6 +35,9 @@ _SHAPES = click.option(
     help="Optimization profile, such as batch=1:8:16,subwords=3:32:128. Repeatable. "
     "Default: one profile for batch 1 and one for throughput.",
 )
+_SEPARATE = click.option(
+    "--separate", is_flag=True, help="Also build the separate engines that a parser other than the model's own needs."
+)
 _WORKSPACE = click.option("--workspace", type=int, metavar="MB", help="Maximum device memory per layer, in MB.")
 _THREADS = click.option("--threads", type=int, help="Intra-op threads. Default: all cores.")
 _THRESHOLD = click.option(
@@ -281,6 +284,7 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
 )
 @_SHAPES
 @_WORKSPACE
+@_SEPARATE
 @click.option("--explain", is_flag=True, help="Add the attention outputs that `trimf explain` needs.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
@@ -295,6 +299,7 @@ def export(
     targets: tuple[str, ...],
     shapes: tuple[str, ...],
     workspace: int | None,
+    separate: bool,
     licence: str,
     explain: bool,
     overwrite: bool,
@@ -322,6 +327,7 @@ def export(
             targets=targets,
             profiles=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
+            separate=separate,
             licence=licence,
             explain=explain,
             overwrite=overwrite,
@@ -386,6 +392,7 @@ def explain(model: str, text: str, html: bool, output: Path | None, triggers: in
 )
 @_SHAPES
 @_WORKSPACE
+@_SEPARATE
 @_COPY
 @_OVERWRITE
 def compile_(
@@ -394,6 +401,7 @@ def compile_(
     targets: tuple[str, ...],
     shapes: tuple[str, ...],
     workspace: int | None,
+    separate: bool,
     output: Path | None,
     overwrite: bool,
 ) -> None:
@@ -412,6 +420,7 @@ def compile_(
             targets=targets,
             profiles=[parse_profile(text) for text in shapes],
             workspace_mb=workspace,
+            separate=separate,
             output=output,
             overwrite=overwrite,
             log=print_to_stderr,

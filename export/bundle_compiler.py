@@ -24,7 +24,8 @@ from ..runtime.bundle.manifest import (
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.cache import user_cache_folder
-from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from ..runtime.engine.engine_selection import hash_sources
 from ..runtime.engine.gpu_guidance import (
     explain_int8,
     explain_jetson_target,
@@ -35,7 +36,8 @@ from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError
 from . import engine_builder as engines
 from .bundle_writer import check_writable, describe_file, open_writable_bundle, write_bundle_file
-from .profiles import DEFAULT_PROFILES, fit_to_model, restrict_axes
+from .model_joining import join_models
+from .profiles import DEFAULT_PROFILES, JOINED_PROFILES, choose_profiles, restrict_axes
 
 #: Upper limit of ``workspace_mb``: 1 TiB, more memory than any GPU has.
 MAX_WORKSPACE_MB = 1 << 20
@@ -51,24 +53,27 @@ def compile_bundle(
     targets: Sequence[str] = (),
     profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
+    separate: bool = False,
     output: str | Path | None = None,
     overwrite: bool = False,
     log: Callable[[str], None] = lambda _: None,
     on_progress: BundleProgress = lambda *_: None,
 ) -> list[Engine]:
-    """Build engines of a bundle's four subgraphs and add them to the bundle.
+    """Build engines of a bundle's subgraphs and add them to the bundle.
 
-    An existing engine with the same subgraph, precision, target and library is replaced. The manifest is written last
-    and atomically: if the process is killed before that, the bundle still works as before, but its folder may contain
-    files that the manifest does not list. With ``output``, a copy of the bundle gets the engines, and appears when all
-    of them are built.
+    If the model parses by itself, encoder, fusion and entities are one engine, ``joined``. An existing engine with the
+    same subgraph, precision, target and library is replaced. The manifest is written last and atomically: if the
+    process is killed before that, the bundle still works as before, but its folder may contain files that the manifest
+    does not list. With ``output``, a copy of the bundle gets the engines, and appears when all of them are built.
 
     Args:
         path: Folder of the bundle, or ``default``.
         backend: Library that builds the engines.
         targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
-        profiles: Optimization profiles of each engine; by default ``DEFAULT_PROFILES``.
+        profiles: Optimization profiles of each engine; by default ``JOINED_PROFILES`` of the joined engine and
+            ``DEFAULT_PROFILES`` of the others.
         workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+        separate: Also build the separate engines of a model that parses by itself, which another parser needs.
         output: Folder of a copy of the bundle, to which the engines are added instead.
         overwrite: Replace an existing folder ``output``.
         log: Called with a line of text for each engine, and with warnings.
@@ -97,6 +102,7 @@ def compile_bundle(
         targets=targets,
         profiles=profiles,
         workspace_mb=workspace_mb,
+        separate=separate,
     )
     with open_writable_bundle(path, output, overwrite=overwrite) as folder:
         return _compile_in_place(folder, planned, log, on_progress)
@@ -133,12 +139,31 @@ def _compile_in_place(
 
 
 class EngineBuildPlan(NamedTuple):
-    """Validated build request for ``build_engines``: library, targets, profiles and workspace limit."""
+    """Validated build request for ``build_engines``.
+
+    Attributes:
+        library: Library that builds the engines.
+        targets: Compute capabilities, such as ``sm_89``.
+        profiles: Optimization profiles of the engine of a subgraph.
+        joined_profiles: Those of the joined engine.
+        workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+        separate: Whether a model that parses by itself gets the separate engines, too.
+    """
 
     library: TensorRtLibrary
     targets: list[str]
     profiles: list[Profile]
+    joined_profiles: list[Profile]
     workspace_mb: int | None
+    separate: bool
+
+    def get_profiles(self, name: str) -> list[Profile]:
+        """Return the optimization profiles of an engine.
+
+        Args:
+            name: Name of the subgraph, or ``joined``.
+        """
+        return self.joined_profiles if name == JOINED else self.profiles
 
 
 def plan_engine_builds(
@@ -148,6 +173,7 @@ def plan_engine_builds(
     targets: Sequence[str] = (),
     profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
+    separate: bool = False,
 ) -> EngineBuildPlan:
     """Validate a build request before any work is done.
 
@@ -155,8 +181,9 @@ def plan_engine_builds(
         library: Library that builds the engines.
         sizes: Sizes of the model, to which the profiles are fitted.
         targets: Compute capabilities, such as ``sm_89``; by default that of the GPU in this machine.
-        profiles: Optimization profiles; by default ``DEFAULT_PROFILES``.
+        profiles: Optimization profiles; by default ``JOINED_PROFILES`` and ``DEFAULT_PROFILES``.
         workspace_mb: Limit on the device memory that a single layer may use, in MiB.
+        separate: Also build the separate engines of a model that parses by itself.
 
     Returns:
         The validated plan.
@@ -168,8 +195,8 @@ def plan_engine_builds(
     if workspace_mb is not None and not 1 <= workspace_mb <= MAX_WORKSPACE_MB:
         limit = ">= 1" if workspace_mb < 1 else f"<= {MAX_WORKSPACE_MB}"
         raise ConfigError(f"workspace_mb must be {limit}, got {workspace_mb}")
-    fitted = [fit_to_model(profile, sizes) for profile in profiles or DEFAULT_PROFILES]
-    return EngineBuildPlan(library, _resolve_targets(library, targets), fitted, workspace_mb)
+    fitted, joined = (choose_profiles(profiles, default, sizes) for default in (DEFAULT_PROFILES, JOINED_PROFILES))
+    return EngineBuildPlan(library, _resolve_targets(library, targets), fitted, joined, workspace_mb, separate)
 
 
 def build_engines(
@@ -180,13 +207,13 @@ def build_engines(
     log: Callable[[str], None] = lambda _: None,
     on_progress: BundleProgress = lambda *_: None,
 ) -> Iterator[tuple[Engine, bytes]]:
-    """Build an engine of every subgraph for every target.
+    """Build an engine of every subgraph, or of the joined graph, for every target.
 
     The file name of an engine contains part of its SHA-256, so a new engine never overwrites a different one.
 
     Args:
         contents: Contents of the ONNX files by name, such as ``encoder.onnx``.
-        manifest: Manifest of the bundle, for its precision.
+        manifest: Manifest of the bundle, for its precision and its parser.
         planned: The validated build request.
         log: Called with a line of text for each engine, and with warnings.
         on_progress: Called with the progress of each build.
@@ -195,19 +222,22 @@ def build_engines(
         The manifest entry and the contents of each engine, as soon as it is built.
 
     Raises:
-        BundleError: The bundle is int8 for CPUs, or does not have the precision that its manifest states.
+        BundleError: The bundle is int8 for CPUs, does not have the precision that its manifest states, or its graphs do
+            not fit together.
         BackendError: The library cannot read a graph or build an engine.
     """
     precision = manifest.precision
     if precision == "int8":
         raise BundleError("an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or int8-qdq")
-    library, targets, profiles, workspace_mb = planned
-    networks = {name: engines.summarize_network(library, name, contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    library = planned.library
+    models = _collect_models(contents, manifest, planned.separate)
+    files = {f"{name}.onnx": describe_file(contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    networks = {name: engines.summarize_network(library, name, model) for name, model in models.items()}
     for warning in engines.check_precision({name: network.products for name, network in networks.items()}, precision):
         log(warning)
-    for target in targets:
-        for name in SUBGRAPHS:
-            model = contents[f"{name}.onnx"]
+    for target in planned.targets:
+        for name, model in models.items():
+            profiles = planned.get_profiles(name)
             start = time.perf_counter()
             content = engines.build_engine(
                 library,
@@ -215,7 +245,7 @@ def build_engines(
                 model,
                 profiles,
                 target=target,
-                workspace_mb=workspace_mb,
+                workspace_mb=planned.workspace_mb,
                 timing_cache=user_cache_folder() / f"{library.name}-{library.version}-{target}.timing",
                 on_progress=partial(on_progress, f"{name} for {target}"),
             )
@@ -230,11 +260,19 @@ def build_engines(
                     version=library.version,
                     target=target,
                     profiles=[restrict_axes(profile, networks[name].inputs) for profile in profiles],
-                    onnx_sha256=describe_file(model).sha256,
+                    onnx_sha256=hash_sources(name, files),
                     products=networks[name].products,
                 ),
                 content,
             )
+
+
+def _collect_models(contents: Mapping[str, bytes], manifest: Manifest, separate: bool) -> dict[str, bytes]:
+    """Return the ONNX model of every engine to build, by name of the subgraph."""
+    parses = manifest.parser.source == "encoder"
+    joined = {JOINED: join_models({name: contents[f"{name}.onnx"] for name in JOINED_PARTS})} if parses else {}
+    apart = [name for name in SUBGRAPHS if separate or not parses or name in JOINED_SUBGRAPHS]
+    return joined | {name: contents[f"{name}.onnx"] for name in apart}
 
 
 def _resolve_targets(library: TensorRtLibrary, requested: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ..runtime.bundle.manifest import MatmulCounts, Precision, Profile
 from ..runtime.engine.cache import CACHE_WAIT_SECONDS
-from ..runtime.engine.contract import EXTRA
+from ..runtime.engine.contract import EXTRA, JOINED, JOINED_PARTS
 from ..runtime.engine.tensorrt_library import TensorRtLibrary
 from ..runtime.errors import BackendError, BundleError, ConfigError, InputError
 from ..runtime.files.atomic import atomic_path
@@ -191,11 +191,18 @@ def _parse_network(library: TensorRtLibrary, subgraph: str, model: bytes, builde
     if not parser.parse(model, _NO_SUCH_PATH):
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         reasons = "; ".join(" ".join(f"{error.node_operator()} {error.desc()}".split()) for error in errors)
-        raise BackendError(f"{library.title} cannot read {subgraph}.onnx: {reasons}")
+        raise BackendError(f"{library.title} cannot read {_name_model(subgraph)}: {reasons}")
     for output in [network.get_output(index) for index in range(network.num_outputs)]:
         if output.name in EXTRA:
             network.unmark_output(output)
     return network, parser
+
+
+def _name_model(subgraph: str) -> str:
+    """Return the name of a model for messages: its file, or the files that it was joined from."""
+    if subgraph != JOINED:
+        return f"{subgraph}.onnx"
+    return f"the graph of {', '.join(f'{part}.onnx' for part in JOINED_PARTS)}"
 
 
 def _count_reduced(products: MatmulCounts) -> int:

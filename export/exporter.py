@@ -52,6 +52,7 @@ def export_checkpoint(
     targets: Sequence[str] = (),
     profiles: Sequence[Profile] = (),
     workspace_mb: int | None = None,
+    separate: bool = False,
     licence: str = "not stated",
     explain: bool = False,
     overwrite: bool = False,
@@ -72,8 +73,9 @@ def export_checkpoint(
         data: Prepared file on which whole extractions are compared with PyTorch, and scored if it has gold
             annotations. By default, a few sentences that ship with TriMF.
         targets: Compute capabilities, such as ``sm_89``, for which TensorRT for RTX engines are built.
-        profiles: Optimization profiles of the engines; by default ``profiles.DEFAULT_PROFILES``.
+        profiles: Optimization profiles of the engines; see ``compile_bundle``.
         workspace_mb: Limit on the device memory that a single layer of an engine may use, in MiB.
+        separate: Also build the separate engines of a model that parses by itself, which another parser needs.
         licence: Licence of the weights, for the model card.
         explain: Add the outputs that ``trimf explain`` needs.
         overwrite: Replace an existing bundle.
@@ -89,17 +91,22 @@ def export_checkpoint(
             check fails.
         BackendError: Engines are requested but cannot be built on this machine.
         ConfigError: An int8 precision without ``calibration_data``, or the reverse; engines of an int8 bundle for CPUs;
-            ``profiles`` or ``workspace_mb`` without ``targets``; or an unsupported target or profile.
+            ``profiles``, ``workspace_mb`` or ``separate`` without ``targets``; or an unsupported target or profile.
         DataError: A data file cannot be read or contains no sentences.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
-    _check_options(precision, calibration_data, targets, bool(profiles) or workspace_mb is not None)
+    _check_options(precision, calibration_data, targets, bool(profiles) or workspace_mb is not None or separate)
     library = tensorrt_library.import_library("tensorrt-rtx") if targets else None
     checkpoint = checkpoints.load_checkpoint(checkpoint_folder)
     planned = None
     if library is not None:
         planned = plan_engine_builds(
-            library, _model_sizes(checkpoint), targets=targets, profiles=profiles, workspace_mb=workspace_mb
+            library,
+            _model_sizes(checkpoint),
+            targets=targets,
+            profiles=profiles,
+            workspace_mb=workspace_mb,
+            separate=separate,
         )
     labels = checkpoint.description.labels
     typical = built_in_samples(labels.dependency_labels)
@@ -168,7 +175,7 @@ def _check_options(
     if precision == "int8" and targets:
         raise ConfigError(f"--int8 is for CPUs only and excludes --target {targets[0]}; use --int8-qdq for engines")
     if engine_options and not targets:
-        raise ConfigError("--shapes and --workspace require --target, for example --target sm_89")
+        raise ConfigError("--shapes, --workspace and --separate require --target, for example --target sm_89")
 
 
 def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:

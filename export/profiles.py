@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ..runtime.bundle.manifest import Profile, Sizes
 from ..runtime.decoding.range_pooling import max_range_columns
-from ..runtime.engine.buckets import SHAPE_LIMITS
+from ..runtime.engine.buckets import LARGEST_SMALL_BUCKET, SHAPE_LIMITS
 from ..runtime.engine.contract import AXES
 from ..runtime.errors import BackendError, ConfigError
 
@@ -22,6 +22,13 @@ AXIS_LIMITS = {axis: (least, largest) for axis, (least, _, largest) in SHAPE_LIM
     "words": (1, 8192),
     "rows": (3, 1024),
 }
+
+
+def _limit_to_small_buckets(profile: Profile) -> Profile:
+    """Return a profile without the buckets of long windows."""
+    limits = {axis: (*profile.axes[axis][:2], LARGEST_SMALL_BUCKET) for axis in ("subwords", "words")}
+    return Profile(name=profile.name, axes=profile.axes | limits)
+
 
 #: Profile for batches, tuned for 32 sentences.
 THROUGHPUT = Profile(name="throughput", axes=dict(SHAPE_LIMITS))
@@ -48,6 +55,16 @@ LATENCY = Profile(
 
 #: Profiles of an engine by default; a batch runs in the first profile that it fits.
 DEFAULT_PROFILES = (LATENCY, THROUGHPUT)
+
+#: Profile for batches with a window longer than the small buckets, tuned for 8 windows of 256 subwords.
+LONG = Profile(
+    name="long", axes={**SHAPE_LIMITS, "batch": (1, 8, 64), "subwords": (3, 256, 512), "words": (1, 256, 512)}
+)
+
+#: Profiles of the joined engine by default, one for each family of buckets: a single sentence or a batch in small
+#: buckets, and long windows. An engine tuned for 48 subwords is slow for 512, and one that must also take 512 needs the
+#: memory for it.
+JOINED_PROFILES = (_limit_to_small_buckets(LATENCY), _limit_to_small_buckets(THROUGHPUT), LONG)
 
 _ENTRY = re.compile(r"([a-z]+)=(\d{1,9}):(\d{1,9}):(\d{1,9})", re.ASCII)
 
@@ -107,6 +124,38 @@ def fit_to_model(profile: Profile, sizes: Sizes) -> Profile:
     least, tuned, largest = axes["rows"]
     axes["rows"] = (least, tuned, max(largest, max_range_columns(axes["words"][2])))
     return Profile(name=profile.name, axes=axes)
+
+
+def choose_profiles(requested: Sequence[Profile], default: Sequence[Profile], sizes: Sizes) -> list[Profile]:
+    """Return the profiles of an engine, fitted to a model.
+
+    Args:
+        requested: Profiles that the user gave.
+        default: Profiles if there are none.
+        sizes: Sizes of the model.
+
+    Returns:
+        The profiles; default ones that accept nothing that an earlier one does not accept are left out.
+
+    Raises:
+        ConfigError: See ``fit_to_model``.
+    """
+    if requested:
+        return [fit_to_model(profile, sizes) for profile in requested]
+    kept: list[Profile] = []
+    for profile in (fit_to_model(profile, sizes) for profile in default):
+        if not any(_covers(earlier, profile) for earlier in kept):
+            kept.append(profile)
+    return kept
+
+
+def _covers(profile: Profile, other: Profile) -> bool:
+    """Return True if a profile accepts every window that another accepts."""
+    most = {axis: largest for axis, (_, _, largest) in other.axes.items()}
+    most["words"] = min(most["words"], most["subwords"])  # no window has more words than subwords
+    return all(
+        profile.axes[axis][0] <= other.axes[axis][0] and most[axis] <= profile.axes[axis][2] for axis in other.axes
+    )
 
 
 def restrict_axes(profile: Profile, tensors: Sequence[str]) -> Profile:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..engine.contract import AXES, JOINED, SUBGRAPHS, Subgraph
+from ..engine.contract import AXES, JOINED, JOINED_PARTS, SUBGRAPHS, Subgraph
 from ..errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
 
@@ -199,8 +199,14 @@ def _find_engine_problems(manifest: Manifest) -> Iterator[str]:
     for engine in manifest.engines:
         if engine.file not in listed:
             yield f"engines: {engine.file!a:.140} is not listed in files below {ENGINES_FOLDER}"
-        if engine.subgraph not in SUBGRAPHS:
-            yield f"{engine.file}: unknown subgraph {engine.subgraph!a:.80}; choose from {', '.join(SUBGRAPHS)}"
+        if engine.subgraph not in (*SUBGRAPHS, JOINED):
+            names = ", ".join((*SUBGRAPHS, JOINED))
+            yield f"{engine.file}: unknown subgraph {engine.subgraph!a:.80}; choose from {names}"
+        if engine.subgraph == JOINED and manifest.parser.source != "encoder":
+            yield (
+                f"{engine.file}: the graph {JOINED!r} of {', '.join(JOINED_PARTS)} needs an in-model parser, but the "
+                f"parser is {manifest.parser}"
+            )
         yield from _find_profile_problems(engine)
     counts = Counter(engine.file for engine in manifest.engines)
     if duplicates := [name for name, count in counts.items() if count > 1]:

@@ -127,14 +127,14 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     Attributes:
         file: Name of the engine's file in ``files``, below ``engines/``.
-        subgraph: Name of the subgraph that it was built from.
+        subgraph: Name of the subgraph that it was built from, or ``joined`` for encoder, fusion and entities as one.
         precision: Precision of that subgraph.
         builder: Library that built it.
         version: Version of that library.
         target: Compute capability of the GPU that it was built for; ``sm_89`` is 8.9.
         profiles: Shapes that it accepts.
-        onnx_sha256: SHA-256 of the ONNX file that it was built from. If that file has a different hash now, the engine
-            is stale and must not run.
+        onnx_sha256: SHA-256 of the ONNX file that it was built from; of ``joined`` that of the three hexadecimal hashes
+            of its files, one after the other. If it is another one now, the engine is stale and must not run.
         products: Number of matrix products by type in the engine, which may differ from those of the graph.
     """
 
@@ -174,7 +174,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Content of ``manifest.json``.
 
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
-    ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language``.
+    ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language`` and
+    the ``subgraph`` ``joined`` of engines.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.

@@ -10,13 +10,14 @@ from .backend import BACKENDS, Backend, BundleFiles, resolve_thread_count
 from .gpu_guidance import explain_int8
 
 
-def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
+def open_backend(name: str, threads: int | None, files: BundleFiles, *, has_external_parser: bool = False) -> Backend:
     """Open the backend of that name for a bundle.
 
     Args:
         name: one of ``BACKENDS``; ``auto`` chooses the best one that can run the bundle.
         threads: intra-op threads of the CPU. Default: all cores.
         files: the bundle.
+        has_external_parser: whether a parser of the caller parses the sentences, rather than the model.
 
     Returns:
         The backend. A backend requested by name is never replaced by another one.
@@ -29,7 +30,7 @@ def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
         raise BackendArgumentError(f"unknown backend {name!r}; choose from {', '.join(BACKENDS)}")
     resolve_thread_count(threads, 1)  # check the value for backends that do not use it, too
     if name == "auto":
-        return _open_best(threads, files)
+        return _open_best(threads, files, has_external_parser)
     if name == "cpu":
         return _open_cpu(threads, files, "requested")
     if files.manifest.precision == "int8":
@@ -37,13 +38,13 @@ def open_backend(name: str, threads: int | None, files: BundleFiles) -> Backend:
     if name == "tensorrt":
         from .tensorrt_backend import open_tensorrt
 
-        return open_tensorrt(files, "requested")
+        return open_tensorrt(files, "requested", has_external_parser=has_external_parser)
     from .onnx_device import OnnxGpuBackend
 
     return OnnxGpuBackend(name, "requested", threads)
 
 
-def _open_best(threads: int | None, files: BundleFiles) -> Backend:
+def _open_best(threads: int | None, files: BundleFiles, has_external_parser: bool) -> Backend:
     """Open the backend for the bundle's engines, else CUDA, else the CPU; without a GPU, import no package for one."""
     from . import cuda
 
@@ -56,7 +57,7 @@ def _open_best(threads: int | None, files: BundleFiles) -> Backend:
         from .tensorrt_backend import open_tensorrt
 
         try:
-            return open_tensorrt(files)
+            return open_tensorrt(files, has_external_parser=has_external_parser)
         except BackendError as error:
             reason = str(error)
     from .onnxruntime_library import INSTALL_GPU, onnxruntime

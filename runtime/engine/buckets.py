@@ -30,6 +30,9 @@ SHAPE_LIMITS = {
 #: Axes whose buckets are multiples of a fixed step; the buckets of all other axes are powers of two.
 _STEPPED_AXES = ("subwords", "words")
 
+#: Up to here these buckets are multiples of the small step.
+LARGEST_SMALL_BUCKET = 128
+
 #: Smallest buckets of fused graphs.
 MIN_TIED_PIECES = 4
 MIN_TIED_PAIRS = 4
@@ -48,7 +51,7 @@ def bucket_size(axis: str, size: int, limit: int | None = None) -> int:
         size: Real size of the axis.
         limit: Largest bucket to return. The result exceeds it only if ``size`` itself does.
     """
-    step = 16 if size <= 128 else 64
+    step = 16 if size <= LARGEST_SMALL_BUCKET else 64
     padded = max(-(-size // step), 1) * step if axis in _STEPPED_AXES else 1 << max(size - 1, 0).bit_length()
     return padded if limit is None else max(size, min(padded, limit))
 

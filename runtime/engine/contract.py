@@ -13,6 +13,12 @@ SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 #: Encoder with in-model parser, fusion and entities as one graph, which a GPU runs at one launch.
 JOINED = "joined"
 
+#: The subgraphs that it joins, in the order they run.
+JOINED_PARTS = SUBGRAPHS[:3]
+
+#: Its outputs.
+JOINED_OUTPUTS = ("heads", "labels", "nodes", "entity_logits")
+
 #: The graphs of a backend that joins the first three.
 JOINED_SUBGRAPHS = (JOINED, "relations")
 

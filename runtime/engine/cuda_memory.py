@@ -1,4 +1,7 @@
-"""Manage the device memory of each thread: its CUDA stream, one buffer per tensor name, and arrays in these buffers."""
+"""Manage the device memory of each thread: its CUDA stream, its buffers, and the arrays in these buffers.
+
+What a call of a subgraph takes from the host is one buffer and one copy, and so is what the host reads of its outputs.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import numpy.typing as npt
 from ..errors import BackendError
 from . import buckets
 from .cuda import CudaDevice
+from .tensor_layout import count_bytes, view_tensor
 
 #: Limit per thread on the objects that ``Workspace.get_or_create`` keeps (the least recently used is closed first), and
 #: on the uploads that may be in progress.
@@ -31,18 +35,31 @@ _T = TypeVar("_T", bound=Closeable)
 
 
 class Buffer:
-    """Growable device memory of one tensor; arrays compare ``write_count`` to tell if they are outdated."""
+    """Growable device memory of tensors that are written together.
 
-    __slots__ = ("address", "size", "write_count")
+    Attributes:
+        address: Address on the device; 0 if nothing is allocated.
+        size: Number of bytes allocated.
+        write_count: Number of times that it was written; arrays compare it to tell if they are outdated.
+        content: Copy on the host of what was written last, if it was downloaded.
+    """
+
+    __slots__ = ("address", "content", "size", "write_count")
 
     def __init__(self) -> None:
         self.address = self.size = self.write_count = 0
+        self.content: npt.NDArray[np.uint8] | None = None
+
+    def invalidate(self) -> None:
+        """Make the arrays in the buffer outdated."""
+        self.write_count += 1
+        self.content = None
 
 
 class Workspace:
     """Stream and buffers of one thread.
 
-    Work on the stream runs in order, so all subgraphs that a thread runs share its buffers, one per tensor name.
+    Work on the stream runs in order, so each run of a subgraph may use the buffers of the run before.
 
     Attributes:
         device: The device that owns the memory.
@@ -53,24 +70,24 @@ class Workspace:
     def __init__(self, device: CudaDevice) -> None:
         self.device = device
         self.lock = threading.Lock()
-        self._buffers: dict[str, Buffer] = {}
+        self._buffers: dict[Hashable, Buffer] = {}
         self._cached_objects: dict[Hashable, Any] = {}
         self._pending_uploads: list[npt.NDArray[Any]] = []
         self._closed = False
         self.stream = device.create_stream()
 
-    def reserve_buffer(self, name: str, size: int) -> Buffer:
-        """Return the buffer of a tensor for writing; arrays that used it before become invalid.
+    def reserve_buffer(self, key: Hashable, size: int) -> Buffer:
+        """Return a buffer for writing; arrays that used it before become invalid.
 
         Args:
-            name: Name of the tensor.
+            key: Key of the buffer.
             size: Required size in bytes; a smaller buffer is reallocated.
 
         Raises:
             BackendError: If CUDA reports an error, such as too little memory.
         """
-        buffer = self._buffers.setdefault(name, Buffer())
-        buffer.write_count += 1
+        buffer = self._buffers.setdefault(key, Buffer())
+        buffer.invalidate()
         if buffer.size < size:
             self.synchronize()
             address, buffer.address, buffer.size = buffer.address, 0, 0
@@ -80,12 +97,12 @@ class Workspace:
             buffer.address, buffer.size = self.device.malloc(capacity), capacity
         return buffer
 
-    def upload(self, name: str, array: npt.NDArray[Any]) -> int:
-        """Enqueue a copy of a host array to the buffer of a tensor.
+    def upload(self, key: Hashable, array: npt.NDArray[Any]) -> int:
+        """Enqueue a copy of a host array to a buffer.
 
         Args:
-            name: Name of the tensor.
-            array: Array to copy.
+            key: Key of the buffer.
+            array: Array to copy, which must not change until the copy is done.
 
         Returns:
             The address of the buffer.
@@ -96,26 +113,27 @@ class Workspace:
         array = np.ascontiguousarray(array)
         if len(self._pending_uploads) == MAX_CACHED:
             self.synchronize()
-        buffer = self.reserve_buffer(name, array.nbytes)
+        buffer = self.reserve_buffer(key, array.nbytes)
         self._pending_uploads.append(array)  # must stay alive until the copy is done
         self.device.upload(array, buffer.address, self.stream)
         return buffer.address
 
-    def download(self, buffer: Buffer, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Wait for all enqueued work and copy a buffer to the host.
+    def download(self, buffer: Buffer, size: int) -> npt.NDArray[np.uint8]:
+        """Return what a buffer holds; the first call after a run waits for all enqueued work and copies it to the host.
 
         Args:
             buffer: Buffer to read.
-            shape: Shape of the array in the buffer.
-            dtype: Element type of the array in the buffer.
+            size: Number of bytes that the last run wrote to it.
 
         Raises:
             BackendError: If CUDA reports an error.
         """
-        array = np.empty(shape, dtype)
-        self.device.download(buffer.address, array, self.stream)
-        self.synchronize()
-        return array
+        if buffer.content is None:
+            content = np.empty(size, np.uint8)
+            self.device.download(buffer.address, content, self.stream)
+            self.synchronize()
+            buffer.content = content
+        return buffer.content
 
     def synchronize(self) -> None:
         """Wait for all work of this thread."""
@@ -155,7 +173,7 @@ class Workspace:
             self.close_cached(lambda _: True)
             self.synchronize()
             for buffer in self._buffers.values():
-                buffer.write_count += 1
+                buffer.invalidate()
                 if buffer.address:
                     self.device.free(buffer.address)
             self._buffers.clear()
@@ -200,7 +218,7 @@ class Workspaces:
 class CudaArray:
     """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host.
 
-    It is valid until its thread computes or uploads a tensor of the same name again; later use raises BackendError.
+    It is valid until its thread runs its subgraph again; later use raises BackendError.
 
     Attributes:
         name: Name of the tensor.
@@ -218,6 +236,8 @@ class CudaArray:
         real_sizes: Mapping[str, int],
         dtype: npt.DTypeLike | None,
         element_type: str,
+        offset: int = 0,
+        buffer_size: int | None = None,
     ) -> None:
         """Describe the tensor that was just written to a buffer.
 
@@ -229,11 +249,14 @@ class CudaArray:
             real_sizes: Axis name -> size without padding.
             dtype: Element type in numpy; None if numpy has no such type.
             element_type: TensorRT's name of the element type, such as "HALF".
+            offset: First byte of the tensor in the buffer.
+            buffer_size: Number of bytes that were written to the buffer with it; by default those of the tensor.
         """
         self.name, self.padded_shape, self.element_type = name, padded_shape, element_type
         self.shape = buckets.resolve_shape(name, real_sizes, padded_shape)
         self._buffer, self._workspace, self._dtype, self._real_sizes = buffer, workspace, dtype, real_sizes
-        self._write_count = buffer.write_count
+        self._write_count, self._offset = buffer.write_count, offset
+        self._buffer_size = count_bytes(padded_shape, dtype) if buffer_size is None else buffer_size
 
     def get_address(self, workspace: Workspace) -> int:
         """Return the device address, for work of the same thread.
@@ -251,7 +274,7 @@ class CudaArray:
                 f"{self.name} is no longer valid: it was computed again or its subgraph was closed; "
                 "copy it with numpy.asarray before that"
             )
-        return self._buffer.address
+        return self._buffer.address + self._offset
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
@@ -263,5 +286,7 @@ class CudaArray:
             )
         with self._workspace.lock:
             self.get_address(self._workspace)
-            host = self._workspace.download(self._buffer, self.padded_shape, self._dtype)
-        return np.asarray(buckets.remove_padding(host, self.name, self._real_sizes), dtype)
+            content = self._workspace.download(self._buffer, self._buffer_size)
+        padded = view_tensor(content, self._offset, self.padded_shape, self._dtype)
+        host = buckets.remove_padding(padded, self.name, self._real_sizes)
+        return host.astype(dtype or host.dtype, copy=bool(copy))

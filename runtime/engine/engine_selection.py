@@ -5,14 +5,65 @@ Everything here works on the manifest alone and needs no GPU.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
-from ..bundle.manifest import Builder, Engine, Manifest, Profile
+from ..bundle.manifest import Builder, Engine, FileRecord, Manifest, Profile
 from ..errors import BackendError
 from .backend import BundleFiles
+from .contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
 
 #: Axes that shrink with the number of sentences in a batch.
 _BATCH_AXES = ("batch", "spans", "pairs", "ranges")
+
+
+def hash_sources(subgraph: str, files: Mapping[str, FileRecord]) -> str:
+    """Return the hash by which an engine of a subgraph names the ONNX files that it was built from.
+
+    Args:
+        subgraph: Name of the subgraph.
+        files: Size and hash of the files of the bundle.
+
+    Returns:
+        The SHA-256 of the ONNX file; for the joined graph the SHA-256 of the three hexadecimal hashes of its files, one
+        after the other.
+    """
+    if subgraph != JOINED:
+        return files[f"{subgraph}.onnx"].sha256
+    hashes = "".join(files[f"{part}.onnx"].sha256 for part in JOINED_PARTS)
+    return hashlib.sha256(hashes.encode()).hexdigest()
+
+
+def select_subgraphs(
+    files: BundleFiles, uses_model_parser: bool, target: str, builder: Builder, version: str
+) -> tuple[str, ...]:
+    """Select the graphs that have engines for this device and library: the joined ones if the sentences allow it.
+
+    Args:
+        files: The bundle.
+        uses_model_parser: Whether sentences are parsed by the model itself.
+        target: Compute capability of the device, such as ``sm_89``.
+        builder: Library that will run the engines.
+        version: Full version of the library.
+
+    Returns:
+        ``JOINED_SUBGRAPHS`` or ``SUBGRAPHS``.
+
+    Raises:
+        BackendError: If neither set of engines is complete and fits; the message says why the first choice does not.
+    """
+    problem = None
+    has_joined = any(engine.subgraph == JOINED for engine in files.manifest.engines)
+    for names in (JOINED_SUBGRAPHS, SUBGRAPHS) if uses_model_parser and has_joined else (SUBGRAPHS,):
+        try:
+            for name in names:
+                select_engine(files, name, target, builder, version)
+        except BackendError as error:
+            problem = problem or error
+        else:
+            return names
+    assert problem is not None
+    raise problem
 
 
 def select_engine(files: BundleFiles, subgraph: str, target: str, builder: Builder, version: str) -> Engine:
@@ -34,6 +85,12 @@ def select_engine(files: BundleFiles, subgraph: str, target: str, builder: Build
     """
     engines = [engine for engine in files.manifest.engines if engine.subgraph == subgraph]
     hint = f"run `trimf compile {files.path}` on this machine or use the cuda backend"
+    has_joined = any(engine.subgraph == JOINED for engine in files.manifest.engines)
+    if not engines and subgraph in JOINED_PARTS and has_joined:
+        raise BackendError(
+            f"{files.path} has no engine for {subgraph}, which a parser other than the model's own needs; "
+            f"run `trimf compile {files.path} --separate` on this machine or use the cuda backend"
+        )
     if not engines:
         raise BackendError(f"{files.path} has no engine for {subgraph}; {hint}")
     mismatches = [_list_mismatches(engine, files.manifest, target, builder, version) for engine in engines]
@@ -45,7 +102,7 @@ def select_engine(files: BundleFiles, subgraph: str, target: str, builder: Build
 
 def _list_mismatches(engine: Engine, manifest: Manifest, target: str, builder: Builder, version: str) -> list[str]:
     """Return the reasons why an engine does not fit, each as the predicate of a sentence about the engine."""
-    onnx = f"{engine.subgraph}.onnx"
+    source = hash_sources(engine.subgraph, manifest.files)
     checks = {
         f"was built for {engine.target}, but this GPU is {target}": engine.target == target,
         f"was built with {engine.builder}, not {builder}": engine.builder == builder,
@@ -53,10 +110,17 @@ def _list_mismatches(engine: Engine, manifest: Manifest, target: str, builder: B
         f"has precision {engine.precision}, but the bundle has {manifest.precision}": (
             engine.precision == manifest.precision
         ),
-        f"was built from an {onnx} with SHA-256 {engine.onnx_sha256[:12]}…, but the bundle's has "
-        f"{manifest.files[onnx].sha256[:12]}…": engine.onnx_sha256 == manifest.files[onnx].sha256,
+        f"was built from {_name_sources(engine.subgraph)} with SHA-256 {engine.onnx_sha256[:12]}…, but the bundle's "
+        f"has {source[:12]}…": engine.onnx_sha256 == source,
     }
     return [reason for reason, fits in checks.items() if not fits]
+
+
+def _name_sources(subgraph: str) -> str:
+    """Return the files that an engine was built from, for the message about a hash that differs."""
+    if subgraph != JOINED:
+        return f"an {subgraph}.onnx"
+    return f"a set of {', '.join(f'{part}.onnx' for part in JOINED_PARTS)}"
 
 
 def select_profile(engine: Engine, real_sizes: Mapping[str, int], fixed_sizes: Mapping[str, int]) -> int:

@@ -13,16 +13,11 @@ from ..errors import BackendError
 from . import buckets
 from .onnx_cpu import ELEMENT_TYPES
 from .onnxruntime_library import onnxruntime
+from .tensor_layout import count_bytes, lay_out, view_tensor
 
 #: Held while allocating on the device, copying or running. CUDA aborts the capture of a graph if another thread of the
 #: process does any of these meanwhile, and two threads must not run a capturing session at the same time.
 DEVICE_LOCK = threading.Lock()
-
-#: Tensors start at multiples of this number of bytes, as those of an allocation of their own do.
-ALIGNMENT = 256
-
-#: Bytes of an element that numpy has no type for.
-_BFLOAT16_SIZE = 2
 
 
 class TensorSlot(NamedTuple):
@@ -41,14 +36,13 @@ class TensorSlot(NamedTuple):
     @property
     def byte_count(self) -> int:
         """Number of bytes of the tensor."""
-        dtype = ELEMENT_TYPES[self.element][1]
-        return int(np.prod(self.shape, dtype=np.int64)) * (np.dtype(dtype).itemsize if dtype else _BFLOAT16_SIZE)
+        return count_bytes(self.shape, ELEMENT_TYPES[self.element][1])
 
     def view(self, content: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return the tensor in a copy of the allocation on the host."""
         dtype = ELEMENT_TYPES[self.element][1]
         assert dtype is not None, "numpy has no such type"
-        return content[self.offset : self.offset + self.byte_count].view(dtype).reshape(self.shape)
+        return view_tensor(content, self.offset, self.shape, dtype)
 
 
 class TensorPack:
@@ -65,15 +59,13 @@ class TensorPack:
     """
 
     def __init__(self, tensors: Iterable[tuple[str, str, tuple[int, ...]]], device: tuple[Any, ...]) -> None:
-        self.slots: dict[str, TensorSlot] = {}
-        offset = 0
-        for name, element, shape in tensors:
-            self.slots[name] = TensorSlot(element, shape, offset)
-            offset += -(-self.slots[name].byte_count // ALIGNMENT) * ALIGNMENT
+        slots = {name: TensorSlot(element, shape, 0) for name, element, shape in tensors}
+        offsets, size = lay_out({name: slot.byte_count for name, slot in slots.items()})
+        self.slots = {name: slot._replace(offset=offsets[name]) for name, slot in slots.items()}
         self.name = ", ".join(self.slots)
         self.write_count = 0
-        self._value = onnxruntime.OrtValue.ortvalue_from_shape_and_type([max(offset, 1)], np.uint8, *device)
-        self._host = np.zeros(max(offset, 1), np.uint8)
+        self._value = onnxruntime.OrtValue.ortvalue_from_shape_and_type([size], np.uint8, *device)
+        self._host = np.zeros(size, np.uint8)
         self._download: tuple[int, npt.NDArray[np.uint8]] | None = None
 
     def get_address(self, name: str) -> int:

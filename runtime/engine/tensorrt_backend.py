@@ -1,26 +1,31 @@
-"""Run the engines of a bundle with TensorRT or TensorRT for RTX; tensors stay on the device between subgraphs."""
+"""Run the engines of a bundle with TensorRT or TensorRT for RTX.
+
+Arrays are padded to buckets (``buckets``). The inputs of a call that come from the host are one allocation and one
+copy, and so are its outputs that the host reads. Arrays that one subgraph passes to the next stay on the device.
+"""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from ..bundle.manifest import Builder, Engine
 from ..errors import BackendError
 from . import buckets
 from .backend import BundleFiles
-from .contract import AXES, SUBGRAPHS
+from .contract import AXES, HOST_OUTPUTS, JOINED
 from .cuda import CudaDevice
-from .cuda_memory import CudaArray, Workspace, Workspaces
-from .engine_selection import select_engine, select_profile
+from .cuda_memory import Buffer, CudaArray, Workspace, Workspaces
+from .engine_selection import select_engine, select_profile, select_subgraphs
 from .gpu_guidance import explain_missing_engines
 from .profiling import ProfiledSubgraph
+from .tensor_layout import count_bytes, lay_out, view_tensor
 from .tensorrt_contexts import CapturingContext, ExecutionContext
-from .tensorrt_engine import ITEM_SIZES, TensorRtEngine
+from .tensorrt_engine import TensorRtEngine
 from .tensorrt_kernel_cache import KernelCache
 from .tensorrt_library import TensorRtLibrary, import_library
 from .tensorrt_profiler import LayerProfiler, ProfiledContext
@@ -29,12 +34,24 @@ from .tensorrt_profiler import LayerProfiler, ProfiledContext
 _BUILDERS: tuple[Builder, ...] = ("tensorrt", "tensorrt-rtx")
 
 
-def open_tensorrt(files: BundleFiles, reason: str | None = None) -> TensorRtBackend:
+class _OutputPlace(NamedTuple):
+    """Place of an output: its buffer, its first byte in it, and the number of bytes written to the buffer."""
+
+    buffer: Buffer
+    offset: int
+    buffer_size: int
+
+
+def open_tensorrt(
+    files: BundleFiles, reason: str | None = None, *, has_external_parser: bool = False
+) -> TensorRtBackend:
     """Open the backend of the library for which the bundle has engines of all subgraphs.
 
     Args:
         files: The bundle.
         reason: Why the backend was selected, for display; by default that the engines match the device.
+        has_external_parser: Whether a parser of the caller parses the sentences, for which there must be the separate
+            engines.
 
     Raises:
         BackendError: If there is no device, no library, or no set of engines that fits both.
@@ -49,8 +66,7 @@ def open_tensorrt(files: BundleFiles, reason: str | None = None) -> TensorRtBack
             continue
         try:
             library = import_library(builder)
-            for name in SUBGRAPHS:
-                select_engine(files, name, device.target, builder, library.version)
+            select_subgraphs(files, not has_external_parser, device.target, builder, library.version)
         except BackendError as error:
             problems.append(str(error))
             continue
@@ -79,8 +95,16 @@ class TensorRtBackend:
         self._lock = threading.Lock()
 
     def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
-        """Return the names of the graphs to open."""
-        return SUBGRAPHS
+        """Return the names of the graphs to open: the joined ones if the bundle has their engines for this device.
+
+        Args:
+            files: The bundle.
+            uses_model_parser: Whether sentences are parsed by the model itself.
+
+        Raises:
+            BackendError: If neither set of engines is complete and fits.
+        """
+        return select_subgraphs(files, uses_model_parser, self.device.target, self.library.name, self.library.version)
 
     def open(self, name: str, files: BundleFiles) -> TensorRtSubgraph:
         """Load the engine of a subgraph.
@@ -139,7 +163,7 @@ class TensorRtSubgraph:
         Raises:
             BackendError: If the library rejects the engine, or it differs from its entry.
         """
-        self._backend = backend
+        self._backend, self._name = backend, manifest_entry.subgraph
         self._closed = False
         self._close_lock, self._context_lock = threading.Lock(), threading.Lock()
         self.engine = TensorRtEngine(backend.library, backend.device, manifest_entry, content)
@@ -179,21 +203,23 @@ class TensorRtSubgraph:
             real_sizes = buckets.read_axis_sizes(arrays, self.inputs)
             profile, padded_sizes = self._choose_profile(arrays, real_sizes)
             shapes = {name: buckets.resolve_shape(name, padded_sizes, shape) for name, shape in engine.shapes.items()}
-            addresses = {
-                name: self._put_on_device(workspace, name, arrays[name], shapes[name], padded_sizes)
-                for name in self.inputs
-            }
-            outputs = {
-                name: workspace.reserve_buffer(name, math.prod(shapes[name]) * ITEM_SIZES[engine.element_types[name]])
-                for name in engine.outputs
-            }
-            addresses.update((name, buffer.address) for name, buffer in outputs.items())
+            addresses = self._put_on_device(workspace, arrays, shapes, padded_sizes)
+            outputs = self._reserve_outputs(workspace, shapes)
+            addresses.update((name, place.buffer.address + place.offset) for name, place in outputs.items())
             self._get_context(workspace, profile, padded_sizes).run(workspace, shapes, addresses)
             return {
                 name: CudaArray(
-                    name, buffer, workspace, shapes[name], real_sizes, engine.types[name], engine.element_types[name]
+                    name,
+                    place.buffer,
+                    workspace,
+                    shapes[name],
+                    real_sizes,
+                    engine.types[name],
+                    engine.element_types[name],
+                    place.offset,
+                    place.buffer_size,
                 )
-                for name, buffer in outputs.items()
+                for name, place in outputs.items()
             }
 
     def start_profiling(self) -> LayerProfiler:
@@ -236,15 +262,51 @@ class TensorRtSubgraph:
         profile = select_profile(self.engine.manifest_entry, real_sizes, fixed_sizes)
         axes = self.engine.manifest_entry.profiles[profile].axes
         limits = {axis: axes[axis][2] for axis in real_sizes}
+        choose = buckets.tie_bucket_sizes if self._name == JOINED else buckets.bucket_sizes
         return profile, {
-            axis: fixed_sizes.get(axis, max(size, axes[axis][0]))
-            for axis, size in buckets.bucket_sizes(real_sizes, limits).items()
+            axis: fixed_sizes.get(axis, min(max(size, axes[axis][0]), limits[axis]))
+            for axis, size in choose(real_sizes, limits).items()
         }
 
     def _put_on_device(
-        self, workspace: Workspace, name: str, array: Any, shape: tuple[int, ...], padded_sizes: Mapping[str, int]
-    ) -> int:
-        """Check an input, upload it unless it is on the device already, and return its device address."""
+        self,
+        workspace: Workspace,
+        arrays: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
+        padded_sizes: Mapping[str, int],
+    ) -> dict[str, int]:
+        """Check the inputs, copy those on the host to the device at once, and return all addresses."""
+        addresses: dict[str, int] = {}
+        contents: dict[str, npt.NDArray[Any]] = {}
+        for name in self.inputs:
+            array = self._check_input(name, arrays[name], shapes[name], padded_sizes)
+            if isinstance(array, CudaArray):
+                addresses[name] = array.get_address(workspace)
+            else:
+                contents[name] = buckets.pad_array(array, name, padded_sizes)
+        if contents:
+            layout = lay_out({name: content.nbytes for name, content in contents.items()})
+            packed = np.zeros(layout.byte_count, np.uint8)
+            for name, content in contents.items():
+                view_tensor(packed, layout.offsets[name], content.shape, content.dtype)[...] = content
+            address = workspace.upload((self._name, "inputs"), packed)
+            addresses.update((name, address + offset) for name, offset in layout.offsets.items())
+        return addresses
+
+    def _reserve_outputs(self, workspace: Workspace, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, _OutputPlace]:
+        """Return the place of each output; those that the host reads share a buffer."""
+        sizes = {name: count_bytes(shapes[name], self.engine.types[name]) for name in self.engine.outputs}
+        read = {name: size for name, size in sizes.items() if name in HOST_OUTPUTS}
+        groups = [read, *({name: size} for name, size in sizes.items() if name not in read)]
+        places: dict[str, _OutputPlace] = {}
+        for group in filter(None, groups):
+            layout = lay_out(group)
+            buffer = workspace.reserve_buffer((self._name, *group), layout.byte_count)
+            places |= {name: _OutputPlace(buffer, offset, layout.byte_count) for name, offset in layout.offsets.items()}
+        return places
+
+    def _check_input(self, name: str, array: Any, shape: tuple[int, ...], padded_sizes: Mapping[str, int]) -> Any:
+        """Return an input, on the host as a numpy array, if it has the type and the shape that the engine expects."""
         on_device = isinstance(array, CudaArray)
         array = array if on_device else np.asarray(array)
         element_type, dtype = self.engine.element_types[name], self.engine.types[name]
@@ -259,9 +321,7 @@ class TensorRtSubgraph:
             raise BackendError(
                 f"{name} has the padded shape {list(actual_shape)}, but {self.engine.file} expects {list(shape)}"
             )
-        if on_device:
-            return int(array.get_address(workspace))
-        return workspace.upload(name, buckets.pad_array(array, name, padded_sizes))
+        return array
 
     def _get_context(self, workspace: Workspace, profile: int, padded_sizes: Mapping[str, int]) -> ExecutionContext:
         """Return this thread's execution context for a profile and, if TriMF captures the graphs, for a bucket."""

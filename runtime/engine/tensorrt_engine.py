@@ -25,9 +25,6 @@ _DTYPES: dict[str, type[np.generic] | None] = {
     "BOOL": np.bool_,
 }
 
-#: TensorRT's name of an element type -> size of an element in bytes.
-ITEM_SIZES = {kind: 2 if dtype is None else np.dtype(dtype).itemsize for kind, dtype in _DTYPES.items()}
-
 
 class TensorRtEngine:
     """A loaded engine with its tensors and profiles.

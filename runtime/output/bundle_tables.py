@@ -12,6 +12,7 @@ from rich.table import Table
 from ..bundle.manifest import Engine, Manifest, MatmulCounts, Profile, QuantizationRecord
 from ..bundle.parity_report import decode_parity
 from ..bundle.reader import Bundle
+from ..engine.engine_selection import hash_sources
 from .parity_tables import build_parity_tables
 from .plain_table import build_plain_table
 
@@ -120,8 +121,8 @@ def _describe_engines(manifest: Manifest) -> Iterator[Table]:
 
 
 def _get_engine_state(engine: Engine, manifest: Manifest) -> str:
-    """Return "stale" for an engine built from another ONNX file than the bundle's, which must not run."""
-    return "current" if engine.onnx_sha256 == manifest.files[f"{engine.subgraph}.onnx"].sha256 else "stale"
+    """Return "stale" for an engine built from other ONNX files than the bundle's, which must not run."""
+    return "current" if engine.onnx_sha256 == hash_sources(engine.subgraph, manifest.files) else "stale"
 
 
 def _describe_files(bundle: Bundle) -> Table:

@@ -12,14 +12,19 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto
+from torch import Tensor
 
 from trimf.export.activation_ranges import open_session
-from trimf.runtime.bundle.manifest import encode_manifest
+from trimf.export.bundle_writer import describe_file
+from trimf.runtime.bundle.manifest import ParserInfo, encode_manifest
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import tensorrt_library
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.tensorrt_library import TensorRtLibrary
+from trimf_train.config import SyntaxConfig
+from trimf_train.model import checkpoint as checkpoints
 
 Arrays = dict[str, np.ndarray]
 
@@ -163,6 +168,49 @@ def exported(tiny_checkpoint: Any, quick_export: Callable[..., Any], tmp_path_fa
     tiny_checkpoint.save(folder / "checkpoint")
     quick_export(folder / "checkpoint", folder / "bundle")
     return folder / "bundle"
+
+
+@pytest.fixture(scope="session")
+def parsing(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], encoders: dict[str, str]) -> Any:
+    """The heads of the trained checkpoint on an untrained encoder, with a parser that knows nothing."""
+    described = tiny_checkpoint.description
+    config = msgspec.structs.replace(
+        described.model,
+        encoder=msgspec.structs.replace(described.model.encoder, name=encoders["bert"]),
+        syntax=SyntaxConfig(source="encoder", arc_dim=8, label_dim=4),
+    )
+    torch.manual_seed(2)
+    parser = ParserInfo(name="by-hand", source="encoder")
+    made = checkpoints.create_checkpoint(described.labels, config, described.decode, parser, {})
+    made.model.load_state_dict(tiny_heads, strict=False)
+    return made
+
+
+@pytest.fixture(scope="session")
+def parsing_traced(parsing: Any, traced: Any, trace_encoder: Any) -> dict[str, onnx.ModelProto]:
+    return {**traced("bert"), "encoder": trace_encoder(parsing.model)}
+
+
+@pytest.fixture(scope="session")
+def parsing_once(
+    exported: Path, parsing: Any, parsing_traced: dict[str, onnx.ModelProto], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The exported bundle with the encoder of ``parsing``."""
+    folder = Path(shutil.copytree(exported, tmp_path_factory.mktemp("parsing") / "bundle"))
+    content = parsing_traced["encoder"].SerializeToString()
+    (folder / "encoder.onnx").write_bytes(content)
+    manifest = Bundle(exported).manifest
+    files = {**manifest.files, "encoder.onnx": describe_file(content)}
+    parser = parsing.description.parser
+    (folder / "manifest.json").write_bytes(
+        encode_manifest(msgspec.structs.replace(manifest, files=files, parser=parser))
+    )
+    return folder
+
+
+@pytest.fixture
+def parsing_bundle(parsing_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(parsing_once, tmp_path / "parsing"))
 
 
 @pytest.fixture

@@ -10,21 +10,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from msgspec import UNSET
-from torch import Tensor
 
 from trimf.export import parity
 from trimf.export.half_precision import convert_to_half
-from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.bundle.parity_report import ArcParity, ParityReport, WorstSentence
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BundleError
 from trimf.runtime.pipeline import Pipeline
-from trimf_train.config import SyntaxConfig
 from trimf_train.data.sentence import Sentence
-from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 
 
@@ -283,27 +278,6 @@ def test_nothing_found_at_all(precision: str) -> None:
     parity.check_limits(report(agreement=nothing, reference=unfound, exported=unfound), precision)
     with pytest.raises(BundleError, match="entities agree with F1 0"):
         parity.check_limits(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
-
-
-@pytest.fixture(scope="module")
-def parsing(tiny_checkpoint: Any, tiny_heads: dict[str, Tensor], encoders: dict[str, str]) -> Any:
-    """The heads of the trained checkpoint on an untrained encoder, with a parser that knows nothing."""
-    described = tiny_checkpoint.description
-    config = msgspec.structs.replace(
-        described.model,
-        encoder=msgspec.structs.replace(described.model.encoder, name=encoders["bert"]),
-        syntax=SyntaxConfig(source="encoder", arc_dim=8, label_dim=4),
-    )
-    torch.manual_seed(2)
-    parser = ParserInfo(name="by-hand", source="encoder")
-    made = checkpoints.create_checkpoint(described.labels, config, described.decode, parser, {})
-    made.model.load_state_dict(tiny_heads, strict=False)
-    return made
-
-
-@pytest.fixture(scope="module")
-def parsing_traced(parsing: Any, traced: Any, trace_encoder: Any) -> dict[str, onnx.ModelProto]:
-    return {**traced("bert"), "encoder": trace_encoder(parsing.model)}
 
 
 def test_arcs_are_compared_word_by_word(

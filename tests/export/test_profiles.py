@@ -7,14 +7,17 @@ from hypothesis import strategies as st
 from trimf.export.profiles import (
     AXIS_LIMITS,
     DEFAULT_PROFILES,
+    JOINED_PROFILES,
     LATENCY,
     THROUGHPUT,
+    choose_profiles,
     fit_to_model,
     input_shapes,
     parse_profile,
     restrict_axes,
 )
 from trimf.runtime.bundle.manifest import Sizes
+from trimf.runtime.engine.buckets import LARGEST_SMALL_BUCKET, bucket_size
 from trimf.runtime.engine.contract import AXES
 from trimf.runtime.errors import BackendError, ConfigError
 
@@ -106,3 +109,38 @@ def test_shapes(tensor: str) -> None:
 def test_tensors_that_are_not_known(tensor: str, dims: list[int]) -> None:
     with pytest.raises(BackendError, match=f"unknown input '{tensor}' with dimensions .*; re-export the bundle"):
         input_shapes(LATENCY, tensor, dims)
+
+
+def test_the_joined_engine_has_a_profile_for_each_family_of_buckets() -> None:
+    latency, throughput, long = choose_profiles([], JOINED_PROFILES, sizes(subwords=512, words=512))
+    assert latency.axes["batch"] == (1, 1, 1)
+    for small in (latency, throughput):
+        for axis in ("subwords", "words"):
+            least, _, most = small.axes[axis]
+            assert (least, most) == (THROUGHPUT.axes[axis][0], LARGEST_SMALL_BUCKET)
+            assert bucket_size(axis, most + 1) > bucket_size(axis, most) + 16  # the first of the large steps
+            assert long.axes[axis][2] == THROUGHPUT.axes[axis][2]
+    assert {axis: (least, most) for axis, (least, _, most) in long.axes.items()} == {
+        axis: (least, most) for axis, (least, _, most) in THROUGHPUT.axes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("subwords", "names"),
+    [
+        (40, ["latency", "throughput"]),
+        (128, ["latency", "throughput"]),
+        (129, ["latency", "throughput", "long"]),
+        (8192, ["latency", "throughput", "long"]),
+    ],
+)
+def test_profiles_that_no_window_needs_are_left_out(subwords: int, names: list[str]) -> None:
+    kept = choose_profiles([], JOINED_PROFILES, sizes(subwords, words=400))
+    assert [profile.name for profile in kept] == names
+    assert max(profile.axes["subwords"][2] for profile in kept) == min(subwords, 512)
+
+
+def test_profiles_asked_for_are_all_kept() -> None:
+    asked = [parse_profile("batch=1:1:1"), parse_profile("batch=1:1:1")]
+    assert choose_profiles(asked, JOINED_PROFILES, sizes(512, 512)) == asked
+    assert choose_profiles([], DEFAULT_PROFILES, sizes(512, 512)) == list(DEFAULT_PROFILES)

@@ -1,4 +1,4 @@
-"""Sixteen engines, built without a GPU, of a model on the real MiniLM that parses and reads letter case."""
+"""Eight engines, built without a GPU, of a model on the real MiniLM that parses and reads letter case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from trimf.cli import main
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.contract import JOINED, JOINED_SUBGRAPHS
 from trimf.runtime.engine.cuda import explain_missing_device
 from trimf.runtime.errors import BundleError
 from trimf_train.training.train import train_model
@@ -21,14 +21,12 @@ TARGETS = ("sm_75", "sm_86", "sm_89", "sm_120")
 #: What an engine of TensorRT for RTX begins with.
 MAGIC = b"vtrt"
 
-#: Least and largest size that the profile for throughput of an engine must take.
+#: Least and largest size that the profiles of an engine must take.
 RANGES = {"batch": (1, 64), "subwords": (3, 512), "words": (1, 512), "pairs": (1, 4096)}
 
 #: The inputs of each subgraph have these of the axes above.
 AXES = {
-    "encoder": {"batch", "subwords", "words"},
-    "fusion": {"batch", "words"},
-    "entities": {"batch", "words"},
+    JOINED: {"batch", "subwords", "words"},
     "relations": {"batch", "words", "pairs"},
 }
 
@@ -75,16 +73,17 @@ def damaged(built, tmp_path):
 
 def test_every_subgraph_has_an_engine_for_every_target(built):
     engines = Bundle(built).manifest.engines
-    assert [(one.target, one.subgraph) for one in engines] == [(t, name) for t in TARGETS for name in SUBGRAPHS]
+    assert [(one.target, one.subgraph) for one in engines] == [(t, name) for t in TARGETS for name in JOINED_SUBGRAPHS]
     assert {(one.builder, one.precision) for one in engines} == {("tensorrt-rtx", "fp16")}
 
 
 def test_the_profiles_cover_the_declared_ranges(built):
     for engine in Bundle(built).manifest.engines:
-        latency, throughput = engine.profiles
-        assert latency.axes["batch"] == (1, 1, 1)
+        names = ["latency", "throughput", *(["long"] if engine.subgraph == JOINED else [])]
+        assert [profile.name for profile in engine.profiles] == names
+        assert engine.profiles[0].axes["batch"] == (1, 1, 1)
         for axis in AXES[engine.subgraph]:
-            least, _, most = throughput.axes[axis]
+            least, _, most = engine.profiles[-1].axes[axis]
             assert (least, most) == RANGES[axis]
 
 

@@ -29,6 +29,10 @@ def axes(**sizes: list[int]) -> Callable[[Any], object]:
         (lambda content: content["engines"].clear(), f"{ENGINE} has no entry in engines"),
         (lambda content: content["engines"].append(content["engines"][0]), f"engines lists {ENGINE} more than once"),
         (engine("subgraph", value="decoder"), "unknown subgraph 'decoder'; choose from encoder, fusion"),
+        (
+            engine("subgraph", value="joined"),
+            "the graph 'joined' of encoder, fusion, entities needs an in-model parser, but the parser is chain",
+        ),
         (engine("builder", value="cuda"), "Invalid enum value 'cuda'"),
         (engine("target", value="gpu"), "matching regex"),
         (engine("onnx_sha256", value=""), "matching regex"),

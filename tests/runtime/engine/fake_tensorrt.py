@@ -17,10 +17,12 @@ import msgspec
 import numpy as np
 import onnxruntime
 
+from trimf.export.model_joining import join_models
 from trimf.runtime.bundle.manifest import Engine, FileRecord, Manifest, MatmulCounts, Profile
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine import tensorrt_library
-from trimf.runtime.engine.contract import AXES, SUBGRAPHS
+from trimf.runtime.engine.contract import AXES, JOINED, JOINED_PARTS, SUBGRAPHS
+from trimf.runtime.engine.engine_selection import hash_sources
 from trimf.runtime.engine.tensorrt_backend import TensorRtBackend
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -56,7 +58,7 @@ class FakeDevice:
         self.streams: dict[int, list[Callable[[], None]]] = {}
         self.capturing: dict[int, list[Callable[[], None]]] = {}
         self.graphs: dict[int, list[Callable[[], None]]] = {}
-        self.launches = self.captures = self.mallocs = 0
+        self.launches = self.captures = self.mallocs = self.uploads = self.downloads = 0
         self.fail: set[str] = set()
         self._handles = iter(range(1, 1 << 30))
 
@@ -95,15 +97,20 @@ class FakeDevice:
 
     def upload(self, array: np.ndarray, address: int, stream: int) -> None:
         self._may_fail("upload")
+        self.uploads += 1
         size, source = array.nbytes, array.ctypes.data  # no reference: whoever uploads must keep the array
         self.put(stream, lambda: ctypes.memmove(self.inside(address, size), source, size))
 
     def download(self, address: int, array: np.ndarray, stream: int) -> None:
         self._may_fail("download")
+        self.downloads += 1
         self.put(stream, lambda: ctypes.memmove(array.ctypes.data, self.inside(address, array.nbytes), array.nbytes))
 
     def inside(self, address: int, size: int) -> int:
-        assert size <= len(self.blocks[address])
+        """Return an address if these bytes lie in one block."""
+        start = max((block for block in list(self.blocks) if block <= address), default=0)
+        assert start
+        assert address + size <= start + len(self.blocks[start])
         return address
 
     def begin_capture(self, stream: int) -> None:
@@ -172,10 +179,17 @@ class FakeTensorRt:
         )
 
 
+def read_model(folder: Path, name: str) -> bytes:
+    """The ONNX model of an engine."""
+    if name == JOINED:
+        return join_models({part: read_model(folder, part) for part in JOINED_PARTS})
+    return (folder / f"{name}.onnx").read_bytes()
+
+
 class FakeEngine:
     def __init__(self, library: FakeTensorRt, content: Any) -> None:
         self.library, self.subgraph, self.profiles = library, content["subgraph"], content["profiles"]
-        self.session = onnxruntime.InferenceSession((library.onnx / f"{self.subgraph}.onnx").read_bytes())
+        self.session = onnxruntime.InferenceSession(read_model(library.onnx, self.subgraph))
         self.inputs = {entry.name: entry for entry in self.session.get_inputs()}
         self.tensors = {**self.inputs, **{entry.name: entry for entry in self.session.get_outputs()}}
         self.num_io_tensors, self.num_optimization_profiles = len(self.tensors), len(self.profiles)
@@ -324,12 +338,14 @@ class FakeContext:
         return True
 
 
-def with_engines(folder: Path, builder: str, profiles: Sequence[Profile] = PROFILES) -> Path:
+def with_engines(
+    folder: Path, builder: str, profiles: Sequence[Profile] = PROFILES, names: Sequence[str] = SUBGRAPHS
+) -> Path:
     """Add engines for sm_89 to a bundle."""
     manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
     (folder / "engines").mkdir()
     made = []
-    for name in SUBGRAPHS:
+    for name in names:
         content = json.dumps({"subgraph": name, "profiles": [profile.axes for profile in profiles]}).encode()
         file = f"engines/{name}.{builder}.sm_89.engine"
         (folder / file).write_bytes(content)
@@ -343,7 +359,7 @@ def with_engines(folder: Path, builder: str, profiles: Sequence[Profile] = PROFI
                 version=FakeTensorRt.__version__,
                 target="sm_89",
                 profiles=list(profiles),
-                onnx_sha256=manifest.files[f"{name}.onnx"].sha256,
+                onnx_sha256=hash_sources(name, manifest.files),
                 products=MatmulCounts(),
             )
         )
@@ -354,14 +370,14 @@ def with_engines(folder: Path, builder: str, profiles: Sequence[Profile] = PROFI
 class EngineSetup:
     """A bundle with engines, and a backend for them on the stand-ins."""
 
-    def __init__(self, folder: Path, builder: str) -> None:
-        self.bundle = Bundle(with_engines(folder, builder))
+    def __init__(self, folder: Path, builder: str, names: Sequence[str] = SUBGRAPHS) -> None:
+        self.bundle = Bundle(with_engines(folder, builder, names=names))
         self.device = FakeDevice()
         self.trt = FakeTensorRt(self.device, folder)
         self.backend = TensorRtBackend(self.device, tensorrt_library.describe_library(builder, self.trt))
 
-    def pipeline(self) -> Pipeline:
-        return open_pipeline(self.bundle, self.backend)
+    def pipeline(self, **options: Any) -> Pipeline:
+        return open_pipeline(self.bundle, self.backend, **options)
 
 
 def parsed(words: Sequence[str]) -> ParsedSentence:

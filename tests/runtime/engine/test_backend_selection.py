@@ -15,7 +15,8 @@ import pytest
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
 from trimf.runtime.engine import cuda, onnx_device, tensorrt_backend
 from trimf.runtime.engine.backend_selection import open_backend
-from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.contract import JOINED_SUBGRAPHS, SUBGRAPHS
+from trimf.runtime.engine.engine_selection import hash_sources
 from trimf.runtime.engine.gpu_guidance import explain_jetson_target
 from trimf.runtime.engine.onnxruntime_library import INSTALL_GPU
 from trimf.runtime.errors import BackendError
@@ -23,8 +24,9 @@ from trimf.runtime.errors import BackendError
 NO_GPU = "no NVIDIA driver (libcuda.so.1 is not installed)"
 
 
-def bundle(precision: str = "fp32", *builders: str, target: str = "sm_89") -> Any:
+def bundle(precision: str = "fp32", *builders: str, target: str = "sm_89", names: tuple[str, ...] = SUBGRAPHS) -> Any:
     """A bundle's manifest, with engines of the builders."""
+    files = {f"{name}.onnx": FileRecord(size=1, sha256="a" * 64) for name in SUBGRAPHS}
     engines = [
         Engine(
             file=f"engines/{name}.{builder}.{target}.engine",
@@ -34,13 +36,12 @@ def bundle(precision: str = "fp32", *builders: str, target: str = "sm_89") -> An
             version="1.0",
             target=target,
             profiles=[Profile(name="any", axes={})],
-            onnx_sha256="a" * 64,
+            onnx_sha256=hash_sources(name, files),
             products=MatmulCounts(),
         )
         for builder in builders
-        for name in SUBGRAPHS
+        for name in names
     ]
-    files = {f"{name}.onnx": FileRecord(size=1, sha256="a" * 64) for name in SUBGRAPHS}
     manifest = SimpleNamespace(precision=precision, engines=engines, files=files)
     return SimpleNamespace(path=Path("model"), manifest=manifest)
 
@@ -160,6 +161,17 @@ def test_an_engine_of_one_subgraph_that_is_missing(gpu: Callable[..., None]) -> 
         "cuda",
         "model has no engine for entities; run `trimf compile model` on this machine or use the cuda backend",
     )
+
+
+def test_joined_engines_are_taken_unless_another_parser_needs_separate_ones(gpu: Callable[..., None]) -> None:
+    gpu("tensorrt", provider=True)
+    files = bundle("fp16", "tensorrt", names=JOINED_SUBGRAPHS)
+    assert took(files)[0] == took(files, "tensorrt")[0] == "tensorrt"
+    backend = open_backend("auto", None, files, has_external_parser=True)
+    assert backend.name == "cuda"
+    with pytest.raises(BackendError, match="has no engine for encoder, which a parser other than") as error:
+        open_backend("tensorrt", None, files, has_external_parser=True)
+    assert backend.reason == str(error.value)
 
 
 def test_a_gpu_without_any_library_for_it(gpu: Callable[..., None]) -> None:

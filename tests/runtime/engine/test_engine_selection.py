@@ -1,5 +1,6 @@
 """Choosing engines and profiles: pure functions of a manifest."""
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
 from trimf.runtime.engine.buckets import bucket_size
-from trimf.runtime.engine.engine_selection import select_engine, select_profile
+from trimf.runtime.engine.contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from trimf.runtime.engine.engine_selection import hash_sources, select_engine, select_profile, select_subgraphs
 from trimf.runtime.errors import BackendError
 
 LATENCY = Profile(name="latency", axes={"batch": (1, 1, 1), "words": (1, 24, 400)})
@@ -70,6 +72,73 @@ def test_an_engine_that_does_not_fit(changes: dict[str, Any], message: str) -> N
 def test_no_engine_of_the_subgraph() -> None:
     with pytest.raises(BackendError, match="model has no engine for fusion; run `trimf compile model` on this machine"):
         select_engine(files(engine()), "fusion", "sm_89", "tensorrt-rtx", "1.7.1.116")
+
+
+def hashes(**changes: str) -> dict[str, FileRecord]:
+    known = {"encoder": "a" * 64, "fusion": "b" * 64, "entities": "c" * 64, "relations": "d" * 64, **changes}
+    return {f"{name}.onnx": FileRecord(size=1, sha256=sha256) for name, sha256 in known.items()}
+
+
+def parsing_files(*engines: Engine, **changes: str) -> Any:
+    manifest = SimpleNamespace(engines=engines, precision="fp16", files=hashes(**changes))
+    return SimpleNamespace(path=Path("model"), manifest=manifest)
+
+
+def engines_of(*names: str, **changes: Any) -> list[Engine]:
+    return [engine(subgraph=name, onnx_sha256=hash_sources(name, hashes()), **changes) for name in names]
+
+
+def chosen(files: Any, uses_model_parser: bool = True) -> tuple[str, ...]:
+    return select_subgraphs(files, uses_model_parser, "sm_89", "tensorrt-rtx", "1.7.1.116")
+
+
+def test_the_joined_hash_is_that_of_the_three_hashes() -> None:
+    expected = hashlib.sha256(("a" * 64 + "b" * 64 + "c" * 64).encode()).hexdigest()
+    assert hash_sources(JOINED, hashes()) == expected
+    assert hash_sources("relations", hashes()) == "d" * 64
+    for part in JOINED_PARTS:
+        assert hash_sources(JOINED, hashes(**{part: "e" * 64})) != expected
+    assert hash_sources(JOINED, hashes(encoder="b" * 64, fusion="a" * 64)) != expected
+    assert hash_sources(JOINED, hashes(relations="e" * 64)) == expected
+
+
+def test_joined_engines_are_chosen_where_the_model_parses() -> None:
+    both = parsing_files(*engines_of(*SUBGRAPHS, JOINED))
+    assert chosen(both) == JOINED_SUBGRAPHS
+    assert chosen(both, uses_model_parser=False) == SUBGRAPHS
+    assert chosen(parsing_files(*engines_of(*JOINED_SUBGRAPHS))) == JOINED_SUBGRAPHS
+    assert chosen(parsing_files(*engines_of(*SUBGRAPHS))) == SUBGRAPHS
+
+
+@pytest.mark.parametrize(
+    "changes", [{"target": "sm_75"}, {"version": "1.0"}, {"builder": "tensorrt"}, {"precision": "fp32"}]
+)
+def test_separate_engines_are_chosen_where_the_joined_one_does_not_fit(changes: dict[str, Any]) -> None:
+    joined = engines_of(JOINED, **changes)
+    assert chosen(parsing_files(*joined, *engines_of(*SUBGRAPHS))) == SUBGRAPHS
+    with pytest.raises(BackendError, match=r"^engine engines/joined\S+ (was built|has precision)"):
+        chosen(parsing_files(*joined, *engines_of("relations")))
+
+
+@pytest.mark.parametrize("part", JOINED_PARTS)
+def test_a_stale_joined_engine(part: str) -> None:
+    with pytest.raises(
+        BackendError,
+        match=r"^engine engines/joined\S+ was built from a set of encoder\.onnx, fusion\.onnx, entities\.onnx with "
+        r"SHA-256 \w{12}…, but the bundle's has \w{12}…; run `trimf compile model`",
+    ):
+        chosen(parsing_files(*engines_of(*JOINED_SUBGRAPHS), **{part: "e" * 64}))
+
+
+def test_a_joined_engine_alone_is_not_enough() -> None:
+    with pytest.raises(BackendError, match=r"^model has no engine for relations; run"):
+        chosen(parsing_files(*engines_of(JOINED)))
+    with pytest.raises(
+        BackendError,
+        match=r"^model has no engine for encoder, which a parser other than the model's own needs; "
+        r"run `trimf compile model --separate` on this machine or use the cuda backend$",
+    ):
+        chosen(parsing_files(*engines_of(*JOINED_SUBGRAPHS)), uses_model_parser=False)
 
 
 @given(st.integers(1, 100), st.integers(1, 500))
