@@ -24,8 +24,8 @@ QUICK_OPTIONS: Mapping[str, Any] = {"batch_sizes": (1, 32), "workers": (1, 4), "
 #: Limits of a quick run that say how long it takes: seconds to measure a case, seconds after which it ends although p90
 #: still needs more calls, and seconds of a profile.
 QUICK_SECONDS, QUICK_MAX_SECONDS, QUICK_PROFILE_SECONDS = 2.5, 15.0, 0.5
-#: Limits of the warm-up of a quick run: see ``Job``.
-QUICK_WARM_UP: Mapping[str, float] = {"warm_up_batches": 3, "warm_up_seconds": 10.0}
+#: Limits of the warm-up of a quick run; see ``Job``.
+QUICK_WARM_UP: Mapping[str, Any] = {"warm_up_batches": 3, "warm_up_seconds": 10.0}
 
 
 class BenchmarkOptions(NamedTuple):
@@ -171,7 +171,7 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
     default, longest, percentile = DEFAULT_SECONDS, MAX_SECONDS, 99
     if options.quick:
         default, longest, percentile = QUICK_SECONDS, QUICK_MAX_SECONDS, 90
-        common |= QUICK_WARM_UP
+        common |= {**QUICK_WARM_UP, "times_warm_up": True}
     common["seconds"] = (options.seconds or default) / options.rounds
     if options.seconds is None:
         common["calls"] = math.ceil(MIN_SAMPLES[percentile] / options.rounds)

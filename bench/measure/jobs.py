@@ -45,6 +45,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
         precisions: Element types whose peaks a "peaks" job measures.
         warm_up_batches: Fewest batches of a warm-up.
         warm_up_seconds: Time after which a warm-up ends, once these were run.
+        times_warm_up: Time ``Extractor.warm_up`` before a stream.
         whole_only: Leave out the stages and the plain encoder of a "latency" case or a "check".
         parses: Time the parser of the bundle in a "latency" case, if it needs one.
     """
@@ -71,6 +72,7 @@ class Job(ReportObject, frozen=True, kw_only=True):
     precisions: tuple[str, ...] = ()
     warm_up_batches: int = WARM_UP_BATCHES
     warm_up_seconds: float = MAX_WARM_UP_SECONDS
+    times_warm_up: bool = False
     whole_only: bool = False
     parses: bool = True
 

@@ -81,9 +81,7 @@ def _measure_latency(job: Job) -> Measurement:
         warm_up_batches=job.warm_up_batches,
         warm_up_seconds=job.warm_up_seconds,
     )
-    started = time.perf_counter()
     first = loop.warm_up()
-    warm_up = 1000 * (time.perf_counter() - started)
     _send_mark("start")
     seconds = loop.measure(job.seconds, job.calls, job.max_seconds)
     _send_mark("stop")
@@ -96,7 +94,6 @@ def _measure_latency(job: Job) -> Measurement:
         sizes=loop.sizes,
         seconds=seconds,
         padding=padding,
-        warm_up=warm_up,
         cuda_graphs={name: value for name, value in captured.items() if value is not None},
     )
 

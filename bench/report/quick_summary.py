@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ...runtime.output.plain_text import make_visible
-from .markdown_report import list_warnings
+from .markdown_report import describe_input, list_warnings
 from .node_shares import count_cpu_nodes
 from .quick_tables import describe_captured, find_captured
 from .report_table import MISSING, format_number
@@ -39,8 +39,8 @@ def render_quick_summary(report: Report) -> RenderableType:
     for title, cases in group_cases(report).items():
         parts += ["", Text(make_visible(title), "bold")]
         calls = [case for case in cases if case.kind == "latency" and case.rounds]
-        tables = [_tabulate_calls(report, calls), _tabulate_start(calls)] if calls else []
-        for table in (*tables, tabulate_streams(cases)):
+        tables = [_tabulate_calls(report, calls)] if calls else []
+        for table in (*tables, tabulate_streams(cases), _tabulate_start(cases)):
             parts += [table, ""] if table.rows else []
     nodes = _tabulate_nodes(report)
     parts += [nodes, ""] if nodes.rows else []
@@ -89,15 +89,17 @@ def _add_up_text(case: Case) -> list[float]:
 
 
 def _tabulate_start(cases: Sequence[Case]) -> Table:
-    """Show load, first call, warm-up and memory; a column for each batch size."""
-    table = create_table("start and memory", *(f"batch {case.batch_size}" for case in cases))
-    rounds = [case.rounds[0] for case in cases]
-    table.add_row("load, ms", *(format_number(one.load, 0) for one in rounds))
-    table.add_row("first call, ms", *(format_number(one.first, 1) for one in rounds))
-    table.add_row("warm-up with all stages, ms", *(format_number(one.warm_up, 0) for one in rounds))
-    table.add_row("host memory, MB", *(format_number(one.memory.host, 0) for one in rounds))
-    if any(one.memory.device is not None for one in rounds):
-        table.add_row("device memory, MB", *(format_number(one.memory.device, 0) for one in rounds))
+    """Show how long each process took until it was ready, and its memory."""
+    from rich.text import Text
+
+    table = create_table("start and memory", "load ms", "first call ms", "warm-up ms", "host MB", "device MB")
+    for case in cases:
+        for one in case.rounds[:1]:
+            table.add_row(
+                Text(make_visible(describe_input(case))),
+                *(format_number(value, 0) for value in (one.load, one.first, one.warm_up)),
+                *(format_number(value, 0) for value in (one.memory.host, one.memory.device)),
+            )
     return table
 
 

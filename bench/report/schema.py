@@ -93,7 +93,7 @@ class Measurement(ReportObject, frozen=True, kw_only=True):
         sizes: Sentences and words of each call.
         seconds: Wall-clock time of the measurement.
         padding: Share of subword positions that were padding, from 0 to 1; None if other processes encoded them.
-        warm_up: Milliseconds from the first call to the first sample; None where it was not recorded.
+        warm_up: Milliseconds that ``Extractor.warm_up`` took after the first call; None where it was not timed.
         cuda_graphs: Subgraph -> whether its runs were captured as CUDA graphs; only subgraphs that say so.
     """
 
