@@ -189,12 +189,13 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
         return
     for length, file in target.lengths.items():
         yield build_job("length", threads=options.threads[0], subwords=length, data=file)
+    stream_batches = [max(options.batch_sizes)] if options.quick else options.batch_sizes
     for threads in options.threads:
         for workers in options.workers:
-            for batch in [max(options.batch_sizes)] if options.quick else options.batch_sizes:
+            for batch in stream_batches:
                 yield build_job("throughput", threads=threads, workers=workers, batch_size=batch)
         for processes in options.processes:
-            for batch in options.batch_sizes if processes > 1 else ():
+            for batch in stream_batches if processes > 1 else ():
                 yield build_job("throughput", threads=threads, processes=processes, batch_size=batch)
         for callers in options.concurrency:
             if callers > 1:
