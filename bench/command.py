@@ -80,6 +80,7 @@ def _parse_integers(text: str) -> tuple[int, ...]:
 @click.option("--rounds", default=3, show_default=True, help="Rounds per case, each in a fresh process.")
 @click.option("--soak", default=0, metavar="N", help="Also stream N sentences and record memory growth.")
 @click.option("--profile", is_flag=True, help="Also show the slowest nodes of each bundle, after the timed cases.")
+@click.option("--quick", is_flag=True, help="Show what one bundle does on one backend, parity included, in minutes.")
 @click.option("--output", type=FOLDER, help="Folder for report.json, report.md and report.html.")
 @click.option("--overwrite", is_flag=True, help="Replace a non-empty output folder.")
 @click.pass_context
@@ -105,12 +106,15 @@ def bench(
     from ..runtime.files.atomic import atomic_folder
     from ..runtime.files.folder_kinds import BENCHMARK
     from .measure.benchmark_run import run_benchmark
-    from .measure.case_planning import BenchmarkOptions
+    from .measure.case_planning import QUICK_OPTIONS, BenchmarkOptions
     from .report import report_files as files
+    from .report.quick_summary import render_quick_summary
     from .report.summary import render_summary
 
     if output:
         require_extra("bench", "matplotlib", purpose="--output")
+    if options["quick"]:
+        options |= {name: value for name, value in QUICK_OPTIONS.items() if _is_default(context, name)}
     requested = BenchmarkOptions(models=models or ("default",), backends=backends or ("auto",), **options)
     failure: BaseException | None
     with atomic_folder(output, BENCHMARK, overwrite=overwrite) if output else nullcontext() as folder:
@@ -119,7 +123,7 @@ def bench(
         if folder:
             failed = files.write_report(report, folder)
             failure = failure or failed
-    print_tables(render_summary(report))
+    print_tables(render_quick_summary(report) if requested.quick else render_summary(report))
     if output:
         print_to_stderr(f"wrote {', '.join(sorted(path.name for path in output.iterdir()))} to {output}")
     else:
@@ -177,6 +181,10 @@ def bench_schema() -> None:
     from .report.schema import Report
 
     click.echo(msgspec.json.format(msgspec.json.encode(msgspec.json.schema(Report)), indent=2))
+
+
+def _is_default(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.DEFAULT
 
 
 def _format_command(context: click.Context) -> str:

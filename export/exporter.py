@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training.dataset import read_prepared
 
+from .. import __version__
 from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode_manifest
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
@@ -238,7 +238,7 @@ def _build_manifest(
     config = description.model
     return Manifest(
         schema_version=SCHEMA_VERSION,
-        created_by=f"trimf {version('trimf')}",
+        created_by=f"trimf {__version__}",
         labels=description.labels,
         sizes=_model_sizes(checkpoint),
         decoding=Decoding(relation_threshold=description.decode.relation_threshold, overlap=description.decode.overlap),

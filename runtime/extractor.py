@@ -106,7 +106,7 @@ class Extractor:
         with ExitStack() as unfinished:  # an error, such as one of the parser, closes the pipeline
             with ThreadPoolExecutor(1) as loading:
                 parsing = loading.submit(open_parser, trained, parser, bundle.manifest.language)
-                opened = open_backend(str.__str__(backend), threads, bundle)
+                opened = open_backend(str.__str__(backend), threads, bundle, has_external_parser=parser is not None)
                 self.backend, self.backend_reason = opened.name, opened.reason
                 self.pipeline = open_pipeline(bundle, opened, has_external_parser=parser is not None)
                 unfinished.callback(self.pipeline.close)

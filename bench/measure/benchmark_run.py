@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 from ...runtime.bundle.reader import Bundle
 from ...runtime.errors import BackendError, BundleError, InputError
 from ...runtime.extras import require_extra
-from ..report.schema import SCHEMA_VERSION, Case, LatencyFloor, Measurement, ModelInfo, Power, Profile, Report, Round
+from ..report.schema import SCHEMA_VERSION, Case, Measurement, ModelInfo, Parity, Power, Profile, Report, Round
 from . import corpus as data
 from .case_planning import BenchmarkOptions, BenchmarkTarget, name_models, plan_cases, plan_profiles
 from .jobs import DevicePeaks, F1Scores, Job, ModelCheck
+from .part_runner import PartRunner
 
 if TYPE_CHECKING:
-    from . import job_process as process
     from .gpu_monitor import GpuMonitor
+    from .job_process import JobOutcome
 
 #: Modules that a run needs in addition to those of the runtime.
 REQUIRED_MODULES = ("onnx", "psutil")
@@ -50,7 +53,7 @@ def run_benchmark(
 ) -> RunOutcome:
     """Run a benchmark.
 
-    A job that fails ends the run; what was measured before it is kept.
+    A job that fails ends the run; what was measured before it is kept. In a quick run, it ends only its own part.
 
     Args:
         options: Models, data and cases.
@@ -59,7 +62,7 @@ def run_benchmark(
         progress: Receives the progress of the run.
 
     Returns:
-        The report, and the error that ended the run early, if any.
+        The report, and the error that ended the run early, or that names the parts of a quick run that failed.
 
     Raises:
         InputError: An option is out of range, or the data has no sentences.
@@ -89,6 +92,8 @@ class _BenchmarkRun:
         self._scores: dict[str, F1Scores] = {}
         self._peaks: dict[tuple[str, int], DevicePeaks] = {}
         self._profiles: list[Profile] = []
+        self._parities: list[Parity] = []
+        self._parts = PartRunner(options.quick)
         paths = [*options.models, *([str(options.checkpoint)] if options.checkpoint else [])]
         self._names = dict(zip(paths, name_models(paths), strict=True))
         self._bundles = {path: Bundle(path) for path in options.models}
@@ -108,6 +113,7 @@ class _BenchmarkRun:
                 f"the models were trained on different parsers ({', '.join(parsers)}); benchmark them in separate runs"
             )
         self._parser = parsers[0]
+        self._has_parser = True
         self._corpus = self._read_corpus()
         self._gpu: GpuMonitor | None = None
         self._targets = list(self._check_bundles())
@@ -118,13 +124,19 @@ class _BenchmarkRun:
         try:
             self._measure_cases()
         except (Exception, KeyboardInterrupt) as error:
-            if not any(case.rounds for case in self._cases.values()):
+            if not self._has_results():
                 raise
             failure = error
             self._add_note(
                 f"the run ended early; everything measured until then is reported: {str(error) or type(error).__name__}"
             )
-        return RunOutcome(self._build_report(), failure)
+        if not self._has_results():
+            raise BackendError(self._parts.failures[0].reason)
+        return RunOutcome(self._build_report(), failure or self._parts.build_error())
+
+    def _has_results(self) -> bool:
+        """Return whether anything was measured that a report can show."""
+        return bool(any(case.rounds for case in self._cases.values()) or self._profiles or self._parities)
 
     def _add_note(self, text: str) -> None:
         self._notes.append(text)
@@ -140,7 +152,9 @@ class _BenchmarkRun:
         corpus = data.read_corpus(self._options.data)
         if any(map(self._needs_spacy, self._bundles)) and any(sentence.heads is None for sentence in corpus.sentences):
             corpus = self._parse_corpus(corpus)
-        if not corpus.annotated:
+        if self._options.quick:
+            corpus = msgspec.structs.replace(corpus, annotated=False)  # F1 would take as long as the data is large
+        elif not corpus.annotated:
             self._add_note("F1 was not measured, because the data has no annotations")
         self._data = self._write_corpus(corpus, "data")
         return corpus
@@ -152,7 +166,12 @@ class _BenchmarkRun:
     def _parse_corpus(self, corpus: data.Corpus) -> data.Corpus:
         from ...runtime.text.parser import load_parser
 
-        return data.parse_corpus(corpus, load_parser(self._parser))
+        parsed = self._parts.attempt("parser", lambda: data.parse_corpus(corpus, load_parser(self._parser)))
+        if parsed is None:
+            self._has_parser = False
+            self._add_note("the sentences of words have arbitrary arcs, because the parser of the bundle is missing")
+            return data.link_words(corpus)
+        return parsed
 
     def _check_bundles(self) -> Iterator[BenchmarkTarget]:
         """Run one sentence through every model on every backend, so that problems show before anything is measured."""
@@ -161,7 +180,7 @@ class _BenchmarkRun:
             selected: set[str] = set()
             for backend in self._options.backends:
                 checked = self._run_check(path, "onnx", backend)
-                if backend == "auto":
+                if backend == "auto" and checked.reason:
                     self._add_note(f"{self._names[path]}: backend auto selected {checked.backend}: {checked.reason}")
                 if checked.backend in selected:
                     raise InputError(
@@ -169,7 +188,7 @@ class _BenchmarkRun:
                     )
                 selected.add(checked.backend)
                 devices.append(checked.backend)
-                if not checked.work:
+                if not checked.work and not self._parts.failures:
                     self._add_note(
                         f"{self._names[path]} on {checked.backend}: the whole encoder is used as the plain encoder and "
                         "no floor is computed, because the backend runs only the bundle's own engines"
@@ -177,10 +196,10 @@ class _BenchmarkRun:
                 yield self._build_target(path, "onnx", checked)
         if self._options.checkpoint:
             yield from self._check_checkpoint(str(self._options.checkpoint), dict.fromkeys(devices))
-        if any(device != "cpu" for device in devices):
+        if any(device not in ("auto", "cpu") for device in devices):
             from .gpu_monitor import GpuMonitor
 
-            self._gpu = GpuMonitor()
+            self._gpu = self._parts.attempt("memory, clock and power of the GPU", GpuMonitor)
 
     def _check_checkpoint(self, path: str, backends: dict[str, None]) -> Iterator[BenchmarkTarget]:
         """Check the checkpoint in PyTorch on the devices of the bundles' backends."""
@@ -205,7 +224,12 @@ class _BenchmarkRun:
             lengths=tuple(self._options.lengths) if onnx else (),
             batch_sizes=tuple(self._options.batch_sizes),
         )
-        checked: ModelCheck = self._run_job(job, ModelCheck).answer
+        outcome = self._run_job(job, ModelCheck)
+        if outcome is None:
+            return ModelCheck(
+                backend=backend, reason="", device=None, products={}, median_subwords=0, work={}, lengths={}
+            )
+        checked: ModelCheck = outcome.answer
         return checked
 
     def _build_target(self, path: str, engine: str, checked: ModelCheck) -> BenchmarkTarget:
@@ -221,35 +245,49 @@ class _BenchmarkRun:
         name = f"{kind} {self._names[path]}"
         return Job(name=name, kind=kind, model=self._names[path], path=path, data=self._data, **fields)  # type: ignore[arg-type]
 
-    def _run_job(self, job: Job, answer: type[object]) -> process.JobOutcome:
-        from . import job_process as process
-
-        return process.run_job(job, answer, self._gpu if job.backend != "cpu" else None)
+    def _run_job(self, job: Job, answer: type[object]) -> JobOutcome | None:
+        return self._parts.run_job(job, answer, self._gpu if job.backend != "cpu" else None)
 
     def _measure_cases(self) -> None:
         """Measure all cases in turn, round after round, then F1, the peaks of the devices and the profiles."""
-        planned = plan_cases(self._options, self._targets, self._data)
+        planned = [
+            msgspec.structs.replace(job, parses=self._has_parser)
+            for job in plan_cases(self._options, self._targets, self._data)
+        ]
         self._cases = {job.name: _build_case(job) for job in planned}
         jobs = [(job, index) for index in range(self._options.rounds) for job in planned]
         jobs = [(job, index) for job, index in jobs if index == 0 or job.kind != "soak"]
         profiles = plan_profiles(self._options, self._targets, self._data)
-        extra = [*self._plan_evaluations(), *self._plan_peaks(), *profiles]
+        extra = [*self._plan_parities(), *self._plan_evaluations(), *self._plan_peaks(), *profiles]
         total = len(jobs) + len(extra)
         for done, (job, index) in enumerate(jobs):
             self._progress(f"{job.name}, round {index + 1}", done, total)
-            answer, memory, power = self._run_job(job, Measurement)
-            fields = {name: getattr(answer, name) for name in Measurement.__struct_fields__}
-            self._cases[job.name].rounds.append(Round(**fields, memory=memory, power=power))
-            self._note_throttling(job, index, power)
+            if outcome := self._run_job(job, Measurement):
+                answer, memory, power = outcome
+                fields = {name: getattr(answer, name) for name in Measurement.__struct_fields__}
+                self._cases[job.name].rounds.append(Round(**fields, memory=memory, power=power))
+                self._note_throttling(job, index, power)
         for done, job in enumerate(extra, start=len(jobs)):
             self._progress(job.name, done, total)
-            if job.kind == "evaluate":
-                self._scores[job.model] = self._run_job(job, F1Scores).answer
-            elif job.kind == "profile":
-                self._profiles.append(self._run_job(job, Profile).answer)
-            else:
-                self._peaks[job.backend, job.threads] = self._run_job(job, DevicePeaks).answer
+            self._run_extra_job(job)
         self._progress("done", total, total)
+
+    def _run_extra_job(self, job: Job) -> None:
+        """Run a job that measures no case, and keep its answer."""
+        kinds = {"evaluate": F1Scores, "profile": Profile, "verify": Parity, "peaks": DevicePeaks}
+        outcome = self._run_job(job, kinds[job.kind])
+        if outcome is None:
+            return
+        if job.kind == "evaluate":
+            self._scores[job.model] = outcome.answer
+        elif job.kind == "profile":
+            self._profiles.append(outcome.answer)
+        elif job.kind == "verify":
+            self._parities.append(outcome.answer)
+            if outcome.answer.failure:
+                self._parts.add_failure(job.name, outcome.answer.failure)
+        else:
+            self._peaks[job.backend, job.threads] = outcome.answer
 
     def _note_throttling(self, job: Job, index: int, power: Power | None) -> None:
         if power and power.throttled:
@@ -257,6 +295,10 @@ class _BenchmarkRun:
                 f"{job.name}, round {index + 1}: the GPU was throttled by {', '.join(power.throttled)}, down to "
                 f"{power.lowest_clock_mhz:.0f} MHz"
             )
+
+    def _plan_parities(self) -> Iterator[Job]:
+        for target in self._targets if self._options.quick else ():
+            yield self._build_job("verify", target.path, backend=target.backend, threads=self._options.threads[0])
 
     def _plan_evaluations(self) -> Iterator[Job]:
         if not self._corpus.annotated:
@@ -285,6 +327,7 @@ class _BenchmarkRun:
     def _build_report(self) -> Report:
         from ..report.ratios import compute_ratios
         from .environment import describe_environment
+        from .roofline import build_floors
 
         cases = [case for case in self._cases.values() if case.rounds]
         subjects = [self._build_subject(path) for path in self._names]
@@ -299,9 +342,11 @@ class _BenchmarkRun:
             words=self._corpus.word_count,
             subjects=subjects,
             cases=cases,
-            floors=list(self._build_floors()),
+            floors=list(build_floors(self._targets, self._options.threads, self._peaks)),
             ratios=compute_ratios(cases, {subject.name: subject.precision for subject in subjects}),
             profiles=self._profiles,
+            parities=self._parities,
+            failures=self._parts.failures,
             notes=(*self._notes, *self._list_general_notes()),
         )
 
@@ -317,7 +362,8 @@ class _BenchmarkRun:
                 "the clock of the CPU was read once, at the end of the run, and not in each round; a clock that changed"
                 " shows in the differences between rounds"
             )
-        yield from list_shortfalls(list(self._cases.values()))
+        if not self._options.quick:
+            yield from list_shortfalls(list(self._cases.values()))
 
     def _build_subject(self, path: str) -> ModelInfo:
         scores = self._scores.get(self._names[path])
@@ -330,29 +376,6 @@ class _BenchmarkRun:
             products=products,
             f1={"entities": scores.entities, "relations": scores.relations} if scores else None,
         )
-
-    def _build_floors(self) -> Iterator[LatencyFloor]:
-        from .roofline import compute_floor_ms, compute_operation_seconds
-
-        for target in self._targets:
-            for threads in self._options.threads:
-                peaks = self._peaks.get((target.backend, threads))
-                if peaks is None:
-                    continue
-                for batch, work in target.checked.work.items():
-                    operations = sum(work.operations.values())
-                    yield LatencyFloor(
-                        model=target.model,
-                        backend=target.backend,
-                        threads=threads,
-                        batch_size=batch,
-                        subwords=target.checked.median_subwords,
-                        operations=operations,
-                        bytes=work.bytes,
-                        peak_operations=operations / compute_operation_seconds(work, peaks),
-                        peak_bytes=peaks.bytes,
-                        milliseconds=compute_floor_ms(work, peaks),
-                    )
 
 
 def _build_case(job: Job) -> Case:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ...runtime.engine.backend import BACKENDS
 from ...runtime.errors import BackendError, InputError
@@ -18,6 +18,14 @@ DEFAULT_SECONDS = 4.0
 MAX_SECONDS = 30.0
 #: Batches of a profile, if no time was requested and ``MAX_SECONDS`` allows.
 LEAST_PROFILED_BATCHES = 10
+
+#: Options of a quick run that nobody has set.
+QUICK_OPTIONS: Mapping[str, Any] = {"batch_sizes": (1, 32), "workers": (1, 4), "lengths": (), "rounds": 1}
+#: Limits of a quick run that say how long it takes: seconds to measure a case, seconds after which it ends although p90
+#: still needs more calls, and seconds of a profile.
+QUICK_SECONDS, QUICK_MAX_SECONDS, QUICK_PROFILE_SECONDS = 2.5, 15.0, 0.5
+#: Limits of the warm-up of a quick run; see ``Job``.
+QUICK_WARM_UP: Mapping[str, Any] = {"warm_up_batches": 3, "warm_up_seconds": 10.0}
 
 
 class BenchmarkOptions(NamedTuple):
@@ -39,6 +47,7 @@ class BenchmarkOptions(NamedTuple):
         lengths: Lengths of synthetic sentences in subwords.
         soak: Sentences of the long stream; 0 for none.
         profile: Also take the time of every node of each bundle, in processes of their own.
+        quick: Measure one bundle on one backend in a few minutes, compare it with the CPU, and go on if a part fails.
     """
 
     models: Sequence[str] = ("default",)
@@ -55,6 +64,7 @@ class BenchmarkOptions(NamedTuple):
     lengths: Sequence[int] = (16, 64, 128)
     soak: int = 0
     profile: bool = False
+    quick: bool = False
 
     def check(self) -> None:
         """Check that every option is within its limits.
@@ -63,6 +73,8 @@ class BenchmarkOptions(NamedTuple):
             InputError: A number is out of range, a list is empty, or a value occurs twice.
             BackendError: A backend is unknown.
         """
+        if self.quick:
+            self._check_quick()
         if self.seconds is not None and not self.seconds > 0:
             raise InputError(f"seconds must be > 0, got {self.seconds}")
         if self.rounds < 1:
@@ -82,6 +94,14 @@ class BenchmarkOptions(NamedTuple):
         for backend in self.backends:
             if backend not in BACKENDS:
                 raise BackendError(f"unknown backend {backend!r}; choose from {', '.join(BACKENDS)}")
+
+    def _check_quick(self) -> None:
+        for name, values in (("model", self.models), ("backend", self.backends), ("threads", self.threads)):
+            if len(values) > 1:
+                raise InputError(f"--quick takes one --{name}, got {len(values)}; leave out --quick to compare several")
+        if self.checkpoint or self.soak:
+            option = "--against" if self.checkpoint else "--soak"
+            raise InputError(f"--quick and {option} exclude each other; leave out --quick")
 
 
 def _reject_duplicates(name: str, values: Sequence[object]) -> None:
@@ -148,10 +168,14 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
         "backend": target.backend,
     }
     common["data"] = data
-    common["seconds"] = (options.seconds or DEFAULT_SECONDS) / options.rounds
+    default, longest, percentile = DEFAULT_SECONDS, MAX_SECONDS, 99
+    if options.quick:
+        default, longest, percentile = QUICK_SECONDS, QUICK_MAX_SECONDS, 90
+        common |= {**QUICK_WARM_UP, "times_warm_up": True}
+    common["seconds"] = (options.seconds or default) / options.rounds
     if options.seconds is None:
-        common["calls"] = math.ceil(MIN_SAMPLES[99] / options.rounds)
-        common["max_seconds"] = MAX_SECONDS / options.rounds
+        common["calls"] = math.ceil(MIN_SAMPLES[percentile] / options.rounds)
+        common["max_seconds"] = longest / options.rounds
 
     def build_job(kind: str, **fields: object) -> Job:
         unnamed = Job(name="", kind=kind, **{**common, **fields})  # type: ignore[arg-type]
@@ -165,12 +189,13 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
         return
     for length, file in target.lengths.items():
         yield build_job("length", threads=options.threads[0], subwords=length, data=file)
+    stream_batches = [max(options.batch_sizes)] if options.quick else options.batch_sizes
     for threads in options.threads:
         for workers in options.workers:
-            for batch in options.batch_sizes:
+            for batch in stream_batches:
                 yield build_job("throughput", threads=threads, workers=workers, batch_size=batch)
         for processes in options.processes:
-            for batch in options.batch_sizes if processes > 1 else ():
+            for batch in stream_batches if processes > 1 else ():
                 yield build_job("throughput", threads=threads, processes=processes, batch_size=batch)
         for callers in options.concurrency:
             if callers > 1:
@@ -183,6 +208,8 @@ def _plan_cases(options: BenchmarkOptions, target: BenchmarkTarget, data: str) -
 def plan_profiles(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget], data: str) -> list[Job]:
     """Plan the profiles of a run: the smallest and the largest batch of every bundle on every backend.
 
+    A quick run always has one, of the smallest batch, for the number of nodes.
+
     Args:
         options: Checked options.
         targets: Models on their backends; only bundles can be profiled.
@@ -194,6 +221,10 @@ def plan_profiles(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget],
     limits: dict[str, float] = {"seconds": options.seconds or DEFAULT_SECONDS}
     if options.seconds is None:
         limits |= {"calls": LEAST_PROFILED_BATCHES, "max_seconds": MAX_SECONDS}
+    sizes = sorted({min(options.batch_sizes), max(options.batch_sizes)})
+    if options.quick and not options.profile:
+        sizes = sizes[:1]
+        limits = {"seconds": QUICK_PROFILE_SECONDS, **QUICK_WARM_UP}
     return [
         Job(
             name=f"profile {target.model} {target.backend} threads {threads} batch {batch}",
@@ -207,9 +238,9 @@ def plan_profiles(options: BenchmarkOptions, targets: Sequence[BenchmarkTarget],
             **limits,  # type: ignore[arg-type]
         )
         for target in targets
-        if options.profile and target.engine == "onnx"
+        if (options.profile or options.quick) and target.engine == "onnx"
         for threads in options.threads
-        for batch in sorted({min(options.batch_sizes), max(options.batch_sizes)})
+        for batch in sizes
     ]
 
 

@@ -13,7 +13,7 @@ from trimf_train.evaluation.prediction import add_missing_parses
 from ...runtime.errors import InputError
 from ...runtime.files.lines import read_file_lines
 from ...runtime.pipeline import ParsedSentence
-from ...runtime.text.parser import Parser
+from ...runtime.text.parser import ROOT_LABEL, Parser
 
 #: Sixty news sentences, written for TriMF.
 BUILT_IN_SENTENCES = Path(__file__).with_name("sentences.txt")
@@ -108,6 +108,23 @@ def parse_corpus(corpus: Corpus, parser: Parser) -> Corpus:
         The corpus with a parse of every sentence.
     """
     return msgspec.structs.replace(corpus, sentences=add_missing_parses(corpus.sentences, parser))
+
+
+def link_words(corpus: Corpus) -> Corpus:
+    """Give the sentences that have no parse arbitrary arcs: each word depends on the one before.
+
+    Args:
+        corpus: Sentences, parsed or not.
+    """
+    return msgspec.structs.replace(corpus, sentences=[_link_words(sentence) for sentence in corpus.sentences])
+
+
+def _link_words(sentence: Sentence) -> Sentence:
+    if sentence.heads is not None:
+        return sentence
+    count = len(sentence.tokens)
+    labels = [ROOT_LABEL, *["dep"] * (count - 1)]
+    return msgspec.structs.replace(sentence, heads=[max(0, index - 1) for index in range(count)], labels=labels)
 
 
 def build_sentence_corpus(words: list[str], name: str) -> Corpus:

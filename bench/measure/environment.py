@@ -9,13 +9,13 @@ from typing import Any
 
 import psutil
 
+from ... import __version__
 from ...runtime.engine.cpu_info import count_available_cores
 from . import machine
 from .gpu_monitor import GpuMonitor
 
 #: Distributions whose version affects the speed of a bundle.
 LIBRARIES = (
-    "trimf",
     "numpy",
     "msgspec",
     "onnx",
@@ -80,10 +80,15 @@ def describe_environment(device: str | None, gpu: GpuMonitor | None, load: LoadM
 
 
 def list_libraries() -> dict[str, str]:
-    """Return the versions of the installed distributions that affect the speed, in the order of their names."""
+    """Return the versions of TriMF and of the installed distributions that affect the speed, sorted by name.
+
+    TriMF's is that of the code which runs: a source tree on the path has no distribution.
+    """
     versions = {str(entry.metadata["Name"]): entry.version for entry in distributions()}
+    versions = {name: version for name, version in versions.items() if name.lower() != "trimf"}
+    versions["trimf"] = __version__
     return {
         name: versions[name]
         for name in sorted(versions, key=str.lower)
-        if name.lower() in LIBRARIES or name.lower().startswith(LIBRARY_PREFIXES)
+        if name == "trimf" or name.lower() in LIBRARIES or name.lower().startswith(LIBRARY_PREFIXES)
     }

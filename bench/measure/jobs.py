@@ -11,13 +11,20 @@ from ..report.schema import ReportObject
 MARK_PREFIX = "trimf-bench: "
 
 
+#: Fewest batches of a warm-up, whose samples are dropped.
+WARM_UP_BATCHES = 10
+#: Seconds after which a warm-up on a GPU ends, once the fewest batches were run. If time allows, it runs every batch
+#: twice, because each shape is compiled or captured when it first occurs.
+MAX_WARM_UP_SECONDS = 60.0
+
+
 class Job(ReportObject, frozen=True, kw_only=True):
     """A job of a child process.
 
     Attributes:
         name: Name of the job.
         kind: Kind of the case to measure, or "check" (run the model once and describe it), "evaluate" (measure F1),
-            "peaks" (measure the device) or "profile" (take the time of every node).
+            "peaks" (measure the device), "profile" (take the time of every node) or "verify" (compare with the CPU).
         model: Name of the model in the report.
         path: Folder of the bundle or checkpoint.
         data: File written by ``write_corpus``.
@@ -36,10 +43,15 @@ class Job(ReportObject, frozen=True, kw_only=True):
         lengths: Lengths in subwords for which a "check" collects words.
         batch_sizes: Batch sizes for which a "check" counts the work of the plain encoder.
         precisions: Element types whose peaks a "peaks" job measures.
+        warm_up_batches: Fewest batches of a warm-up.
+        warm_up_seconds: Time after which a warm-up ends, once these were run.
+        times_warm_up: Time ``Extractor.warm_up`` before a stream.
+        whole_only: Leave out the stages and the plain encoder of a "latency" case or a "check".
+        parses: Time the parser of the bundle in a "latency" case, if it needs one.
     """
 
     name: str
-    kind: Literal["check", "latency", "length", "throughput", "soak", "evaluate", "peaks", "profile"]
+    kind: Literal["check", "latency", "length", "throughput", "soak", "evaluate", "peaks", "profile", "verify"]
     model: str
     path: str
     data: str
@@ -58,6 +70,11 @@ class Job(ReportObject, frozen=True, kw_only=True):
     lengths: tuple[int, ...] = ()
     batch_sizes: tuple[int, ...] = ()
     precisions: tuple[str, ...] = ()
+    warm_up_batches: int = WARM_UP_BATCHES
+    warm_up_seconds: float = MAX_WARM_UP_SECONDS
+    times_warm_up: bool = False
+    whole_only: bool = False
+    parses: bool = True
 
 
 class EncoderWork(ReportObject, frozen=True, kw_only=True):

@@ -14,13 +14,8 @@ import numpy as np
 from ...runtime.pipeline import ParsedSentence, Pipeline, SubgraphCall
 from ...runtime.text.parser import Parser
 from . import device_timing as device
+from .jobs import MAX_WARM_UP_SECONDS, WARM_UP_BATCHES
 from .loaded_model import EncoderRunner, LoadedModel
-
-#: Fewest batches of the warm-up, whose samples are dropped.
-WARM_UP_BATCHES = 10
-#: Seconds after which a warm-up on a GPU ends, once ``WARM_UP_BATCHES`` batches were run. If time allows, it runs every
-#: batch twice, because each shape is compiled or captured when it first occurs.
-MAX_WARM_UP_SECONDS = 60.0
 
 
 def iterate_batches(sentences: int, batch_size: int) -> Iterator[list[int]]:
@@ -125,27 +120,32 @@ class LatencyLoop:
     def __init__(
         self,
         opened: LoadedModel,
-        plain: EncoderRunner,
+        plain: EncoderRunner | None,
         sentences: Sequence[ParsedSentence],
         batch_size: int,
         parser: Parser | None = None,
         texts: Sequence[str] = (),
         *,
         split: bool = True,
+        warm_up_batches: int = WARM_UP_BATCHES,
+        warm_up_seconds: float = MAX_WARM_UP_SECONDS,
     ) -> None:
         """Prepare the loop.
 
         Args:
             opened: The model to measure.
-            plain: Runs the plain encoder on the arrays of a batch.
+            plain: Runs the plain encoder on the arrays of a batch. None leaves out the instrumented call, too.
             sentences: Parsed sentences; batches repeat them in order.
             batch_size: Sentences per batch.
             parser: Parser to time on the words of each batch.
             texts: Text of each sentence, to time its splitting into words.
             split: Record the stages of the instrumented call.
+            warm_up_batches: Fewest batches of the warm-up.
+            warm_up_seconds: Seconds after which the warm-up ends, once these were run.
         """
         self._model, self._run_plain_encoder, self._parser = opened, plain, parser
         self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
+        self._warm_up_batches, self._warm_up_seconds = warm_up_batches, warm_up_seconds
         self._recorder = CallRecorder(opened)
         self._distinct_batches = count_distinct_batches(len(sentences), batch_size)
         self.samples: dict[str, list[float]] = {}
@@ -167,11 +167,11 @@ class LatencyLoop:
         first = time.perf_counter() - started
         if not self._model.is_settled():
             first = self._wait_for_compiler(started)
-        deadline = time.perf_counter() + MAX_WARM_UP_SECONDS
+        deadline = time.perf_counter() + self._warm_up_seconds
         turns = WARM_UP_BATCHES if self._model.backend == "cpu" else max(WARM_UP_BATCHES, 2 * self._distinct_batches)
         for turn in range(turns):
             self._measure_batch(turn, next(batches))
-            if turn >= WARM_UP_BATCHES and time.perf_counter() > deadline:
+            if turn + 1 >= self._warm_up_batches and time.perf_counter() > deadline:
                 break
         self.samples, self.sizes, self.real_subwords, self.padded_subwords = {}, [], 0, 0
         return 1000 * first
@@ -206,7 +206,9 @@ class LatencyLoop:
 
     def _measure_batch(self, turn: int, batch: list[int]) -> None:
         """Add one sample per stage; ``turn`` decides whether the whole or the instrumented call goes first."""
-        steps: list[Callable[[list[int]], dict[str, float]]] = [self._time_whole_call, self._time_stages]
+        steps: list[Callable[[list[int]], dict[str, float]]] = [self._time_whole_call]
+        if self._run_plain_encoder:
+            steps.append(self._time_stages)
         if turn % 2:
             steps.reverse()
         if self._parser:
@@ -241,6 +243,7 @@ class LatencyLoop:
         for arrays in recorder.encoder_inputs:
             self.padded_subwords += arrays["attention_mask"].size
             self.real_subwords += int(arrays["attention_mask"].sum())
+        assert self._run_plain_encoder is not None
         started = time.perf_counter()
         for arrays in recorder.encoder_inputs:
             self._run_plain_encoder(arrays)

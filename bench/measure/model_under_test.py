@@ -41,9 +41,9 @@ def _open_bundle(job: Job) -> LoadedModel:
 
     def load_plain_encoder() -> EncoderRunner:
         if has_plain_encoder:
-            from .encoder_baseline import cut_transformer
+            from .encoder_baseline import load_transformer
 
-            graph = backend.load("plain encoder", cut_transformer(bundle.read("encoder.onnx")))
+            graph = load_transformer(backend, bundle, pipeline.graphs)
         else:
             graph = pipeline.graphs["encoder"]
 

@@ -13,8 +13,8 @@ from ...runtime.engine.profiled_backend import ProfiledBackend
 from ...runtime.pipeline_loading import open_pipeline
 from ..report.schema import Profile, ProfiledNode, SubgraphProfile
 from .corpus import load_corpus
-from .jobs import Job
-from .latency import MAX_WARM_UP_SECONDS, WARM_UP_BATCHES, count_distinct_batches, iterate_batches
+from .jobs import WARM_UP_BATCHES, Job
+from .latency import count_distinct_batches, iterate_batches
 
 #: Most batches of a profile; the trace of a batch takes a quarter of a megabyte and more.
 MAX_BATCHES = 200
@@ -50,7 +50,7 @@ def profile_nodes(job: Job) -> Profile:
     runs: Counter[str] = Counter()
     with pipeline.observe(lambda call: runs.update([call.name])):
         run_batches(
-            lambda turn, seconds: turn >= WARM_UP_BATCHES and seconds >= MAX_WARM_UP_SECONDS,
+            lambda turn, seconds: turn >= job.warm_up_batches and seconds >= job.warm_up_seconds,
             WARM_UP_BATCHES if backend.name == "cpu" else max(WARM_UP_BATCHES, min(distinct, MAX_BATCHES)),
         )
         warm_up = Counter(runs)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
 from ...runtime.errors import BundleError
+from ..report.schema import LatencyFloor
+from .case_planning import BenchmarkTarget
 from .jobs import DevicePeaks, EncoderWork
 
 #: ONNX operators that are matrix products.
@@ -86,6 +88,37 @@ def compute_floor_ms(work: EncoderWork, peaks: DevicePeaks) -> float:
         peaks: Measured peaks of the device.
     """
     return 1000 * max(compute_operation_seconds(work, peaks), work.bytes / peaks.bytes)
+
+
+def build_floors(
+    targets: Sequence[BenchmarkTarget], threads: Sequence[int], peaks: Mapping[tuple[str, int], DevicePeaks]
+) -> Iterator[LatencyFloor]:
+    """Build the lower bounds of the models whose work is known, on the backends whose peaks are.
+
+    Args:
+        targets: Models on their backends.
+        threads: Numbers of threads.
+        peaks: Backend and number of threads -> measured peaks.
+    """
+    for target in targets:
+        for count in threads:
+            measured = peaks.get((target.backend, count))
+            if measured is None:
+                continue
+            for batch, work in target.checked.work.items():
+                operations = sum(work.operations.values())
+                yield LatencyFloor(
+                    model=target.model,
+                    backend=target.backend,
+                    threads=count,
+                    batch_size=batch,
+                    subwords=target.checked.median_subwords,
+                    operations=operations,
+                    bytes=work.bytes,
+                    peak_operations=operations / compute_operation_seconds(work, measured),
+                    peak_bytes=measured.bytes,
+                    milliseconds=compute_floor_ms(work, measured),
+                )
 
 
 def compute_operation_seconds(work: EncoderWork, peaks: DevicePeaks) -> float:

@@ -74,6 +74,7 @@ def measure_throughput(
         return _measure_callers(job, corpus, extractor, padding, load, first, mark)
     if job.processes > 1:
         return _measure_processes(job, corpus, extractor, load, first, mark)
+    warm_up = _time_warm_up(job, extractor) if job.times_warm_up else None
     for _ in _stream_texts(job, extractor, _take_texts(corpus, WARM_UP_BATCHES * job.batch_size * job.workers)):
         pass
     padding.take_share()
@@ -87,7 +88,13 @@ def measure_throughput(
     seconds = time.perf_counter() - started
     mark("stop")
     return Measurement(
-        load=load, first=first, samples={}, sizes=[(done, words)], seconds=seconds, padding=padding.take_share()
+        load=load,
+        first=first,
+        samples={},
+        sizes=[(done, words)],
+        seconds=seconds,
+        padding=padding.take_share(),
+        warm_up=warm_up,
     )
 
 
@@ -221,6 +228,13 @@ def _time_call(extractor: Extractor, text: str) -> float:
     """Return the milliseconds of one call."""
     started = time.perf_counter()
     extractor(text)
+    return 1000 * (time.perf_counter() - started)
+
+
+def _time_warm_up(job: Job, extractor: Extractor) -> float:
+    """Return the milliseconds of the warm-up for the batches and the threads of a stream."""
+    started = time.perf_counter()
+    extractor.warm_up(job.batch_size, job.workers)
     return 1000 * (time.perf_counter() - started)
 
 

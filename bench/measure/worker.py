@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ...runtime.errors import BackendError, InputError, TrimfError, one_line
-from ..report.schema import Measurement, Profile
+from ..report.schema import Measurement, Parity, Profile
 from .jobs import MARK_PREFIX, DevicePeaks, EncoderWork, F1Scores, Job, ModelCheck
 
 if TYPE_CHECKING:
@@ -68,23 +68,34 @@ def _measure_latency(job: Job) -> Measurement:
         from ...runtime.text.parser import load_parser
 
         note = Bundle(job.path).manifest.parser
-        parser = load_parser(note.name) if note.source == "spacy" else None
+        parser = load_parser(note.name) if note.source == "spacy" and job.parses else None
         texts = corpus.sentence_texts or corpus.texts
     loop = LatencyLoop(
         opened,
-        opened.load_plain_encoder(),
+        None if job.whole_only else opened.load_plain_encoder(),
         corpus.to_parsed_sentences(),
         job.batch_size,
         parser,
         texts,
         split=job.kind == "latency",
+        warm_up_batches=job.warm_up_batches,
+        warm_up_seconds=job.warm_up_seconds,
     )
     first = loop.warm_up()
     _send_mark("start")
     seconds = loop.measure(job.seconds, job.calls, job.max_seconds)
     _send_mark("stop")
     padding = 1 - loop.real_subwords / loop.padded_subwords if loop.padded_subwords else 0.0
-    return Measurement(load=load, first=first, samples=loop.samples, sizes=loop.sizes, seconds=seconds, padding=padding)
+    captured = {name: getattr(graph, "uses_cuda_graphs", None) for name, graph in opened.pipeline.graphs.items()}
+    return Measurement(
+        load=load,
+        first=first,
+        samples=loop.samples,
+        sizes=loop.sizes,
+        seconds=seconds,
+        padding=padding,
+        cuda_graphs={name: value for name, value in captured.items() if value is not None},
+    )
 
 
 def _measure_stream(job: Job) -> Measurement:
@@ -132,17 +143,17 @@ def _check_model(job: Job) -> ModelCheck:
     median = min(median, limit)
     if job.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
+        from ...runtime.engine.contract import SUBGRAPHS
         from . import encoder_baseline as plain
         from . import roofline as arithmetic
 
         bundle = Bundle(job.path)
-        products = {
-            name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in opened.pipeline.graphs
-        }
-        if opened.has_plain_encoder:
+        products = {name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
+        if opened.has_plain_encoder and not job.whole_only:
             part = plain.cut_transformer(bundle.read("encoder.onnx"))
             work = {batch: arithmetic.count_encoder_work(part, batch, median) for batch in job.batch_sizes}
-        opened.load_plain_encoder()
+        if not job.whole_only:
+            opened.load_plain_encoder()
     return ModelCheck(
         backend=opened.backend,
         reason=opened.reason,
@@ -216,6 +227,12 @@ def _profile_nodes(job: Job) -> Profile:
     return profile_nodes(job)
 
 
+def _verify_bundle(job: Job) -> Parity:
+    from .parity_check import check_parity
+
+    return check_parity(job)
+
+
 _JOBS = {
     "check": _check_model,
     "latency": _measure_latency,
@@ -225,6 +242,7 @@ _JOBS = {
     "evaluate": _evaluate_model,
     "peaks": _measure_peaks,
     "profile": _profile_nodes,
+    "verify": _verify_bundle,
 }
 
 if __name__ == "__main__":

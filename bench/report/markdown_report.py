@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ...runtime.output.plain_text import escape_markdown
 from .profile_tables import build_profile_tables
+from .quick_tables import tabulate_cuda_graphs, tabulate_failures, tabulate_parities
 from .report_table import MISSING, ReportTable, format_number
 from .schema import CASE_INPUTS, Case, ModelInfo, Report
 from .statistics import (
@@ -101,7 +102,9 @@ def build_tables(report: Report) -> Iterator[ReportTable]:
     """
     subjects = {subject.name: subject for subject in report.subjects}
     tables = (
+        tabulate_failures(report),
         _tabulate_speed_and_f1(report),
+        tabulate_parities(report),
         _tabulate_latency(report, subjects),
         _tabulate_stages(report, subjects),
         _tabulate_throughput(report, subjects),
@@ -110,6 +113,7 @@ def build_tables(report: Report) -> Iterator[ReportTable]:
         _tabulate_floors(report),
         _tabulate_power(report),
         _tabulate_memory_growth(report),
+        tabulate_cuda_graphs(report),
         *build_profile_tables(report),
     )
     return (table for table in tables if table.rows)

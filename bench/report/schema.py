@@ -93,6 +93,8 @@ class Measurement(ReportObject, frozen=True, kw_only=True):
         sizes: Sentences and words of each call.
         seconds: Wall-clock time of the measurement.
         padding: Share of subword positions that were padding, from 0 to 1; None if other processes encoded them.
+        warm_up: Milliseconds that ``Extractor.warm_up`` took after the first call; None where it was not timed.
+        cuda_graphs: Subgraph -> whether its runs were captured as CUDA graphs; only subgraphs that say so.
     """
 
     load: float
@@ -101,6 +103,8 @@ class Measurement(ReportObject, frozen=True, kw_only=True):
     sizes: list[tuple[int, int]]
     seconds: float
     padding: float | None
+    warm_up: float | None = None
+    cuda_graphs: dict[str, bool] = {}
 
 
 class Round(Measurement, frozen=True, kw_only=True):
@@ -270,6 +274,46 @@ class Profile(ReportObject, frozen=True, kw_only=True):
     subgraphs: list[SubgraphProfile]
 
 
+class Parity(ReportObject, frozen=True, kw_only=True):
+    """Comparison of a bundle on a backend with a reference, as ``trimf verify`` does it; None is not stated.
+
+    Attributes:
+        model: Name of one of the report's subjects.
+        backend: Backend that runs the bundle.
+        against: Name of the reference.
+        sentences: Number of sentences.
+        identical: Percentage of sentences with identical entities and relations.
+        entities: F1 of the entities against those of the reference, in %.
+        relations: F1 of the relations against those of the reference, in %.
+        arcs: Percentage of words with the same arc, if the model parses by itself.
+        errors: Output -> relative error at the 99th percentile.
+        failure: Limits of the bundle's precision that were exceeded; None if there are none.
+    """
+
+    model: str
+    backend: str
+    against: str
+    sentences: int
+    identical: float | None = None
+    entities: float | None = None
+    relations: float | None = None
+    arcs: float | None = None
+    errors: dict[str, float | None] = {}
+    failure: str | None = None
+
+
+class FailedPart(ReportObject, frozen=True, kw_only=True):
+    """A part of a run that failed while the others went on.
+
+    Attributes:
+        part: Name of the part: that of a case, or of another job.
+        reason: The error, in one line.
+    """
+
+    part: str
+    reason: str
+
+
 class Report(ReportObject, frozen=True, kw_only=True):
     """Report of one run of ``trimf bench``.
 
@@ -286,6 +330,8 @@ class Report(ReportObject, frozen=True, kw_only=True):
         floors: Lower bounds on the latency of the encoder.
         ratios: Ratios between cases and stages.
         profiles: Times of the nodes of each bundle, if they were requested.
+        parities: Comparisons with the CPU, of a quick run.
+        failures: Parts that failed, of a quick run.
         notes: What was left out and why, and what else a reader must know.
     """
 
@@ -301,4 +347,6 @@ class Report(ReportObject, frozen=True, kw_only=True):
     floors: list[LatencyFloor]
     ratios: list[Ratio]
     profiles: list[Profile] = []
+    parities: list[Parity] = []
+    failures: list[FailedPart] = []
     notes: tuple[str, ...] = ()

@@ -44,10 +44,10 @@ def render_summary(report: Report) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(make_visible(_describe_run(report)))]
-    for title, cases in _group_cases(report).items():
+    parts: list[RenderableType] = [Text(make_visible(describe_run(report)))]
+    for title, cases in group_cases(report).items():
         parts += ["", Text(make_visible(title), "bold")]
-        parts += [table for table in (_tabulate_calls(cases), _tabulate_streams(cases)) if table.rows]
+        parts += [table for table in (_tabulate_calls(cases), tabulate_streams(cases)) if table.rows]
     parts += render_profiles(report)
     notes = [*list_warnings(report), *_list_f1(report), *list_shortfalls(report.cases)]
     parts += ["", *(Text(make_visible(note)) for note in notes)] if notes else []
@@ -73,7 +73,12 @@ def list_shortfalls(cases: Sequence[Case]) -> Iterator[str]:
         )
 
 
-def _describe_run(report: Report) -> str:
+def describe_run(report: Report) -> str:
+    """Describe the machine and the data of a report in one line.
+
+    Args:
+        report: The report.
+    """
     facts = [report.environment.get(name) for name in _MACHINE]
     names = ["", "", " cores", "", " cores quota"]
     machine = [f"{fact}{name}" for fact, name in zip(facts, names, strict=True) if fact]
@@ -81,8 +86,15 @@ def _describe_run(report: Report) -> str:
     return f"{', '.join(dict.fromkeys(machine)) or 'unknown machine'}; {data}"
 
 
-def _group_cases(report: Report) -> dict[str, list[Case]]:
-    """Group cases by what runs them."""
+def group_cases(report: Report) -> dict[str, list[Case]]:
+    """Group the cases of a report by what runs them.
+
+    Args:
+        report: The report.
+
+    Returns:
+        Description of model, backend and threads -> cases.
+    """
     subjects = {subject.name: subject for subject in report.subjects}
     groups: dict[str, list[Case]] = {}
     for case in report.cases:
@@ -95,7 +107,7 @@ def _group_cases(report: Report) -> dict[str, list[Case]]:
 def _tabulate_calls(cases: Iterable[Case]) -> Table:
     from rich.text import Text
 
-    table = _create_table("ms per call", "p50", "p95", "p99", "calls", "× encoder")
+    table = create_table("ms per call", "p50", "p95", "p99", "calls", "× encoder")
     for case in cases:
         figures = summarize_samples(pool_samples(case))
         if figures.n:
@@ -106,10 +118,15 @@ def _tabulate_calls(cases: Iterable[Case]) -> Table:
     return table
 
 
-def _tabulate_streams(cases: Iterable[Case]) -> Table:
+def tabulate_streams(cases: Iterable[Case]) -> Table:
+    """Show throughput and memory of streams.
+
+    Args:
+        cases: Cases of a report, of any kind.
+    """
     from rich.text import Text
 
-    table = _create_table("stream", "sentences/s", "words/s", "host MB", "device MB")
+    table = create_table("stream", "sentences/s", "words/s", "host MB", "device MB")
     for case in cases:
         speeds = [speed for round_ in case.rounds if (speed := compute_speed(case, [round_]))]
         if case.kind in ("throughput", "soak") and speeds:
@@ -127,7 +144,13 @@ def _tabulate_streams(cases: Iterable[Case]) -> Table:
     return table
 
 
-def _create_table(first: str, *others: str) -> Table:
+def create_table(first: str, *others: str) -> Table:
+    """Create a table without lines, whose first column is text and whose others are figures.
+
+    Args:
+        first: Heading of the first column.
+        others: Headings of the others.
+    """
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

@@ -36,6 +36,7 @@ class GraphBuilder:
         self._initializers: dict[str, TensorProto] = {}
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._named: list[onnx.ValueInfoProto] = []
         self._singles: set[str] = set()
         self._halves: dict[str, str] = {}
         self._count = 0
@@ -70,10 +71,23 @@ class GraphBuilder:
             element_type: Its ONNX element type.
             shape: Size of each axis, or its name.
         """
-        for node in self._nodes:
-            for names in (node.input, node.output):
-                names[:] = [name if used == source else used for used in names]
+        self._rename(source, name)
         self._outputs.append(helper.make_tensor_value_info(name, element_type, shape))
+
+    def name_tensor(self, source: str, name: str, shape: Sequence[str | int]) -> str:
+        """Give a tensor of the graph's float type a name that whoever reads the graph knows it by.
+
+        Args:
+            source: The tensor.
+            name: Its new name.
+            shape: Size of each axis, or its name.
+
+        Returns:
+            The new name, which replaces ``source`` from now on.
+        """
+        self._rename(source, name)
+        self._named.append(helper.make_tensor_value_info(name, self.float_type, shape))
+        return name
 
     def constant(self, value: npt.ArrayLike, *, single: bool = False) -> str:
         """Add a constant; floats get the float type of the graph.
@@ -191,11 +205,22 @@ class GraphBuilder:
         """Return the graph as a model."""
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED_DOMAIN, 1)]
         graph = helper.make_graph(self._nodes, "trimf", self._inputs, self._outputs, list(self._initializers.values()))
+        graph.value_info.extend(self._named)
         return helper.make_model(graph, opset_imports=opsets, producer_name="trimf", ir_version=9)
 
     def _new_name(self, kind: str) -> str:
         self._count += 1
         return f"{kind}_{self._count}"
+
+    def _rename(self, source: str, name: str) -> None:
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [name if used == source else used for used in names]
+        if source in self._singles:
+            self._singles.add(name)
+        if source in self._halves:
+            self._halves[name] = self._halves[source]
+        self._halves = {key: name if half == source else half for key, half in self._halves.items()}
 
     def _round(self, source: str) -> str:
         """Return a tensor with its values rounded to fp16, once for each tensor."""

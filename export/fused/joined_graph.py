@@ -66,6 +66,7 @@ def build_joined_graph(model: TriMF, stage: int, mode: FloatMode) -> onnx.ModelP
     assert encoder.parser is not None, "the model has no in-model parser"
     inputs = _add_inputs(graph, model)
     layers = add_encoder(graph, model.encoder, inputs.encoder)
+    layers[-1] = graph.name_tensor(layers[-1], "subwords", ["batch", "subwords", model.width])
     states = layers[-1]
     read = states if encoder.layer is None else layers[encoder.layer]
     is_root, heads, labels = _add_parser(graph, encoder.parser, _add_pooling(graph, read, model.width, inputs), inputs)

@@ -11,6 +11,7 @@ import onnx
 import pytest
 import torch
 
+from trimf.bench.measure.encoder_baseline import HIDDEN_STATES, load_transformer
 from trimf.export import exporter
 from trimf.export.fused.fusing import build_fused_graphs, fuse_graphs, open_fused_pipeline
 from trimf.export.fused.shared_weights import MIN_SHARED_BYTES, share_weights
@@ -93,6 +94,20 @@ def device(monkeypatch: pytest.MonkeyPatch) -> OnnxGpuBackend:
     """The CPU by way of device memory, on which fused graphs run and are captured."""
     monkeypatch.setitem(PROVIDERS, "fusing", FUSING)
     return OnnxGpuBackend("fusing")
+
+
+@pytest.mark.slow
+def test_the_transformer_of_a_benchmark_is_cut_out_of_the_joined_graph(fused_bundle: Path, device: Any) -> None:
+    bundle = Bundle(fused_bundle)
+    fused = load_transformer(device, bundle, JOINED_SUBGRAPHS)
+    plain = load_transformer(OnnxCpuBackend(1), bundle, SUBGRAPHS)
+    assert fused.inputs == plain.inputs == ("input_ids", "attention_mask")
+    arrays = {"input_ids": np.array([[2, 7, 9, 3], [2, 8, 3, 0]]), "attention_mask": np.ones((2, 4), np.int64)}
+    arrays["attention_mask"][1, 3] = 0
+    states = [np.asarray(graph.run(arrays)[HIDDEN_STATES], np.float32) for graph in (fused, plain)]
+    real = arrays["attention_mask"].astype(bool)
+    tolerance = 0.05 if bundle.manifest.precision == "fp16" else 1e-5
+    np.testing.assert_allclose(states[0][real], states[1][real], atol=tolerance)
 
 
 @pytest.mark.slow
