@@ -39,7 +39,7 @@ def open_backend(name: str, threads: int | None, files: BundleFiles, *, has_exte
         from .tensorrt_backend import open_tensorrt
 
         return open_tensorrt(files, "requested", has_external_parser=has_external_parser)
-    from .onnx_device import OnnxGpuBackend
+    from .onnx_gpu_backend import OnnxGpuBackend
 
     return OnnxGpuBackend(name, "requested", threads)
 
@@ -63,7 +63,7 @@ def _open_best(threads: int | None, files: BundleFiles, has_external_parser: boo
     from .onnxruntime_library import INSTALL_GPU, onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        from .onnx_device import OnnxGpuBackend
+        from .onnx_gpu_backend import OnnxGpuBackend
 
         return OnnxGpuBackend("cuda", reason, threads)
     return _open_cpu(threads, files, f"{reason}; and the installed ONNX Runtime has no CUDA: run {INSTALL_GPU}")

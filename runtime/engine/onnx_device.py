@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,85 +16,21 @@ import numpy.typing as npt
 
 from ..errors import BackendError, one_line
 from . import buckets
-from .backend import BundleFiles, resolve_thread_count
-from .contract import AXES, EXTRA, FUSED_FILES, FUSED_WEIGHTS, HOST_OUTPUTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from .contract import AXES, EXTRA, HOST_OUTPUTS
 from .derived_inputs import DERIVED, SOURCE_TYPES, list_sources
-from .onnx_cpu import ELEMENT_TYPES, make_session_options
+from .onnx_cpu import ELEMENT_TYPES
+from .onnx_device_calls import PreparedCall, RunStates
 from .onnx_device_memory import DEVICE_LOCK, OrtDeviceArray, TensorPack
-from .onnx_profiler import OnnxProfiler
-from .onnx_providers import PROVIDERS, Provider
+from .onnx_providers import Provider
 from .onnxruntime_library import onnxruntime
-from .profiling import ProfiledSubgraph
 
 _LOG = logging.getLogger("trimf")
-
-#: First ONNX Runtime version whose GatherND and batched MatMul replay correctly from a CUDA graph. Earlier versions
-#: read host memory that was freed after the capture (pull requests 32120 and 32121 of microsoft/onnxruntime). The
-#: environment variable TRIMF_CUDA_GRAPHS=0 disables CUDA graphs.
-CUDA_GRAPHS_SINCE = (1, 32)
-
-#: The same for fused graphs, which have no such operators.
-FUSED_CUDA_GRAPHS_SINCE = (1, 31)
 
 #: Largest difference between a replayed and a normal run, relative to the largest value of the output.
 MAX_REPLAY_DIFFERENCE = 0.01
 
-
 #: Number of sets of buffers whose runs a thread captures; each costs device memory, and unusual sizes are rare.
 MAX_CAPTURED = 512
-
-
-class _PreparedCall:
-    """Run with one set of device memory, to which the session's inputs and outputs are bound.
-
-    Attributes:
-        binding: The binding.
-        uploaded: Inputs that come from the host.
-        staging: Host memory of each of them.
-        packs: Device memory of each output.
-        graph_id: Number of the CUDA graph that the run was captured as; 0 before.
-        is_checked: Whether a replay was compared with a normal run.
-    """
-
-    def __init__(self, binding: onnxruntime.IOBinding, uploaded: TensorPack, packs: dict[str, TensorPack]) -> None:
-        self.binding, self.uploaded, self.packs = binding, uploaded, packs
-        self.staging = {name: uploaded.get_staging(name) for name in uploaded.slots}
-        self.graph_id = 0
-        self.is_checked = False
-
-
-class _RunState:
-    """Resources of one thread for running a session: its calls by sizes and addresses, and its device memory."""
-
-    def __init__(self) -> None:
-        self.calls: dict[tuple[int, ...], _PreparedCall] = {}
-        self.packs: dict[tuple[Any, ...], TensorPack] = {}
-
-
-class _Lease:
-    """Hold of a thread on a state; when the thread has ended, another takes the state over, with what it captured."""
-
-    def __init__(self, state: _RunState, idle: list[_RunState]) -> None:
-        self.state, self._idle = state, idle
-
-    def __del__(self) -> None:
-        self._idle.append(self.state)
-
-
-class _RunStates:
-    """States of the threads that run a session, each with device memory of its own."""
-
-    def __init__(self) -> None:
-        self._idle: list[_RunState] = []
-        self._thread = threading.local()
-
-    def get_current(self) -> _RunState:
-        """Return the state of the calling thread."""
-        lease: _Lease | None = getattr(self._thread, "lease", None)
-        if lease is None:
-            state = self._idle.pop() if self._idle else _RunState()
-            lease = self._thread.lease = _Lease(state, self._idle)
-        return lease.state
 
 
 class OnnxGpuSubgraph:
@@ -126,7 +60,7 @@ class OnnxGpuSubgraph:
         """
         self._session: onnxruntime.InferenceSession | None = session
         self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
-        self._states = _RunStates()
+        self._states = RunStates()
         self._next_graph_id = itertools.count(1)
         self._elements = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
         if unknown := sorted(set(self._elements) - AXES.keys() - DERIVED.keys()):
@@ -226,10 +160,10 @@ class OnnxGpuSubgraph:
         contents: Mapping[str, npt.NDArray[Any]],
         on_device: Mapping[str, OrtDeviceArray],
         padded_sizes: Mapping[str, int],
-    ) -> _PreparedCall:
+    ) -> PreparedCall:
         """Allocate what a call of new sizes needs, and bind it."""
         uploaded = self._get_pack(list(contents), {name: content.shape for name, content in contents.items()})
-        call = _PreparedCall(session.io_binding(), uploaded, self._get_output_packs(padded_sizes))
+        call = PreparedCall(session.io_binding(), uploaded, self._get_output_packs(padded_sizes))
         for name in self._shapes:
             if name in on_device:
                 array = on_device[name]
@@ -289,7 +223,7 @@ class OnnxGpuSubgraph:
             packs[key] = TensorPack(tensors, self._provider.device)
         return packs[key]
 
-    def _run_call(self, session: onnxruntime.InferenceSession, call: _PreparedCall, is_new: bool) -> None:
+    def _run_call(self, session: onnxruntime.InferenceSession, call: PreparedCall, is_new: bool) -> None:
         """Run normally the first time, then captured as a CUDA graph, then replayed.
 
         The first replay is compared with a normal run: an operator may not replay what it computed.
@@ -336,167 +270,7 @@ class OnnxGpuSubgraph:
                 del self._states
 
 
-class OnnxGpuBackend:
-    """ONNX Runtime on a GPU, with one of the execution providers in ``PROVIDERS``.
-
-    Args:
-        name: Name of the backend, a key of ``PROVIDERS``.
-        reason: Why this backend was selected, for display.
-        threads: Number of intra-op threads for nodes that run on the CPU; 1 by default.
-
-    Raises:
-        BackendError: If the provider is not installed or has no device, or if ``threads`` is not positive.
-    """
-
-    def __init__(self, name: str, reason: str = "requested", threads: int | None = None) -> None:
-        self.name, self.reason = name, reason
-        self.threads = resolve_thread_count(threads, 1)
-        self._provider = PROVIDERS[name]
-        self._devices = self._provider.prepare()
-
-    def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
-        """Return the names of the graphs to open: the fused ones where the provider runs them and the bundle has them.
-
-        Args:
-            files: The bundle.
-            uses_model_parser: Whether sentences are parsed by the model itself.
-        """
-        fused = self._provider.fuses and uses_model_parser and files.manifest.files.keys() >= set(FUSED_FILES.values())
-        return JOINED_SUBGRAPHS if fused else SUBGRAPHS
-
-    def open(self, name: str, files: BundleFiles) -> OnnxGpuSubgraph:
-        """Load a subgraph of a bundle.
-
-        Args:
-            name: Name of the subgraph.
-            files: The bundle.
-
-        Raises:
-            BackendError: See ``load``.
-            BundleError: If the file is missing or damaged.
-        """
-        return self._open(name, files, None)
-
-    def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
-        """Load a subgraph of a bundle together with a profiler of its nodes.
-
-        The process needs the variables of ``list_profiling_variables`` from its start.
-
-        Args:
-            name: Name of the subgraph.
-            files: The bundle.
-
-        Raises:
-            BackendError: See ``load``.
-            BundleError: If the file is missing or damaged.
-        """
-        profiler = OnnxProfiler(name)
-        return ProfiledSubgraph(self._open(name, files, profiler), profiler)
-
-    def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxGpuSubgraph:
-        file = FUSED_FILES.get(name)
-        if file is None or not self._provider.fuses or file not in files.manifest.files:
-            return self.load(name, files.read(f"{name}.onnx"), profiler=profiler)
-        weights = {other: files.read(other) for other in FUSED_WEIGHTS[name]}
-        return self.load(name, files.read(file), weights, profiler)
-
-    def load(
-        self,
-        name: str,
-        model: bytes,
-        weights: Mapping[str, bytes] | None = None,
-        profiler: OnnxProfiler | None = None,
-    ) -> OnnxGpuSubgraph:
-        """Load a subgraph from the bytes of its ONNX file.
-
-        Args:
-            name: Name of the subgraph.
-            model: Content of the ONNX file; weights outside the file are refused.
-            weights: Content of the other files of the bundle that it may take weights from, by name.
-            profiler: Profiler of the session, if it is to be profiled; then no CUDA graphs are captured, because nodes
-                have no time of their own in them.
-
-        Raises:
-            BackendError: If ONNX Runtime cannot load it, falls back to another provider, or assigns one of its matrix
-                products to another provider.
-        """
-        with DEVICE_LOCK:
-            since = FUSED_CUDA_GRAPHS_SINCE if weights else CUDA_GRAPHS_SINCE
-            use_cuda_graphs = profiler is None and self._provider.uses_cuda_graphs and _supports_cuda_graphs(since)
-            session, uses_cuda_graphs = self._create_session(name, model, weights or {}, use_cuda_graphs, profiler)
-        self._check_assignment(name, session)
-        if profiler:
-            profiler.attach(session)
-        return OnnxGpuSubgraph(session, name, self.name, self._provider, uses_cuda_graphs)
-
-    def _create_session(
-        self,
-        name: str,
-        model: bytes,
-        weights: Mapping[str, bytes],
-        use_cuda_graphs: bool,
-        profiler: OnnxProfiler | None,
-    ) -> tuple[onnxruntime.InferenceSession, bool]:
-        """Create a session, without CUDA graphs if it cannot capture them; also return whether it captures them."""
-        provider = self._provider
-        options = make_session_options(self.threads)
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-        if profiler:
-            profiler.configure(options)
-        if weights:
-            sizes = [len(content) for content in weights.values()]
-            options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
-        try:
-            settings = provider.make_options(model) | ({"enable_cuda_graph": "1"} if use_cuda_graphs else {})
-            providers: list[Any] | None = [(provider.name, settings), *provider.fallback_providers]
-            if self._devices:
-                options.add_provider_for_devices(self._devices, settings)
-                providers = None
-            session = onnxruntime.InferenceSession(model, options, providers=providers, enable_fallback=0)
-        except BackendError:
-            raise
-        except Exception as error:
-            if use_cuda_graphs:
-                _LOG.info("%s.onnx runs on backend %r without CUDA graphs: %s", name, self.name, one_line(error))
-                return self._create_session(name, model, weights, False, profiler)
-            version = onnxruntime.__version__
-            raise BackendError(
-                f"ONNX Runtime {version} cannot load {name}.onnx on backend {self.name!r}: {one_line(error)}"
-            ) from error
-        return session, use_cuda_graphs
-
-    def _check_assignment(self, name: str, session: onnxruntime.InferenceSession) -> None:
-        """Check that the session uses the requested provider, and for all of its matrix products."""
-        expected, actual = self._provider.name, session.get_providers()[0]
-        if actual != expected:
-            raise BackendError(
-                f"ONNX Runtime {onnxruntime.__version__} could not start {expected} for {name}.onnx and fell back to "
-                f"{actual}: no NVIDIA device or driver, or incompatible CUDA, cuDNN or TensorRT libraries; "
-                "check nvidia-smi, or use the cpu backend"
-            )
-        if not hasattr(session, "get_provider_graph_assignment_info"):
-            _LOG.warning(
-                "ONNX Runtime %s does not report which provider runs which node of %s.onnx",
-                onnxruntime.__version__,
-                name,
-            )
-            return
-        misplaced = sorted(
-            {
-                f"{node.op_type} on {part.ep_name}"
-                for part in session.get_provider_graph_assignment_info()
-                for node in part.get_nodes()
-                if part.ep_name != expected and ("MatMul" in node.op_type or node.op_type == "Gemm")
-            }
-        )
-        if misplaced:
-            raise BackendError(
-                f"{expected} does not run all matrix products of {name}.onnx ({', '.join(misplaced)}); "
-                "use the cpu backend, or a bundle exported for GPUs (--fp16 or fp32)"
-            )
-
-
-def _run_once(session: onnxruntime.InferenceSession, call: _PreparedCall, graph_id: int | None) -> None:
+def _run_once(session: onnxruntime.InferenceSession, call: PreparedCall, graph_id: int | None) -> None:
     """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
     session.run_with_iobinding(call.binding, None if graph_id is None else _make_run_options(graph_id))
     call.binding.synchronize_outputs()
@@ -514,16 +288,6 @@ def _are_close(expected: Mapping[str, npt.NDArray[Any]], replayed: Mapping[str, 
         )
         for name, values in expected.items()
     )
-
-
-def _supports_cuda_graphs(since: tuple[int, int]) -> bool:
-    """Return True if this ONNX Runtime replays CUDA graphs correctly and the user did not disable them."""
-    if os.environ.get("TRIMF_CUDA_GRAPHS") == "0":
-        return False
-    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if version < since:
-        _LOG.info("CUDA graphs are disabled: they need ONNX Runtime %d.%d or later, got %d.%d", *since, *version)
-    return version >= since
 
 
 def _make_run_options(graph_id: int) -> onnxruntime.RunOptions:

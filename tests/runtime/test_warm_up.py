@@ -10,9 +10,9 @@ import pytest
 
 import trimf
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine import onnx_device
+from trimf.runtime.engine import onnx_device, onnx_gpu_backend
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.pipeline_loading import open_pipeline
@@ -26,7 +26,7 @@ WORDS = ["Ann", "b", "C3", "x", ",", "9", "Bob", "Q", "met", "Rome"]
 def captured(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     """The tiny bundle on the CPU, as on a GPU that captures graphs."""
     monkeypatch.setitem(PROVIDERS, "captured", CAPTURED)
-    monkeypatch.setattr(onnx_device, "CUDA_GRAPHS_SINCE", (1, 0))
+    monkeypatch.setattr(onnx_gpu_backend, "CUDA_GRAPHS_SINCE", (1, 0))
     pipeline = open_pipeline(Bundle(tiny_bundle), OnnxGpuBackend("captured"))
     for graph in pipeline.graphs.values():
         monkeypatch.setattr(graph, "_is_fused", True)  # the buckets of fused graphs

@@ -11,7 +11,7 @@ from trimf.bench.measure.loaded_model import LoadedModel
 from trimf.bench.measure.model_under_test import load_model
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.cuda_memory import Buffer, CudaArray, Workspace
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.pipeline import ParsedSentence
 from trimf.runtime.pipeline_loading import open_pipeline

@@ -17,11 +17,12 @@ from trimf.export.fused.fusing import build_fused_graphs, fuse_graphs, open_fuse
 from trimf.export.fused.shared_weights import MIN_SHARED_BYTES, share_weights
 from trimf.runtime.bundle.manifest import ParserInfo
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine import onnx_device
+from trimf.runtime.engine import onnx_gpu_backend
 from trimf.runtime.engine.contract import FUSED_FILES, JOINED_SUBGRAPHS, SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend, OnnxGpuSubgraph
+from trimf.runtime.engine.onnx_device import OnnxGpuSubgraph
 from trimf.runtime.engine.onnx_device_memory import TensorPack
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.errors import InputError
 from trimf.runtime.pipeline_loading import open_pipeline
@@ -232,9 +233,9 @@ def test_graphs_that_disagree_are_left_out(
 
 def test_graphs_are_captured_since_another_version(monkeypatch: pytest.MonkeyPatch, parsing: Any) -> None:
     """A graph with GatherND waits for ONNX Runtime 1.32; the fused ones have none."""
-    monkeypatch.setattr(onnx_device.onnxruntime, "__version__", "1.31.1")
-    assert onnx_device._supports_cuda_graphs(onnx_device.FUSED_CUDA_GRAPHS_SINCE)
-    assert not onnx_device._supports_cuda_graphs(onnx_device.CUDA_GRAPHS_SINCE)
+    monkeypatch.setattr(onnx_gpu_backend.onnxruntime, "__version__", "1.31.1")
+    assert onnx_gpu_backend._supports_cuda_graphs(onnx_gpu_backend.FUSED_CUDA_GRAPHS_SINCE)
+    assert not onnx_gpu_backend._supports_cuda_graphs(onnx_gpu_backend.CUDA_GRAPHS_SINCE)
 
 
 def test_a_fused_pipeline_on_the_cpu(parsing: Any, sentences: list[Sentence]) -> None:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
-from trimf.runtime.engine import cuda, onnx_device, tensorrt_backend
+from trimf.runtime.engine import cuda, onnx_gpu_backend, tensorrt_backend
 from trimf.runtime.engine.backend_selection import open_backend
 from trimf.runtime.engine.contract import JOINED_SUBGRAPHS, SUBGRAPHS
 from trimf.runtime.engine.engine_selection import hash_sources
@@ -68,7 +68,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(cuda, "explain_missing_device", lambda: None)
         monkeypatch.setattr(tensorrt_backend, "CudaDevice", lambda: device)
         monkeypatch.setattr(tensorrt_backend, "import_library", find)
-        monkeypatch.setattr(onnx_device, "OnnxGpuBackend", device_backend)
+        monkeypatch.setattr(onnx_gpu_backend, "OnnxGpuBackend", device_backend)
         providers = [*(["CUDAExecutionProvider"] if provider else []), "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
 
@@ -231,7 +231,7 @@ def test_where_there_is_no_gpu_nothing_of_it_is_imported(tiny_bundle: Path) -> N
     assert name == "cpu"
     assert "trimf.runtime.engine.cuda" in modules
     heavy = {"cuda.bindings", "tensorrt", "tensorrt_rtx", "tensorrt_rtx_bindings"}
-    own = ("trimf.runtime.engine.tensorrt", "trimf.runtime.engine.onnx_device")
+    own = ("trimf.runtime.engine.tensorrt", "trimf.runtime.engine.onnx_device", "trimf.runtime.engine.onnx_gpu_backend")
     assert [name for name in modules if name in heavy or name.startswith(own)] == []
 
 

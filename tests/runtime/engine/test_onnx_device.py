@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from trimf.runtime.bundle.reader import Bundle
-from trimf.runtime.engine import onnx_device
+from trimf.runtime.engine import onnx_gpu_backend
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend, OnnxGpuSubgraph, OrtDeviceArray
+from trimf.runtime.engine.onnx_device import OnnxGpuSubgraph, OrtDeviceArray
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.errors import BackendError
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
@@ -45,7 +46,7 @@ def _on_cpu() -> Iterator[None]:
 @pytest.fixture
 def _replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever ONNX Runtime this is, it may capture graphs."""
-    monkeypatch.setattr(onnx_device, "CUDA_GRAPHS_SINCE", (1, 0))
+    monkeypatch.setattr(onnx_gpu_backend, "CUDA_GRAPHS_SINCE", (1, 0))
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +276,7 @@ def test_graphs_refused_are_runs_without(
 @pytest.mark.parametrize("how", ["old", "off"])
 def test_graphs_turned_off(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     if how == "old":
-        monkeypatch.setattr(onnx_device, "CUDA_GRAPHS_SINCE", (99, 0))
+        monkeypatch.setattr(onnx_gpu_backend, "CUDA_GRAPHS_SINCE", (99, 0))
     else:
         monkeypatch.setenv("TRIMF_CUDA_GRAPHS", "0")
     assert not load(tiny_bundle, "encoder", "captured").uses_cuda_graphs

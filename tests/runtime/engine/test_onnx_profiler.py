@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend, make_session_options
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_profiler import OnnxProfiler
 from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
 from trimf.runtime.engine.profiled_backend import ProfiledBackend
@@ -75,7 +75,7 @@ def test_bound_buffers_are_profiled_without_cuda_graphs(
 ) -> None:
     provider = Provider("CPUExecutionProvider", list, lambda model: {}, device=("cpu", 0), uses_cuda_graphs=True)
     monkeypatch.setitem(PROVIDERS, "bound", provider)
-    monkeypatch.setattr("trimf.runtime.engine.onnx_device.CUDA_GRAPHS_SINCE", (1, 0))
+    monkeypatch.setattr("trimf.runtime.engine.onnx_gpu_backend.CUDA_GRAPHS_SINCE", (1, 0))
     backend = ProfiledBackend(OnnxGpuBackend("bound"))
     pipeline = open_pipeline(Bundle(parsing_bundle), backend)
     assert repr(run(pipeline, 3)) == repr(run(open_pipeline(Bundle(parsing_bundle), OnnxCpuBackend(1))))

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from trimf.runtime.engine import onnx_providers
-from trimf.runtime.engine.onnx_device import OnnxGpuBackend
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
 from trimf.runtime.engine.onnx_providers import PROVIDERS
 from trimf.runtime.errors import BackendError
 
