@@ -22,11 +22,11 @@ from .statistics import (
 from .summary import create_table, describe_run, group_cases, tabulate_streams
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Group, RenderableType
     from rich.table import Table
 
 
-def render_quick_summary(report: Report) -> RenderableType:
+def render_quick_summary(report: Report) -> Group:
     """Render the results of a quick run.
 
     Args:

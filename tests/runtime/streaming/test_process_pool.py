@@ -175,7 +175,8 @@ def start_script(code: str, tmp_path: Path, bundle: Path) -> subprocess.Popen[st
     )
 
 
-HANG = """import multiprocessing
+HANG = """import multiprocessing, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background does not have
 stream = x.stream(["Ann met Bob.", *["It may hang."] * 9], 1, processes=2)
 next(stream)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
