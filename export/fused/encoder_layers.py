@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -13,15 +12,13 @@ from trimf_train.model.encoder import CasedEmbedding
 
 from ...runtime.engine.buckets import bucket_size
 from ...runtime.engine.contract import MAX_DISTANCE
-from .graph_builder import GraphBuilder
+from .graph_builder import GraphBuilder, to_array
 
 #: Encoder families whose layers can be fused, by the ``model_type`` of their configuration.
 FUSED_FAMILIES = frozenset({"bert", "camembert", "mpnet", "roberta", "xlm-roberta"})
 
 #: Fused operator of each activation function.
 _ACTIVATIONS = {"gelu": "BiasGelu", "gelu_new": "FastGelu", "gelu_fast": "FastGelu", "gelu_pytorch_tanh": "FastGelu"}
-
-Array = npt.NDArray[np.float32]
 
 
 class EncoderInputs(NamedTuple):
@@ -78,20 +75,20 @@ def _add_embeddings(graph: GraphBuilder, embeddings: Any, inputs: EncoderInputs)
     table = embeddings.position_embeddings
     # RoBERTa and MPNet count the positions of real subwords from behind that of padding.
     start = 0 if table.padding_idx is None else table.padding_idx + 1
-    positions = _to_array(table.weight)[start:]
+    positions = to_array(table.weight)[start:]
     if getattr(embeddings, "token_type_embeddings", None) is not None:
-        positions = positions + _to_array(embeddings.token_type_embeddings.weight)[0]
+        positions = positions + to_array(embeddings.token_type_embeddings.weight)[0]
     # A batch is padded to its bucket, which may have more positions than the encoder.
     missing = bucket_size("subwords", len(positions)) - len(positions)
     positions = np.pad(positions, ((0, missing), (0, 0)))
     words = embeddings.word_embeddings
-    summed = graph.add("Gather", graph.constant(_to_array(words.weight)), inputs.subword_ids, rounds=False)
+    summed = graph.add("Gather", graph.constant(to_array(words.weight)), inputs.subword_ids, rounds=False)
     if isinstance(words, CasedEmbedding):
-        cases = graph.add("Gather", graph.constant(_to_array(words.casing)), inputs.subword_cases, rounds=False)
+        cases = graph.add("Gather", graph.constant(to_array(words.casing)), inputs.subword_cases, rounds=False)
         summed = graph.add("Add", summed, cases)
     at = graph.add("Gather", graph.constant(positions), inputs.positions, rounds=False)
     norm = embeddings.LayerNorm
-    weights = [graph.constant(_to_array(part)) for part in (norm.weight, norm.bias)]
+    weights = [graph.constant(to_array(part)) for part in (norm.weight, norm.bias)]
     return graph.add("LayerNormalization", graph.add("Add", summed, at), *weights, epsilon=norm.eps)
 
 
@@ -100,7 +97,7 @@ def _add_position_bias(graph: GraphBuilder, encoder: Any, distances: str) -> str
     every_distance = torch.arange(-MAX_DISTANCE, MAX_DISTANCE + 1)
     count = encoder.config.relative_attention_num_buckets
     buckets = encoder.encoder.relative_position_bucket(every_distance, num_buckets=count)
-    table = graph.constant(_to_array(encoder.encoder.relative_attention_bias.weight[buckets]))
+    table = graph.constant(to_array(encoder.encoder.relative_attention_bias.weight[buckets]))
     bias = graph.add("Transpose", graph.add("Gather", table, distances, rounds=False), rounds=False, perm=[2, 0, 1])
     return graph.add("Unsqueeze", bias, graph.constant(np.array([0])), rounds=False)
 
@@ -114,27 +111,22 @@ def _add_layer(graph: GraphBuilder, layer: Any, states: str, counts: str, bias: 
         inner, output, norm = attention.self, attention.output.dense, attention.output.LayerNorm
         parts = (inner.query, inner.key, inner.value)
     # Three weights that are joined when the graph is loaded can each be stored once for all graphs of a bundle.
-    weight = graph.add("Concat", *(graph.constant(_to_array(part.weight).T) for part in parts), rounds=False, axis=1)
-    offset = graph.add("Concat", *(graph.constant(_to_array(part.bias)) for part in parts), rounds=False, axis=0)
+    weight = graph.add("Concat", *(graph.constant(to_array(part.weight).T) for part in parts), rounds=False, axis=1)
+    offset = graph.add("Concat", *(graph.constant(to_array(part.bias)) for part in parts), rounds=False, axis=0)
     optional = ["", bias] if bias else []
     attended = graph.add(
         "Attention", states, weight, offset, counts, *optional, num_heads=int(inner.num_attention_heads)
     )
-    attended = _add_skip_norm(graph, graph.linear(attended, _to_array(output.weight).T), states, norm, output.bias)
+    attended = _add_skip_norm(graph, graph.linear(attended, to_array(output.weight).T), states, norm, output.bias)
     wide = layer.intermediate.dense
-    hidden = graph.linear(attended, _to_array(wide.weight).T)
-    hidden = graph.add(activation, hidden, graph.constant(_to_array(wide.bias)))
+    hidden = graph.linear(attended, to_array(wide.weight).T)
+    hidden = graph.add(activation, hidden, graph.constant(to_array(wide.bias)))
     narrow = layer.output.dense
-    product = graph.linear(hidden, _to_array(narrow.weight).T)
+    product = graph.linear(hidden, to_array(narrow.weight).T)
     return _add_skip_norm(graph, product, attended, layer.output.LayerNorm, narrow.bias)
 
 
 def _add_skip_norm(graph: GraphBuilder, product: str, skip: str, norm: nn.LayerNorm, bias: Tensor) -> str:
     """Add the bias of a product, the residual and a layer normalisation as one operator."""
-    weights = [graph.constant(_to_array(part)) for part in (norm.weight, norm.bias, bias)]
+    weights = [graph.constant(to_array(part)) for part in (norm.weight, norm.bias, bias)]
     return graph.add("SkipLayerNormalization", product, skip, *weights, epsilon=norm.eps)
-
-
-def _to_array(weight: Tensor) -> Array:
-    array: Array = weight.detach().float().numpy()
-    return array

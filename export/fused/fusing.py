@@ -12,6 +12,8 @@ from trimf_train.model.checkpoint import Checkpoint
 
 from ...runtime.bundle.manifest import Precision
 from ...runtime.engine.contract import FUSED_FILES, FUSED_WEIGHTS, JOINED
+from ...runtime.engine.cpu_info import count_available_cores
+from ...runtime.engine.onnx_cpu import make_session_options
 from ...runtime.engine.onnx_device import OnnxGpuSubgraph
 from ...runtime.engine.onnx_providers import Provider
 from ...runtime.engine.onnxruntime_library import onnxruntime
@@ -19,7 +21,7 @@ from ...runtime.errors import BundleError
 from ...runtime.pipeline import Pipeline
 from .. import parity
 from .encoder_layers import explain_unfused
-from .graph_builder import FloatMode
+from .graph_builder import FloatMode, count_nodes
 from .joined_graph import build_joined_graph
 from .relations_graph import build_relations_graph
 from .shared_weights import share_weights
@@ -67,7 +69,7 @@ def fuse_graphs(
         log(f"no fused graphs for CUDA, where the separate graphs will run: {reason}")
         return {}
     shipped = build_fused_graphs(checkpoint, cast(FloatMode, precision)) if precision == "fp16" else compared
-    sizes = ", ".join(f"{name} with {len(graph.graph.node)} nodes" for name, graph in shipped.items())
+    sizes = ", ".join(f"{name} with {count_nodes(graph)} nodes" for name, graph in shipped.items())
     log(f"fused graphs for CUDA: {sizes}")
     return {
         FUSED_FILES[name]: share_weights(
@@ -98,8 +100,7 @@ def open_fused_pipeline(graphs: Mapping[str, onnx.ModelProto], reference: Pipeli
         graphs: The graphs by name, in fp32 or rounded.
         reference: The pipeline.
     """
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options = make_session_options(count_available_cores())
     opened = {}
     for name, graph in graphs.items():
         session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=[_CPU.name])

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
 
 #: How floats are computed: in fp32; in fp16, but for what ``single`` marks; or in fp32 and rounded to fp16 wherever the
 #: fp16 graph has fp16, which gives its results on any device.
@@ -21,6 +22,18 @@ FUSED_DOMAIN = "com.microsoft"
 OPSET = 18
 
 _FUSED_OPERATORS = frozenset({"Attention", "BiasGelu", "FastGelu", "FusedMatMul", "SkipLayerNormalization"})
+
+
+def to_array(weight: Tensor) -> npt.NDArray[np.float32]:
+    """Return a weight of a model in fp32, for ``GraphBuilder.constant``."""
+    array: npt.NDArray[np.float32] = weight.detach().float().numpy()
+    return array
+
+
+def count_nodes(graph: onnx.ModelProto) -> int:
+    """Count the nodes of a built graph, but for those that join weights, which are computed when it is loaded."""
+    constants = {tensor.name for tensor in graph.graph.initializer}
+    return sum(not constants.issuperset(node.input) for node in graph.graph.node)
 
 
 class GraphBuilder:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 from onnx import TensorProto
-from torch import Tensor, nn
 
 from trimf_train.model.biaffine import LEAKY_RELU_SLOPE, PADDING_SCORE
 from trimf_train.model.encoder import CasedEmbedding
@@ -21,7 +20,7 @@ from trimf_train.model.trimf import TriMF
 
 from ..subgraphs import EncoderGraph, EntitiesGraph, FoldedFlow, FoldedParser, FoldedTypedLinear, FusionGraph
 from .encoder_layers import EncoderInputs, add_encoder
-from .graph_builder import FloatMode, GraphBuilder
+from .graph_builder import FloatMode, GraphBuilder, to_array
 
 
 class JoinedInputs(NamedTuple):
@@ -122,9 +121,9 @@ def _add_flow(graph: GraphBuilder, flow: FoldedFlow | None, states: str, mask: s
     """Scale the states by the memory flow of one level (paper, equations (3) and (10)), if the model has it."""
     if flow is None or flow.slots is None:
         return states
-    scores = graph.add("FusedMatMul", graph.constant(_to_array(flow.slots)), states, transB=1)
+    scores = graph.add("FusedMatMul", graph.constant(to_array(flow.slots)), states, transB=1)
     attention = graph.masked_softmax(graph.single(scores), mask)
-    shares = np.ones((len(flow.slots), 1), np.float32) if flow.shares is None else _to_array(flow.shares)
+    shares = np.ones((len(flow.slots), 1), np.float32) if flow.shares is None else to_array(flow.shares)
     scale = {"none": 1 / max(1, len(flow.names)), "add": 1.0, "mean": 1 / (1 + len(flow.names))}[flow.residual]
     total = graph.add("FusedMatMul", attention, graph.constant(shares * scale, single=True), transA=1)
     if flow.residual != "none":
@@ -137,13 +136,13 @@ def _add_parser(graph: GraphBuilder, parser: FoldedParser, words: str, inputs: J
     """Parse the words; return where they are roots, their heads and their labels, ``[B, N, 1]`` each."""
     label_size = parser.sizes[3]
     # A view that is always 1 (a LeakyReLU leaves 1 as it is) adds what does not depend on the head.
-    views = np.pad(_to_array(parser.views), ((0, 0), (0, 1)))
-    offsets = np.append(_to_array(parser.views_bias), np.float32(1))
+    views = np.pad(to_array(parser.views), ((0, 0), (0, 1)))
+    offsets = np.append(to_array(parser.views_bias), np.float32(1))
     viewed = graph.add("LeakyRelu", graph.linear(words, views, offsets), alpha=LEAKY_RELU_SLOPE)
     sizes = np.array([*parser.sizes[:3], label_size + 1])
     dependent, head, of_label, of_head = graph.add_outputs("Split", viewed, graph.constant(sizes), count=4, axis=-1)
-    queries = graph.linear(dependent, _to_array(parser.arc), _to_array(parser.arc_head))
-    of_root = graph.linear(queries, _to_array(parser.root)[:, None])
+    queries = graph.linear(dependent, to_array(parser.arc), to_array(parser.arc_head))
+    of_root = graph.linear(queries, to_array(parser.root)[:, None])
     scores = graph.add("FusedMatMul", queries, head, transB=1)
     scores = graph.add("Where", inputs.diagonal, of_root, scores, rounds=False)
     padding = graph.constant(np.array(PADDING_SCORE, np.float32))
@@ -161,10 +160,10 @@ def _add_parser(graph: GraphBuilder, parser: FoldedParser, words: str, inputs: J
 
 def _add_no_label(parser: FoldedParser, size: int) -> tuple[Any, Any]:
     """Return weight and bias of the labels' scores, with a label 0 in front that is never the best."""
-    weight = np.pad(_to_array(parser.label), ((0, 0), (size, 0)))
+    weight = np.pad(to_array(parser.label), ((0, 0), (size, 0)))
     first = np.zeros(size, np.float32)
     first[-1] = PADDING_SCORE  # the last is multiplied by 1
-    return weight, np.concatenate([first, _to_array(parser.label_bias)])
+    return weight, np.concatenate([first, to_array(parser.label_bias)])
 
 
 def _add_fusion(
@@ -198,7 +197,7 @@ def _add_fusion(
         return graph.add("Mul", graph.add("Add", _fuse_unweighted(graph, fusion.fusion_mode, parts), words), half)
     semantic, syntactic = parts
     difference = graph.add("Sub", semantic, syntactic)
-    query = graph.linear(cls, _to_array(fusion.query))
+    query = graph.linear(cls, to_array(fusion.query))
     share = graph.add("Sigmoid", graph.add("FusedMatMul", difference, query, transB=1))
     fused = graph.add("Add", syntactic, graph.add("Mul", share, difference))
     return graph.add("Mul", graph.add("Add", fused, words), half)
@@ -209,7 +208,7 @@ def _list_weights(fusion: FusionGraph) -> dict[str, Any]:
     weights = {"semantic": fusion.semantic, "own": fusion.own}
     for name, typed in (("down", fusion.down), ("up", fusion.up)):
         weights[name] = typed.matrices if typed is not None and typed.bases else None
-    return {name: _to_array(weight) for name, weight in weights.items() if weight is not None}
+    return {name: to_array(weight) for name, weight in weights.items() if weight is not None}
 
 
 def _fuse_unweighted(graph: GraphBuilder, mode: str, parts: list[str]) -> str:
@@ -255,7 +254,7 @@ def _add_syntactic(
 def _apply_by_label(graph: GraphBuilder, linear: FoldedTypedLinear, products: str, labels: str) -> str:
     """Apply the matrix of each word's label, ``[B, N, H]``; with bases, mix their products by label."""
     axis = graph.constant(np.array([2]))
-    table = graph.constant(_to_array(linear.mixture if linear.bases else linear.matrices))
+    table = graph.constant(to_array(linear.mixture if linear.bases else linear.matrices))
     by_label = graph.add("Gather", table, labels, rounds=False)
     if not linear.bases:
         by_label = graph.add("Squeeze", by_label, axis, rounds=False)
@@ -279,9 +278,5 @@ def _add_entities(graph: GraphBuilder, entities: EntitiesGraph, nodes: str) -> s
             graph.add("MaxPool", rows, rounds=False, kernel_shape=[width, 1], strides=[1, 1], pads=[0, 0, width - 1, 0])
         )
     stacked = pooled[0] if len(pooled) == 1 else graph.add("Concat", *pooled, rounds=False, axis=1)
-    scores = graph.linear(stacked, _to_array(entities.of_span), _to_array(entities.of_width)[:, None])
+    scores = graph.linear(stacked, to_array(entities.of_span), to_array(entities.of_width)[:, None])
     return graph.add("Transpose", scores, rounds=False, perm=[0, 2, 1, 3])
-
-
-def _to_array(weight: Tensor | nn.Parameter) -> Any:
-    return weight.detach().float().numpy()

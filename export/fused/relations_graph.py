@@ -7,19 +7,16 @@ Sizes: batch B, words N, hidden size H, spans M, pairs P, ranges R, table rows G
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 from onnx import TensorProto
-from torch import Tensor
 
 from trimf_train.model.trimf import TriMF
 
 from ...runtime.engine.contract import BLOCK_WORDS
 from ...runtime.engine.derived_inputs import SCORE_PARTS
 from ..subgraphs import RelationsGraph
-from .graph_builder import FloatMode, GraphBuilder
+from .graph_builder import FloatMode, GraphBuilder, to_array
 
 
 def build_relations_graph(model: TriMF, stage: int, mode: FloatMode) -> onnx.ModelProto:
@@ -46,9 +43,9 @@ def build_relations_graph(model: TriMF, stage: int, mode: FloatMode) -> onnx.Mod
     nodes = graph.add_float_input("nodes", ["batch", "words", model.width])
     pooled = _pool_ranges(graph, nodes, model.width, integers("table_rows", "ranges", "rows"))
     missing = ((0, 0), (0, types * SCORE_PARTS - relations.of_ranges.shape[1]))  # without a sensor
-    widths = graph.constant(np.pad(_to_array(relations.of_widths), missing))
+    widths = graph.constant(np.pad(to_array(relations.of_widths), missing))
     by_width = graph.add("Gather", widths, integers("range_widths", "ranges"), rounds=False)
-    scores = graph.add("Add", graph.linear(pooled, np.pad(_to_array(relations.of_ranges), missing)), by_width)
+    scores = graph.add("Add", graph.linear(pooled, np.pad(to_array(relations.of_ranges), missing)), by_width)
     # A row for each range and each of its parts: as head, as tail, as gap, and for the trigger sensor.
     by_part = graph.add("Reshape", scores, graph.constant(np.array([-1, types])), rounds=False)
     parts = graph.add("Gather", by_part, integers("score_rows", "pairs", 3), rounds=False)
@@ -60,7 +57,7 @@ def build_relations_graph(model: TriMF, stage: int, mode: FloatMode) -> onnx.Mod
         sensed = graph.add("Gather", by_part, integers("sensor_rows", "spans"), rounds=False)
         sensed = graph.add("Softmax", sensed, axis=-1)
         sensed = graph.add("Unsqueeze", sensed, axis, rounds=False)
-        products = graph.linear(nodes, _to_array(relations.of_words))
+        products = graph.linear(nodes, to_array(relations.of_words))
         sizes = graph.constant(np.array([types, types]))
         slots, contexts = graph.add_outputs("Split", products, sizes, count=2, axis=-1)
         of_span = graph.add("Gather", slots, integers("span_sentences", "spans"), rounds=False)
@@ -98,7 +95,3 @@ def _pool_ranges(graph: GraphBuilder, nodes: str, width: int, rows: str) -> str:
     table = graph.add("Concat", words, graph.add("Reshape", blocks, flat, rounds=False), zeros, rounds=False, axis=0)
     pooled = graph.add("Gather", table, rows, rounds=False)
     return graph.add("ReduceMax", pooled, graph.constant(np.array([1])), rounds=False, keepdims=0)
-
-
-def _to_array(weight: Tensor) -> Any:
-    return weight.detach().float().numpy()
