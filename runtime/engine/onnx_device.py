@@ -60,6 +60,7 @@ class OnnxGpuSubgraph:
         """
         self._session: onnxruntime.InferenceSession | None = session
         self._name, self._backend, self._provider, self.uses_cuda_graphs = name, backend, provider, uses_cuda_graphs
+        self._without_graph = -1 if uses_cuda_graphs else None
         self._states = RunStates()
         self._next_graph_id = itertools.count(1)
         self._elements = {entry.name: entry.type for entry in (*session.get_inputs(), *session.get_outputs())}
@@ -228,17 +229,16 @@ class OnnxGpuSubgraph:
 
         The first replay is compared with a normal run: an operator may not replay what it computed.
         """
-        if not self.uses_cuda_graphs:
-            _run_once(session, call, None)
-        elif is_new or (call.graph_id == 0 and len(self._states.get_current().calls) > MAX_CAPTURED):
-            _run_once(session, call, -1)
+        is_over_limit = call.graph_id == 0 and len(self._states.get_current().calls) > MAX_CAPTURED
+        if not self.uses_cuda_graphs or is_new or is_over_limit:
+            _run_once(session, call, self._without_graph)
         elif call.graph_id == 0:
             call.graph_id = next(self._next_graph_id)
             _run_once(session, call, call.graph_id)
         elif call.is_checked:
             _run_once(session, call, call.graph_id)
         else:
-            _run_once(session, call, -1)
+            _run_once(session, call, self._without_graph)
             expected = self._copy_floats(call.packs)
             _run_once(session, call, call.graph_id)
             call.is_checked = True
@@ -249,7 +249,7 @@ class OnnxGpuSubgraph:
                     onnxruntime.__version__,
                     self._name,
                 )
-                _run_once(session, call, None)
+                _run_once(session, call, self._without_graph)
 
     def _copy_floats(self, packs: Mapping[str, TensorPack]) -> dict[str, npt.NDArray[Any]]:
         """Copy all outputs of a float type that numpy has to the host."""
@@ -271,7 +271,10 @@ class OnnxGpuSubgraph:
 
 
 def _run_once(session: onnxruntime.InferenceSession, call: PreparedCall, graph_id: int | None) -> None:
-    """Run the session and wait for it; -1 runs without a CUDA graph a session that can capture them."""
+    """Run the session and wait for it.
+
+    -1 runs without a CUDA graph a session that can capture them, which would capture a run without any number.
+    """
     session.run_with_iobinding(call.binding, None if graph_id is None else _make_run_options(graph_id))
     call.binding.synchronize_outputs()
 
