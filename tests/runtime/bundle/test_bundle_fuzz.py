@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
+from support.shown_text import list_unsafe
 
 from trimf.runtime.bundle.checks import MAX_MODEL_SIZES
 from trimf.runtime.bundle.manifest import Manifest
@@ -95,7 +96,7 @@ def use(folder: Path) -> None:
     assert all((folder / name).resolve().is_relative_to(folder.resolve()) for name in manifest.files)
     shown = io.StringIO()
     Console(file=shown, width=100).print(build_bundle_tables(bundle))
-    assert all(letter.isprintable() or letter == "\n" for letter in shown.getvalue())
+    assert not list_unsafe(shown.getvalue())
     for name in manifest.files:
         content = bundle.read(name)
         assert (len(content), sha256(content).hexdigest()) == (manifest.files[name].size, manifest.files[name].sha256)

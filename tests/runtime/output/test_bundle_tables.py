@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from rich.console import Console
+from support.shown_text import list_unsafe
 
 from trimf.cli import main
 from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
@@ -50,7 +51,7 @@ def shown(folder: Path, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
     console.print(build_bundle_tables(Bundle(folder)))
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert not list_unsafe(text)
     assert all(len(line) <= width for line in text.splitlines())
     return str(text)
 
