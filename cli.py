@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .runtime.input.record_reader import InputFormat
     from .runtime.streaming.text_stream import OnError
 
-_READERS = ["spert", "dygie", "ade", "prepared"]
+_READERS = ["offsets", "dygie", "prepared", "spert", "ade"]
 _PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
 _WRITERS = ["text", "json", "jsonl", "html"]
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -83,20 +83,47 @@ cli.add_command(bench)
 )
 @click.option("--max-span", default=10, show_default=True, help="Longest entity in words; longer ones are reported.")
 @click.option("--batch-size", default=64, show_default=True, help="Sentences parsed at once.")
+@click.option(
+    "--misaligned",
+    type=click.Choice(["error", "snap", "skip"]),
+    default="error",
+    show_default=True,
+    help="Entities of running text that begin or end inside a word: refuse, extend to whole words, or leave out.",
+)
+@click.option("--language", default="en", show_default=True, help="Language whose rules split running text into words.")
 @click.option("--force", is_flag=True, help="Replace an existing OUT that was made from other data.")
 def prepare(
-    source: Path, output: Path, parser: str, format_: str | None, max_span: int, batch_size: int, force: bool
+    source: Path,
+    output: Path,
+    parser: str,
+    format_: str | None,
+    max_span: int,
+    batch_size: int,
+    misaligned: Literal["error", "snap", "skip"],
+    language: str,
+    force: bool,
 ) -> None:
-    """Convert annotated sentences IN to OUT, one JSON line a sentence, with spaCy dependency parses.
+    """Convert annotated text IN to OUT, one JSON line a sentence, with spaCy dependency parses.
 
-    IN is SpERT JSON, DyGIE JSON lines, ADE's DRUG-AE.rel, or a prepared file. Run the same command again to resume a
-    run that was stopped.
+    IN is running text with character offsets, or sentences of words (SpERT, DyGIE, ADE or prepared files). Run the same
+    command again to resume a run that was stopped.
     """
     from trimf_train.data.prepare import prepare_file
 
     from .runtime.text.parser import load_parser
 
-    click.echo(prepare_file(source, output, load_parser(parser), format_, max_span, batch_size, force=force), err=True)
+    summary = prepare_file(
+        source,
+        output,
+        load_parser(parser),
+        format_,
+        max_span,
+        batch_size,
+        force=force,
+        language=language,
+        misaligned=misaligned,
+    )
+    click.echo(summary, err=True)
 
 
 @cli.command(short_help="Train a model from a configuration.")

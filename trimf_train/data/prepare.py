@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from rich.console import Console
@@ -30,11 +30,15 @@ from trimf.runtime.files.locks import lock_output
 from trimf.runtime.files.output import open_output
 from trimf.runtime.files.write_errors import report_write_errors
 from trimf.runtime.output.plain_text import make_visible
+from trimf.runtime.text.words import DEFAULT_LANGUAGE
 
 from . import jsonl as prepared
+from .document_splitting import DocumentSplitting
 from .file_hashes import hash_while_reading
+from .formats.registry import FORMATS
 from .json_errors import short_repr
 from .readers import detect_format, read_sentences
+from .reading_report import ReadingReport
 from .sentence import Sentence, with_parse
 from .statistics import DataStatistics
 from .validate import validate_sentence
@@ -44,7 +48,10 @@ if TYPE_CHECKING:
 
 
 class SourceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Record of the source of a prepared file; two runs with equal sources write equal bytes."""
+    """Record of the source of a prepared file; two runs with equal sources write equal bytes.
+
+    ``language`` and ``misaligned`` say how running text became words; they are empty for a source of words.
+    """
 
     input_sha256: str
     format: str
@@ -52,6 +59,8 @@ class SourceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parser_version: str
     parser_labels: tuple[str, ...]
     trimf_version: str
+    language: str = ""
+    misaligned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,8 @@ def prepare_file(
     batch_size: int = 64,
     progress: bool = True,
     force: bool = False,
+    language: str = DEFAULT_LANGUAGE,
+    misaligned: Literal["error", "snap", "skip"] = "error",
 ) -> PreparationSummary:
     """Check a data file, parse its sentences and write them to ``output``, one JSON line each.
 
@@ -104,6 +115,9 @@ def prepare_file(
         batch_size: Number of sentences parsed and written at a time.
         progress: Show a progress bar on stderr.
         force: Start over and replace an existing ``output`` or part file.
+        language: Language whose rules split running text, in formats that count characters.
+        misaligned: What to do with an entity of such a format that begins or ends inside a word: refuse the data,
+            extend the entity to whole words, or leave it out.
 
     Returns:
         A summary with statistics of the data.
@@ -111,6 +125,7 @@ def prepare_file(
     Raises:
         InputError: A number is out of range, or ``output`` exists and was made from a different source.
         DataError: The input cannot be used, a parse does not fit its sentence, or ``output`` cannot be written.
+        BackendError: There are no rules for ``language``, or a package that they need is not installed.
     """
     for name, value in (("max_span", max_span), ("batch_size", batch_size)):
         if value < 1:
@@ -122,13 +137,20 @@ def prepare_file(
         with hash_while_reading([input]) as hashes:
             format = detect_format(input) if format is None else format
             statistics = DataStatistics(max_span=max_span)
-            for _ in read_sentences(input, format, statistics):
+            splitting = DocumentSplitting(language, "skip" if misaligned == "error" else misaligned)
+            for _ in read_sentences(input, format, statistics, splitting):
                 pass
+            if misaligned == "error":
+                _check_alignment(input, statistics.report)
             if not statistics.sentences:
-                omitted = f" (left out: {statistics.omissions})" if str(statistics.omissions) else ""
+                left_out = statistics.report.describe_left_out()
+                omitted = f" (left out: {left_out})" if left_out else ""
                 raise DataError(f"{input}: the file contains no sentences; at least one is needed{omitted}")
-            again = partial(read_sentences, input, format, DataStatistics(max_span))  # the statistics are collected
+            # The statistics are collected, so those of further readings are not needed.
+            again = partial(read_sentences, input, format, DataStatistics(max_span), splitting)
             source = _describe_source(hashes[str(input)], format, parser)
+            if FORMATS[format].read_documents is not None:
+                source = msgspec.structs.replace(source, language=language, misaligned=splitting.misaligned)
             if _is_stream(output):
                 _write_stream(again(), output, parser, batch_size)
                 return PreparationSummary(output, source, statistics, parsed=statistics.sentences)
@@ -142,6 +164,17 @@ def prepare_file(
             _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
         _finish_output(output)
     return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
+
+
+def _check_alignment(input: Path, report: ReadingReport) -> None:
+    """Raise a DataError if entities begin or end inside a word."""
+    count = report.counts["misaligned_entities"]
+    if count:
+        what = "entity begins or ends" if count == 1 else "entities begin or end"
+        raise DataError(
+            f"{input}: {count} {what} inside a word, such as {report.examples['misaligned_entities'][0]}; choose "
+            "--misaligned snap to extend such entities to whole words, or --misaligned skip to leave them out"
+        )
 
 
 def _is_stream(output: Path) -> bool:

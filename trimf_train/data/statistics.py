@@ -8,7 +8,7 @@ from itertools import combinations
 
 from trimf.runtime.output.plain_text import make_visible
 
-from .omissions import OMISSION_KINDS, Omissions
+from .reading_report import ReadingReport
 from .sentence import EntityMention, Sentence
 from .validate import MergedSentence
 
@@ -41,7 +41,7 @@ class DataStatistics:
     ``entities`` and ``relations`` count the items left after merging, ``merged_*`` those that were merged away.
     ``overlapping_entities`` counts entities that share at least one word with another entity of their sentence,
     including entities with the same span and different types. ``long_entities`` counts entities longer than
-    ``max_span`` words. ``omissions`` counts what the reader left out, which no other field counts.
+    ``max_span`` words. ``report`` counts what the reader left out or changed, which no other field counts.
     """
 
     max_span: int = 10
@@ -61,7 +61,7 @@ class DataStatistics:
     merged_relations: int = 0
     entity_types: Counter[str] = field(default_factory=Counter)
     relation_types: Counter[str] = field(default_factory=Counter)
-    omissions: Omissions = field(default_factory=Omissions)
+    report: ReadingReport = field(default_factory=ReadingReport)
 
     def add(self, merged: MergedSentence) -> None:
         """Count one checked and merged sentence."""
@@ -91,9 +91,7 @@ class DataStatistics:
         lines = [
             f"{getattr(self, name):>8}  {description.format(max_span=self.max_span)}" for name, description in _LINES
         ]
-        lines += [
-            f"{getattr(self.omissions, name):>8}  {items} {which} left out" for name, items, which in OMISSION_KINDS
-        ]
+        lines += self.report.list_lines()
         for title, types in (("entity types", self.entity_types), ("relation types", self.relation_types)):
             counts = ", ".join(f"{make_visible(name)} {count}" for name, count in sorted(types.items()))
             lines.append(f"{len(types):>8}  {title}{': ' if counts else ''}{counts}")

@@ -12,7 +12,7 @@ import numpy as np
 from trimf.runtime.errors import DataError
 from trimf.runtime.files.atomic import atomic_path
 from trimf_train.data import jsonl as prepared
-from trimf_train.data.ade import drop_overlapping_sentences, split_into_folds
+from trimf_train.data.formats.ade import drop_overlapping_sentences, split_into_folds
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation import protocols
 from trimf_train.evaluation.protocols import EvaluationProtocol

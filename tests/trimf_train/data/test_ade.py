@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.text.tokenization import split_sentences
-from trimf_train.data import ade
+from trimf_train.data.formats import ade
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.data.statistics import DataStatistics

@@ -58,7 +58,7 @@ def test_fields_that_dygie_files_may_have(tmp_path: Path, extra: dict[str, Any])
     found, statistics = read(tmp_path / "x", json.dumps({**DOCUMENT, **extra}))
     assert [len(sentence.entities) for sentence in found] == [2, 1]
     assert found[0].relations == [RelationMention("Met", 0, 1)]
-    assert not str(statistics.omissions)
+    assert not statistics.report.describe_left_out()
 
 
 @pytest.mark.parametrize("absent", [(), ("doc_key",), ("relations",), ("relations", "ner"), ("ner", "doc_key")])
@@ -71,7 +71,7 @@ def test_fields_that_dygie_files_may_lack(tmp_path: Path, absent: tuple[str, ...
     assert [sentence.tokens for sentence in found] == SENTENCES
     assert statistics.entities == (0 if "ner" in absent else 3)
     assert statistics.relations == (0 if {"ner", "relations"} & set(absent) else 1)
-    assert statistics.omissions.relations_without_entities == ("ner" in absent and "relations" not in absent)
+    assert statistics.report.counts["relations_without_entities"] == ("ner" in absent and "relations" not in absent)
     assert found[0].id == ("line 1:0" if "doc_key" in absent else "d:0")
 
 
@@ -98,7 +98,7 @@ def test_what_no_model_can_use_is_left_out_and_counted(
     found, statistics = read(path, json.dumps({**DOCUMENT, **changes}))
     assert [sentence.tokens for sentence in found] == SENTENCES
     assert statistics.relations == (0 if changes == {"ner": None} else 1)
-    assert str(statistics.omissions) == said
+    assert statistics.report.describe_left_out() == said
     assert not caplog.messages  # whoever passes statistics reports them
     with caplog.at_level(logging.WARNING):
         list(read_sentences(path))
@@ -110,7 +110,7 @@ def test_words_are_counted_over_empty_sentences_and_identifiers_keep_their_numbe
     found, statistics = read(tmp_path / "x", json.dumps(document))
     assert [sentence.id for sentence in found] == ["d:1", "d:3"]
     assert found[1].entities == [EntityMention("P", 0, 1)]
-    assert statistics.omissions.empty_sentences == 2
+    assert statistics.report.counts["empty_sentences"] == 2
     assert "       2  sentences without words left out" in str(statistics)
 
 
@@ -120,7 +120,7 @@ def test_spert_records_that_no_model_can_use(tmp_path: Path) -> None:
     empty = {"tokens": [], "entities": [], "relations": [], "orig_id": 3}
     found, statistics = read(tmp_path / "x", json.dumps([loop, empty, twice]))
     assert [sentence.relations for sentence in found] == [[RelationMention("Met", 0, 1)], []]
-    assert str(statistics.omissions) == "1 sentence without words, 2 relations of an entity with itself"
+    assert statistics.report.describe_left_out() == "1 sentence without words, 2 relations of an entity with itself"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from trimf.runtime.errors import DataError, InputError
-from trimf_train.data import dygie, spert
 from trimf_train.data import jsonl as prepared
+from trimf_train.data.formats import dygie, spert
 from trimf_train.data.readers import FORMATS, detect_format, read_sentences
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.data.statistics import DataStatistics, find_overlapping_entities
@@ -105,6 +105,7 @@ def test_format_comes_from_content_not_name(tmp_path: Path, name: str) -> None:
         "dygie": json.dumps(DOCUMENT),
         "ade": ADE_LINE,
         "prepared": json.dumps(OSWALD),
+        "offsets": json.dumps({"text": "Oswald was shot", "entities": []}),
     }
     assert set(contents) == set(FORMATS)
     for format, text in contents.items():
@@ -123,7 +124,7 @@ def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
 
 
 def test_unknown_format_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'conll'.*spert, dygie, ade, prepared"):
+    with pytest.raises(InputError, match=r"'conll'.*offsets, dygie, prepared, spert, ade"):
         read_sentences(tmp_path / "x", "conll")
 
 
@@ -145,9 +146,13 @@ def test_invalid_utf8_names_the_line(tmp_path: Path, format: str | None) -> None
 
 def test_unrecognised_content(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    for text in ("hello", "{", '{"entities": {}}', "1|2", '"text"', "{" * 100_000):
+    for text in ("hello", '{"entities": {}}', "1|2", '"text"', "[1]"):
         path.write_text(text, encoding="utf-8")
-        assert "supported formats: spert (" in failure(path)
+        assert ": line 1: unknown data format: " in failure(path)
+        assert "the known formats are offsets, dygie, " in failure(path)
+    for text in ("{", "{" * 100_000):
+        path.write_text(text, encoding="utf-8")
+        assert failure(path).startswith(": line 1: not valid JSON")
     path.write_text(" \n", encoding="utf-8")
     assert "the file is empty" in failure(path)
 
@@ -366,7 +371,8 @@ def test_importing_readers_needs_neither_torch_nor_spacy() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'transformers', 'spacy'])); "
         "import trimf_train.data.readers, trimf_train.data.prepare, trimf_train.evaluation.evaluate, "
-        "trimf_train.data.spert, trimf_train.data.dygie, trimf_train.data.ade, trimf_train.data.jsonl"
+        "trimf_train.data.formats.spert, trimf_train.data.formats.dygie, trimf_train.data.formats.ade, "
+        "trimf_train.data.jsonl"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -15,11 +15,11 @@ import msgspec
 
 from trimf.runtime.errors import DataError
 
-from .json_errors import decode_record, field_error
-from .json_records import JsonRecord, read_json_records
-from .omissions import Omissions
-from .sentence import EntityMention, RelationMention, Sentence
-from .validate import validate_sentence
+from ..json_errors import decode_record, field_error
+from ..json_records import JsonRecord, read_json_records
+from ..reading_report import ReadingReport
+from ..sentence import EntityMention, RelationMention, Sentence
+from ..validate import validate_sentence
 
 
 class _DygieEntity(msgspec.Struct, frozen=True, array_like=True):
@@ -53,7 +53,7 @@ class _DygieDocument(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_DygieDocument)
 
 
-def read_dygie(path: str | Path, omissions: Omissions | None = None) -> Iterator[Sentence]:
+def read_dygie(path: str | Path, report: ReadingReport | None = None) -> Iterator[Sentence]:
     """Read the sentences of a DyGIE file: JSON lines, pretty-printed documents, or one list of documents.
 
     A relation names spans; it joins the entities with these spans, the first entity where a span has several types.
@@ -62,7 +62,7 @@ def read_dygie(path: str | Path, omissions: Omissions | None = None) -> Iterator
 
     Args:
         path: The DyGIE file.
-        omissions: Counts what is left out, if not None.
+        report: Counts what is left out, if not None.
 
     Yields:
         The checked sentences, in file order. ``id`` is ``DOC_KEY:SENTENCE`` with sentences counted from 0; a document
@@ -74,12 +74,12 @@ def read_dygie(path: str | Path, omissions: Omissions | None = None) -> Iterator
             the field, the value and what was expected.
     """
     path = Path(path)
-    counts = Omissions() if omissions is None else omissions
+    counts = ReadingReport() if report is None else report
     for record in read_json_records(path):
         yield from _read_document(record, f"{path}: {record.name}", counts)
 
 
-def _read_document(record: JsonRecord, location: str, omissions: Omissions) -> Iterator[Sentence]:
+def _read_document(record: JsonRecord, location: str, report: ReadingReport) -> Iterator[Sentence]:
     """Yield the checked sentences of one document."""
     document = decode_record(_DECODER, record.content, location)
     count, total = len(document.sentences), sum(map(len, document.sentences))
@@ -91,19 +91,20 @@ def _read_document(record: JsonRecord, location: str, omissions: Omissions) -> I
     ner = [[] for _ in document.sentences] if document.ner is None else document.ner
     related = [[] for _ in document.sentences] if document.relations is None else document.relations
     if document.ner is None:
-        omissions.relations_without_entities += sum(map(len, related))
+        for row in (row for rows in related for row in rows):
+            report.add("relations_without_entities", row.type)
         related = [[] for _ in document.sentences]
     first = 0  # index in the document of the first word of this sentence
     for i, tokens in enumerate(document.sentences):
         sentence_location = f"{location}, sentence {i}"
         words = range(first, first + len(tokens))
         entities, index = _convert_entities(ner[i], words, sentence_location, f"ner[{i}]")
-        relations = _convert_relations(related[i], index, words, total, sentence_location, f"relations[{i}]", omissions)
+        relations = _convert_relations(related[i], index, words, total, sentence_location, f"relations[{i}]", report)
         if tokens:
             sentence = Sentence(tokens=tokens, entities=entities, relations=relations, id=f"{name}:{i}")
             yield validate_sentence(sentence, sentence_location)
         else:
-            omissions.empty_sentences += 1
+            report.add("empty_sentences")
         first += len(tokens)
 
 
@@ -129,7 +130,7 @@ def _convert_relations(
     total: int,
     location: str,
     field: str,
-    omissions: Omissions,
+    report: ReadingReport,
 ) -> list[RelationMention]:
     """Return the relations that the sentence can hold, by entity index, and count the others.
 
@@ -140,7 +141,7 @@ def _convert_relations(
         total: Number of words of the document.
         location: Where the sentence is; error messages start with it.
         field: Name of the list of relations, for error messages.
-        omissions: Counts of what is left out.
+        report: Counts what is left out.
     """
     relations = []
     for i, row in enumerate(rows):
@@ -150,14 +151,14 @@ def _convert_relations(
                 expected = f"a span within words 0 to {total - 1}, the words of the document"
                 raise field_error(location, f"{name} of {field}[{i}]", [start, last], expected)
         if any(start not in words or last not in words for start, last in ends.values()):
-            omissions.relations_across_sentences += 1
+            report.add("relations_across_sentences", row.type)
             continue
         for name, span in ends.items():
             if span not in index:
                 expected = "the span of an entity of the sentence"
                 raise field_error(location, f"{name} of {field}[{i}]", list(span), expected)
         if ends["head"] == ends["tail"]:
-            omissions.relations_with_itself += 1
+            report.add("relations_with_itself", row.type)
             continue
         relations.append(RelationMention(row.type, index[ends["head"]], index[ends["tail"]]))
     return relations

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import msgspec
 
-from .json_errors import decode_record
-from .json_records import read_json_records
-from .omissions import Omissions
-from .sentence import EntityMention, RelationMention, Sentence
-from .validate import validate_sentence
+from ..json_errors import decode_record
+from ..json_records import read_json_records
+from ..reading_report import ReadingReport
+from ..sentence import EntityMention, RelationMention, Sentence
+from ..validate import validate_sentence
 
 
 class _SpertEntity(msgspec.Struct, frozen=True):
@@ -47,14 +47,14 @@ class _SpertRecord(msgspec.Struct, frozen=True):
 _DECODER = msgspec.json.Decoder(_SpertRecord)
 
 
-def read_spert(path: str | Path, omissions: Omissions | None = None) -> Iterator[Sentence]:
+def read_spert(path: str | Path, report: ReadingReport | None = None) -> Iterator[Sentence]:
     """Read the sentences of a SpERT file: one list of records, JSON lines, or pretty-printed records.
 
     Sentences without words and relations of an entity with itself are left out.
 
     Args:
         path: The SpERT file.
-        omissions: Counts what is left out, if not None.
+        report: Counts what is left out, if not None.
 
     Yields:
         The checked sentences, in file order. ``id`` is ``orig_id``, or the record's number (from 1) if that is
@@ -65,12 +65,12 @@ def read_spert(path: str | Path, omissions: Omissions | None = None) -> Iterator
             was expected.
     """
     path = Path(path)
-    counts = Omissions() if omissions is None else omissions
+    counts = ReadingReport() if report is None else report
     for number, raw in enumerate(read_json_records(path), 1):
         location = f"{path}: {raw.name}"
         record = decode_record(_DECODER, raw.content, location)
         if not record.tokens and not record.entities and not record.relations:
-            counts.empty_sentences += 1
+            counts.add("empty_sentences")
             continue
         entities = [EntityMention(entity.type, entity.start, entity.end) for entity in record.entities]
         relations = [
@@ -81,9 +81,13 @@ def read_spert(path: str | Path, omissions: Omissions | None = None) -> Iterator
         yield _drop_loops(validate_sentence(sentence, location, allow_loops=True), counts)
 
 
-def _drop_loops(sentence: Sentence, omissions: Omissions) -> Sentence:
+def _drop_loops(sentence: Sentence, report: ReadingReport) -> Sentence:
     """Return the sentence without the relations of an entity, or of repeats of one, with itself."""
     entities = sentence.entities
-    kept = [one for one in sentence.relations if entities[one.head] != entities[one.tail]]
-    omissions.relations_with_itself += len(sentence.relations) - len(kept)
+    kept = []
+    for relation in sentence.relations:
+        if entities[relation.head] == entities[relation.tail]:
+            report.add("relations_with_itself", relation.type)
+        else:
+            kept.append(relation)
     return msgspec.structs.replace(sentence, relations=kept)

@@ -4,7 +4,7 @@ The fields are ``PubMed id | sentence | effect | begin | end | drug | begin | en
 of a *document* that is not part of the file. The reader therefore infers the offset of the sentence in its document
 (its shift): the number for which both mentions match the text of the sentence.
 
-Words are those of ``tokenization.split`` (spaCy's rules for English, without white space), as at inference.
+Words are those of ``tokenization.split_sentences`` (spaCy's rules for English, without white space), as at inference.
 A word is split further where a mention begins or ends inside it, so that every annotation falls on word boundaries.
 
 Source: Gurulingappa et al., "Development of a benchmark corpus to support the automatic extraction of drug-related
@@ -25,10 +25,10 @@ import numpy as np
 from trimf.runtime.errors import DataError, InputError
 from trimf.runtime.text.tokenization import split_sentences
 
-from .json_errors import field_error, read_lines
-from .sentence import EntityMention, RelationMention, Sentence
-from .statistics import find_overlapping_entities
-from .validate import validate_sentence
+from ..json_errors import field_error, read_lines
+from ..sentence import EntityMention, RelationMention, Sentence
+from ..statistics import find_overlapping_entities
+from ..validate import validate_sentence
 
 #: Entity type of effects.
 EFFECT_TYPE = "Adverse-Effect"
