@@ -1,8 +1,9 @@
 """Choose int8 weights whose products with unsigned bytes cannot saturate on an x86 CPU without VNNI.
 
-Such a CPU multiplies bytes with ``vpmaddubsw``, which adds two neighbouring products, ``a[2k] w[2k] + a[2k+1] w[2k+1]``,
-in 16 bits: 255 (127 + 127) does not fit. ONNX Runtime has an exact mode for such CPUs, which multiplies 16-bit numbers
-and is slower. If the weights of a pair with the same sign add up to at most ``MAX_PAIR_SUM``, the fast product is exact.
+Such a CPU multiplies bytes with ``vpmaddubsw``, which adds two neighbouring products,
+``a[2k] w[2k] + a[2k+1] w[2k+1]``, in 16 bits: 255 (127 + 127) does not fit. ONNX Runtime has an exact mode for such
+CPUs, which multiplies 16-bit numbers and is slower. If the weights of a pair with the same sign add up to at most
+``MAX_PAIR_SUM``, the fast product is exact.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def limit_pair_sums(quantized: onnx.ModelProto, model: onnx.ModelProto) -> onnx.
     """Enlarge the quantization steps of the columns of weights in which a pair may saturate, in place.
 
     Args:
-        quantized: Graph with QuantizeLinear and DequantizeLinear nodes; its weights have two axes and a step per column.
+        quantized: Graph with QuantizeLinear and DequantizeLinear nodes. Weights with two axes have a step per column;
+            others are left as they are.
         model: The fp32 graph from which it was made, with the same names of matrix products.
 
     Returns:
