@@ -73,7 +73,8 @@ def measure_pair_sums(weight: np.ndarray) -> np.ndarray:
     missing = weight.shape[-2] % 2
     padded = np.concatenate([weight, np.zeros_like(weight[..., :missing, :])], axis=-2)
     sums = [part[..., 0::2, :] + part[..., 1::2, :] for part in (np.maximum(padded, 0), np.maximum(-padded, 0))]
-    return np.maximum(*sums).max(axis=-2)
+    largest: np.ndarray = np.maximum(*sums).max(axis=-2)
+    return largest
 
 
 def _find_int8_weights(quantized: onnx.ModelProto) -> list[tuple[onnx.NodeProto, str, str]]:
