@@ -23,6 +23,7 @@ from onnxruntime.quantization.calibrate import TensorsData
 
 from ..runtime.bundle.manifest import Precision, QuantizationRecord
 from .activation_ranges import ActivationRange, find_matmul_nodes, measure_ranges, open_session
+from .saturation import can_saturate, limit_pair_sums
 
 #: How far outliers move from the activations (0) to the weights (1), the exponent alpha of SmoothQuant. Of values from
 #: 0.4 to 1, this gave the smallest error of the encoder's words, with MiniLM on CoNLL04's training sentences.
@@ -57,7 +58,8 @@ def quantize_matmuls(
         model: The fp32 graph; it is not modified.
         inputs: Input arrays of each run on the calibration data.
         precision: ``int8-qdq`` has symmetric signed activations, which GPUs require. ``int8`` has unsigned activations
-            with a zero point, which CPUs multiply faster and which waste no codes on one-sided values.
+            with a zero point, which CPUs multiply faster and which waste no codes on one-sided values; its weights
+            cannot saturate on CPUs without VNNI.
         data: Name of the calibration data, for the report.
         log: Called with a line of text at each step.
 
@@ -74,7 +76,8 @@ def quantize_matmuls(
     )
     kept = choose_unquantized(sensitivity, ERROR_BUDGETS[precision])
     quantized = [name for name in sensitivity if name not in kept]
-    return _insert_qdq(smoothed, quantized, measured, symmetric), QuantizationRecord(
+    result = _insert_qdq(smoothed, quantized, measured, symmetric)
+    return result, QuantizationRecord(
         data=data,
         sentences=len(inputs),
         method=f"static {'symmetric' if symmetric else 'asymmetric'} QDQ, per-channel weights, MinMax, "
@@ -82,6 +85,7 @@ def quantize_matmuls(
         quantized=len(quantized),
         kept=kept,
         sensitivity={name: round(value, 6) for name, value in sensitivity.items()},
+        saturates=can_saturate(result),
     )
 
 
@@ -102,6 +106,7 @@ def merge_reports(reports: Mapping[str, QuantizationRecord]) -> QuantizationReco
         sensitivity={
             f"{graph}.{name}": value for graph, report in reports.items() for name, value in report.sensitivity.items()
         },
+        saturates=any(report.saturates for report in reports.values()),
     )
 
 
@@ -269,7 +274,7 @@ def _insert_qdq(
                 node.input[0] = unquantized[node.name]
         quantizer.model.topological_sort()
         quantized: onnx.ModelProto = quantizer.model.model
-    return quantized
+    return quantized if symmetric else limit_pair_sums(quantized, model)
 
 
 @contextmanager

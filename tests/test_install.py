@@ -62,12 +62,18 @@ def requested(command: str) -> tuple[list[str], list[str], list[str]]:
 
 
 @cache
-def resolve(extras: tuple[str, ...], constraints: tuple[str, ...], python: str) -> str:
+def resolve(
+    extras: tuple[str, ...],
+    constraints: tuple[str, ...],
+    python: str,
+    platform: str = "x86_64-manylinux_2_28",
+    more: tuple[str, ...] = (),
+) -> str:
     """The requirements that the project with these extras resolves to, one a line."""
     options = [part for extra in extras for part in ("--extra", extra)]
     options += [part for path in constraints for part in ("--constraint", path)]
-    target = ("--python-version", python, "--python-platform", "x86_64-manylinux_2_28")
-    done = uv("pip", "compile", "-q", "--no-header", *target, *options, "pyproject.toml")
+    target = ("--python-version", python, "--python-platform", platform)
+    done = uv("pip", "compile", "-q", "--no-header", *target, *options, *more, "pyproject.toml")
     assert done.returncode == 0, f"Python {python}: {done.stderr}"
     return done.stdout
 
@@ -85,6 +91,13 @@ def test_documented_command_resolves(command: str, python: str) -> None:
     assert not others, f"only this project's extras are documented, got {others}"
     assert set(extras) <= set(EXTRAS)
     assert resolve(tuple(sorted(extras)), tuple(constraints), python)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.usefixtures("network")
+def test_wheels_for_arm(python: str) -> None:
+    """``docs/cpu.md`` says that nothing is compiled on aarch64."""
+    assert "onnxruntime==" in resolve(("cpu",), (), python, "aarch64-manylinux_2_28", ("--only-binary", ":all:"))
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

@@ -11,6 +11,7 @@ from onnx.utils import Extractor
 
 from ...runtime.bundle.reader import Bundle
 from ...runtime.engine.contract import FUSED_FILES, FUSED_WEIGHTS, JOINED, Subgraph
+from ...runtime.engine.onnx_cpu import can_saturate
 from ...runtime.errors import BundleError
 
 #: Tensor with the transformer's last hidden states ``[batch, subwords, H]``.
@@ -50,7 +51,8 @@ def load_transformer(backend: Any, bundle: Bundle, names: Collection[str]) -> Su
         weights = {other: bundle.read(other) for other in FUSED_WEIGHTS[JOINED]}
         loaded: Subgraph = backend.load(name, cut_transformer(bundle.read(file), file), weights)
     else:
-        loaded = backend.load(name, cut_transformer(bundle.read("encoder.onnx")))
+        options = {"saturates": can_saturate(bundle.manifest)} if backend.name == "cpu" else {}
+        loaded = backend.load(name, cut_transformer(bundle.read("encoder.onnx")), **options)
     return loaded
 
 

@@ -17,7 +17,7 @@ from .labels import Labels
 
 #: Schema version that this TriMF writes. Every change of the manifest increases it by one. A TriMF reads every version
 #: up to its own (fields added later have defaults) and refuses a newer one by its number before decoding the rest.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 #: Constrained field types of the manifest.
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -160,6 +160,8 @@ class QuantizationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         kept: Names of the matrix products that were not quantized.
         sensitivity: For every matrix product of the encoder, the relative error of the encoder's word vectors when only
             that matrix product is quantized.
+        saturates: Whether a matrix product may saturate on an x86 CPU without VNNI, so that such a CPU needs the exact
+            mode of ONNX Runtime.
     """
 
     data: str
@@ -168,6 +170,7 @@ class QuantizationRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     quantized: Count
     kept: list[str]
     sensitivity: dict[str, float]
+    saturates: bool = True
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -175,7 +178,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
     ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language`` and
-    the ``subgraph`` ``joined`` of engines.
+    the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.

@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from ..bundle.manifest import Manifest
 from ..errors import BackendError, one_line
 from .backend import BundleFiles, resolve_thread_count
 from .contract import EXTRA, SUBGRAPHS
@@ -35,17 +36,19 @@ ELEMENT_TYPES: dict[str, tuple[int, type[np.generic] | None]] = {
 }
 
 
-def make_session_options(threads: int) -> onnxruntime.SessionOptions:
+def make_session_options(threads: int, *, saturates: bool = True) -> onnxruntime.SessionOptions:
     """Return the options that all sessions share: only errors are logged, and weights outside the file are refused.
 
     Args:
         threads: Number of intra-op threads.
+        saturates: Whether int8 matrix products of the graph may saturate on a CPU without VNNI, which then computes
+            them in the exact mode.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if has_saturating_int8_matmul():
+    if saturates and has_saturating_int8_matmul():
         options.add_session_config_entry("session.x64quantprecision", "1")
     # For a model loaded from bytes, ONNX Runtime would look for external weights in the current folder. No file can
     # exist below os.devnull.
@@ -65,6 +68,15 @@ def _keep_sessions() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_keep_sessions)
+
+
+def can_saturate(manifest: Manifest) -> bool:
+    """Return True if int8 matrix products of a bundle may saturate on a CPU without VNNI.
+
+    Args:
+        manifest: Manifest of the bundle.
+    """
+    return manifest.quantization is not None and manifest.quantization.saturates
 
 
 class OnnxCpuSubgraph:
@@ -153,7 +165,7 @@ class OnnxCpuBackend:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
             BundleError: If the file is missing or damaged.
         """
-        return self.load(name, files.read(f"{name}.onnx"))
+        return self.load(name, files.read(f"{name}.onnx"), saturates=can_saturate(files.manifest))
 
     def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
         """Load a subgraph of a bundle together with a profiler of its nodes.
@@ -167,20 +179,24 @@ class OnnxCpuBackend:
             BundleError: If the file is missing or damaged.
         """
         profiler = OnnxProfiler(name)
-        return ProfiledSubgraph(self.load(name, files.read(f"{name}.onnx"), profiler), profiler)
+        saturates = can_saturate(files.manifest)
+        return ProfiledSubgraph(self.load(name, files.read(f"{name}.onnx"), profiler, saturates=saturates), profiler)
 
-    def load(self, name: str, model: bytes, profiler: OnnxProfiler | None = None) -> OnnxCpuSubgraph:
+    def load(
+        self, name: str, model: bytes, profiler: OnnxProfiler | None = None, *, saturates: bool = True
+    ) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
             profiler: Profiler of the session, if it is to be profiled.
+            saturates: Whether its int8 matrix products may saturate on a CPU without VNNI.
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
         """
-        options = make_session_options(self.threads)
+        options = make_session_options(self.threads, saturates=saturates)
         # Memory patterns, one per input shape ever seen, cost memory and save no time. The memory arena does save time
         # on long sentences: without it, every large buffer is mapped anew.
         options.enable_mem_pattern = False

@@ -90,6 +90,7 @@ def _describe_quantization(quantization: QuantizationRecord) -> Table:
         "method": quantization.method,
         "matrix products in int8": str(quantization.quantized),
         "not quantized": "\n".join(quantization.kept) or "none",
+        "x86 without VNNI": "runs in the slower exact mode" if quantization.saturates else "runs in the fast mode",
     }
     return build_plain_table("quantization", "", "", rows=rows.items())
 

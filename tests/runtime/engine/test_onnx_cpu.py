@@ -1,6 +1,8 @@
 """Subgraphs with ONNX Runtime on the CPU: how they run, close and multiply bytes."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,3 +73,40 @@ def test_bytes_are_multiplied_exactly_everywhere(
     finally:
         monkeypatch.undo()
         has_saturating_int8_matmul.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("quantization", "slow", "exact"),
+    [
+        ({}, True, True),
+        ({"saturates": True}, True, True),
+        ({"saturates": False}, True, False),
+        ({"saturates": True}, False, False),
+        (None, True, False),
+    ],
+)
+def test_only_bundles_that_may_saturate_run_in_the_exact_mode(
+    own_bundle: Path,
+    edit_manifest: Callable[[Callable[[Any], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    quantization: dict[str, bool] | None,
+    slow: bool,
+    exact: bool,
+) -> None:
+    record = {"data": "x", "sentences": 1, "method": "m", "quantized": 1, "kept": [], "sensitivity": {}}
+    edit_manifest(
+        lambda content: content.update(quantization=None if quantization is None else {**record, **quantization})
+    )
+    monkeypatch.setattr(onnx_cpu, "has_saturating_int8_matmul", lambda: slow)
+    bundle = Bundle(own_bundle)
+    backend = onnx_cpu.OnnxCpuBackend(1)
+    profiled = backend.open_profiled("fusion", bundle).subgraph
+    assert isinstance(profiled, onnx_cpu.OnnxCpuSubgraph)
+    for graph in (backend.open("fusion", bundle), profiled):
+        assert graph._session is not None
+        entry = graph._session.get_session_options().get_session_config_entry
+        if exact:
+            assert entry("session.x64quantprecision") == "1"
+        else:
+            with pytest.raises(RuntimeError):
+                entry("session.x64quantprecision")

@@ -138,12 +138,16 @@ def test_quantization(own_bundle: Path, edit_manifest: Edit) -> None:
     edit_manifest(lambda content: content.update(quantization={**quantization, "kept": ["layer.0: 0.3", "layer.5"]}))
     table = rows(shown(own_bundle))
     at = table.index(["calibration data", "64 sentences (train.jsonl)"])
-    assert table[at + 1 : at + 5] == [
+    assert table[at + 1 : at + 6] == [
         ["method", "entropy"],
         ["matrix products in int8", "34"],
         ["not quantized", "layer.0: 0.3"],
         ["", "layer.5"],
+        ["x86 without VNNI", "runs in the slower exact mode"],
     ]
+    limited = {**quantization, "kept": [], "saturates": False}
+    edit_manifest(lambda content: content.update(quantization=limited))
+    assert ["x86 without VNNI", "runs in the fast mode"] in rows(shown(own_bundle))
 
 
 def add_engine(folder: Path, content: Any, subgraph: str, stale: bool, **sizes: list[int]) -> None:
