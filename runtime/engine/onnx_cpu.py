@@ -10,15 +10,19 @@ from weakref import WeakSet
 
 import numpy as np
 
-from ..errors import BackendError, one_line
+from ..errors import BackendError, BundleError, one_line
 from .backend import BundleFiles, resolve_thread_count
-from .contract import EXTRA, SUBGRAPHS
+from .contract import EXTRA, JOINED, JOINED_FILE, JOINED_SUBGRAPHS, JOINED_WEIGHTS, SUBGRAPHS
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
+from .engine_selection import hash_sources
 from .onnx_profiler import OnnxProfiler
 from .onnxruntime_library import onnxruntime
 from .profiling import ProfiledSubgraph
 
 _PROVIDER = "CPUExecutionProvider"
+
+#: Entry in the metadata of the joined graph: the hash of the files that it was made from, see ``hash_sources``.
+SOURCES_KEY = "trimf_sources"
 
 #: Sessions that are in use.
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
@@ -53,6 +57,18 @@ def make_session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
+def share_weights(options: onnxruntime.SessionOptions, weights: Mapping[str, bytes]) -> None:
+    """Let a session take weights from files in memory.
+
+    Args:
+        options: Options of the session.
+        weights: Content of the files by name.
+    """
+    if weights:
+        sizes = [len(content) for content in weights.values()]
+        options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
+
+
 def _keep_sessions() -> None:
     """Keep all sessions until the process ends.
 
@@ -74,6 +90,7 @@ class OnnxCpuSubgraph:
         inputs: Names of the inputs.
         types: Name of an input or output -> numpy type; None for bfloat16.
         outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
+        metadata: Metadata of the ONNX file.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str) -> None:
@@ -88,6 +105,7 @@ class OnnxCpuSubgraph:
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
         }
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
         """Compute the outputs of the subgraph.
@@ -139,8 +157,25 @@ class OnnxCpuBackend:
         self.reason = reason
 
     def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
-        """Return the names of the graphs to open: the separate ones, which save nothing by being one on a CPU."""
-        return SUBGRAPHS
+        """Return the names of the graphs to open: the joined ones where the bundle has them.
+
+        Without graph optimizations the separate ones run, which others are compared with.
+
+        Args:
+            files: The bundle.
+            uses_model_parser: Whether sentences are parsed by the model itself.
+        """
+        joined = uses_model_parser and self._optimize and JOINED_FILE in files.manifest.files
+        return JOINED_SUBGRAPHS if joined else SUBGRAPHS
+
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the ONNX file of a subgraph.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+        """
+        return f"{name}.onnx"
 
     def open(self, name: str, files: BundleFiles) -> OnnxCpuSubgraph:
         """Load a subgraph of a bundle.
@@ -151,9 +186,9 @@ class OnnxCpuBackend:
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
-            BundleError: If the file is missing or damaged.
+            BundleError: If a file is missing or damaged, or the joined graph was made from other files.
         """
-        return self.load(name, files.read(f"{name}.onnx"))
+        return self._open(name, files, None)
 
     def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
         """Load a subgraph of a bundle together with a profiler of its nodes.
@@ -164,17 +199,36 @@ class OnnxCpuBackend:
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
-            BundleError: If the file is missing or damaged.
+            BundleError: If a file is missing or damaged, or the joined graph was made from other files.
         """
         profiler = OnnxProfiler(name)
-        return ProfiledSubgraph(self.load(name, files.read(f"{name}.onnx"), profiler), profiler)
+        return ProfiledSubgraph(self._open(name, files, profiler), profiler)
 
-    def load(self, name: str, model: bytes, profiler: OnnxProfiler | None = None) -> OnnxCpuSubgraph:
+    def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxCpuSubgraph:
+        model = files.read(self.name_file(name, files))
+        if name != JOINED:
+            return self.load(name, model, profiler=profiler)
+        subgraph = self.load(name, model, {other: files.read(other) for other in JOINED_WEIGHTS}, profiler)
+        if subgraph.metadata.get(SOURCES_KEY) != hash_sources(JOINED, files.manifest.files):
+            raise BundleError(
+                f"{files.path}/{JOINED_FILE} was not made from the bundle's {', '.join(JOINED_WEIGHTS)}, whose weights "
+                "it takes; export the bundle again"
+            )
+        return subgraph
+
+    def load(
+        self,
+        name: str,
+        model: bytes,
+        weights: Mapping[str, bytes] | None = None,
+        profiler: OnnxProfiler | None = None,
+    ) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
+            weights: Content of the other files of the bundle that it may take weights from, by name.
             profiler: Profiler of the session, if it is to be profiled.
 
         Raises:
@@ -188,6 +242,7 @@ class OnnxCpuBackend:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profiler:
             profiler.configure(options)
+        share_weights(options, weights or {})
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:
