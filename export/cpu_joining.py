@@ -15,6 +15,7 @@ from ..runtime.engine.engine_selection import hash_sources
 from ..runtime.engine.onnx_cpu import SOURCES_KEY, OnnxCpuBackend
 from ..runtime.errors import BundleError
 from .bundle_writer import describe_file, open_writable_bundle, write_bundle_file
+from .cpu_rewrites import rewrite_for_cpu
 from .fused.shared_weights import share_weights
 from .model_joining import join_models
 
@@ -38,7 +39,8 @@ def build_joined_graph(files: Mapping[str, bytes]) -> bytes:
     """
     sources = {name: files[name] for name in JOINED_WEIGHTS}
     parts = dict(zip(JOINED_PARTS, sources.values(), strict=True))
-    model = share_weights(onnx.load_from_string(join_models(parts, extra=True)), sources)
+    joined = rewrite_for_cpu(onnx.load_from_string(join_models(parts, extra=True)))
+    model = share_weights(joined, sources)
     records = {name: describe_file(content) for name, content in sources.items()}
     onnx.helper.set_model_props(model, {SOURCES_KEY: hash_sources(JOINED, records)})
     content = bytes(model.SerializeToString(deterministic=True))

@@ -28,9 +28,9 @@ from ..runtime.pipeline import Pipeline
 from . import parity
 from .bundle_compiler import BundleProgress, build_engines, plan_engine_builds
 from .bundle_writer import describe_file
+from .cpu_joining import JOINED_PRECISIONS, build_joined_graph
 from .engine_builder import check_precision as check_products
 from .fused.fusing import fuse_graphs
-from .cpu_joining import JOINED_PRECISIONS, build_joined_graph
 from .half_precision import count_matmuls_by_dtype
 from .model_card import render_model_card
 from .onnx_conversion import OPSET, create_example_inputs

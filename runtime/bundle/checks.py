@@ -116,7 +116,8 @@ def check_output_shapes(
         )
     if manifest.triggers == "attention" and "word_logits" in graphs["relations"].outputs:
         raise BundleError(
-            f"{folder}/{files['relations']}: has the output word_logits, but the manifest says that triggers are attention"
+            f"{folder}/{files['relations']}: has the output word_logits, but the manifest says that triggers are "
+            "attention"
         )
 
 
