@@ -44,7 +44,7 @@ def build_joined_graph(files: Mapping[str, bytes]) -> bytes:
     records = {name: describe_file(content) for name, content in sources.items()}
     onnx.helper.set_model_props(model, {SOURCES_KEY: hash_sources(JOINED, records)})
     content = bytes(model.SerializeToString(deterministic=True))
-    OnnxCpuBackend(1).load(JOINED, content, sources).close()
+    OnnxCpuBackend(1).load(JOINED, content, weights=sources).close()
     return content
 
 

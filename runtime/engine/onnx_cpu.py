@@ -207,8 +207,8 @@ class OnnxCpuBackend:
     def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxCpuSubgraph:
         model = files.read(self.name_file(name, files))
         if name != JOINED:
-            return self.load(name, model, profiler=profiler)
-        subgraph = self.load(name, model, {other: files.read(other) for other in JOINED_WEIGHTS}, profiler)
+            return self.load(name, model, profiler)
+        subgraph = self.load(name, model, profiler, {other: files.read(other) for other in JOINED_WEIGHTS})
         if subgraph.metadata.get(SOURCES_KEY) != hash_sources(JOINED, files.manifest.files):
             raise BundleError(
                 f"{files.path}/{JOINED_FILE} was not made from the bundle's {', '.join(JOINED_WEIGHTS)}, whose weights "
@@ -220,16 +220,16 @@ class OnnxCpuBackend:
         self,
         name: str,
         model: bytes,
-        weights: Mapping[str, bytes] | None = None,
         profiler: OnnxProfiler | None = None,
+        weights: Mapping[str, bytes] | None = None,
     ) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
         Args:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
-            weights: Content of the other files of the bundle that it may take weights from, by name.
             profiler: Profiler of the session, if it is to be profiled.
+            weights: Content of the other files of the bundle that it may take weights from, by name.
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
