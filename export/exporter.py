@@ -19,7 +19,7 @@ from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precis
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
-from ..runtime.engine.contract import SUBGRAPHS
+from ..runtime.engine.contract import JOINED_FILE, SUBGRAPHS
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import ConfigError, DataError
 from ..runtime.files.atomic import atomic_folder
@@ -28,6 +28,7 @@ from ..runtime.pipeline import Pipeline
 from . import parity
 from .bundle_compiler import BundleProgress, build_engines, plan_engine_builds
 from .bundle_writer import describe_file
+from .cpu_joining import JOINED_PRECISIONS, build_joined_graph
 from .engine_builder import check_precision as check_products
 from .fused.fusing import fuse_graphs
 from .half_precision import count_matmuls_by_dtype
@@ -139,6 +140,9 @@ def export_checkpoint(
         )
         on_report(report)
         parity.check_limits(report, precision)
+        if checkpoint.model.parser is not None and precision in JOINED_PRECISIONS:
+            log("joining encoder, fusion and entities for CPUs")
+            content[JOINED_FILE] = build_joined_graph(content)
         if precision != "int8":  # for CPUs only
             content |= fuse_graphs(checkpoint, precision, reference, compared, content, log)
         manifest = msgspec.structs.replace(

@@ -1,10 +1,10 @@
-"""Join the encoder, fusion and entities subgraphs to one ONNX model, from which the engine ``joined`` is built."""
+"""Join encoder, fusion and entities to one ONNX model: the joined graph for CPUs, and the source of such an engine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..runtime.engine.contract import JOINED_OUTPUTS, JOINED_PARTS
+from ..runtime.engine.contract import EXTRA, JOINED_OUTPUTS, JOINED_PARTS
 from ..runtime.errors import BundleError
 from .protobuf_fields import Field, encode_bytes, encode_number, read_fields
 
@@ -43,7 +43,7 @@ class _Part:
         self.outputs = {_read_text(field, _VALUE_NAME): field for field in self.graph if field.number == _GRAPH_OUTPUT}
 
 
-def join_models(models: Mapping[str, bytes]) -> bytes:
+def join_models(models: Mapping[str, bytes], *, extra: bool = False) -> bytes:
     """Join the ONNX models of encoder, fusion and entities.
 
     An output of one model becomes the input of the same name of the next. The inputs and outputs of the models keep
@@ -51,6 +51,7 @@ def join_models(models: Mapping[str, bytes]) -> bytes:
 
     Args:
         models: Contents of the ONNX files by name of the subgraph; others are ignored.
+        extra: Keep those outputs of ``EXTRA`` that the models have, too.
 
     Returns:
         Content of the joined model, with the inputs of the three that no other computes, and ``JOINED_OUTPUTS``.
@@ -90,12 +91,13 @@ def join_models(models: Mapping[str, bytes]) -> bytes:
         raise BundleError(
             f"{', '.join(part.file for part in parts.values())} have no output {missing[0]}; export the bundle again"
         )
+    outputs = [*JOINED_OUTPUTS, *(name for name in EXTRA if extra and name in computed)]
     graph = [
         *nodes,
         *encode_bytes(_GRAPH_NAME, [b"trimf"]),
         *initializers,
         *(field.encoded for field in inputs.values()),
-        *(computed[name].encoded for name in JOINED_OUTPUTS),
+        *(computed[name].encoded for name in outputs),
     ]
     return b"".join(
         [

@@ -46,7 +46,8 @@ def open_pipeline(bundle: Bundle, backend: Backend, *, has_external_parser: bool
         for name in backend.choose_subgraphs(bundle, uses_model_parser):
             graphs[name] = backend.open(name, bundle)
             opened.callback(graphs[name].close)
-        check_output_shapes(bundle.manifest, bundle.path, graphs)
+        files = {name: backend.name_file(name, bundle) for name in graphs}
+        check_output_shapes(bundle.manifest, bundle.path, graphs, files)
         tokenizer = SubwordTokenizer.from_bytes(
             bundle.read("tokenizer.json"), f"{bundle.path}/tokenizer.json", bundle.manifest.casing
         )

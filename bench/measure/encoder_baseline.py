@@ -46,8 +46,8 @@ def load_transformer(backend: Any, bundle: Bundle, names: Collection[str]) -> Su
         BackendError: The backend cannot load it.
     """
     name = "plain encoder"
-    if JOINED in names:
-        file = FUSED_FILES[JOINED]
+    file = backend.name_file(JOINED, bundle) if JOINED in names else ""
+    if file in FUSED_FILES.values():
         weights = {other: bundle.read(other) for other in FUSED_WEIGHTS[JOINED]}
         loaded: Subgraph = backend.load(name, cut_transformer(bundle.read(file), file), weights)
     else:

@@ -71,13 +71,16 @@ def decode_manifest(content: bytes, path: Path) -> Manifest:
     return manifest
 
 
-def check_output_shapes(manifest: Manifest, folder: Path, graphs: Mapping[str, Subgraph]) -> None:
+def check_output_shapes(
+    manifest: Manifest, folder: Path, graphs: Mapping[str, Subgraph], files: Mapping[str, str]
+) -> None:
     """Check that the outputs of the subgraphs are those that the manifest describes.
 
     Args:
         manifest: Manifest of the bundle.
         folder: Folder of the bundle, for error messages.
         graphs: The opened subgraphs by name.
+        files: Name of the file of each of them, for error messages.
 
     Raises:
         BundleError: An output is missing, unexpected or of another shape.
@@ -105,15 +108,16 @@ def check_output_shapes(manifest: Manifest, folder: Path, graphs: Mapping[str, S
     for (name, output), shape in stated.items():
         actual = graphs[name].outputs.get(output)
         if actual != shape:
-            raise BundleError(f"{folder}/{name}.onnx: {output} has shape {actual}, but the manifest says {shape}")
+            raise BundleError(f"{folder}/{files[name]}: {output} has shape {actual}, but the manifest says {shape}")
     if not has_parser and "heads" in graphs[first].outputs:
         raise BundleError(
-            f"{folder}/encoder.onnx: has an in-model parser (output heads), but the manifest says that the parser "
+            f"{folder}/{files[first]}: has an in-model parser (output heads), but the manifest says that the parser "
             f"is {manifest.parser}"
         )
     if manifest.triggers == "attention" and "word_logits" in graphs["relations"].outputs:
         raise BundleError(
-            f"{folder}/relations.onnx: has the output word_logits, but the manifest says that triggers are attention"
+            f"{folder}/{files['relations']}: has the output word_logits, but the manifest says that triggers are "
+            "attention"
         )
 
 

@@ -40,6 +40,9 @@ class Backend(Protocol):
     def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
         """Return the names of the graphs to open: ``contract.SUBGRAPHS`` or ``contract.JOINED_SUBGRAPHS``."""
 
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the bundle's file that ``open`` loads as subgraph ``name``."""
+
     def open(self, name: str, files: BundleFiles) -> Subgraph:
         """Load subgraph ``name`` of a bundle."""
 

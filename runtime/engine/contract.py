@@ -10,7 +10,7 @@ import numpy as np
 #: The four subgraphs in the order they run.
 SUBGRAPHS = ("encoder", "fusion", "entities", "relations")
 
-#: Encoder with in-model parser, fusion and entities as one graph, which a GPU runs at one launch.
+#: Encoder with in-model parser, fusion and entities as one graph, which a backend runs at one call.
 JOINED = "joined"
 
 #: The subgraphs that it joins, in the order they run.
@@ -22,9 +22,13 @@ JOINED_OUTPUTS = ("heads", "labels", "nodes", "entity_logits")
 #: The graphs of a backend that joins the first three.
 JOINED_SUBGRAPHS = (JOINED, "relations")
 
+#: File of the joined graph for CPUs, and the files that hold its weights.
+JOINED_FILE = f"{JOINED}.onnx"
+JOINED_WEIGHTS = tuple(f"{name}.onnx" for name in JOINED_PARTS)
+
 #: Files of the fused graphs for CUDA, and the files that hold their weights.
 FUSED_FILES = {name: f"{name}-fused.onnx" for name in JOINED_SUBGRAPHS}
-FUSED_WEIGHTS = {JOINED: ("encoder.onnx", "fusion.onnx", "entities.onnx"), "relations": ("relations.onnx",)}
+FUSED_WEIGHTS = {JOINED: JOINED_WEIGHTS, "relations": ("relations.onnx",)}
 
 #: A subword id is its number in the vocabulary plus this times its letter case.
 CASE_MULTIPLIER = 1 << 24

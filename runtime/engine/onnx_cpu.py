@@ -11,15 +11,19 @@ from weakref import WeakSet
 import numpy as np
 
 from ..bundle.manifest import Manifest
-from ..errors import BackendError, one_line
+from ..errors import BackendError, BundleError, one_line
 from .backend import BundleFiles, resolve_thread_count
-from .contract import EXTRA, SUBGRAPHS
+from .contract import EXTRA, JOINED, JOINED_FILE, JOINED_SUBGRAPHS, JOINED_WEIGHTS, SUBGRAPHS
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
+from .engine_selection import hash_sources
 from .onnx_profiler import OnnxProfiler
 from .onnxruntime_library import onnxruntime
 from .profiling import ProfiledSubgraph
 
 _PROVIDER = "CPUExecutionProvider"
+
+#: Entry in the metadata of the joined graph: the hash of the files that it was made from, see ``hash_sources``.
+SOURCES_KEY = "trimf_sources"
 
 #: Sessions that are in use.
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
@@ -56,6 +60,18 @@ def make_session_options(threads: int, *, saturates: bool = True) -> onnxruntime
     return options
 
 
+def share_weights(options: onnxruntime.SessionOptions, weights: Mapping[str, bytes]) -> None:
+    """Let a session take weights from files in memory.
+
+    Args:
+        options: Options of the session.
+        weights: Content of the files by name.
+    """
+    if weights:
+        sizes = [len(content) for content in weights.values()]
+        options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
+
+
 def _keep_sessions() -> None:
     """Keep all sessions until the process ends.
 
@@ -86,6 +102,7 @@ class OnnxCpuSubgraph:
         inputs: Names of the inputs.
         types: Name of an input or output -> numpy type; None for bfloat16.
         outputs: Name of an output -> shape, with None for axes whose size depends on the inputs.
+        metadata: Metadata of the ONNX file.
     """
 
     def __init__(self, session: onnxruntime.InferenceSession, name: str) -> None:
@@ -100,6 +117,7 @@ class OnnxCpuSubgraph:
             entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
             for entry in session.get_outputs()
         }
+        self.metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
 
     def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
         """Compute the outputs of the subgraph.
@@ -151,8 +169,25 @@ class OnnxCpuBackend:
         self.reason = reason
 
     def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
-        """Return the names of the graphs to open: the separate ones, which save nothing by being one on a CPU."""
-        return SUBGRAPHS
+        """Return the names of the graphs to open: the joined ones where the bundle has them.
+
+        Without graph optimizations the separate ones run, which others are compared with.
+
+        Args:
+            files: The bundle.
+            uses_model_parser: Whether sentences are parsed by the model itself.
+        """
+        joined = uses_model_parser and self._optimize and JOINED_FILE in files.manifest.files
+        return JOINED_SUBGRAPHS if joined else SUBGRAPHS
+
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the ONNX file of a subgraph.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+        """
+        return f"{name}.onnx"
 
     def open(self, name: str, files: BundleFiles) -> OnnxCpuSubgraph:
         """Load a subgraph of a bundle.
@@ -163,9 +198,9 @@ class OnnxCpuBackend:
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
-            BundleError: If the file is missing or damaged.
+            BundleError: If a file is missing or damaged, or the joined graph was made from other files.
         """
-        return self.load(name, files.read(f"{name}.onnx"), saturates=can_saturate(files.manifest))
+        return self._open(name, files, None)
 
     def open_profiled(self, name: str, files: BundleFiles) -> ProfiledSubgraph:
         """Load a subgraph of a bundle together with a profiler of its nodes.
@@ -176,14 +211,33 @@ class OnnxCpuBackend:
 
         Raises:
             BackendError: If ONNX Runtime cannot load it or selects another provider.
-            BundleError: If the file is missing or damaged.
+            BundleError: If a file is missing or damaged, or the joined graph was made from other files.
         """
         profiler = OnnxProfiler(name)
+        return ProfiledSubgraph(self._open(name, files, profiler), profiler)
+
+    def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxCpuSubgraph:
+        model = files.read(self.name_file(name, files))
         saturates = can_saturate(files.manifest)
-        return ProfiledSubgraph(self.load(name, files.read(f"{name}.onnx"), profiler, saturates=saturates), profiler)
+        if name != JOINED:
+            return self.load(name, model, profiler, saturates=saturates)
+        weights = {other: files.read(other) for other in JOINED_WEIGHTS}
+        subgraph = self.load(name, model, profiler, weights, saturates=saturates)
+        if subgraph.metadata.get(SOURCES_KEY) != hash_sources(JOINED, files.manifest.files):
+            raise BundleError(
+                f"{files.path}/{JOINED_FILE} was not made from the bundle's {', '.join(JOINED_WEIGHTS)}, whose weights "
+                "it takes; export the bundle again"
+            )
+        return subgraph
 
     def load(
-        self, name: str, model: bytes, profiler: OnnxProfiler | None = None, *, saturates: bool = True
+        self,
+        name: str,
+        model: bytes,
+        profiler: OnnxProfiler | None = None,
+        weights: Mapping[str, bytes] | None = None,
+        *,
+        saturates: bool = True,
     ) -> OnnxCpuSubgraph:
         """Load a subgraph from the bytes of its ONNX file.
 
@@ -191,6 +245,7 @@ class OnnxCpuBackend:
             name: Name of the subgraph.
             model: Content of the ONNX file; weights outside the file are refused.
             profiler: Profiler of the session, if it is to be profiled.
+            weights: Content of the other files of the bundle that it may take weights from, by name.
             saturates: Whether its int8 matrix products may saturate on a CPU without VNNI.
 
         Raises:
@@ -204,6 +259,7 @@ class OnnxCpuBackend:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profiler:
             profiler.configure(options)
+        share_weights(options, weights or {})
         try:
             session = onnxruntime.InferenceSession(model, options, providers=[_PROVIDER])
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import BackendError, one_line
 from .backend import BundleFiles, resolve_thread_count
 from .contract import FUSED_FILES, FUSED_WEIGHTS, JOINED_SUBGRAPHS, SUBGRAPHS
-from .onnx_cpu import make_session_options
+from .onnx_cpu import make_session_options, share_weights
 from .onnx_device import OnnxGpuSubgraph
 from .onnx_device_memory import DEVICE_LOCK
 from .onnx_profiler import OnnxProfiler
@@ -57,6 +57,18 @@ class OnnxGpuBackend:
         fused = self._provider.fuses and uses_model_parser and files.manifest.files.keys() >= set(FUSED_FILES.values())
         return JOINED_SUBGRAPHS if fused else SUBGRAPHS
 
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the ONNX file of a subgraph: the fused one where the provider runs it and it exists.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+        """
+        file = FUSED_FILES.get(name)
+        if file is not None and self._provider.fuses and file in files.manifest.files:
+            return file
+        return f"{name}.onnx"
+
     def open(self, name: str, files: BundleFiles) -> OnnxGpuSubgraph:
         """Load a subgraph of a bundle.
 
@@ -87,11 +99,9 @@ class OnnxGpuBackend:
         return ProfiledSubgraph(self._open(name, files, profiler), profiler)
 
     def _open(self, name: str, files: BundleFiles, profiler: OnnxProfiler | None) -> OnnxGpuSubgraph:
-        file = FUSED_FILES.get(name)
-        if file is None or not self._provider.fuses or file not in files.manifest.files:
-            return self.load(name, files.read(f"{name}.onnx"), profiler=profiler)
-        weights = {other: files.read(other) for other in FUSED_WEIGHTS[name]}
-        return self.load(name, files.read(file), weights, profiler)
+        file = self.name_file(name, files)
+        weights = FUSED_WEIGHTS[name] if file == FUSED_FILES.get(name) else ()
+        return self.load(name, files.read(file), {other: files.read(other) for other in weights}, profiler)
 
     def load(
         self,
@@ -136,9 +146,7 @@ class OnnxGpuBackend:
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         if profiler:
             profiler.configure(options)
-        if weights:
-            sizes = [len(content) for content in weights.values()]
-            options.add_external_initializers_from_files_in_memory(list(weights), list(weights.values()), sizes)
+        share_weights(options, weights)
         try:
             settings = provider.make_options(model) | ({"enable_cuda_graph": "1"} if use_cuda_graphs else {})
             providers: list[Any] | None = [(provider.name, settings), *provider.fallback_providers]

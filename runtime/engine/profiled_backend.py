@@ -28,6 +28,10 @@ class ProfiledBackend:
         """Return the names of the graphs to open, as the backend does."""
         return self._backend.choose_subgraphs(files, uses_model_parser)
 
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the file that the backend loads as a subgraph."""
+        return self._backend.name_file(name, files)
+
     def open(self, name: str, files: BundleFiles) -> Subgraph:
         """Load a subgraph of a bundle and keep its profiler.
 

@@ -106,6 +106,18 @@ class TensorRtBackend:
         """
         return select_subgraphs(files, uses_model_parser, self.device.target, self.library.name, self.library.version)
 
+    def name_file(self, name: str, files: BundleFiles) -> str:
+        """Return the name of the engine of a subgraph.
+
+        Args:
+            name: Name of the subgraph.
+            files: The bundle.
+
+        Raises:
+            BackendError: If no engine fits this device and library.
+        """
+        return self._select(name, files).file
+
     def open(self, name: str, files: BundleFiles) -> TensorRtSubgraph:
         """Load the engine of a subgraph.
 
@@ -117,7 +129,7 @@ class TensorRtBackend:
             BackendError: If no engine fits this device and library, or the library rejects the engine.
             BundleError: If the engine's file is damaged.
         """
-        entry = select_engine(files, name, self.device.target, self.library.name, self.library.version)
+        entry = self._select(name, files)
         subgraph = TensorRtSubgraph(self, entry, files.read(entry.file))
         with self._lock:
             self._open_subgraphs.add(id(subgraph))
@@ -143,6 +155,9 @@ class TensorRtBackend:
             self._open_subgraphs.discard(id(subgraph))
             if not self._open_subgraphs:
                 self.workspaces.close()
+
+    def _select(self, name: str, files: BundleFiles) -> Engine:
+        return select_engine(files, name, self.device.target, self.library.name, self.library.version)
 
 
 class TensorRtSubgraph:

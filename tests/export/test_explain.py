@@ -170,7 +170,7 @@ def test_other_precisions_explain_too(
     )
     opened = open_model(tmp_path / "bundle", backend="cpu")
     for name in ("subword_flow", "word_flow"):
-        assert opened.pipeline.graphs["encoder"].types[name] is np.float32
+        assert opened.pipeline.graphs["joined"].types[name] is np.float32
     found = explain_text(opened.pipeline, opened.labels, TEXT)
     for mine, yours in zip(found, of(parsing_folder), strict=True):
         np.testing.assert_allclose(mine.word_flow["entity"], yours.word_flow["entity"], atol=0.3)

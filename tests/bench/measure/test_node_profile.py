@@ -16,20 +16,27 @@ from trimf.bench.measure.node_profile import profile_nodes
 from trimf.bench.report.node_shares import MAX_ROWS, compute_node_shares
 from trimf.bench.report.schema import Profile
 from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
-from trimf.runtime.engine.contract import SUBGRAPHS
+from trimf.runtime.engine.contract import JOINED, JOINED_WEIGHTS
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend, share_weights
 from trimf.runtime.errors import BackendError
+
+#: The graphs of the default bundle that a CPU runs.
+RUN = OnnxCpuBackend(1).choose_subgraphs(Bundle(DEFAULT_BUNDLE), True)
 
 CHECKED = ModelCheck(backend="cpu", reason="", device=None, products={}, median_subwords=9, work={}, lengths={})
 
 
 def list_nodes(name: str, folder: Path) -> set[str]:
     """Names of the nodes of a graph of the default bundle, as written and as ONNX Runtime optimizes it."""
-    content = Bundle(DEFAULT_BUNDLE).read(f"{name}.onnx")
+    bundle = Bundle(DEFAULT_BUNDLE)
+    content = bundle.read(f"{name}.onnx")
     options = onnxruntime.SessionOptions()
+    if name == JOINED:
+        share_weights(options, {other: bundle.read(other) for other in JOINED_WEIGHTS})
     options.log_severity_level = 3
     options.optimized_model_filepath = str(folder / f"{name}.onnx")
     onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    models = [onnx.load_from_string(content), onnx.load(folder / f"{name}.onnx")]
+    models = [onnx.load_from_string(content), onnx.load(folder / f"{name}.onnx", load_external_data=False)]
     return {node.name for model in models for node in model.graph.node}
 
 
@@ -44,9 +51,9 @@ def profile(request, tiny_data, tmp_path_factory):
 def test_a_profile_says_what_it_is_of(profile):
     assert (profile.model, profile.backend, profile.threads) == ("default", "cpu", 1)
     assert profile.batch_size in (1, 4)
-    assert [one.subgraph for one in profile.subgraphs] == list(SUBGRAPHS)
+    assert tuple(one.subgraph for one in profile.subgraphs) == RUN
     assert 0 < profile.batches <= profile.subgraphs[0].runs
-    assert len({one.runs for one in profile.subgraphs[:3]}) == 1
+    assert len({one.runs for one in profile.subgraphs[:-1]}) == 1
 
 
 def test_times_are_positive_and_their_shares_sum_to_one(profile, tmp_path):
@@ -67,8 +74,8 @@ def test_a_subgraph_that_is_not_needed_has_no_nodes(tmp_path):
     corpus.write_corpus(corpus.build_sentence_corpus(["of"], "one word"), tmp_path / "data.json")
     job = Job(name="x", kind="profile", model="x", path="default", data=str(tmp_path / "data.json"), backend="cpu")
     profile = profile_nodes(job)
-    assert [one.runs for one in profile.subgraphs] == [1, 1, 1, 0]
-    assert [bool(one.nodes) for one in profile.subgraphs] == [True, True, True, False]
+    assert [one.runs for one in profile.subgraphs] == [1] * len(RUN[:-1]) + [0]
+    assert [bool(one.nodes) for one in profile.subgraphs] == [True] * len(RUN[:-1]) + [False]
 
 
 @pytest.mark.slow
