@@ -23,7 +23,7 @@ from ..engine.cpu_info import count_available_cores
 from ..errors import BackendError, one_line
 from .plain_text import read_text
 from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands, thinc_imported_without_torch
-from .word_tokenizer import bound_vocabulary
+from .spacy_words import bound_vocabulary
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -1,6 +1,7 @@
 """Split raw text into words by the rules of a language, with exact character offsets.
 
-Words are those of spaCy's blank pipeline of the language. Scripts that are written without spaces, and that those rules
+Words are those of spaCy's blank pipeline of the language; spaCy is imported only for a language without frozen rules,
+see ``word_rules``. Scripts that are written without spaces, and that those rules
 leave whole, are split into characters.
 """
 
@@ -14,7 +15,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError, one_line
+from .rule_tokenizer import RuleTokenizer
 from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+from .spacy_words import SpacyWordTokenizer, read_spacy_rules
+from .word_rules import find_frozen_rules
 from .word_tokenizer import Token, WordTokenizer
 
 if TYPE_CHECKING:
@@ -73,7 +77,7 @@ _SPACE = re.compile(r"\s")
 
 @cache
 def load_language(language: str) -> Language:
-    """Load the tokenizer of a language; repeated calls return the same pipeline.
+    """Load spaCy's rules of a language; repeated calls return the same pipeline.
 
     Args:
         language: Code of a language that spaCy has rules for, such as "en", or "xx" for neutral rules.
@@ -104,8 +108,8 @@ def load_language(language: str) -> Language:
 
 
 @cache
-def load_word_tokenizer(language: str) -> WordTokenizer:
-    """Load the tokenizer of a language with its memory of chunks; repeated calls return the same one.
+def load_word_tokenizer(language: str) -> WordTokenizer | SpacyWordTokenizer:
+    """Load the tokenizer of a language; repeated calls return the same one.
 
     Args:
         language: See ``load_language``.
@@ -114,9 +118,15 @@ def load_word_tokenizer(language: str) -> WordTokenizer:
         The tokenizer.
 
     Raises:
-        BackendError: As ``load_language``.
+        BackendError: As ``load_language``, for a language without frozen rules.
     """
-    return WordTokenizer(load_language(language))
+    rules = find_frozen_rules(_SPACY_LANGUAGES.get(language, language))
+    if rules is None:
+        nlp = load_language(language)
+        rules = read_spacy_rules(nlp)
+        if rules is None:
+            return SpacyWordTokenizer(nlp)
+    return WordTokenizer(RuleTokenizer(rules))
 
 
 def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token]:
