@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from .ascii_patterns import narrow_pattern
 from .bounded_cache import BoundedCache
-from .word_rules import WordRules
+from .word_rules import Pattern, WordRules
 
 #: Number of chunks of whole texts that are remembered, see ``BoundedCache``, and their maximum number of characters.
 MAX_KNOWN_CHUNKS = 10_000
@@ -34,6 +35,44 @@ class _Span(NamedTuple):
     end: int
 
 
+class _Patterns:
+    """Compiled patterns. Each is compiled when it is first needed, which takes up to 20 ms."""
+
+    def __init__(self, rules: WordRules, *, ascii_only: bool) -> None:
+        self._rules = rules
+        self._ascii_only = ascii_only
+
+    @cached_property
+    def find_prefix(self) -> _Search | None:
+        pattern = self._compile(self._rules.prefix)
+        return pattern.search if pattern else None
+
+    @cached_property
+    def find_suffix(self) -> _Search | None:
+        pattern = self._compile(self._rules.suffix)
+        return pattern.search if pattern else None
+
+    @cached_property
+    def find_infixes(self) -> Callable[[str], Iterator[re.Match[str]]] | None:
+        pattern = self._compile(self._rules.infix)
+        return pattern.finditer if pattern else None
+
+    @cached_property
+    def is_token(self) -> _Search | None:
+        pattern = self._compile(self._rules.token_match)
+        return pattern.match if pattern else None
+
+    @cached_property
+    def is_url(self) -> _Search | None:
+        pattern = self._compile(self._rules.url_match)
+        return pattern.match if pattern else None
+
+    def _compile(self, pattern: Pattern | None) -> re.Pattern[str] | None:
+        if isinstance(pattern, str):
+            return re.compile(narrow_pattern(pattern) if self._ascii_only else pattern)
+        return pattern
+
+
 class RuleTokenizer:
     """Tokenizer by rules; any number of threads may use it.
 
@@ -46,7 +85,8 @@ class RuleTokenizer:
     """
 
     def __init__(self, rules: WordRules) -> None:
-        self._rules = rules
+        self._patterns = _Patterns(rules, ascii_only=False)
+        self._ascii_patterns = _Patterns(rules, ascii_only=True)
         self._cases = {"".join(words): words for words in rules.cases}
         self.has_spaced_cases = any(len(case.split()) > 1 for case in self._cases)
         self._phrases: dict[str, Any] = {}  # node: next word -> node
@@ -66,7 +106,9 @@ class RuleTokenizer:
         Returns:
             The words, which joined are the chunk.
         """
-        cases, is_token, find_prefix, find_suffix = self._cases, self._is_token, self._find_prefix, self._find_suffix
+        patterns = self._ascii_patterns if chunk.isascii() else self._patterns
+        cases, is_token = self._cases, patterns.is_token
+        find_prefix, find_suffix = patterns.find_prefix, patterns.find_suffix
         words: list[str] = []
         suffixes: list[str] = []
         rest, last_length = chunk, 0
@@ -94,7 +136,7 @@ class RuleTokenizer:
         if rest in cases:
             words += cases[rest]
         elif rest:
-            self._split_infixes(rest, words)
+            _split_infixes(rest, patterns, words)
         words += reversed(suffixes)
         return tuple(words)
 
@@ -149,11 +191,11 @@ class RuleTokenizer:
 
     def has_match(self, chunk: str) -> bool:
         """Return True if a prefix, suffix or infix that is not empty is found in a chunk."""
-        for find in (self._find_prefix, self._find_suffix):
+        for find in (self._patterns.find_prefix, self._patterns.find_suffix):
             match = find(chunk) if find else None
             if match and match.group():
                 return True
-        return bool(self._find_infixes and any(self._find_infixes(chunk)))
+        return bool(self._patterns.find_infixes and any(self._patterns.find_infixes(chunk)))
 
     def _recall_chunk(self, chunk: str) -> tuple[str, ...]:
         """Return ``split_chunk`` of a chunk, from memory if possible."""
@@ -192,42 +234,21 @@ class RuleTokenizer:
                 end += 1
         return spans
 
-    def _split_infixes(self, text: str, words: list[str]) -> None:
-        """Append the parts of a chunk without affixes."""
-        matches = list(self._find_infixes(text)) if self._find_infixes else []
-        if not matches or (self._is_token and self._is_token(text)) or (self._is_url and self._is_url(text)):
-            words.append(text)
-            return
-        start = 0
-        for match in matches:
-            if match.start() == 0:
-                continue
-            words += filter(None, (text[start : match.start()], match.group()))
-            start = match.end()
-        if start < len(text):
-            words.append(text[start:])
 
-    # Patterns are compiled when they are first needed: that takes 10 ms for each.
-
-    @cached_property
-    def _find_prefix(self) -> _Search | None:
-        return re.compile(self._rules.prefix).search if self._rules.prefix else None
-
-    @cached_property
-    def _find_suffix(self) -> _Search | None:
-        return re.compile(self._rules.suffix).search if self._rules.suffix else None
-
-    @cached_property
-    def _find_infixes(self) -> Callable[[str], Iterator[re.Match[str]]] | None:
-        return re.compile(self._rules.infix).finditer if self._rules.infix else None
-
-    @cached_property
-    def _is_token(self) -> _Search | None:
-        return re.compile(self._rules.token_match).match if self._rules.token_match else None
-
-    @cached_property
-    def _is_url(self) -> _Search | None:
-        return re.compile(self._rules.url_match).match if self._rules.url_match else None
+def _split_infixes(text: str, patterns: _Patterns, words: list[str]) -> None:
+    """Append the parts of a chunk without affixes to words."""
+    matches = list(patterns.find_infixes(text)) if patterns.find_infixes else []
+    if not matches or (patterns.is_token and patterns.is_token(text)) or (patterns.is_url and patterns.is_url(text)):
+        words.append(text)
+        return
+    start = 0
+    for match in matches:
+        if match.start() == 0:
+            continue
+        words += filter(None, (text[start : match.start()], match.group()))
+        start = match.end()
+    if start < len(text):
+        words.append(text[start:])
 
 
 def _choose_spans(spans: list[_Span]) -> list[_Span]:
