@@ -42,7 +42,7 @@ def _narrow_part(part: re.Match[str]) -> str:
         first, last = item.groups()
         if not _is_ascii(first):  # nor is anything else of a range
             continue
-        items.append(item.group() if last else f"\\{first}" if first in _SPECIAL else first)
+        items.append("-".join(f"\\{end}" if end in _SPECIAL else end for end in (first, last) if end))
     if items:
         return f"[{negation}{''.join(items)}]"
     return r"[\s\S]" if negation else r"[^\s\S]"
