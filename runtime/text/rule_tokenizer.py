@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from .ascii_patterns import narrow_pattern
 from .bounded_cache import BoundedCache
-from .word_rules import Pattern, WordRules
+from .word_rules import WordRules
 
 #: Number of chunks of whole texts that are remembered, see ``BoundedCache``, and their maximum number of characters.
 MAX_KNOWN_CHUNKS = 10_000
@@ -35,42 +34,29 @@ class _Span(NamedTuple):
     end: int
 
 
-class _Patterns:
-    """Compiled patterns. Each is compiled when it is first needed, which takes up to 20 ms."""
+class _Patterns(NamedTuple):
+    """Methods of the compiled patterns of ``WordRules``, None where there is no pattern."""
 
-    def __init__(self, rules: WordRules, *, ascii_only: bool) -> None:
-        self._rules = rules
-        self._ascii_only = ascii_only
+    find_prefix: _Search | None
+    find_suffix: _Search | None
+    find_infixes: Callable[[str], Iterator[re.Match[str]]] | None
+    is_token: _Search | None
+    is_url: _Search | None
 
-    @cached_property
-    def find_prefix(self) -> _Search | None:
-        pattern = self._compile(self._rules.prefix)
-        return pattern.search if pattern else None
 
-    @cached_property
-    def find_suffix(self) -> _Search | None:
-        pattern = self._compile(self._rules.suffix)
-        return pattern.search if pattern else None
-
-    @cached_property
-    def find_infixes(self) -> Callable[[str], Iterator[re.Match[str]]] | None:
-        pattern = self._compile(self._rules.infix)
-        return pattern.finditer if pattern else None
-
-    @cached_property
-    def is_token(self) -> _Search | None:
-        pattern = self._compile(self._rules.token_match)
-        return pattern.match if pattern else None
-
-    @cached_property
-    def is_url(self) -> _Search | None:
-        pattern = self._compile(self._rules.url_match)
-        return pattern.match if pattern else None
-
-    def _compile(self, pattern: Pattern | None) -> re.Pattern[str] | None:
-        if isinstance(pattern, str):
-            return re.compile(narrow_pattern(pattern) if self._ascii_only else pattern)
-        return pattern
+def _compile_patterns(rules: WordRules, *, ascii_only: bool) -> _Patterns:
+    """Compile patterns, which takes 35 ms for text of all scripts, and 5 ms for ASCII alone."""
+    prefix, suffix, infix, token_match, url_match = (
+        re.compile(narrow_pattern(pattern) if ascii_only and isinstance(pattern, str) else pattern) if pattern else None
+        for pattern in (rules.prefix, rules.suffix, rules.infix, rules.token_match, rules.url_match)
+    )
+    return _Patterns(
+        prefix.search if prefix else None,
+        suffix.search if suffix else None,
+        infix.finditer if infix else None,
+        token_match.match if token_match else None,
+        url_match.match if url_match else None,
+    )
 
 
 class RuleTokenizer:
@@ -85,8 +71,8 @@ class RuleTokenizer:
     """
 
     def __init__(self, rules: WordRules) -> None:
-        self._patterns = _Patterns(rules, ascii_only=False)
-        self._ascii_patterns = _Patterns(rules, ascii_only=True)
+        self._rules = rules
+        self._patterns: dict[bool, _Patterns] = {}  # for ASCII alone, and for any text: compiled when first needed
         self._cases = {"".join(words): words for words in rules.cases}
         self.has_spaced_cases = any(len(case.split()) > 1 for case in self._cases)
         self._phrases: dict[str, Any] = {}  # node: next word -> node
@@ -106,7 +92,7 @@ class RuleTokenizer:
         Returns:
             The words, which joined are the chunk.
         """
-        patterns = self._ascii_patterns if chunk.isascii() else self._patterns
+        patterns = self._find_patterns(chunk)
         cases, is_token = self._cases, patterns.is_token
         find_prefix, find_suffix = patterns.find_prefix, patterns.find_suffix
         words: list[str] = []
@@ -191,11 +177,20 @@ class RuleTokenizer:
 
     def has_match(self, chunk: str) -> bool:
         """Return True if a prefix, suffix or infix that is not empty is found in a chunk."""
-        for find in (self._patterns.find_prefix, self._patterns.find_suffix):
+        patterns = self._find_patterns(chunk)
+        for find in (patterns.find_prefix, patterns.find_suffix):
             match = find(chunk) if find else None
             if match and match.group():
                 return True
-        return bool(self._patterns.find_infixes and any(self._patterns.find_infixes(chunk)))
+        return bool(patterns.find_infixes and any(patterns.find_infixes(chunk)))
+
+    def _find_patterns(self, chunk: str) -> _Patterns:
+        """Return the patterns to use for a chunk."""
+        ascii_only = chunk.isascii()
+        patterns = self._patterns.get(ascii_only)
+        if patterns is None:  # without a lock: threads may compile them twice, but a fork leaves nothing locked
+            patterns = self._patterns[ascii_only] = _compile_patterns(self._rules, ascii_only=ascii_only)
+        return patterns
 
     def _recall_chunk(self, chunk: str) -> tuple[str, ...]:
         """Return ``split_chunk`` of a chunk, from memory if possible."""
