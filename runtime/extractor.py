@@ -25,10 +25,7 @@ from .model_settings import Threshold
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
 from .results import Extraction
-from .streaming.process_pool import extract_in_processes
 from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_iterable, check_parallelism
-from .streaming.warning_transport import copy_filters
-from .streaming.worker_process import WorkerSetup
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
@@ -332,6 +329,10 @@ class Extractor:
         self, source: TextSource, method: Literal["stream", "words"], batch_size: int, processes: int
     ) -> Generator[Extraction, None, None]:
         """Extract in processes that load the same model on the same backend, with a share of the threads each."""
+        from .streaming.process_pool import extract_in_processes
+        from .streaming.warning_transport import copy_filters
+        from .streaming.worker_process import WorkerSetup
+
         self._check_open("used")
         threads = divide_threads(self.backend, self._options.threads, processes)
         options = self._options._replace(backend=self.backend, threads=threads)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from ..text.batch_arrays import BoolArray
 from .span_decoding import EntitySpan, RelationSpan
 
+#: spaCy's English stop words, a line each; ``python docs/tools/freeze_word_rules.py`` writes them.
+STOP_WORD_FILE = Path(__file__).with_name("stop_words.txt")
+
 
 @cache
 def load_stop_words() -> frozenset[str]:
     """Return spaCy's English stop words in lower case."""
-    from spacy.lang.en.stop_words import STOP_WORDS
-
-    return frozenset(STOP_WORDS)
+    return frozenset(STOP_WORD_FILE.read_text(encoding="utf-8").split())
 
 
 def trigger_candidate_mask(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:

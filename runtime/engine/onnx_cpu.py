@@ -265,6 +265,7 @@ class OnnxCpuBackend:
         except Exception as error:
             version = onnxruntime.__version__
             raise BackendError(f"ONNX Runtime {version} cannot load {name}.onnx: {one_line(error)}") from error
+        session._model_bytes = None  # kept for ``set_providers``, which nobody calls
         provider = session.get_providers()[0]
         if provider != _PROVIDER:
             raise BackendError(f"{name}.onnx must run on {_PROVIDER}, but ONNX Runtime selected {provider}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import msgspec
@@ -47,7 +46,9 @@ class OnnxProfiler:
         self._name = name
         self._session: onnxruntime.InferenceSession | None = None
         try:
-            self._folder = tempfile.TemporaryDirectory(prefix="trimf-profile-")
+            from tempfile import TemporaryDirectory
+
+            self._folder = TemporaryDirectory(prefix="trimf-profile-")
         except OSError as error:
             raise BackendError(
                 f"profiling {name}.onnx needs a temporary folder: {one_line(error)}; set TMPDIR"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ..errors import BackendError, one_line
 
@@ -27,6 +27,8 @@ INSTALL_CPU = 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "trim
 
 def installed_distributions() -> list[str]:
     """Return which of ``DISTRIBUTIONS`` are installed, as ``name version``."""
+    from importlib.metadata import PackageNotFoundError, version
+
     names = []
     for name in DISTRIBUTIONS:
         try:
@@ -74,7 +76,10 @@ if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     # The application may have imported ONNX Runtime before TriMF could set the variable.
     onnxruntime.disable_telemetry_events()
 
-if _warning := conflict_warning(installed_distributions()):
+# Reading the metadata of distributions takes 10 ms: they are read only where several share the folder of ONNX Runtime.
+if len(list(Path(onnxruntime.__file__).parents[1].glob("onnxruntime*-info"))) > 1 and (
+    _warning := conflict_warning(installed_distributions())
+):
     _LOG.warning("%s", _warning)
 
 __all__ = ["DISTRIBUTIONS", "INSTALL_CPU", "INSTALL_GPU", "conflict_warning", "installed_distributions", "onnxruntime"]

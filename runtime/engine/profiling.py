@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from statistics import median
 from typing import NamedTuple, Protocol
 
 from ..errors import BackendError
@@ -106,6 +105,8 @@ def summarize_runs(runs: Sequence[Iterable[NodeCall]], skip: int, source: str) -
         raise BackendError(
             f"no node of {source} has a time: {len(runs)} runs were recorded, of which the first {skip} do not count"
         )
+    from statistics import median  # the import takes 4 ms, and only a profile needs it
+
     nodes = [
         NodeTime(*key[:3], sum(values) / len(kept), median(values + [0.0] * (len(kept) - len(values))))
         for key, values in times.items()

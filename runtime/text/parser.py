@@ -22,8 +22,7 @@ import numpy.typing as npt
 from ..engine.cpu_info import count_available_cores
 from ..errors import BackendError, one_line
 from .plain_text import read_text
-from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands, thinc_imported_without_torch
-from .word_tokenizer import bound_vocabulary
+from .spacy_words import bound_vocabulary
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -226,6 +225,8 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
     try:
         nlp = _load_pipeline(name)
     except Exception as error:  # a pipeline package is third-party code and may raise anything
+        from .spacy_import_guard import thinc_imported_without_torch
+
         reason = one_line(error)
         if thinc_imported_without_torch():
             reason += (
@@ -246,6 +247,8 @@ def load_parser(name: str = DEFAULT_PARSER) -> SpacyParser:
 
 def _load_pipeline(name: str) -> Language | None:
     """Load the pipeline ``name`` without the components that the parser does not need; None if it is not installed."""
+    from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+
     with hide_torch_from_spacy() if name == DEFAULT_PARSER else nullcontext(), leave_out_spacy_commands():
         import spacy
         from thinc.api import get_ops, use_ops

@@ -6,12 +6,12 @@ the spaces that were between its words.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, chain, islice
 from typing import Any, NamedTuple, Self, cast
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Encoding, Tokenizer
@@ -83,11 +83,23 @@ class Subwords(NamedTuple):
     unknown_words: tuple[int, ...]
 
 
-def check_expansion(description: dict[str, Any], name: str) -> None:
+class TextSteps(msgspec.Struct):
+    """The parts of a ``tokenizer.json`` that change a text; the vocabulary is passed over.
+
+    Attributes:
+        normalizer: Steps before the text is split, None if there are none.
+        pre_tokenizer: Steps that split it.
+    """
+
+    normalizer: Any = None
+    pre_tokenizer: Any = None
+
+
+def check_expansion(steps: TextSteps, name: str) -> None:
     """Check that the replacements of a tokenizer cannot make a text many times longer.
 
     Args:
-        description: Content of the ``tokenizer.json``.
+        steps: The steps of the tokenizer.
         name: The name of the tokenizer in error messages.
 
     Raises:
@@ -95,8 +107,8 @@ def check_expansion(description: dict[str, Any], name: str) -> None:
     """
     factors = [
         _find_expansion(step)
-        for part in ("normalizer", "pre_tokenizer")
-        for step in _iterate_steps(description.get(part))
+        for part in (steps.normalizer, steps.pre_tokenizer)
+        for step in _iterate_steps(part)
         if step.get("type") in ("Replace", "Prepend")
     ]
     if (expansion := math.prod(factors)) > MAX_EXPANSION:
@@ -186,7 +198,7 @@ class SubwordTokenizer:
         """
         try:
             tokenizer = Tokenizer.from_buffer(content)
-            check_expansion(json.loads(content), name)
+            check_expansion(msgspec.json.decode(content, type=TextSteps), name)
             return cls(tokenizer, name, casing)
         except BundleError:
             raise

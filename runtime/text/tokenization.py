@@ -8,7 +8,6 @@ that is not white space belongs to exactly one word. Words are those of ``words`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache
 from itertools import accumulate
 from operator import add
 from typing import Literal, NamedTuple, get_args
@@ -17,8 +16,7 @@ from ..errors import InputError
 from .abbreviations import AbbreviationKind, find_abbreviation_kind
 from .line_ends import LineEndRule, Newlines
 from .plain_text import read_text
-from .sentence_ends import stop_ends_sentence
-from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+from .sentence_ends import FULL_STOPS, stop_ends_sentence
 from .word_tokenizer import Token
 from .words import DEFAULT_LANGUAGE, iterate_words, load_word_tokenizer
 
@@ -143,7 +141,7 @@ def check_rules(rules: SplittingRules) -> None:
 
 
 def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
-    """Load the tokenizer and the sentence rules now, so that the first text does not wait for them.
+    """Load the tokenizer now, so that the first text does not wait for it.
 
     Args:
         language: Language of the tokenizer.
@@ -152,15 +150,6 @@ def load_tokenizer_rules(language: str = DEFAULT_LANGUAGE) -> None:
         BackendError: There are no rules for the language, or a package that they need is not installed.
     """
     load_word_tokenizer(language)
-    _load_full_stops()
-
-
-@cache
-def _load_full_stops() -> frozenset[str]:
-    with hide_torch_from_spacy(), leave_out_spacy_commands():
-        from spacy.pipeline import Sentencizer
-
-    return frozenset(Sentencizer.default_punct_chars)
 
 
 def _split_ranges(text: str, ranges: Iterable[tuple[int, int]], language: str) -> Iterator[TokenizedSentence]:
@@ -200,7 +189,6 @@ def _check_range(value: object, done: int, length: int) -> tuple[int, int]:
 
 def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule) -> Iterator[TokenizedSentence]:
     """Group tokens into sentences, at the ends of sentences and of lines."""
-    full_stops = _load_full_stops()
     has_line_ends = line_ends.has_line_ends
     sentence: list[Token] = []
     ended = False
@@ -213,9 +201,9 @@ def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule)
         if has_line_ends and index and start > last_end and line_ends.ends_sentence(last_end, start):
             cut = index
         elif ended:
-            if not token.is_punct and word not in full_stops:
+            if not token.is_punct and word not in FULL_STOPS:
                 if stop_ends_sentence(kind, word):
-                    cut = _find_sentence_start(sentence, index, full_stops)
+                    cut = _find_sentence_start(sentence, index)
                 else:
                     ended = False
             elif word in _MID_SENTENCE_MARKS and (kind is not None or start == last_end):
@@ -224,7 +212,7 @@ def _group_sentences(text: str, tokens: Iterator[Token], line_ends: LineEndRule)
             yield _build_words(sentence[:cut])
             del sentence[:cut]
             ended = False
-        if word in full_stops:
+        if word in FULL_STOPS:
             ended = True
             kind = _find_kind(sentence, len(sentence) - 2) if word == "." else None
         elif word[-1] == "." and len(word) > 1 and word[-2] != ".":
@@ -244,13 +232,13 @@ def _find_kind(sentence: list[Token], index: int) -> AbbreviationKind | None:
     return find_abbreviation_kind(word.removesuffix("."), sentence[index - 1].text if index else "")
 
 
-def _find_sentence_start(tokens: list[Token], first: int, full_stops: frozenset[str]) -> int:
+def _find_sentence_start(tokens: list[Token], first: int) -> int:
     """Return the index at which the sentence of word ``first`` starts.
 
     Opening quotes and brackets that touch the word, and are separated from the previous sentence, belong to it.
     """
     start = first
-    while tokens[start - 1].is_punct and tokens[start - 1].text not in full_stops and _touches_previous(tokens, start):
+    while tokens[start - 1].is_punct and tokens[start - 1].text not in FULL_STOPS and _touches_previous(tokens, start):
         start -= 1
     return first if _touches_previous(tokens, start) else start
 

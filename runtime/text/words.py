@@ -1,6 +1,7 @@
 """Split raw text into words by the rules of a language, with exact character offsets.
 
-Words are those of spaCy's blank pipeline of the language. Scripts that are written without spaces, and that those rules
+Words are those of spaCy's blank pipeline of the language; spaCy is imported only for a language without frozen rules,
+see ``word_rules``. Scripts that are written without spaces, and that those rules
 leave whole, are split into characters.
 """
 
@@ -14,7 +15,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import BackendError, one_line
-from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+from .rule_tokenizer import RuleTokenizer
+from .spacy_words import SpacyWordTokenizer, read_spacy_rules
+from .word_rules import find_frozen_rules
 from .word_tokenizer import Token, WordTokenizer
 
 if TYPE_CHECKING:
@@ -53,18 +56,16 @@ _SPACY_LANGUAGES = {"zh": "xx"}
 #: Further packages that the rules of a language need.
 _PACKAGES = {**_SEGMENTED_LANGUAGES, "ko": "natto-py", "vi": "pyvi"}
 
-_UNSPACED_LETTER = re.compile(f"[{_UNSPACED}]")
-_MARKS = "".join(c for c in map(chr, range(0x0E01, 0x1AAE)) if unicodedata.category(c).startswith("M"))
-_ANY_MARK = f"[{_MARKS}\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-_UNSPACED_PART = re.compile(rf"[{_UNSPACED}]{_ANY_MARK}*|[^{_UNSPACED}]+")
-_SEGMENTED_PIECE = re.compile(rf"[^。！？｡\n]{{1,{MAX_RUN_CHARS}}}[。！？｡]*|[。！？｡]{{1,{MAX_RUN_CHARS}}}")
-_UNSPLIT_RUN = re.compile(f"[{_UNSPACED}]{{{MIN_UNSPLIT_LETTERS},}}")
+# Patterns with large character classes take milliseconds to compile: ``_compile`` does so when one is first needed.
+_UNSPACED_LETTER = f"[{_UNSPACED}]"
+_OTHER_MARKS = "\u0300-\u036f\u3099\u309a\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_SEGMENTED_PIECE = rf"[^。！？｡\n]{{1,{MAX_RUN_CHARS}}}[。！？｡]*|[。！？｡]{{1,{MAX_RUN_CHARS}}}"
+_UNSPLIT_RUN = f"[{_UNSPACED}]{{{MIN_UNSPLIT_LETTERS},}}"
 _HAN = "\u3005-\u3007\u3021-\u3029\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003fffd"
 _KANA = "\u3031-\u3035\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f\U0001b000-\U0001b16f"
 _OWN_LETTERS = {"zh": _HAN, "ja": _HAN + _KANA, "th": "\u0e01-\u0e5b"}
 _UNSPLIT_RUNS = {
-    language: re.compile(f"(?:(?![{own}])[{_UNSPACED}]){{{MIN_UNSPLIT_LETTERS},}}")
-    for language, own in _OWN_LETTERS.items()
+    language: f"(?:(?![{own}])[{_UNSPACED}]){{{MIN_UNSPLIT_LETTERS},}}" for language, own in _OWN_LETTERS.items()
 }
 _LONG_RUN = re.compile(rf"(?<!\S)\S{{{MAX_RUN_CHARS + 1},}}")
 _JOINERS = "_\u200c\u200d"
@@ -73,7 +74,7 @@ _SPACE = re.compile(r"\s")
 
 @cache
 def load_language(language: str) -> Language:
-    """Load the tokenizer of a language; repeated calls return the same pipeline.
+    """Load spaCy's rules of a language; repeated calls return the same pipeline.
 
     Args:
         language: Code of a language that spaCy has rules for, such as "en", or "xx" for neutral rules.
@@ -84,6 +85,8 @@ def load_language(language: str) -> Language:
     Raises:
         BackendError: spaCy has no rules for the language, or they need a package that is not installed.
     """
+    from .spacy_import_guard import hide_torch_from_spacy, leave_out_spacy_commands
+
     with hide_torch_from_spacy(), leave_out_spacy_commands():
         import spacy
 
@@ -104,8 +107,8 @@ def load_language(language: str) -> Language:
 
 
 @cache
-def load_word_tokenizer(language: str) -> WordTokenizer:
-    """Load the tokenizer of a language with its memory of chunks; repeated calls return the same one.
+def load_word_tokenizer(language: str) -> WordTokenizer | SpacyWordTokenizer:
+    """Load the tokenizer of a language; repeated calls return the same one.
 
     Args:
         language: See ``load_language``.
@@ -114,9 +117,15 @@ def load_word_tokenizer(language: str) -> WordTokenizer:
         The tokenizer.
 
     Raises:
-        BackendError: As ``load_language``.
+        BackendError: As ``load_language``, for a language without frozen rules.
     """
-    return WordTokenizer(load_language(language))
+    rules = find_frozen_rules(_SPACY_LANGUAGES.get(language, language))
+    if rules is None:
+        nlp = load_language(language)
+        rules = read_spacy_rules(nlp)
+        if rules is None:
+            return SpacyWordTokenizer(nlp)
+    return WordTokenizer(RuleTokenizer(rules))
 
 
 def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token]:
@@ -130,7 +139,7 @@ def iterate_words(text: str, language: str = DEFAULT_LANGUAGE) -> Iterator[Token
         An iterator over the words in order; together they are all characters that are not white space.
     """
     words = _tokenize_text(text, language)
-    if text.isascii() or not _UNSPACED_LETTER.search(text):
+    if text.isascii() or not _compile(_UNSPACED_LETTER).search(text):
         return words
     return _split_unspaced(words, language)
 
@@ -147,8 +156,21 @@ def find_unsplit_letters(text: str, language: str) -> tuple[int, int] | None:
     """
     if text.isascii():
         return None
-    run = _UNSPLIT_RUNS.get(language, _UNSPLIT_RUN).search(text)
+    run = _compile(_UNSPLIT_RUNS.get(language, _UNSPLIT_RUN)).search(text)
     return run.span() if run else None
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    """Compile a pattern when it is first needed."""
+    return re.compile(pattern)
+
+
+@cache
+def _compile_unspaced_part() -> re.Pattern[str]:
+    """Compile the pattern of a letter of an unspaced script with its marks, or of what is between two of them."""
+    marks = "".join(c for c in map(chr, range(0x0E01, 0x1AAE)) if unicodedata.category(c).startswith("M"))
+    return re.compile(rf"[{_UNSPACED}][{marks}{_OTHER_MARKS}]*|[^{_UNSPACED}]+")
 
 
 def _tokenize_text(text: str, language: str) -> Iterator[Token]:
@@ -186,8 +208,8 @@ def _tokenize_run(run: str, offset: int, language: str) -> Iterator[Token]:
     if language not in _SEGMENTED_LANGUAGES:
         yield from _split_run(run, offset)
         return
-    for piece in _SEGMENTED_PIECE.finditer(run):
-        if _UNSPACED_LETTER.search(piece.group()):
+    for piece in _compile(_SEGMENTED_PIECE).finditer(run):
+        if _compile(_UNSPACED_LETTER).search(piece.group()):
             yield from _tokenize_chunk(piece.group(), offset + piece.start(), language)
         else:
             yield from _split_run(piece.group(), offset + piece.start())
@@ -214,10 +236,10 @@ def _split_unspaced(words: Iterator[Token], language: str) -> Iterator[Token]:
     longest = MAX_SEGMENTED_CHARS if language in _SEGMENTED_LANGUAGES else 0
     for word in words:
         text, start = word.text, word.start
-        if text.isascii() or len(text) <= max(1, longest) or not _UNSPACED_LETTER.search(text):
+        if text.isascii() or len(text) <= max(1, longest) or not _compile(_UNSPACED_LETTER).search(text):
             yield word
             continue
-        for part in _UNSPACED_PART.finditer(text):
+        for part in _compile_unspaced_part().finditer(text):
             yield from _split_stops(part.group(), start + part.start())
 
 

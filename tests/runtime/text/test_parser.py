@@ -11,7 +11,7 @@ import pytest
 
 from trimf.runtime.errors import BackendError, InputError
 from trimf.runtime.text import parser as parser_module
-from trimf.runtime.text import word_tokenizer as tokenizer_module
+from trimf.runtime.text import spacy_words as words_module
 from trimf.runtime.text.parser import Parse, SpacyParser, load_parser
 
 SENTENCE = ["Lee", "Harvey", "Oswald", "was", "shot", "by", "Jack", "Ruby", "in", "Dallas", "."]
@@ -184,7 +184,7 @@ def test_a_full_vocabulary_stays_full_and_changes_no_result(
 ) -> None:
     sentences = some_sentences(8, seed=4)
     expected = plain(parser.parse(sentences))
-    monkeypatch.setattr(tokenizer_module, "MAX_NEW_STRINGS", 0)
+    monkeypatch.setattr(words_module, "MAX_NEW_STRINGS", 0)
     assert plain(parser.parse(sentences)) == expected
     before = len(parser._nlp.vocab.strings)
     for i in range(20):

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from trimf.runtime.errors import InputError
 from trimf.runtime.text import tokenization as text_module
-from trimf.runtime.text import word_tokenizer as tokenizer_module
 from trimf.runtime.text import words as words_module
 from trimf.runtime.text.tokenization import split_sentences
 from trimf.runtime.text.words import MAX_RUN_CHARS
@@ -179,15 +178,3 @@ def test_threads_get_what_one_thread_gets() -> None:
     for thread in threads:
         thread.join()
     assert [results[i] for i in range(8)] == [expected] * 8
-
-
-def test_a_full_vocabulary_stays_full_and_changes_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = "Zorplax blivet7 met Mr. Quonk in Frabjous. He left."
-    expected = split_sentences(text)
-    monkeypatch.setattr(tokenizer_module, "MAX_NEW_STRINGS", 0)
-    assert split_sentences(text) == expected
-    strings = words_module.load_language("en").vocab.strings
-    before = len(strings)
-    for i in range(50):
-        split_sentences(f"neverseen{i} andneither{i}.")
-    assert len(strings) == before

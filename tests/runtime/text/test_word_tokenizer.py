@@ -6,13 +6,23 @@ import pytest
 import spacy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from spacy.lang.lex_attrs import is_punct
 
 from trimf.runtime.text import word_tokenizer as module
-from trimf.runtime.text.word_tokenizer import Token, WordTokenizer
+from trimf.runtime.text.rule_tokenizer import RuleTokenizer
+from trimf.runtime.text.spacy_words import read_spacy_rules
+from trimf.runtime.text.word_tokenizer import Token, WordTokenizer, is_punctuation
+
+
+def build_tokenizer(language: str) -> WordTokenizer:
+    rules = read_spacy_rules(spacy.blank(language))
+    assert rules is not None
+    return WordTokenizer(RuleTokenizer(rules))
+
 
 LANGUAGES = ("en", "de", "xx", "ru")
 _pipelines = {language: spacy.blank(language) for language in LANGUAGES}
-_tokenizers = {language: WordTokenizer(spacy.blank(language)) for language in LANGUAGES}
+_tokenizers = {language: build_tokenizer(language) for language in LANGUAGES}
 _cases = {language: sorted(_pipelines[language].tokenizer.rules) for language in LANGUAGES}
 
 PARTS = [
@@ -67,14 +77,14 @@ def test_any_text_has_the_words_of_spacy(text: str) -> None:
 
 
 def test_a_special_case_hides_another_across_white_space() -> None:
-    tokenizer = WordTokenizer(spacy.blank("en"))
+    tokenizer = build_tokenizer("en")
     for text, words in (("no:)", ["no", ":)"]), ("no:) )", ["no", ":", ")", ")"]), ("no:)", ["no", ":)"])):
         assert [token.text for token in tokenizer.tokenize(text)] == words
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KNOWN_CHUNKS", 5)
-    tokenizer = WordTokenizer(spacy.blank("en"))
+    tokenizer = build_tokenizer("en")
     for start in range(0, 60, 3):
         text = " ".join(f"chunk{number}'s" for number in range(start, start + 8))
         assert tokenizer.tokenize(text) == tokenize_slowly(text, "en")
@@ -86,7 +96,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_get_what_one_thread_gets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KNOWN_CHUNKS", 20)  # so that threads empty the memory under each other
-    tokenizer = WordTokenizer(spacy.blank("en"))
+    tokenizer = build_tokenizer("en")
     lines = [f"Person{number}'s friend, Mr. A{number % 7}:) left at {number}p.m.!" for number in range(100)]
     expected = [tokenize_slowly(line, "en") for line in lines]
     results: dict[int, list[list[Token]]] = {}
@@ -100,3 +110,11 @@ def test_threads_get_what_one_thread_gets(monkeypatch: pytest.MonkeyPatch) -> No
     for thread in threads:
         thread.join()
     assert list(results.values()) == [expected] * 6
+
+
+@given(st.text(min_size=1))
+@example("'")
+@example("…")
+@example("。a")
+def test_punctuation_is_that_of_spacy(word: str) -> None:
+    assert is_punctuation(word) == is_punct(word)
