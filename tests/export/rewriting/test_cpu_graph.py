@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
@@ -16,12 +17,15 @@ from support.encoders import FAMILIES
 
 from trimf.export import quantize as quantizing
 from trimf.export.half_precision import count_matmuls_by_dtype
+from trimf.export.onnx_conversion import convert_to_onnx, create_example_inputs
 from trimf.export.quantize import quantize_matmuls
 from trimf.export.rewriting.cpu_graph import rewrite_for_cpu
 from trimf.export.rewriting.graph_editor import infer_tensors
+from trimf.export.subgraphs import build_subgraphs
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
-from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
+from trimf.runtime.engine.onnx_cpu import SLOW_FUSIONS, OnnxCpuBackend
+from trimf.runtime.engine.onnxruntime_library import onnxruntime
 
 LAYERS = 2
 
@@ -166,19 +170,30 @@ def test_a_row_does_not_depend_on_its_batch_or_padding(
 
 @every_encoder
 def test_the_session_makes_no_slow_node(graphs: Graphs, name: str, tmp_path: Any) -> None:
-    import onnxruntime
-
     made = tmp_path / "optimized.onnx"
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.optimized_model_filepath = str(made)
-    from trimf.runtime.engine.onnx_cpu import SLOW_FUSIONS
-
     options.add_session_config_entry("optimization.disable_specified_optimizers", SLOW_FUSIONS)
     onnxruntime.InferenceSession(graphs(name)[1].SerializeToString(), options, providers=["CPUExecutionProvider"])
     found = operators(onnx.load(made))
     assert "SkipLayerNormalization" not in found
     assert found["MultiHeadAttention"] == found["Gelu"] == LAYERS
+
+
+def test_what_explanations_need_stays(tiny_checkpoint: Any, calibration: Any, run: Any) -> None:
+    model = tiny_checkpoint.model
+    model.encoder.set_attn_implementation("eager")
+    examples = create_example_inputs(model.width, torch.Generator().manual_seed(0))
+    exact = convert_to_onnx(build_subgraphs(model.eval(), 2, True)["encoder"], examples)
+    before, _ = quantize_matmuls(exact, calibration("bert")["encoder"], precision="int8", data="x")
+    after = rewrite_for_cpu(before)
+    assert operators(after)["MultiHeadAttention"] == LAYERS
+    arrays = build_arrays((3, 16, 5, 1))
+    expected, actual = run(before, arrays), run(after, arrays)
+    assert {"subword_flow", "word_flow"} <= actual.keys()
+    for output, value in actual.items():
+        assert distance(value, expected[output]) < 0.01, output
 
 
 def test_other_graphs_of_a_bundle_are_rewritten_where_they_match(traced: Any, calibration: Any, run: Any) -> None:

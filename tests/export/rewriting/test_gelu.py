@@ -17,6 +17,7 @@ from support.encoders import FAMILIES
 from trimf.export.activation_ranges import open_session
 from trimf.export.half_precision import convert_to_half
 from trimf.export.rewriting.gelu import count_gelus, order_gelus
+from trimf.runtime.engine.onnxruntime_library import onnxruntime
 
 
 def gelu(order: str, *, shared: bool = False, constants: dict[str, float] | None = None) -> onnx.ModelProto:
@@ -69,8 +70,6 @@ def test_order_is_free(order: str, x: np.ndarray) -> None:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_engines_fuse_it(order: str, tmp_path: Any) -> None:
-    import onnxruntime
-
     model = gelu(order)
     order_gelus(model)
     options = onnxruntime.SessionOptions()
