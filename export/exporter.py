@@ -36,6 +36,7 @@ from .model_card import render_model_card
 from .onnx_conversion import OPSET, create_example_inputs
 from .onnx_conversion import convert_to_onnx as to_onnx
 from .precision import convert_precision
+from .rewriting.gelu import count_gelus
 from .samples import built_in_samples, describe_data_file
 from .subgraphs import build_subgraphs
 
@@ -220,6 +221,9 @@ def _trace_subgraphs(
     for name, module in build_subgraphs(model, checkpoint.description.stage, explain).items():
         log(f"tracing {name}")
         models[name] = to_onnx(module, examples)
+        ordered, found = count_gelus(models[name])
+        if ordered < found:
+            log(f"{name}: {ordered} of {found} GELUs are in the order that engines fuse; the rest runs as traced")
     return models
 
 

@@ -24,6 +24,7 @@ from ..runtime.bundle.manifest import MatmulCounts
 from ..runtime.engine.contract import EXTRA
 from ..runtime.errors import BundleError
 from .activation_ranges import MATMUL_OPERATORS
+from .rewriting.written_out import write_out_products
 
 #: Operators that always compute in fp32.
 FP32_OPERATORS = frozenset(
@@ -304,9 +305,10 @@ def count_matmuls_by_dtype(model: onnx.ModelProto) -> MatmulCounts:
         model: Graph of any precision.
 
     Returns:
-        The counts; a matrix product is int8 if both inputs are dequantized.
+        The counts; a matrix product is int8 if both inputs are dequantized. The two products of an attention node
+        count, too.
     """
-    graph = shape_inference.infer_shapes(model).graph
+    graph = shape_inference.infer_shapes(write_out_products(model)).graph
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
     types |= {
         value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.output, *graph.value_info)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..runtime.engine.contract import AXES
 from ..runtime.errors import BundleError
+from .rewriting.gelu import order_gelus
 from .subgraphs import SubgraphModule
 
 #: ONNX opset of the fp32 graphs.
@@ -101,6 +102,7 @@ def convert_to_onnx(module: SubgraphModule, examples: Mapping[str, Tensor]) -> o
     _drop_flattening(model)
     _name_axes(model)
     _name_states(model)
+    order_gelus(model)
     _strip_metadata(model)
     onnx.checker.check_model(model)
     forbidden = sorted({node.op_type for node in model.graph.node} & FORBIDDEN_OPERATORS)

@@ -12,6 +12,7 @@ from ..runtime.bundle.manifest import Precision, QuantizationRecord
 from .activation_ranges import find_matmul_nodes, measure_ranges
 from .half_precision import HALF_TYPES, convert_to_half
 from .quantize import merge_reports, quantize_embedding_tables, quantize_matmuls
+from .rewriting.cpu_graph import rewrite_for_cpu
 
 #: Graphs whose matrix products are quantized to int8: for CPUs, all graphs that multiply every word; for GPUs not the
 #: fusion, which is too small to get faster.
@@ -71,6 +72,7 @@ def convert_precision(
         quantization = merge_reports(reports)
     if precision == "int8":
         models["encoder"] = quantize_embedding_tables(models["encoder"])
+        models = {name: rewrite_for_cpu(model, _name_lines(log, name)) for name, model in models.items()}
     if precision in ("fp32", "int8"):
         return ConvertedGraphs(models, models, quantization)
     half = "fp16" if precision == "int8-qdq" else precision
@@ -82,6 +84,11 @@ def convert_precision(
         shipped[name] = convert_to_half(model, half, peaks)
         comparable[name] = convert_to_half(model, half, peaks, rounded=True)
     return ConvertedGraphs(shipped, comparable, quantization)
+
+
+def _name_lines(log: Callable[[str], None], name: str) -> Callable[[str], None]:
+    """Return a log whose lines begin with the name of a graph."""
+    return lambda line: log(f"{name}: {line}")
 
 
 def _measure_peaks(model: onnx.ModelProto, inputs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

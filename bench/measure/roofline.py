@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import onnx
 from onnx import TensorProto, helper, shape_inference
 
+from ...export.rewriting.written_out import write_out_products
 from ...runtime.errors import BundleError
 from ..report.schema import LatencyFloor
 from .case_planning import BenchmarkTarget
@@ -35,7 +36,7 @@ def count_matmuls_by_dtype(model: bytes) -> dict[str, int]:
     Returns:
         Number of matrix products per type: "fp32", "fp16", "bf16", "int8", or "other".
     """
-    graph = shape_inference.infer_shapes(onnx.load_from_string(model)).graph
+    graph = shape_inference.infer_shapes(write_out_products(onnx.load_from_string(model))).graph
     dtypes = _find_matmul_dtypes(graph)
     return dict(Counter(dtypes[node.output[0]] for node in graph.node if node.op_type in _MATMUL_OPERATORS))
 
@@ -54,7 +55,7 @@ def count_encoder_work(model: bytes, batch: int, subwords: int) -> EncoderWork:
     Raises:
         BundleError: The shape of a matrix product cannot be inferred.
     """
-    loaded = onnx.load_from_string(model)
+    loaded = write_out_products(onnx.load_from_string(model))
     for value in loaded.graph.input:
         # Infer shapes for a batch of 2: a batch size of 1 could not be told from a size that is broadcast.
         for dim, size in zip(value.type.tensor_type.shape.dim, (2, subwords), strict=True):

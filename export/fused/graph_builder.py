@@ -11,12 +11,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from ..rewriting.graph_editor import FUSED_DOMAIN
+
 #: How floats are computed: in fp32; in fp16, but for what ``single`` marks; or in fp32 and rounded to fp16 wherever the
 #: fp16 graph has fp16, which gives its results on any device.
 FloatMode = Literal["fp32", "fp16", "rounded"]
-
-#: Domain of the fused operators of ONNX Runtime.
-FUSED_DOMAIN = "com.microsoft"
 
 #: Opset of the built graphs.
 OPSET = 18

@@ -25,6 +25,10 @@ _PROVIDER = "CPUExecutionProvider"
 #: Entry in the metadata of the joined graph: the hash of the files that it was made from, see ``hash_sources``.
 SOURCES_KEY = "trimf_sources"
 
+#: Optimizer of ONNX Runtime that makes CPUs slower: its SkipLayerNormalization takes several times as long there as the
+#: addition and the layer normalisation that it replaces.
+SLOW_FUSIONS = "SkipLayerNormFusion"
+
 #: Sessions that are in use.
 _sessions: WeakSet[onnxruntime.InferenceSession] = WeakSet()
 
@@ -255,6 +259,7 @@ class OnnxCpuBackend:
         # Memory patterns, one per input shape ever seen, cost memory and save no time. The memory arena does save time
         # on long sentences: without it, every large buffer is mapped anew.
         options.enable_mem_pattern = False
+        options.add_session_config_entry("optimization.disable_specified_optimizers", SLOW_FUSIONS)
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profiler:

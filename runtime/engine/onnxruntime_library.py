@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 from ..errors import BackendError, one_line
@@ -19,6 +20,9 @@ from ..errors import BackendError, one_line
 _LOG = logging.getLogger("trimf")
 
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
+
+#: Lowest version that has the operators of all graphs, as pyproject.toml states it.
+LOWEST_VERSION = (1, 21)
 
 #: Commands that leave exactly one distribution installed, whatever was there before.
 INSTALL_GPU = 'pip uninstall -y onnxruntime onnxruntime-gpu && pip install "trimf[gpu]"'
@@ -52,6 +56,24 @@ def conflict_warning(names: list[str]) -> str | None:
     )
 
 
+def check_version(version: str) -> None:
+    """Refuse a version of ONNX Runtime that is too old for the graphs of bundles.
+
+    Args:
+        version: the version, such as 1.21.0.
+
+    Raises:
+        BackendError: it is older than ``LOWEST_VERSION``.
+    """
+    found = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    if found < LOWEST_VERSION:
+        lowest = ".".join(map(str, LOWEST_VERSION))
+        raise BackendError(
+            f"ONNX Runtime {version} is too old: the graphs of a bundle need {lowest} or later; {INSTALL_CPU}, or "
+            f"{INSTALL_GPU} for an NVIDIA GPU"
+        )
+
+
 def missing_error(error: ImportError, names: list[str]) -> BackendError:
     """Return the error for an environment in which ONNX Runtime cannot be imported.
 
@@ -71,6 +93,8 @@ try:
     import onnxruntime
 except ImportError as _error:
     raise missing_error(_error, installed_distributions()) from _error
+
+check_version(onnxruntime.__version__)
 
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     # The application may have imported ONNX Runtime before TriMF could set the variable.

@@ -14,6 +14,7 @@ from trimf.bench.measure.roofline import (
     count_encoder_work,
     count_matmuls_by_dtype,
 )
+from trimf.export.rewriting.cpu_graph import rewrite_for_cpu
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 
@@ -43,6 +44,18 @@ def test_bytes_hold_every_weight_once_and_few_rows_of_the_tables(plain):
     one, more = count_encoder_work(plain, 1, 32), count_encoder_work(plain, 8, 32)
     assert LAYERS * (4 * WIDTH**2 + 2 * WIDTH * INNER) < one.bytes < len(plain)
     assert one.bytes < more.bytes < 8 * one.bytes
+
+
+def test_fused_operators_have_the_operations_of_those_they_replace(plain):
+    rewritten = rewrite_for_cpu(onnx.load_from_string(Bundle("default").read("encoder.onnx")))
+    fused = cut_transformer(rewritten.SerializeToString())
+    assert {"MultiHeadAttention", "Gelu"} <= {node.op_type for node in onnx.load_from_string(fused).graph.node}
+    assert count_matmuls_by_dtype(fused) == count_matmuls_by_dtype(plain)
+    for batch, subwords in ((1, 16), (8, 33)):
+        found, expected = (count_encoder_work(one, batch, subwords) for one in (fused, plain))
+        assert found.operations == expected.operations
+        assert found.bytes == pytest.approx(expected.bytes, rel=0.02)
+    OnnxCpuBackend(1).load("plain encoder", fused).close()
 
 
 def test_products_are_counted_by_type(plain):

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from trimf.runtime.engine.onnxruntime_library import INSTALL_CPU, INSTALL_GPU, conflict_warning, missing_error
+from trimf.runtime.engine.onnxruntime_library import (
+    INSTALL_CPU,
+    INSTALL_GPU,
+    LOWEST_VERSION,
+    check_version,
+    conflict_warning,
+    missing_error,
+)
+from trimf.runtime.errors import BackendError
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +43,35 @@ def test_a_broken_installation_is_named() -> None:
     assert str(error).startswith("onnxruntime 1.32.0 cannot be imported (DLL load failed); reinstall: ")
     assert INSTALL_CPU in str(error)
     assert INSTALL_GPU in str(error)
+
+
+@pytest.mark.parametrize("version", ["1.20.1", "1.9.0", "0.99", "1.20.0.dev20250101"])
+def test_an_old_version_is_refused_in_one_line(version: str) -> None:
+    with pytest.raises(BackendError) as refused:
+        check_version(version)
+    assert str(refused.value).startswith(f"ONNX Runtime {version} is too old")
+    assert "1.21 or later" in str(refused.value)
+    assert INSTALL_CPU in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["1.21.0", "1.32.0", "2.0", "1.21.0.dev20250101+cu12", "1.100.0"])
+def test_a_later_version_is_accepted(version: str) -> None:
+    check_version(version)
+
+
+def test_the_lowest_version_is_that_of_the_packages() -> None:
+    stated = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    (requirement,) = stated["project"]["optional-dependencies"]["cpu"]
+    assert requirement == f"onnxruntime>={'.'.join(map(str, LOWEST_VERSION))}"
+
+
+def test_an_old_version_ends_a_command_in_one_line() -> None:
+    command = "import onnxruntime\nonnxruntime.__version__ = '1.19.2'\nimport sys\nfrom trimf.cli import main\n"
+    done = run(command + "sys.exit(main(['extract', 'Jack Ruby shot him.']))")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "ONNX Runtime 1.19.2 is too old" in done.stderr
 
 
 def test_an_environment_with_both_is_warned_of() -> None:

@@ -1,0 +1,1 @@
+"""Rewriting of traced graphs to the operators and the order that engines run fast."""
