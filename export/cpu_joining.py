@@ -15,9 +15,9 @@ from ..runtime.engine.engine_selection import hash_sources
 from ..runtime.engine.onnx_cpu import SOURCES_KEY, OnnxCpuBackend
 from ..runtime.errors import BundleError
 from .bundle_writer import describe_file, open_writable_bundle, write_bundle_file
-from .cpu_rewrites import rewrite_for_cpu
 from .fused.shared_weights import share_weights
 from .model_joining import join_models
+from .rewriting.joined_graph import simplify_joined_graph
 
 #: Precisions that ONNX Runtime has on a CPU.
 JOINED_PRECISIONS = ("fp32", "fp16", "int8", "int8-qdq")
@@ -39,7 +39,7 @@ def build_joined_graph(files: Mapping[str, bytes]) -> bytes:
     """
     sources = {name: files[name] for name in JOINED_WEIGHTS}
     parts = dict(zip(JOINED_PARTS, sources.values(), strict=True))
-    joined = rewrite_for_cpu(onnx.load_from_string(join_models(parts, extra=True)))
+    joined = simplify_joined_graph(onnx.load_from_string(join_models(parts, extra=True)))
     model = share_weights(joined, sources)
     records = {name: describe_file(content) for name, content in sources.items()}
     onnx.helper.set_model_props(model, {SOURCES_KEY: hash_sources(JOINED, records)})
