@@ -38,6 +38,9 @@ from trimf_train.data.readers import read_sentences
 
 Arrays = dict[str, np.ndarray]
 
+#: Positions of the tiny encoder.
+MAX_SUBWORDS = 40
+
 TEXT = "Lee Harvey Oswald was shot by Jack Ruby in Dallas. Jane works for Acme Inc. in Paris, France."
 
 
@@ -91,7 +94,11 @@ def batches(draw: st.DrawFn) -> Arrays:
     """Sentences of different lengths, padded, whose words have one to three subwords."""
     pieces = draw(
         st.lists(
-            st.lists(st.integers(1, 3), min_size=1, max_size=draw(st.sampled_from([1, 5, 30]))), min_size=1, max_size=4
+            st.lists(st.integers(1, 3), min_size=1, max_size=draw(st.sampled_from([1, 5, 30]))).filter(
+                lambda row: sum(row) + 2 <= MAX_SUBWORDS
+            ),
+            min_size=1,
+            max_size=4,
         )
     )
     rng = np.random.default_rng(draw(st.integers(0, 99)))
