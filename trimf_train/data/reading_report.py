@@ -10,7 +10,7 @@ from trimf.runtime.output.plain_text import make_visible
 
 #: Number of examples that are kept of each kind, and of characters of each.
 MAX_EXAMPLES = 3
-MAX_EXAMPLE_CHARS = 100
+MAX_EXAMPLE_CHARS = 200
 
 
 class Kind(NamedTuple):

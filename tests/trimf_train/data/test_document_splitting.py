@@ -32,7 +32,7 @@ def annotate(*entities: tuple[int, int, str], relations: tuple[tuple[int, int, s
 def test_sentences_hold_their_entities_and_relations() -> None:
     report = ReadingReport()
     document = annotate((0, 11, "Peop"), (24, 30, "Loc"), relations=((0, 1, "born_in"),))
-    first, second = split_document(document, DocumentSplitting(), report)
+    first, second = split_document(document, DocumentSplitting(), report).to_sentences()
     assert first.entities == [EntityMention("Peop", 0, 2), EntityMention("Loc", 5, 6)]
     assert first.relations == [RelationMention("born_in", 0, 1)]
     assert (first.id, second.id, second.entities) == ("d:0", "d:1", [])
@@ -43,7 +43,7 @@ def test_losses_are_counted_with_examples() -> None:
     report = ReadingReport()
     entities = ((0, 11, "Peop"), (46, 50, "Loc"), (24, 40, "Loc"), (33, 36, "Peop"), (6, 12, "Peop"))
     document = annotate(*entities, relations=((0, 1, "r"), (0, 3, "r"), (4, 4, "r")))
-    first, _ = split_document(document, DocumentSplitting(), report)
+    first, _ = split_document(document, DocumentSplitting(), report).to_sentences()
     assert report.counts == {
         "misaligned_entities": 1,
         "entities_across_sentences": 1,
@@ -58,7 +58,7 @@ def test_losses_are_counted_with_examples() -> None:
 
 def test_snapped_entities_cover_whole_words() -> None:
     report = ReadingReport()
-    _, second = split_document(annotate((46, 50, "Loc")), DocumentSplitting(misaligned="snap"), report)
+    _, second = split_document(annotate((46, 50, "Loc")), DocumentSplitting(misaligned="snap"), report).to_sentences()
     assert [second.tokens[entity.start : entity.end] for entity in second.entities] == [["Paris"]]
     assert report.describe_changes() == "1 entity that began or ended inside a word extended to whole words"
     assert report.describe_left_out() == ""
@@ -74,7 +74,7 @@ def test_any_words_of_any_text_keep_their_characters(text: str, data: st.DataObj
         entities.append(EntityAnnotation(sentence.starts[first], sentence.ends[last], f"T{number}"))
         expected.append([EntityMention(f"T{number}", first, last + 1)])
     report = ReadingReport()
-    split = split_document(AnnotatedDocument(text, entities), DocumentSplitting(), report)
+    split = split_document(AnnotatedDocument(text, entities), DocumentSplitting(), report).to_sentences()
     assert [sentence.entities for sentence in split] == expected
     assert not report.counts
 
@@ -86,7 +86,9 @@ def test_any_span_is_kept_or_counted(text: str, data: st.DataObject) -> None:
     if text[start:end].isspace():
         return
     report = ReadingReport()
-    split = split_document(AnnotatedDocument(text, [EntityAnnotation(start, end, "T")]), DocumentSplitting(), report)
+    split = split_document(
+        AnnotatedDocument(text, [EntityAnnotation(start, end, "T")]), DocumentSplitting(), report
+    ).to_sentences()
     kept = sum(len(sentence.entities) for sentence in split)
     assert kept + report.counts["misaligned_entities"] + report.counts["entities_across_sentences"] == 1
 
