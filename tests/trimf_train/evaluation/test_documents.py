@@ -17,7 +17,6 @@ import trimf
 from trimf.cli import main
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.errors import DataError
-from trimf_train.config import Config
 from trimf_train.data.document import AnnotatedDocument, EntityAnnotation, RelationAnnotation
 from trimf_train.data.document_splitting import DEFAULT_SPLITTING, split_document
 from trimf_train.data.reading_report import ReadingReport
