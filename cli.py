@@ -301,9 +301,15 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
 @click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Static int8 quantization, for CPUs.")
 @click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="int8 (QDQ) and fp16, for GPUs.")
 @click.option(
-    "--calibration-data", type=FILE, help="Prepared file that sets the activation ranges of --int8, --int8-qdq."
+    "--calibration-data",
+    type=FILE,
+    help="Prepared file, or running text with offsets, that sets the activation ranges of --int8, --int8-qdq.",
 )
-@click.option("--data", type=FILE, help="Prepared file on which the bundle is compared with PyTorch.")
+@click.option(
+    "--data",
+    type=FILE,
+    help="Prepared file, or running text with offsets, on which the bundle is compared with PyTorch.",
+)
 @click.option(
     "--target",
     "targets",

@@ -31,7 +31,7 @@ KINDS: dict[str, Kind] = {
     "relations_with_itself": Kind("relations", "of an entity with itself"),
     "relations_without_entities": Kind("relations", "of documents without entities"),
     "entities_across_sentences": Kind("entities", "across sentences"),
-    "misaligned_entities": Kind("entities", "that begin or end inside a word"),
+    "misaligned_entities": Kind("entities", "with a start or end inside a word"),
     "relations_of_lost_entities": Kind("relations", "of such entities"),
     "snapped_entities": Kind("entities", "that began or ended inside a word", "extended to whole words"),
     "trimmed_entities": Kind("entities", "with white space at an end", "shortened by it"),

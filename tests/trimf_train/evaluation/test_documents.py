@@ -118,7 +118,7 @@ def test_what_the_splitting_makes_impossible_counts_as_missed(
     assert scores["relations"]["strict"]["micro"]["support"] == related + len(pairs)
     reasons = {reason["reason"]: (reason["count"], reason["labels"]) for reason in scores["unreachable"]["entities"]}
     assert reasons == {
-        "that begin or end inside a word": (1, {"Peop": 1}),
+        "with a start or end inside a word": (1, {"Peop": 1}),
         "across sentences": (1, {"Loc": 1}),
         "with a label that the model does not have": (1, {"Place": 1}),
     }
@@ -175,7 +175,7 @@ def test_the_command_says_what_was_compared(
     assert "(1 document, 2 sentences)" in shown
     assert "compared by characters, in running text that was split as for extraction (language 'en')" in shown
     assert (
-        f"no prediction can equal 1 of the {count} entities: 1 that begin or end inside a word, such as 'Le'" in shown
+        f"no prediction can equal 1 of the {count} entities: 1 with a start or end inside a word, such as 'Le'" in shown
     )
     assert f"predictions can equal all {len(doc.relations)} relations" in shown
     assert shown.splitlines()[-1].startswith("SciERC: ")
