@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.parsers import ObedientParser
 
 from trimf.runtime.errors import DataError
-from trimf.runtime.text.tokenization import split_sentences
+from trimf.runtime.text.tokenization import load_tokenizer_rules, split_sentences
 from trimf_train.data.document import AnnotatedDocument, EntityAnnotation, RelationAnnotation
 from trimf_train.data.document_splitting import DocumentSplitting, split_document
 from trimf_train.data.prepare import prepare_file
@@ -21,6 +21,12 @@ from trimf_train.data.sentence import EntityMention, RelationMention
 
 REL = {"head": 0, "tail": 0, "label": "r"}
 TEXT = "Marie Curie was born in Warsaw.\n\nShe moved to Paris in 1891."
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _rules() -> None:
+    """The first text does not wait for them, which hypothesis would find slow."""
+    load_tokenizer_rules()
 
 
 def annotate(*entities: tuple[int, int, str], relations: tuple[tuple[int, int, str], ...] = ()) -> AnnotatedDocument:
@@ -64,6 +70,7 @@ def test_snapped_entities_cover_whole_words() -> None:
     assert report.describe_left_out() == ""
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.data())
 def test_any_words_of_any_text_keep_their_characters(text: str, data: st.DataObject) -> None:
     sentences = split_sentences(text)
@@ -79,6 +86,7 @@ def test_any_words_of_any_text_keep_their_characters(text: str, data: st.DataObj
     assert not report.counts
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, max_size=40), st.data())
 def test_any_span_is_kept_or_counted(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text) - 1))
@@ -118,6 +126,14 @@ def test_relations_name_entities_by_id_or_index(tmp_path: Path) -> None:
         (
             {"text": "a", "entities": [], "relations": [REL | {"head": "T"}]},
             "relations[0].head must",
+        ),
+        (
+            {
+                "text": "a b",
+                "entities": [{"start": 0, "end": 1, "label": "T", "id": 1}, {"start": 2, "end": 3, "label": "T"}],
+                "relations": [REL | {"tail": 1}],
+            },
+            "relations[0].tail must be clear, but 1 is both an index and the id of entities[0]; write ids as strings",
         ),
         ({"text": "a", "entities": [], "relation": []}, "unknown field 'relation'; did you mean 'relations'?"),
     ],
