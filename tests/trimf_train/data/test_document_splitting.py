@@ -156,3 +156,63 @@ def test_prepare_refuses_spans_inside_words_unless_told_what_to_do(tmp_path: Pat
     summary = prepare_file(source, output, ObedientParser(), progress=False, misaligned="snap")
     assert (summary.source.language, summary.source.misaligned) == ("en", "snap")
     assert [len(sentence.entities) for sentence in read_sentences(output)] == [0, 1]
+
+
+ZOE = "Zoe\u0308 A\u030angstro\u0308m"
+PARIS = "\u0628\u0627\u0631\u064a\u0633"
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "words"),
+    [
+        ("\U0001f680 \U0001f469\u200d\U0001f680 Ann left", "Ann", ["Ann"]),
+        (f"{ZOE}\tleft", ZOE, ZOE.split()),
+        ("One\r\nline\r\n\r\nTwo\t\tlines", "Two\t\tlines", ["Two", "lines"]),
+        ("\ufeffAnn left", "left", ["left"]),
+        ("Ann left", "Ann left", ["Ann", "left"]),
+        ("a" * 3000 + " b", "a" * 3000, ["a" * 3000]),
+        (f"\u0645\u0631\u064a\u0645 \u0641\u064a {PARIS}", PARIS, [PARIS]),
+    ],
+)
+def test_offsets_count_characters(tmp_path: Path, text: str, part: str, words: list[str]) -> None:
+    start = text.index(part)
+    record = {"text": text, "entities": [{"start": start, "end": start + len(part), "label": "T"}], "id": "d"}
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8", newline="")
+    found = [
+        sentence.tokens[entity.start : entity.end] for sentence in read_sentences(path) for entity in sentence.entities
+    ]
+    assert found == [words]
+
+
+def test_documents_without_text_or_entities(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    texts = ["", " \r\n\t ", "One. Two.", ""]
+    path.write_text("".join(json.dumps({"text": text, "entities": []}) + "\n" for text in texts))
+    assert [sentence.id for sentence in read_sentences(path)] == ["3:0", "3:1"]
+
+
+def test_nested_overlapping_and_repeated_entities_stay(tmp_path: Path) -> None:
+    text = "the New York Stock Exchange"
+    spans = [(4, 12, "Loc"), (4, 27, "Org"), (8, 18, "X"), (4, 12, "Org"), (4, 12, "Loc"), (3, 12, "Loc")]
+    entities = [dict(zip(("start", "end", "label"), span, strict=True)) for span in spans]
+    relations = [{"head": 0, "tail": 1, "label": "in"}, {"head": 4, "tail": 1, "label": "in"}]
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"text": text, "entities": entities, "relations": relations}))
+    (sentence,) = read_sentences(path)
+    expected = [("Loc", 1, 3), ("Org", 1, 5), ("X", 2, 4), ("Org", 1, 3)]
+    assert sentence.entities == [EntityMention(*one) for one in expected]
+    assert sentence.relations == [RelationMention("in", 0, 1)]
+
+
+def test_a_book_is_one_record() -> None:
+    """Every entity is found at once, wherever it stands."""
+    part = "Ann lives in Paris. "
+    count = 5000
+    entities = [EntityAnnotation(i * len(part) + 13, i * len(part) + 18, "Loc") for i in range(count)]
+    document = AnnotatedDocument(part * count, entities, [RelationAnnotation(0, count - 1, "r")], "book")
+    report = ReadingReport()
+    sentences = split_document(document, DocumentSplitting(), report).to_sentences()
+    assert [sentence.entities for sentence in sentences] == [[EntityMention("Loc", 3, 4)]] * count
+    assert report.counts == {"relations_across_sentences": 1}
+    assert sentences[-1].id == f"book:{count - 1}"
