@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.output.plain_text import make_visible
 from trimf_train.data.document import describe_entity, describe_pair
 from trimf_train.data.document_splitting import SplitDocument
 from trimf_train.data.reading_report import KINDS, MAX_EXAMPLES, ReadingReport
@@ -25,7 +26,7 @@ class _Reason:
     def add(self, label: str, example: str) -> None:
         self.labels[label] += 1
         if len(self.examples) < MAX_EXAMPLES:
-            self.examples.append(example)
+            self.examples.append(make_visible(example))
 
 
 def find_unreachable(

@@ -17,14 +17,22 @@ import trimf
 from trimf.cli import main
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.errors import DataError
-from trimf_train.data.document import AnnotatedDocument, EntityAnnotation, RelationAnnotation
+from trimf_train.data.document import (
+    AnnotatedDocument,
+    EntityAnnotation,
+    RelationAnnotation,
+    normalize_document,
+    trim_entity,
+)
 from trimf_train.data.document_splitting import DEFAULT_SPLITTING, split_document
 from trimf_train.data.reading_report import ReadingReport
 from trimf_train.evaluation import prediction
+from trimf_train.evaluation.annotation import document_annotation
 from trimf_train.evaluation.documents import evaluate_documents, predict_documents
 from trimf_train.evaluation.evaluate import evaluate_file
 from trimf_train.evaluation.model_loading import LoadedModel, open_model
-from trimf_train.evaluation.reachability import find_unreachable
+from trimf_train.evaluation.reachability import describe_unreachable, find_unreachable
+from trimf_train.evaluation.scores import compute_scores
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
 
@@ -151,6 +159,38 @@ def test_long_entities_and_unconnected_types_are_out_of_reach() -> None:
         "of such entities": 1,
     }
     assert found["relations"][-1]["reason"] == "of such entities"
+
+
+@given(st.data(), st.sets(st.sampled_from("rs")))
+def test_repeated_annotation_counts_once(data: st.DataObject, symmetric: set[str]) -> None:
+    text = " ab  cd ef "
+    spans = data.draw(st.lists(st.sampled_from([(0, 3), (1, 3), (1, 4), (5, 7), (5, 10), (8, 10)]), min_size=1))
+    entities = [EntityAnnotation(*span, data.draw(st.sampled_from("AB"))) for span in spans]
+    ends = st.integers(0, len(spans) - 1)
+    triples = data.draw(st.lists(st.tuples(ends, ends, st.sampled_from("rs"))))
+    document = AnnotatedDocument(text, entities, [RelationAnnotation(*one) for one in triples])
+    trimmed = [trim_entity(text, one) for one in entities]
+    assert all(text[one.start : one.end].strip() == text[one.start : one.end] for one in trimmed)
+    once = normalize_document(document, symmetric)
+    expected = {
+        (frozenset((trimmed[head], trimmed[tail])) if label in symmetric else (trimmed[head], trimmed[tail]), label)
+        for head, tail, label in triples
+    }
+    assert set(once.entities) == set(trimmed)
+    assert len(once.entities) == len(set(trimmed))
+    assert len(once.relations) == len(expected)
+    scores = compute_scores([document_annotation(once)], [document_annotation(once)], symmetric)
+    assert scores["relations"]["strict"]["micro"]["support"] == len(once.relations)
+    assert scores["entities"]["micro"]["support"] == len(once.entities)
+
+
+def test_labels_from_outside_cannot_move_the_cursor() -> None:
+    label = "A\x1b[2J\nB"
+    document = AnnotatedDocument("one", [EntityAnnotation(0, 3, label)], id=label)
+    split = split_document(document, DEFAULT_SPLITTING, ReadingReport())
+    found = find_unreachable([split], ReadingReport(), Labels(("A",), ("r",), ()), None)
+    (line, _) = describe_unreachable(found, 1, 0)
+    assert line.isprintable()
 
 
 def write(path: Path, *documents: AnnotatedDocument) -> Path:
