@@ -237,13 +237,14 @@ def evaluate(
     thresholds: tuple[str, ...],
     entity_thresholds: tuple[str, ...],
 ) -> None:
-    """Report precision, recall and F1 of MODEL on annotated sentences DATA.
+    """Report precision, recall and F1 of MODEL on annotated DATA.
 
     MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
-    without a dependency parse are parsed.
+    without a dependency parse are parsed. Running text with character offsets is split as for extraction, and spans of
+    characters are compared: what the splitting makes impossible counts as missed.
     """
     from trimf_train.evaluation.evaluate import evaluate_by_protocol
-    from trimf_train.evaluation.tables import build_tables
+    from trimf_train.evaluation.tables import build_tables, describe_comparison
 
     from .runtime.model_settings import parse_thresholds
 
@@ -264,7 +265,8 @@ def evaluate(
         click.echo(msgspec.json.encode({**result, "protocol": str(used._replace(folds=1))}))
     else:
         print_tables(build_tables(result))
-        click.echo(used.format_headline(result))
+        for line in (*describe_comparison(result), used.format_headline(result)):
+            click.echo(line)
 
 
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
@@ -299,9 +301,15 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
 @click.option("--int8", "precisions", multiple=True, flag_value="int8", help="Static int8 quantization, for CPUs.")
 @click.option("--int8-qdq", "precisions", multiple=True, flag_value="int8-qdq", help="int8 (QDQ) and fp16, for GPUs.")
 @click.option(
-    "--calibration-data", type=FILE, help="Prepared file that sets the activation ranges of --int8, --int8-qdq."
+    "--calibration-data",
+    type=FILE,
+    help="Prepared file, or running text with offsets, that sets the activation ranges of --int8, --int8-qdq.",
 )
-@click.option("--data", type=FILE, help="Prepared file on which the bundle is compared with PyTorch.")
+@click.option(
+    "--data",
+    type=FILE,
+    help="Prepared file, or running text with offsets, on which the bundle is compared with PyTorch.",
+)
 @click.option(
     "--target",
     "targets",

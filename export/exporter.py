@@ -9,7 +9,10 @@ import msgspec
 import onnx
 import torch
 
+from trimf_train.data.document_splitting import DocumentSplitting
+from trimf_train.data.readers import find_format, read_sentences
 from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation.prediction import add_missing_parses
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training.dataset import read_prepared
@@ -112,10 +115,10 @@ def export_checkpoint(
         )
     labels = checkpoint.description.labels
     typical = built_in_samples(labels.dependency_labels)
-    compared = _read_sentences(data) if data is not None else typical
+    compared = _read_sentences(data, checkpoint) if data is not None else typical
     calibration = None
     if calibration_data is not None:
-        calibration = _read_sentences(calibration_data)[:MAX_CALIBRATION_SENTENCES]
+        calibration = _read_sentences(calibration_data, checkpoint)[:MAX_CALIBRATION_SENTENCES]
     with atomic_folder(output, BUNDLE, overwrite=overwrite) as folder:
         models = _trace_subgraphs(checkpoint, log, explain)
         reference = inference.build_pipeline(checkpoint)
@@ -201,9 +204,15 @@ def _write_bundle(folder: Path, content: Mapping[str, bytes], manifest: Manifest
         written.read(name)
 
 
-def _read_sentences(path: str | Path) -> list[Sentence]:
-    """Read a prepared file, which must contain at least one sentence."""
-    sentences = list(read_prepared(str(path)))
+def _read_sentences(path: str | Path, checkpoint: checkpoints.Checkpoint) -> list[Sentence]:
+    """Read a prepared file, or running text as the model splits it; there must be at least one sentence."""
+    if find_format(path).read_documents is None:
+        sentences = list(read_prepared(str(path)))
+    else:
+        description = checkpoint.description
+        sentences = list(read_sentences(path, splitting=DocumentSplitting(description.model.language)))
+        if checkpoint.model.parser is None:
+            sentences = add_missing_parses(sentences, description.parser.name)
     if not sentences:
         raise DataError(f"{path}: contains no sentences; at least one is needed")
     return sentences

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from trimf_train.data.document_splitting import DocumentSplitting
 from trimf_train.data.readers import read_sentences
 from trimf_train.evaluation.model_loading import open_checkpoint
 from trimf_train.evaluation.prediction import add_missing_parses
@@ -62,7 +63,7 @@ def verify_bundle(
     if data is None:
         sentences = built_in_samples(labels.dependency_labels)
     else:
-        sentences = list(read_sentences(data))
+        sentences = list(read_sentences(data, splitting=DocumentSplitting(bundle.manifest.language)))
         if bundle.manifest.parser.source == "spacy":
             sentences = add_missing_parses(sentences, bundle.manifest.parser.name)
         if not sentences:

@@ -283,7 +283,19 @@ def build_schema() -> dict[str, Any]:
     Returns:
         The schema, in draft 2020-12 of JSON Schema, with a description of each object and property.
     """
-    schema = msgspec.json.schema(ExtractionRecord)
+    return build_record_schema(ExtractionRecord)
+
+
+def build_record_schema(record: type[msgspec.Struct]) -> dict[str, Any]:
+    """Build the JSON schema of a record, described by its docstring and those of the records in it.
+
+    Args:
+        record: Type of the record. Every docstring has a section ``Attributes`` with a line for each property.
+
+    Returns:
+        The schema, in draft 2020-12 of JSON Schema, with a description of each object and property.
+    """
+    schema = msgspec.json.schema(record)
     for definition in schema["$defs"].values():
         # Without docstrings (python -OO) there is nothing to describe.
         purpose, _, attributes = cleandoc(definition.get("description", "")).partition("Attributes:\n")

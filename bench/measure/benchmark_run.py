@@ -149,7 +149,8 @@ class _BenchmarkRun:
 
     def _read_corpus(self) -> data.Corpus:
         """Read the data, and parse it once before anything is measured if a bundle needs that."""
-        corpus = data.read_corpus(self._options.data)
+        language = next(iter(self._bundles.values())).manifest.language
+        corpus = data.read_corpus(self._options.data, language)
         if any(map(self._needs_spacy, self._bundles)) and any(sentence.heads is None for sentence in corpus.sentences):
             corpus = self._parse_corpus(corpus)
         if self._options.quick:

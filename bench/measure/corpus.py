@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -14,6 +16,10 @@ from ...runtime.errors import InputError
 from ...runtime.files.lines import read_file_lines
 from ...runtime.pipeline import ParsedSentence
 from ...runtime.text.parser import ROOT_LABEL, Parser
+from ...runtime.text.words import DEFAULT_LANGUAGE
+
+if TYPE_CHECKING:
+    from trimf_train.data.document import AnnotatedDocument
 
 #: Sixty news sentences, written for TriMF.
 BUILT_IN_SENTENCES = Path(__file__).with_name("sentences.txt")
@@ -26,9 +32,9 @@ class Corpus(msgspec.Struct, frozen=True):
         name: Name of the data in the report.
         annotated: Whether F1 can be measured.
         sentences: Sentences, parsed if a model needs that.
-        texts: Input of the cases that start from raw text; for annotated data, the words of each sentence joined by
-            spaces.
-        sentence_texts: Text of each sentence, if the data is plain text; otherwise empty.
+        texts: Input of the cases that start from raw text; for annotated words, those of a sentence joined by spaces.
+        sentence_texts: Text of each sentence, if the data is running text; otherwise empty.
+        language: Language whose rules split the texts.
     """
 
     name: str
@@ -36,6 +42,7 @@ class Corpus(msgspec.Struct, frozen=True):
     sentences: list[Sentence]
     texts: list[str]
     sentence_texts: list[str]
+    language: str = DEFAULT_LANGUAGE
 
     @property
     def word_count(self) -> int:
@@ -50,7 +57,7 @@ class Corpus(msgspec.Struct, frozen=True):
         ]
 
 
-def read_corpus(path: Path | None) -> Corpus:
+def read_corpus(path: Path | None, language: str = DEFAULT_LANGUAGE) -> Corpus:
     """Read the sentences of a file.
 
     They are not parsed, except in prepared files.
@@ -58,6 +65,7 @@ def read_corpus(path: Path | None) -> Corpus:
     Args:
         path: A file named ``*.txt`` is plain text with one or more sentences per line; any other is annotated, in a
             format that ``trimf prepare`` reads. None reads ``BUILT_IN_SENTENCES``.
+        language: Language whose rules split running text.
 
     Returns:
         The sentences and their texts.
@@ -67,29 +75,53 @@ def read_corpus(path: Path | None) -> Corpus:
         DataError: The annotated file cannot be used.
     """
     if path is None or path.suffix == ".txt":
-        corpus = _read_text(path or BUILT_IN_SENTENCES)
+        corpus = _read_text(path or BUILT_IN_SENTENCES, language)
     else:
-        from trimf_train.data.readers import read_sentences
+        from trimf_train.data.readers import read_documents, read_sentences
 
-        sentences = list(read_sentences(path))
-        annotated = any(sentence.entities for sentence in sentences)
-        texts = [" ".join(sentence.tokens) for sentence in sentences]
-        corpus = Corpus(_shorten_path(path), annotated, sentences, texts, [])
+        documents = read_documents(path)
+        if documents is not None:
+            corpus = _split_documents(path, documents, language)
+        else:
+            sentences = list(read_sentences(path))
+            annotated = any(sentence.entities for sentence in sentences)
+            texts = [" ".join(sentence.tokens) for sentence in sentences]
+            corpus = Corpus(_shorten_path(path), annotated, sentences, texts, [], language)
     if not corpus.sentences:
         raise InputError(f"{path}: contains no sentences")
     return corpus
 
 
-def _read_text(path: Path) -> Corpus:
-    from ...runtime.text.tokenization import split_sentences
+def _split_documents(path: Path, documents: Iterable[AnnotatedDocument], language: str) -> Corpus:
+    """Split annotated running text; a warning counts the annotation that the splitting makes impossible."""
+    from trimf_train.data.document import normalize_document
+    from trimf_train.data.document_splitting import DocumentSplitting, split_document
+    from trimf_train.data.readers import warn_of_losses
+    from trimf_train.data.reading_report import ReadingReport
 
+    report, splitting = ReadingReport(), DocumentSplitting(language)
+    corpus = Corpus(_shorten_path(path), False, [], [], [], language)
+    for document in documents:
+        split = split_document(normalize_document(document), splitting, report)
+        if split.sentences:
+            corpus.texts.append(document.text)
+            corpus.sentences.extend(split.to_sentences())
+            corpus.sentence_texts.extend(document.text[words.starts[0] : words.ends[-1]] for words in split.sentences)
+    warn_of_losses(path, report)
+    return msgspec.structs.replace(corpus, annotated=any(sentence.entities for sentence in corpus.sentences))
+
+
+def _read_text(path: Path, language: str) -> Corpus:
+    from ...runtime.text.tokenization import DEFAULT_RULES, split_sentences
+
+    rules = DEFAULT_RULES._replace(language=language)
     texts = [line for line in read_file_lines(path) if line.strip()]
     sentences, sentence_texts = [], []
     for text in texts:
-        for words in split_sentences(text):
+        for words in split_sentences(text, rules):
             sentences.append(Sentence(words.words))
             sentence_texts.append(text[words.starts[0] : words.ends[-1]])
-    return Corpus(_shorten_path(path), False, sentences, texts, sentence_texts)
+    return Corpus(_shorten_path(path), False, sentences, texts, sentence_texts, language)
 
 
 def _shorten_path(path: Path) -> str:

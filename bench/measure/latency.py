@@ -13,6 +13,7 @@ import numpy as np
 
 from ...runtime.pipeline import ParsedSentence, Pipeline, SubgraphCall
 from ...runtime.text.parser import Parser
+from ...runtime.text.words import DEFAULT_LANGUAGE
 from . import device_timing as device
 from .jobs import MAX_WARM_UP_SECONDS, WARM_UP_BATCHES
 from .loaded_model import EncoderRunner, LoadedModel
@@ -125,6 +126,7 @@ class LatencyLoop:
         batch_size: int,
         parser: Parser | None = None,
         texts: Sequence[str] = (),
+        language: str = DEFAULT_LANGUAGE,
         *,
         split: bool = True,
         warm_up_batches: int = WARM_UP_BATCHES,
@@ -139,12 +141,14 @@ class LatencyLoop:
             batch_size: Sentences per batch.
             parser: Parser to time on the words of each batch.
             texts: Text of each sentence, to time its splitting into words.
+            language: Language whose rules split the texts.
             split: Record the stages of the instrumented call.
             warm_up_batches: Fewest batches of the warm-up.
             warm_up_seconds: Seconds after which the warm-up ends, once these were run.
         """
         self._model, self._run_plain_encoder, self._parser = opened, plain, parser
         self._sentences, self._texts, self._batch_size, self._split = sentences, texts, batch_size, split
+        self._language = language
         self._warm_up_batches, self._warm_up_seconds = warm_up_batches, warm_up_seconds
         self._recorder = CallRecorder(opened)
         self._distinct_batches = count_distinct_batches(len(sentences), batch_size)
@@ -257,9 +261,10 @@ class LatencyLoop:
         return {"parse": 1000 * (time.perf_counter() - started)}
 
     def _time_splitting(self, batch: list[int]) -> dict[str, float]:
-        from ...runtime.text.tokenization import split_sentences
+        from ...runtime.text.tokenization import DEFAULT_RULES, split_sentences
 
+        rules = DEFAULT_RULES._replace(language=self._language)
         started = time.perf_counter()
         for index in batch:
-            split_sentences(self._texts[index])
+            split_sentences(self._texts[index], rules)
         return {"split": 1000 * (time.perf_counter() - started)}

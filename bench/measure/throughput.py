@@ -268,7 +268,8 @@ def _number_texts(sentences: int, corpus: Corpus, sizes: list[tuple[int, int]]) 
 
 def _count_sizes(corpus: Corpus) -> list[tuple[int, int]]:
     """Return the sentences and words of each text, as the runtime splits it."""
-    from ...runtime.text.tokenization import split_sentences
+    from ...runtime.text.tokenization import DEFAULT_RULES, split_sentences
 
-    texts = [split_sentences(text) for text in corpus.texts]
+    rules = DEFAULT_RULES._replace(language=corpus.language)
+    texts = [split_sentences(text, rules) for text in corpus.texts]
     return [(len(sentences), sum(len(sentence.words) for sentence in sentences)) for sentences in texts]

@@ -77,6 +77,7 @@ def _measure_latency(job: Job) -> Measurement:
         job.batch_size,
         parser,
         texts,
+        corpus.language,
         split=job.kind == "latency",
         warm_up_batches=job.warm_up_batches,
         warm_up_seconds=job.warm_up_seconds,

@@ -1,4 +1,4 @@
-"""Write the JSON schema of an extraction to ``docs/extraction.schema.json``, from the code.
+"""Write the JSON schemas of an extraction and of an annotated document, from the code.
 
 Run ``python docs/tools/write_schema.py``.
 """
@@ -6,17 +6,30 @@ Run ``python docs/tools/write_schema.py``.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import trimf
+from trimf_train.data.formats import offsets
 
-OUTPUT = Path(__file__).resolve().parents[1] / "extraction.schema.json"
+_DOCS = Path(__file__).resolve().parents[1]
+
+OUTPUT = _DOCS / "extraction.schema.json"
+ANNOTATION_OUTPUT = _DOCS / "annotation.schema.json"
+
+#: Functions that build the schemas, by file.
+SCHEMAS: dict[Path, Callable[[], dict[str, Any]]] = {
+    OUTPUT: trimf.build_schema,
+    ANNOTATION_OUTPUT: offsets.build_schema,
+}
 
 
-def render() -> str:
-    """Return the content of the file."""
-    return json.dumps(trimf.build_schema(), indent=2, ensure_ascii=False) + "\n"
+def render(path: Path = OUTPUT) -> str:
+    """Return the content of a file."""
+    return json.dumps(SCHEMAS[path](), indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
-    OUTPUT.write_text(render(), encoding="utf-8")
+    for path in SCHEMAS:
+        path.write_text(render(path), encoding="utf-8")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from .json_errors import field_error
+
+#: Characters of an entity that a description repeats.
+_MAX_DESCRIBED_CHARS = 40
 
 
 class EntityAnnotation(msgspec.Struct, frozen=True):
@@ -75,3 +80,53 @@ def validate_document(document: AnnotatedDocument) -> AnnotatedDocument:
             if not 0 <= end < len(document.entities):
                 raise field_error(location, f"relations[{index}].{name}", end, expected)
     return document
+
+
+def trim_entity(text: str, entity: EntityAnnotation) -> EntityAnnotation:
+    """Return an entity without the white space at its ends."""
+    covered = text[entity.start : entity.end]
+    start = entity.start + len(covered) - len(covered.lstrip())
+    end = entity.end - len(covered) + len(covered.rstrip())
+    return entity if (start, end) == (entity.start, entity.end) else EntityAnnotation(start, end, entity.label)
+
+
+def normalize_document(document: AnnotatedDocument, symmetric: Collection[str] = ()) -> AnnotatedDocument:
+    """Leave out white space at the ends of entities, and merge repeated entities and relations.
+
+    Args:
+        document: A checked document.
+        symmetric: Relation types whose head and tail may be exchanged; both directions are the same relation.
+
+    Returns:
+        A document in which every entity and every relation occurs once. The first of equal items stays.
+    """
+    new_index: dict[EntityAnnotation, int] = {}
+    renumbered = [
+        new_index.setdefault(trim_entity(document.text, entity), len(new_index)) for entity in document.entities
+    ]
+    relations: dict[RelationAnnotation, None] = {}
+    for relation in document.relations:
+        head, tail = renumbered[relation.head], renumbered[relation.tail]
+        if RelationAnnotation(tail, head, relation.label) not in relations or relation.label not in symmetric:
+            relations[RelationAnnotation(head, tail, relation.label)] = None
+    return msgspec.structs.replace(document, entities=list(new_index), relations=list(relations))
+
+
+def describe_entity(document: AnnotatedDocument, entity: EntityAnnotation) -> str:
+    """Describe an entity for a report, with its place."""
+    covered = quote_text(document.text[entity.start : entity.end])
+    return f"{covered} ({entity.label}, {entity.start} to {entity.end} of document {document.id})"
+
+
+def describe_pair(document: AnnotatedDocument, relation: RelationAnnotation) -> str:
+    """Describe the two entities of a relation for a report."""
+    head, tail = (document.entities[index] for index in (relation.head, relation.tail))
+    texts = [quote_text(document.text[entity.start : entity.end]) for entity in (head, tail)]
+    return f"{texts[0]} and {texts[1]} (document {document.id})"
+
+
+def quote_text(text: str) -> str:
+    """Return a text in quotes, with its middle left out if it is long."""
+    if len(text) > _MAX_DESCRIBED_CHARS:
+        text = f"{text[: _MAX_DESCRIBED_CHARS // 2]}…{text[-_MAX_DESCRIBED_CHARS // 2 :]}"
+    return repr(text)

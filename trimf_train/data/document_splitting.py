@@ -13,7 +13,15 @@ from typing import Literal, NamedTuple
 from trimf.runtime.text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, split_sentences
 from trimf.runtime.text.words import DEFAULT_LANGUAGE
 
-from .document import AnnotatedDocument, EntityAnnotation
+from .document import (
+    AnnotatedDocument,
+    EntityAnnotation,
+    RelationAnnotation,
+    describe_entity,
+    describe_pair,
+    quote_text,
+    trim_entity,
+)
 from .reading_report import ReadingReport
 from .sentence import EntityMention, RelationMention, Sentence
 
@@ -42,7 +50,7 @@ class DocumentSplitting(NamedTuple):
 DEFAULT_SPLITTING = DocumentSplitting()
 
 
-class _Place(NamedTuple):
+class EntityPlace(NamedTuple):
     """Where an entity stands: its sentence and its words there, the last one exclusive."""
 
     sentence: int
@@ -50,8 +58,46 @@ class _Place(NamedTuple):
     end: int
 
 
-def split_document(document: AnnotatedDocument, splitting: DocumentSplitting, report: ReadingReport) -> list[Sentence]:
-    """Split a document into sentences with the annotation that lies within each.
+class SplitDocument(NamedTuple):
+    """Document that is split into sentences of words.
+
+    Attributes:
+        document: The document.
+        sentences: Words of each sentence, with their offsets in the text.
+        places: Place of each entity of the document; None if no words of one sentence cover it exactly.
+        relations: The relations between two different entities of one sentence.
+    """
+
+    document: AnnotatedDocument
+    sentences: list[TokenizedSentence]
+    places: list[EntityPlace | None]
+    relations: list[RelationAnnotation]
+
+    def to_sentences(self) -> list[Sentence]:
+        """Return the sentences with the annotation that lies within each.
+
+        The id of a sentence is that of its document and its number there, counted from 0: ``news-7:0``.
+        """
+        entities: defaultdict[int, list[EntityMention]] = defaultdict(list)
+        relations: defaultdict[int, list[RelationMention]] = defaultdict(list)
+        index: dict[int, int] = {}
+        for number, (entity, place) in enumerate(zip(self.document.entities, self.places, strict=True)):
+            if place is not None:
+                index[number] = len(entities[place.sentence])
+                entities[place.sentence].append(EntityMention(entity.label, place.first, place.end))
+        for relation in self.relations:
+            place = self.places[relation.head]
+            if place is not None:
+                mention = RelationMention(relation.label, index[relation.head], index[relation.tail])
+                relations[place.sentence].append(mention)
+        return [
+            Sentence(sentence.words, entities[i], relations[i], id=f"{self.document.id}:{i}")
+            for i, sentence in enumerate(self.sentences)
+        ]
+
+
+def split_document(document: AnnotatedDocument, splitting: DocumentSplitting, report: ReadingReport) -> SplitDocument:
+    """Split a document into sentences of words, and find the words of its annotation.
 
     White space at the ends of an entity is no part of it. Entities and relations that extend over several sentences are
     left out, and so are the relations of an entity that was left out.
@@ -62,79 +108,52 @@ def split_document(document: AnnotatedDocument, splitting: DocumentSplitting, re
         report: Counts what is left out or changed, with examples.
 
     Returns:
-        The sentences; the id of each is that of its document and its number there, counted from 0: ``news-7:0``.
+        The split document.
     """
     sentences = split_sentences(document.text, splitting.rules)
-    places = [_place_entity(document, entity, sentences, splitting, report) for entity in document.entities]
-    entities: defaultdict[int, list[EntityMention]] = defaultdict(list)
-    index: dict[int, int] = {}
-    for number, (entity, place) in enumerate(zip(document.entities, places, strict=True)):
-        if place is not None:
-            index[number] = len(entities[place.sentence])
-            entities[place.sentence].append(EntityMention(entity.label, place.first, place.end))
-    relations: defaultdict[int, list[RelationMention]] = defaultdict(list)
+    starts = [sentence.starts[0] for sentence in sentences]
+    places = [_place_entity(document, entity, sentences, starts, splitting, report) for entity in document.entities]
+    relations = []
     for relation in document.relations:
         head, tail = places[relation.head], places[relation.tail]
         if head is None or tail is None:
-            report.add("relations_of_lost_entities", relation.label)
+            report.add("relations_of_lost_entities", relation.label, describe_pair(document, relation))
         elif head.sentence != tail.sentence:
-            report.add(
-                "relations_across_sentences", relation.label, _describe_pair(document, relation.head, relation.tail)
-            )
+            report.add("relations_across_sentences", relation.label, describe_pair(document, relation))
         elif head == tail and document.entities[relation.head].label == document.entities[relation.tail].label:
-            report.add("relations_with_itself", relation.label)
+            report.add("relations_with_itself", relation.label, describe_pair(document, relation))
         else:
-            relations[head.sentence].append(RelationMention(relation.label, index[relation.head], index[relation.tail]))
-    return [
-        Sentence(tokens=sentence.words, entities=entities[i], relations=relations[i], id=f"{document.id}:{i}")
-        for i, sentence in enumerate(sentences)
-    ]
+            relations.append(relation)
+    return SplitDocument(document, sentences, places, relations)
 
 
 def _place_entity(
     document: AnnotatedDocument,
-    entity: EntityAnnotation,
+    annotated: EntityAnnotation,
     sentences: list[TokenizedSentence],
+    sentence_starts: list[int],
     splitting: DocumentSplitting,
     report: ReadingReport,
-) -> _Place | None:
+) -> EntityPlace | None:
     """Find the words of an entity; None if it is left out."""
-    start, end = _trim(document.text, entity)
-    if (start, end) != (entity.start, entity.end):
-        report.add("trimmed_entities", entity.label, _describe_entity(document, entity))
+    entity = trim_entity(document.text, annotated)
+    if entity is not annotated:
+        report.add("trimmed_entities", entity.label, describe_entity(document, annotated))
     # Every character that is not white space belongs to one word, so both ends lie in a word of some sentence.
-    last = bisect_right([sentence.starts[0] for sentence in sentences], start) - 1
-    sentence = sentences[last]
-    if end > sentence.ends[-1]:
-        report.add("entities_across_sentences", entity.label, _describe_entity(document, entity))
+    number = bisect_right(sentence_starts, entity.start) - 1
+    sentence = sentences[number]
+    if entity.end > sentence.ends[-1]:
+        report.add("entities_across_sentences", entity.label, describe_entity(document, entity))
         return None
-    first = bisect_right(sentence.starts, start) - 1
-    after = bisect_left(sentence.ends, end) + 1
-    if sentence.starts[first] != start or sentence.ends[after - 1] != end:
-        words = document.text[sentence.starts[first] : sentence.ends[after - 1]]
-        example = f"{_describe_entity(document, entity)} within {words!r}"
-        report.add(
-            "snapped_entities" if splitting.misaligned == "snap" else "misaligned_entities", entity.label, example
-        )
+    first = bisect_right(sentence.starts, entity.start) - 1
+    after = bisect_left(sentence.ends, entity.end) + 1
+    if sentence.starts[first] != entity.start or sentence.ends[after - 1] != entity.end:
+        words = quote_text(document.text[sentence.starts[first] : sentence.ends[after - 1]])
+        kind = "snapped_entities" if splitting.misaligned == "snap" else "misaligned_entities"
+        report.add(kind, entity.label, f"{describe_entity(document, entity)} within {words}")
         if splitting.misaligned == "skip":
             return None
-    return _Place(last, first, after)
-
-
-def _trim(text: str, entity: EntityAnnotation) -> tuple[int, int]:
-    """Return the ends of an entity without white space there."""
-    covered = text[entity.start : entity.end]
-    return entity.start + len(covered) - len(covered.lstrip()), entity.end - len(covered) + len(covered.rstrip())
-
-
-def _describe_entity(document: AnnotatedDocument, entity: EntityAnnotation) -> str:
-    covered = document.text[entity.start : entity.end]
-    return f"{covered!r} ({entity.label}, {entity.start} to {entity.end} of document {document.id})"
-
-
-def _describe_pair(document: AnnotatedDocument, head: int, tail: int) -> str:
-    texts = [document.text[entity.start : entity.end] for entity in (document.entities[head], document.entities[tail])]
-    return f"{texts[0]!r} and {texts[1]!r} (document {document.id})"
+    return EntityPlace(number, first, after)
 
 
 def iterate_document_sentences(
@@ -142,4 +161,4 @@ def iterate_document_sentences(
 ) -> Iterator[Sentence]:
     """Split documents one after another; see ``split_document``."""
     for document in documents:
-        yield from split_document(document, splitting, report)
+        yield from split_document(document, splitting, report).to_sentences()

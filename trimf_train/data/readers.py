@@ -90,7 +90,7 @@ def _report_losses(format: Format, path: Path) -> Iterator[AnnotatedDocument]:
     assert format.read_documents is not None
     report = ReadingReport()
     yield from format.read_documents(path, report)
-    _warn(path, report)
+    warn_of_losses(path, report)
 
 
 def _merge_sentences(
@@ -109,11 +109,11 @@ def _merge_sentences(
             statistics.add(merged)
         yield merged.sentence
     if statistics is None:
-        _warn(path, report)
+        warn_of_losses(path, report)
 
 
-def _warn(path: Path, report: ReadingReport) -> None:
-    """Log what was left out and changed, in one line each."""
+def warn_of_losses(path: str | Path, report: ReadingReport) -> None:
+    """Log what a reader left out and changed, in one line each."""
     for what, phrase in (("left out", report.describe_left_out()), ("changed", report.describe_changes())):
         if phrase:
             _LOG.warning("%s: %s %s", make_visible(str(path)), what, phrase)

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from trimf.runtime.output.plain_text import make_visible
 
+from .label_lists import list_labels
+
 #: Number of examples that are kept of each kind, and of characters of each.
 MAX_EXAMPLES = 3
-MAX_EXAMPLE_CHARS = 100
+MAX_EXAMPLE_CHARS = 200
 
 
 class Kind(NamedTuple):
@@ -31,7 +33,7 @@ KINDS: dict[str, Kind] = {
     "relations_with_itself": Kind("relations", "of an entity with itself"),
     "relations_without_entities": Kind("relations", "of documents without entities"),
     "entities_across_sentences": Kind("entities", "across sentences"),
-    "misaligned_entities": Kind("entities", "that begin or end inside a word"),
+    "misaligned_entities": Kind("entities", "with a start or end inside a word"),
     "relations_of_lost_entities": Kind("relations", "of such entities"),
     "snapped_entities": Kind("entities", "that began or ended inside a word", "extended to whole words"),
     "trimmed_entities": Kind("entities", "with white space at an end", "shortened by it"),
@@ -79,16 +81,27 @@ class ReadingReport:
         )
 
     def list_lines(self) -> list[str]:
-        """List every kind that occurred, with its labels and its examples, one line each."""
+        """List every kind that occurred, with its labels and its examples."""
         lines = []
         for name, kind in KINDS.items():
             if not self.counts[name]:
                 continue
-            labels = ", ".join(f"{make_visible(label)} {count}" for label, count in sorted(self.labels[name].items()))
-            what = f"{kind.items} {kind.which} {kind.done or 'left out'}"
-            lines.append(f"{self.counts[name]:>8}  {what}{': ' if labels else ''}{labels}")
+            what = f"{self.counts[name]:>8}  {kind.items} {kind.which} {kind.done or 'left out'}"
+            lines += list_labels(what, self.labels[name])
             lines += [f"          such as {example}" for example in self.examples[name]]
         return lines
+
+    def count_lost(self, items: str) -> Counter[str]:
+        """Count what was left out, by label.
+
+        Args:
+            items: ``entities`` or ``relations``.
+        """
+        lost: Counter[str] = Counter()
+        for name, kind in KINDS.items():
+            if kind.items == items and not kind.done:
+                lost.update(self.labels[name])
+        return lost
 
     def _count(self, name: str) -> str:
         count, (items, which, _) = self.counts[name], KINDS[name]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import combinations
 
-from trimf.runtime.output.plain_text import make_visible
-
+from .label_lists import list_labels
 from .reading_report import ReadingReport
-from .sentence import EntityMention, Sentence
+from .sentence import Sentence
 from .validate import MergedSentence
 
 #: Field of ``DataStatistics`` and its description, one per printed line.
@@ -61,6 +59,8 @@ class DataStatistics:
     merged_relations: int = 0
     entity_types: Counter[str] = field(default_factory=Counter)
     relation_types: Counter[str] = field(default_factory=Counter)
+    merged_entity_types: Counter[str] = field(default_factory=Counter)
+    merged_relation_types: Counter[str] = field(default_factory=Counter)
     report: ReadingReport = field(default_factory=ReadingReport)
 
     def add(self, merged: MergedSentence) -> None:
@@ -81,31 +81,38 @@ class DataStatistics:
         self.overlapping_entities += overlapping
         self.long_entities += sum(length > self.max_span for length in lengths)
         self.pairs_with_several_types += sum(count > 1 for count in pairs.values())
-        self.merged_entities += merged.removed_entities
-        self.merged_relations += merged.removed_relations
+        self.merged_entities += len(merged.removed_entities)
+        self.merged_relations += len(merged.removed_relations)
+        self.merged_entity_types.update(merged.removed_entities)
+        self.merged_relation_types.update(merged.removed_relations)
         self.entity_types.update(entity.type for entity in sentence.entities)
         self.relation_types.update(relation.type for relation in sentence.relations)
 
     def __str__(self) -> str:
-        """Format the counts, one per line, followed by the types."""
+        """Format the counts, what was left out or changed, and how many of each type are left of those in the file."""
         lines = [
             f"{getattr(self, name):>8}  {description.format(max_span=self.max_span)}" for name, description in _LINES
         ]
         lines += self.report.list_lines()
-        for title, types in (("entity types", self.entity_types), ("relation types", self.relation_types)):
-            counts = ", ".join(f"{make_visible(name)} {count}" for name, count in sorted(types.items()))
-            lines.append(f"{len(types):>8}  {title}{': ' if counts else ''}{counts}")
+        for items, title, kept, merged in (
+            ("entities", "entity types", self.entity_types, self.merged_entity_types),
+            ("relations", "relation types", self.relation_types, self.merged_relation_types),
+        ):
+            in_file = kept + merged + self.report.count_lost(items)
+            lines += list_labels(f"{len(kept):>8}  {title}", kept, in_file, title)
+            if gone := {label: count for label, count in in_file.items() if not kept[label]}:
+                lines += list_labels(f"{len(gone):>8}  {title} of which nothing is left", gone, unit=title)
         return "\n".join(lines)
 
 
 def find_overlapping_entities(sentence: Sentence) -> set[int]:
     """Return the indices of the entities that share a word with another entity of the sentence."""
     overlapping: set[int] = set()
-    for (i, left), (j, right) in combinations(enumerate(sentence.entities), 2):
-        if _share_word(left, right):
-            overlapping |= {i, j}
+    longest, end = -1, 0  # of the entities before, the one that ends last, and its end
+    entities = sentence.entities
+    for index in sorted(range(len(entities)), key=lambda index: entities[index].start):
+        if entities[index].start < end:
+            overlapping |= {longest, index}
+        if entities[index].end > end:
+            longest, end = index, entities[index].end
     return overlapping
-
-
-def _share_word(left: EntityMention, right: EntityMention) -> bool:
-    return left.start < right.end and right.start < left.end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -88,11 +89,11 @@ def _check_parse(sentence: Sentence, location: str) -> None:
 
 
 class MergedSentence(NamedTuple):
-    """Sentence without repeated annotation, and the numbers of entities and relations that were merged away."""
+    """Sentence without repeated annotation, and the types of the entities and relations that were merged away."""
 
     sentence: Sentence
-    removed_entities: int
-    removed_relations: int
+    removed_entities: list[str]
+    removed_relations: list[str]
 
 
 def merge_repeated_annotation(sentence: Sentence) -> MergedSentence:
@@ -105,18 +106,21 @@ def merge_repeated_annotation(sentence: Sentence) -> MergedSentence:
         sentence: A checked sentence.
 
     Returns:
-        The sentence without repetition, and how many items were removed.
+        The sentence without repetition, and the types of the items that were removed.
     """
     new_index: dict[EntityMention, int] = {}
-    for entity in sentence.entities:
-        new_index.setdefault(entity, len(new_index))
-    renumbered = [new_index[entity] for entity in sentence.entities]
-    relations = dict.fromkeys(
+    renumbered = [new_index.setdefault(entity, len(new_index)) for entity in sentence.entities]
+    relations = [
         RelationMention(relation.type, renumbered[relation.head], renumbered[relation.tail])
         for relation in sentence.relations
+    ]
+    distinct = list(dict.fromkeys(relations))
+    if len(new_index) == len(sentence.entities) and len(distinct) == len(relations):
+        return MergedSentence(sentence, [], [])
+    entity_types = Counter(entity.type for entity in sentence.entities)
+    relation_types = Counter(relation.type for relation in relations)
+    return MergedSentence(
+        msgspec.structs.replace(sentence, entities=list(new_index), relations=distinct),
+        list((entity_types - Counter(entity.type for entity in new_index)).elements()),
+        list((relation_types - Counter(relation.type for relation in distinct)).elements()),
     )
-    entities_merged = len(sentence.entities) - len(new_index)
-    relations_merged = len(sentence.relations) - len(relations)
-    if entities_merged or relations_merged:
-        sentence = msgspec.structs.replace(sentence, entities=list(new_index), relations=list(relations))
-    return MergedSentence(sentence, entities_merged, relations_merged)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.pipeline import SentenceResult
 from trimf_train.data.sentence import Sentence
-from trimf_train.evaluation.annotation import gold_annotation, strict_key
+from trimf_train.evaluation.annotation import Annotation, gold_annotation, strict_key
 from trimf_train.evaluation.prediction import annotation_from_result
-from trimf_train.evaluation.results import Calibration
+from trimf_train.evaluation.results import Calibration, Calibrations
 
 #: Number of equal-width intervals for the expected calibration error.
 CALIBRATION_BINS = 15
@@ -52,7 +52,7 @@ class ScoredPredictions(NamedTuple):
 def score_predictions(
     results: Sequence[SentenceResult], sentences: Sequence[Sentence], labels: Labels
 ) -> ScoredPredictions:
-    """Compare every predicted entity and relation with the gold annotation.
+    """Compare every predicted entity and relation with the gold annotation of its sentence.
 
     Args:
         results: The pipeline's result for each sentence.
@@ -62,15 +62,41 @@ def score_predictions(
     Returns:
         The score of each prediction and whether it is correct; relations are compared strictly.
     """
+    predicted = [annotation_from_result(result, labels) for result in results]
+    return judge_predictions(results, predicted, map(gold_annotation, sentences), labels.symmetric)
+
+
+def judge_predictions(
+    results: Sequence[SentenceResult],
+    predicted: Sequence[Annotation],
+    gold: Iterable[Annotation],
+    symmetric: Collection[str],
+) -> ScoredPredictions:
+    """Compare every predicted entity and relation with gold annotation.
+
+    Args:
+        results: The pipeline's result for each sentence.
+        predicted: The same results as annotation.
+        gold: What the annotation of each sentence is compared with.
+        symmetric: Relation types whose head and tail may be exchanged.
+
+    Returns:
+        The score of each prediction and whether it is correct; relations are compared strictly.
+    """
     judged = ScoredPredictions(([], []), ([], []))
-    for result, sentence in zip(results, sentences, strict=True):
-        predicted, gold = annotation_from_result(result, labels), gold_annotation(sentence)
-        entities = set(gold.entities)
-        relations = {strict_key(relation, labels.symmetric) for relation in gold.relations}
+    for result, found, expected in zip(results, predicted, gold, strict=True):
+        entities = set(expected.entities)
+        relations = {strict_key(relation, symmetric) for relation in expected.relations}
         judged.entities[0].extend(entity.score for entity in result.decoded.entities)
-        judged.entities[1].extend(entity in entities for entity in predicted.entities)
+        judged.entities[1].extend(entity in entities for entity in found.entities)
         judged.relations[0].extend(relation.score for relation in result.decoded.relations)
-        judged.relations[1].extend(
-            strict_key(relation, labels.symmetric) in relations for relation in predicted.relations
-        )
+        judged.relations[1].extend(strict_key(relation, symmetric) in relations for relation in found.relations)
     return judged
+
+
+def measure_calibrations(judged: ScoredPredictions) -> Calibrations:
+    """Measure the calibration of entities and relations."""
+    return {
+        "entities": measure_calibration(*judged.entities),
+        "relations": measure_calibration(*judged.relations),
+    }

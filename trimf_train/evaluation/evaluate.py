@@ -1,4 +1,4 @@
-"""Evaluate a pipeline, checkpoint or bundle on annotated sentences (paper, section 4.3)."""
+"""Evaluate a pipeline, checkpoint or bundle on annotated data (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.model_settings import Threshold
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.pipeline_loading import set_thresholds
-from trimf_train.data.readers import read_sentences
+from trimf_train.data.readers import read_documents, read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.evaluation.attachment import attachment_scores
-from trimf_train.evaluation.calibration import measure_calibration, score_predictions
+from trimf_train.evaluation.calibration import measure_calibrations, score_predictions
+from trimf_train.evaluation.documents import evaluate_documents
 from trimf_train.evaluation.model_loading import open_model
 from trimf_train.evaluation.prediction import add_missing_parses, annotation_from_result, run_pipeline
 from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
@@ -58,11 +59,7 @@ def evaluate_pipeline(
         ]
         scores["syntax"] = attachment_scores(gold, [tree for _, tree in with_trees])
     if calibration:
-        judged = score_predictions(results, sentences, labels)
-        scores["calibration"] = {
-            "entities": measure_calibration(*judged.entities),
-            "relations": measure_calibration(*judged.relations),
-        }
+        scores["calibration"] = measure_calibrations(score_predictions(results, sentences, labels))
     return scores
 
 
@@ -132,7 +129,8 @@ def evaluate_by_protocol(
     """Evaluate a model on an annotated data file, and find the protocol of the data set.
 
     Unless the model has an in-model parser, sentences without a dependency parse are first parsed with the parser
-    the model was trained on.
+    the model was trained on. Data that counts characters is split into words by the rules of the model, as extraction
+    does, and spans of characters are compared; data of words is taken as it is.
 
     Args:
         model: See ``evaluate_file``.
@@ -156,12 +154,17 @@ def evaluate_by_protocol(
         BackendError: PyTorch, the backend or a required parser is not available.
     """
     chosen = get_protocol(protocol) if protocol is not None else None
-    sentences = list(read_sentences(data))
+    read = read_documents(data)
+    documents = None if read is None else list(read)
+    sentences = list(read_sentences(data)) if documents is None else []
     loaded = open_model(model, threads, backend)
     with closing(loaded.pipeline):
         set_thresholds(loaded.pipeline, loaded.labels, threshold, entity_threshold)
-        inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
-        scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+        if documents is not None:
+            scores = evaluate_documents(loaded, documents, batch_size, calibration=calibration)
+        else:
+            inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
+            scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
     if chosen is None:
         entity_types = {*loaded.labels.entity_types, *scores["entities"]["per_type"]}
         relation_types = {*loaded.labels.relation_types, *scores["relations"]["strict"]["per_type"]}

@@ -19,12 +19,21 @@ if TYPE_CHECKING:
 
 
 class LoadedModel(NamedTuple):
-    """Model that is ready to run, with its labels, the name of the parser it was trained on, and its language."""
+    """Model that is ready to run.
+
+    Attributes:
+        pipeline: The model.
+        labels: Its labels.
+        parser: Name of the parser it was trained on.
+        language: Language whose rules split text into words for it.
+        max_span: Maximum number of words of an entity that it predicts.
+    """
 
     pipeline: Pipeline
     labels: Labels
     parser: str
-    language: str = "en"
+    language: str
+    max_span: int
 
 
 class OpenedCheckpoint(NamedTuple):
@@ -61,10 +70,13 @@ def open_model(model: str | Path, threads: int | None = None, backend: str = "au
     if str(model) != "default" and (folder / "trimf.json").is_file():
         checkpoint, pipeline = open_checkpoint(folder, threads)
         described = checkpoint.description
-        return LoadedModel(pipeline, described.labels, described.parser.name, described.model.language)
+        parser, settings = described.parser.name, described.model
+        return LoadedModel(pipeline, described.labels, parser, settings.language, settings.span.max_width)
     if str(model) == "default" or (folder / "manifest.json").is_file():
         bundle, _, pipeline = open_bundle(model, threads, backend)
-        return LoadedModel(pipeline, bundle.manifest.labels, bundle.manifest.parser.name, bundle.manifest.language)
+        manifest = bundle.manifest
+        parser, max_span = manifest.parser.name, manifest.sizes.max_span
+        return LoadedModel(pipeline, manifest.labels, parser, manifest.language, max_span)
     raise ModelPathError(
         f"model not found: {model} is neither a checkpoint (no trimf.json) nor a bundle (no manifest.json)"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class PrecisionRecallF1(TypedDict):
@@ -65,10 +65,29 @@ class Calibrations(TypedDict):
     relations: Calibration
 
 
+class UnreachableReason(TypedDict):
+    """Gold items that no prediction can equal for one reason: their number, by label too, and a few of them."""
+
+    reason: str
+    count: int
+    labels: dict[str, int]
+    examples: list[str]
+
+
+class UnreachableItems(TypedDict):
+    """Gold entities and relations that no prediction can equal, by reason. They count as missed."""
+
+    entities: list[UnreachableReason]
+    relations: list[UnreachableReason]
+
+
 class Evaluation(TypedDict):
     """Scores of a model on a data set, as printed by ``trimf eval --json``.
 
-    ``syntax`` is present if the model has an in-model parser, ``measure_calibration`` if it was requested.
+    For running text, ``compared`` says that the spans count characters, ``documents`` is the number of texts, and
+    ``language`` names the rules that split them; gold annotation that no prediction can equal is in ``unreachable``.
+    ``syntax`` is present if the model has an in-model parser and the data has dependency parses, ``calibration`` if it
+    was requested.
     """
 
     sentences: int
@@ -76,3 +95,7 @@ class Evaluation(TypedDict):
     relations: RelationScores
     syntax: NotRequired[SyntaxScores]
     calibration: NotRequired[Calibrations]
+    compared: NotRequired[Literal["characters"]]
+    documents: NotRequired[int]
+    language: NotRequired[str]
+    unreachable: NotRequired[UnreachableItems]

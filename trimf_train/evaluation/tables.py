@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from trimf_train.evaluation.reachability import describe_unreachable
 from trimf_train.evaluation.results import Evaluation, Scores
 
 if TYPE_CHECKING:
@@ -31,13 +32,15 @@ def build_tables(result: Evaluation) -> Group:
         "Relations, boundary": result["relations"]["boundary"],
     }
     tables = []
+    documents = result.get("documents")
+    texts = "" if documents is None else f"{documents} document{'s' * (documents != 1)}, "
     for title, scores in parts.items():
         leaves = [*scores["per_type"].items(), ("micro", scores["micro"]), ("macro", scores["macro"])]
         rows = [
             [name, *(f"{leaf[key]:.2f}" for key in ("precision", "recall", "f1")), str(leaf["support"])]
             for name, leaf in leaves
         ]
-        title = f"{title} ({result['sentences']} sentences)"
+        title = f"{title} ({texts}{result['sentences']} sentences)"
         columns = ("type", "precision", "recall", "F1", "support")
         tables.append(build_plain_table(title, *columns, rows=rows, figures=4, summary_rows=2))
     if syntax := result.get("syntax"):
@@ -52,3 +55,21 @@ def build_tables(result: Evaluation) -> Group:
         columns = ("", "predicted", "mean score", "share correct", "calibration error")
         tables.append(build_plain_table("Calibration of the scores", *columns, rows=rows, figures=4))
     return Group(*tables)
+
+
+def describe_comparison(result: Evaluation) -> list[str]:
+    """Describe how running text was compared, and what gold annotation no prediction can equal.
+
+    Args:
+        result: The scores of a model.
+
+    Returns:
+        Lines for the terminal; none if words were compared.
+    """
+    if "unreachable" not in result:
+        return []
+    gold = result["entities"]["micro"]["support"], result["relations"]["strict"]["micro"]["support"]
+    return [
+        f"compared by characters, in running text that was split as for extraction (language {result['language']!r})",
+        *describe_unreachable(result["unreachable"], *gold),
+    ]

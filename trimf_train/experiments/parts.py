@@ -16,7 +16,7 @@ from trimf_train.data.formats.ade import drop_overlapping_sentences, split_into_
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation import protocols
 from trimf_train.evaluation.protocols import EvaluationProtocol
-from trimf_train.training.dataset import read_prepared
+from trimf_train.training.dataset import check_words, read_prepared
 
 #: Number of sentences in a sample.
 SAMPLE_SIZE = 300
@@ -72,6 +72,9 @@ def find_data_set(folder: Path, output: Path, *, overlap: bool = True, quick: bo
                 f"{folder}: train.jsonl found, but neither dev.jsonl nor test.jsonl; add at least one of them"
             )
         held = test if test.is_file() else dev
+        for path in (dev, test):
+            if path.is_file():
+                check_words(path)
         protocol = _select_protocol(list(read_prepared(str(train))))
         parts = DataFiles(str(train), str(dev) if dev.is_file() else None, str(held), held.stem)
         if quick:  # with so few epochs, the last epoch is as good as any other

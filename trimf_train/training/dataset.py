@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from trimf.runtime.errors import ConfigError, DataError
 from trimf.runtime.text import batch_arrays as features
 from trimf_train.config import Config
-from trimf_train.data.readers import read_sentences
+from trimf_train.data.readers import find_format, read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint
@@ -45,6 +46,19 @@ class TrainingSet(NamedTuple):
     unknown_words: int
 
 
+def check_words(path: str | Path) -> None:
+    """Refuse a file of running text, which only ``trimf prepare`` turns into the words of a model.
+
+    Raises:
+        DataError: The file counts characters, or is in no supported format.
+    """
+    if find_format(path).read_documents is not None:
+        raise DataError(
+            f"{path}: running text with character offsets must become words first; run `trimf prepare` on it, with the "
+            "--language of the model"
+        )
+
+
 def read_prepared(path: str) -> Iterator[Sentence]:
     """Read the sentences of a prepared file.
 
@@ -57,6 +71,7 @@ def read_prepared(path: str) -> Iterator[Sentence]:
     Raises:
         DataError: The file cannot be used, or a sentence has no dependency parse.
     """
+    check_words(path)
     for sentence in read_sentences(path):
         if sentence.heads is None:
             raise DataError(

@@ -101,6 +101,7 @@ def _set_up_run(
     ]
     if note := _compare_languages(checkpoint.description.parser.name, config.model.language):
         log_lines.append(note)
+    log_lines += _compare_splitting([*config.data.train, *([config.data.dev] if config.data.dev else [])], config)
     if extra:
         parse_only = build_training_set(extra, checkpoint, annotated=False)
         examples = [*examples, *parse_only.examples]
@@ -145,6 +146,18 @@ def _compare_languages(parser: str, language: str) -> str:
         f"the training data was parsed by {parser}, but model.language is {language}: prepare the data with a pipeline"
         " of the language of the texts, and set model.language to that language"
     )
+
+
+def _compare_splitting(paths: Sequence[str], config: Config) -> list[str]:
+    """Return a line for each file whose running text was split by the rules of another language than the model's."""
+    language = config.model.language
+    records = {path: read_source_record(path) for path in paths}
+    return [
+        f"{path} was split into words by the rules of {record.language!r}, but model.language is {language!r}: prepare "
+        f"the data with --language {language}, or set model.language"
+        for path, record in records.items()
+        if record is not None and record.language not in ("", language)
+    ]
 
 
 def _parser_note(config: Config) -> ParserInfo:

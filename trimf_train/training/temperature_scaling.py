@@ -17,6 +17,7 @@ import torch
 
 from trimf.runtime.decoding import span_decoding as decode
 from trimf.runtime.errors import DataError
+from trimf_train.data.document_splitting import DocumentSplitting
 from trimf_train.data.readers import read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation.calibration import measure_calibration, score_predictions
@@ -108,7 +109,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) 
 def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> CalibrationReport:
     """Calibrate a checkpoint folder and write the result to another folder.
 
-    Sentences without a dependency parse are parsed first, unless the model has an in-model parser.
+    Sentences without a dependency parse are parsed first, unless the model has an in-model parser. The rules of the
+    model's language split running text.
 
     Args:
         checkpoint: Checkpoint folder to read.
@@ -126,7 +128,8 @@ def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: b
         InputError: ``output`` exists and ``overwrite`` is false.
     """
     loaded = checkpoints.load_checkpoint(checkpoint)
-    sentences = list(read_sentences(data))
+    splitting = DocumentSplitting(loaded.description.model.language)
+    sentences = list(read_sentences(data, splitting=splitting))
     if loaded.model.parser is None:
         sentences = add_missing_parses(sentences, loaded.description.parser.name)
     calibrated, fitted = calibrate_checkpoint(loaded, sentences)

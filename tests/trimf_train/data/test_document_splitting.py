@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.parsers import ObedientParser
 
 from trimf.runtime.errors import DataError
-from trimf.runtime.text.tokenization import split_sentences
+from trimf.runtime.text.tokenization import load_tokenizer_rules, split_sentences
 from trimf_train.data.document import AnnotatedDocument, EntityAnnotation, RelationAnnotation
 from trimf_train.data.document_splitting import DocumentSplitting, split_document
 from trimf_train.data.prepare import prepare_file
@@ -23,6 +23,12 @@ REL = {"head": 0, "tail": 0, "label": "r"}
 TEXT = "Marie Curie was born in Warsaw.\n\nShe moved to Paris in 1891."
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _rules() -> None:
+    """The first text does not wait for them, which hypothesis would find slow."""
+    load_tokenizer_rules()
+
+
 def annotate(*entities: tuple[int, int, str], relations: tuple[tuple[int, int, str], ...] = ()) -> AnnotatedDocument:
     return AnnotatedDocument(
         TEXT, [EntityAnnotation(*one) for one in entities], [RelationAnnotation(*one) for one in relations], "d"
@@ -32,7 +38,7 @@ def annotate(*entities: tuple[int, int, str], relations: tuple[tuple[int, int, s
 def test_sentences_hold_their_entities_and_relations() -> None:
     report = ReadingReport()
     document = annotate((0, 11, "Peop"), (24, 30, "Loc"), relations=((0, 1, "born_in"),))
-    first, second = split_document(document, DocumentSplitting(), report)
+    first, second = split_document(document, DocumentSplitting(), report).to_sentences()
     assert first.entities == [EntityMention("Peop", 0, 2), EntityMention("Loc", 5, 6)]
     assert first.relations == [RelationMention("born_in", 0, 1)]
     assert (first.id, second.id, second.entities) == ("d:0", "d:1", [])
@@ -43,7 +49,7 @@ def test_losses_are_counted_with_examples() -> None:
     report = ReadingReport()
     entities = ((0, 11, "Peop"), (46, 50, "Loc"), (24, 40, "Loc"), (33, 36, "Peop"), (6, 12, "Peop"))
     document = annotate(*entities, relations=((0, 1, "r"), (0, 3, "r"), (4, 4, "r")))
-    first, _ = split_document(document, DocumentSplitting(), report)
+    first, _ = split_document(document, DocumentSplitting(), report).to_sentences()
     assert report.counts == {
         "misaligned_entities": 1,
         "entities_across_sentences": 1,
@@ -58,12 +64,13 @@ def test_losses_are_counted_with_examples() -> None:
 
 def test_snapped_entities_cover_whole_words() -> None:
     report = ReadingReport()
-    _, second = split_document(annotate((46, 50, "Loc")), DocumentSplitting(misaligned="snap"), report)
+    _, second = split_document(annotate((46, 50, "Loc")), DocumentSplitting(misaligned="snap"), report).to_sentences()
     assert [second.tokens[entity.start : entity.end] for entity in second.entities] == [["Paris"]]
     assert report.describe_changes() == "1 entity that began or ended inside a word extended to whole words"
     assert report.describe_left_out() == ""
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60), st.data())
 def test_any_words_of_any_text_keep_their_characters(text: str, data: st.DataObject) -> None:
     sentences = split_sentences(text)
@@ -74,11 +81,12 @@ def test_any_words_of_any_text_keep_their_characters(text: str, data: st.DataObj
         entities.append(EntityAnnotation(sentence.starts[first], sentence.ends[last], f"T{number}"))
         expected.append([EntityMention(f"T{number}", first, last + 1)])
     report = ReadingReport()
-    split = split_document(AnnotatedDocument(text, entities), DocumentSplitting(), report)
+    split = split_document(AnnotatedDocument(text, entities), DocumentSplitting(), report).to_sentences()
     assert [sentence.entities for sentence in split] == expected
     assert not report.counts
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text(min_size=1, max_size=40), st.data())
 def test_any_span_is_kept_or_counted(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text) - 1))
@@ -86,7 +94,9 @@ def test_any_span_is_kept_or_counted(text: str, data: st.DataObject) -> None:
     if text[start:end].isspace():
         return
     report = ReadingReport()
-    split = split_document(AnnotatedDocument(text, [EntityAnnotation(start, end, "T")]), DocumentSplitting(), report)
+    split = split_document(
+        AnnotatedDocument(text, [EntityAnnotation(start, end, "T")]), DocumentSplitting(), report
+    ).to_sentences()
     kept = sum(len(sentence.entities) for sentence in split)
     assert kept + report.counts["misaligned_entities"] + report.counts["entities_across_sentences"] == 1
 
@@ -117,6 +127,14 @@ def test_relations_name_entities_by_id_or_index(tmp_path: Path) -> None:
             {"text": "a", "entities": [], "relations": [REL | {"head": "T"}]},
             "relations[0].head must",
         ),
+        (
+            {
+                "text": "a b",
+                "entities": [{"start": 0, "end": 1, "label": "T", "id": 1}, {"start": 2, "end": 3, "label": "T"}],
+                "relations": [REL | {"tail": 1}],
+            },
+            "relations[0].tail must be clear, but 1 is both an index and the id of entities[0]; write ids as strings",
+        ),
         ({"text": "a", "entities": [], "relation": []}, "unknown field 'relation'; did you mean 'relations'?"),
     ],
 )
@@ -138,3 +156,63 @@ def test_prepare_refuses_spans_inside_words_unless_told_what_to_do(tmp_path: Pat
     summary = prepare_file(source, output, ObedientParser(), progress=False, misaligned="snap")
     assert (summary.source.language, summary.source.misaligned) == ("en", "snap")
     assert [len(sentence.entities) for sentence in read_sentences(output)] == [0, 1]
+
+
+ZOE = "Zoe\u0308 A\u030angstro\u0308m"
+PARIS = "\u0628\u0627\u0631\u064a\u0633"
+
+
+@pytest.mark.parametrize(
+    ("text", "part", "words"),
+    [
+        ("\U0001f680 \U0001f469\u200d\U0001f680 Ann left", "Ann", ["Ann"]),
+        (f"{ZOE}\tleft", ZOE, ZOE.split()),
+        ("One\r\nline\r\n\r\nTwo\t\tlines", "Two\t\tlines", ["Two", "lines"]),
+        ("\ufeffAnn left", "left", ["left"]),
+        ("Ann left", "Ann left", ["Ann", "left"]),
+        ("a" * 3000 + " b", "a" * 3000, ["a" * 3000]),
+        (f"\u0645\u0631\u064a\u0645 \u0641\u064a {PARIS}", PARIS, [PARIS]),
+    ],
+)
+def test_offsets_count_characters(tmp_path: Path, text: str, part: str, words: list[str]) -> None:
+    start = text.index(part)
+    record = {"text": text, "entities": [{"start": start, "end": start + len(part), "label": "T"}], "id": "d"}
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8", newline="")
+    found = [
+        sentence.tokens[entity.start : entity.end] for sentence in read_sentences(path) for entity in sentence.entities
+    ]
+    assert found == [words]
+
+
+def test_documents_without_text_or_entities(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    texts = ["", " \r\n\t ", "One. Two.", ""]
+    path.write_text("".join(json.dumps({"text": text, "entities": []}) + "\n" for text in texts))
+    assert [sentence.id for sentence in read_sentences(path)] == ["3:0", "3:1"]
+
+
+def test_nested_overlapping_and_repeated_entities_stay(tmp_path: Path) -> None:
+    text = "the New York Stock Exchange"
+    spans = [(4, 12, "Loc"), (4, 27, "Org"), (8, 18, "X"), (4, 12, "Org"), (4, 12, "Loc"), (3, 12, "Loc")]
+    entities = [dict(zip(("start", "end", "label"), span, strict=True)) for span in spans]
+    relations = [{"head": 0, "tail": 1, "label": "in"}, {"head": 4, "tail": 1, "label": "in"}]
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({"text": text, "entities": entities, "relations": relations}))
+    (sentence,) = read_sentences(path)
+    expected = [("Loc", 1, 3), ("Org", 1, 5), ("X", 2, 4), ("Org", 1, 3)]
+    assert sentence.entities == [EntityMention(*one) for one in expected]
+    assert sentence.relations == [RelationMention("in", 0, 1)]
+
+
+def test_a_book_is_one_record() -> None:
+    """Every entity is found at once, wherever it stands."""
+    part = "Ann lives in Paris. "
+    count = 5000
+    entities = [EntityAnnotation(i * len(part) + 13, i * len(part) + 18, "Loc") for i in range(count)]
+    document = AnnotatedDocument(part * count, entities, [RelationAnnotation(0, count - 1, "r")], "book")
+    report = ReadingReport()
+    sentences = split_document(document, DocumentSplitting(), report).to_sentences()
+    assert [sentence.entities for sentence in sentences] == [[EntityMention("Loc", 3, 4)]] * count
+    assert report.counts == {"relations_across_sentences": 1}
+    assert sentences[-1].id == f"book:{count - 1}"

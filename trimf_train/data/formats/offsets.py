@@ -8,36 +8,66 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Annotated, Any
 
 import msgspec
 
 from trimf.runtime.errors import DataError
+from trimf.runtime.results import build_record_schema
 
 from ..document import AnnotatedDocument, EntityAnnotation, RelationAnnotation, validate_document
 from ..json_errors import decode_record, field_error
 from ..json_records import read_json_records
 from ..reading_report import ReadingReport
 
+# The limits below are those that ``validate_document`` checks with a clearer message.
+_Offset = Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})]
+_Label = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1})]
+
 
 class OffsetEntity(msgspec.Struct, frozen=True):
-    """Entity: the characters ``start`` to ``end`` (exclusive) of the text."""
+    """An entity: a typed span of the text.
 
-    start: int
-    end: int
-    label: str
+    Entities may overlap, and may be longer than a sentence or a word, but words are what a model learns.
+
+    Attributes:
+        start: Index of the first character in the text, counted from 0. An emoji or a combining mark counts as many
+            characters as it has Unicode code points.
+        end: Index after the last character (exclusive).
+        label: The entity type.
+        id: Names the entity for the relations of its document, where it must be unique.
+    """
+
+    start: _Offset
+    end: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
+    label: _Label
     id: str | int | None = None
 
 
 class OffsetRelation(msgspec.Struct, frozen=True):
-    """Relation; ``head`` and ``tail`` are indices into the entities, counted from 0, or their ids."""
+    """A directed, typed relation between two entities of the same document.
 
-    head: int | str
-    tail: int | str
-    label: str
+    Attributes:
+        head: The entity that the relation starts from: its index in the entities, counted from 0, or, as a string, its
+            id.
+        tail: The entity that the relation points to, named in the same way.
+        label: The relation type.
+    """
+
+    head: _Offset | str
+    tail: _Offset | str
+    label: _Label
 
 
 class OffsetDocument(msgspec.Struct, frozen=True):
-    """Document; further fields are ignored."""
+    """A text of any length with its annotation, one line of a JSON lines file. Further properties are ignored.
+
+    Attributes:
+        text: The text, exactly as it was annotated.
+        entities: The entities, in any order.
+        relations: The relations between them.
+        id: Identifies the document in reports; its number in the file by default.
+    """
 
     text: str
     entities: list[OffsetEntity]
@@ -46,6 +76,15 @@ class OffsetDocument(msgspec.Struct, frozen=True):
 
 
 _DECODER = msgspec.json.Decoder(OffsetDocument)
+
+
+def build_schema() -> dict[str, Any]:
+    """Build the JSON schema of a document, which ``docs/annotation.schema.json`` holds.
+
+    Returns:
+        The schema, in draft 2020-12 of JSON Schema.
+    """
+    return build_record_schema(OffsetDocument)
 
 
 def read_offsets(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocument]:
@@ -90,6 +129,9 @@ def read_offsets(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocumen
 def _find_entity(name: int | str, ids: dict[str | int, int], location: str, field: str) -> int:
     """Return the index of an entity that is named by its index or, as a string, by its id."""
     if isinstance(name, int):
+        if ids.get(name, name) != name:
+            meanings = f"clear, but {name} is both an index and the id of entities[{ids[name]}]; write ids as strings"
+            raise field_error(location, field, name, meanings)
         return name
     if name not in ids:
         raise field_error(location, field, name, "the id or the index of an entity of the document")
