@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from .statistics import DataStatistics
 from .validate import merge_repeated_annotation
 
 _LOG = logging.getLogger(__name__)
+
+#: Records or lines that a format is recognised by; the first ones may have no annotation.
+_SAMPLE_SIZE = 100
 
 
 def read_sentences(
@@ -83,6 +87,18 @@ def find_format(path: str | Path, format: str | None = None) -> Format:
     if name not in FORMATS:
         raise InputError(f"unknown format {short_repr(format)}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def list_files(path: str | Path, format: str | None = None) -> list[Path]:
+    """Return the files that are read when a data file or folder is given.
+
+    Raises:
+        InputError: The format is unknown.
+        DataError: The file is in no supported format.
+    """
+    path = Path(path)
+    found = find_format(path, format)
+    return [path] if found.list_files is None else found.list_files(path)
 
 
 def _report_losses(format: Format, path: Path) -> Iterator[AnnotatedDocument]:
@@ -151,16 +167,21 @@ def _sample_path(path: Path) -> FormatSample:
             continue
         text = line.decode()
         if not text.lstrip().startswith(("[", "{")):
-            return FormatSample(path, text, None, line_number)
-        first = next(read_json_records(path), None)
-        if first is None:
+            lines = (line.decode() for _, line in read_lines(path) if line.strip())
+            return FormatSample(path, text, None, line_number, lines=tuple(islice(lines, _SAMPLE_SIZE)))
+        records = [_decode_object(record.content) for record in islice(read_json_records(path), _SAMPLE_SIZE)]
+        if not records:
             raise DataError(f"{path}: the file contains no sentences; at least one is needed")
-        try:
-            record = msgspec.json.decode(first.content, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            record = None  # a record that is no object is in no format
-        return FormatSample(path, text, record, line_number)
+        return FormatSample(path, text, records[0], line_number, tuple(item for item in records if item is not None))
     raise DataError(f"{path}: the file is empty; it must contain sentences in one of the formats {', '.join(FORMATS)}")
+
+
+def _decode_object(content: bytes) -> dict[str, Any] | None:
+    """Decode a record; None if it is no object, which is in no format."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _describe_sample(sample: FormatSample) -> str:
