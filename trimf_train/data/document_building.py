@@ -120,7 +120,8 @@ class DocumentBuilder:
         for source in self.spans:
             converted = convert_span(source.span, units)
             if converted is None:
-                limit = f"a span within the {len(units) - 1} {counting.unit} of the text"
+                unit = "characters" if counting == CODE_POINTS else counting.unit
+                limit = f"a span within the {len(units) - 1} {unit} of the text"
                 raise field_error(self.location, source.field, [source.span.start, source.span.end], limit)
             changed |= converted != (source.span.start, source.span.end)
             self._check_covered(source, converted)

@@ -62,6 +62,8 @@ def read_brat(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocument]:
         DataError: A file is missing or cannot be used; the message names the file, the line and what was expected.
     """
     annotated = _annotation_files(path)
+    if path.exists() and not path.is_dir() and path.suffix not in (".ann", ".txt"):
+        raise DataError(f"{path}: is no file of brat; name a folder, an .ann file or its .txt file")
     if path.is_dir():
         if not annotated:
             raise DataError(f"{path}: is a folder without .ann files, so not one of brat")

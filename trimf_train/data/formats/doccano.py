@@ -106,7 +106,7 @@ def read_doccano(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocumen
             field = f"{name}[{index}]"
             span, label, id = _convert_item(item, field, location)
             if id is not None and id in ids:
-                raise field_error(location, f"{field}.id", id, "the id of one entity")
+                raise field_error(location, f"{field}.id", id, "an id that no other entity has")
             ids |= {id} - {None}  # type: ignore[arg-type]
             builder.add_entity(SourceSpan(span, label, field), id)
         for relation in example.relations or ():
@@ -154,7 +154,7 @@ def _choose_counting(path: Path) -> tuple[Counting, bool]:
         if not items or is_simple(text):
             continue
         matters = True
-        spans = [_convert_item(item, name, location)[0] for item in items]
+        spans = [_convert_item(item, f"{name}[{i}]", location)[0] for i, item in enumerate(items)]
         for counting in _COUNTINGS:
             scores[counting] += count_word_ends(text, spans, counting)
     return (max(_COUNTINGS, key=scores.__getitem__) if matters else CODE_POINTS), matters

@@ -62,6 +62,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 _TASK = msgspec.json.Decoder(Task)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 _REGION = msgspec.json.Decoder(Region)
 
 
@@ -118,7 +119,7 @@ def read_labelstudio(path: Path, report: ReadingReport) -> Iterator[AnnotatedDoc
         spans = _read_regions(annotation, where, location)
         field = _find_text_field(task, annotation, [span for *_, span in spans], field, location)
         yield _build_document(
-            str(number if task.id is None else task.id), task.data[field], annotation, spans, location, report
+            str(number if task.id is None else task.id), task.data[field], annotation, where, spans, location, report
         )
         documents += 1
     if not documents and predictions:
@@ -176,7 +177,7 @@ def _read_regions(annotation: Annotation, where: str, location: str) -> list[tup
         if result.type != "labels":
             continue
         value = bytes(result.value)
-        if isinstance(msgspec.json.decode(value, type=dict[str, Any]).get("start"), str):
+        if isinstance(decode_record(_OBJECT, value, f"{location}: {field}.value").get("start"), str):
             raise DataError(
                 f"{location}: {field}.value: start is a place in a page (HyperText), not a character of a text; label "
                 "the plain text, with the tag Text, to train on it"
@@ -198,9 +199,8 @@ def _find_text_field(
     texts = [name for name, value in task.data.items() if isinstance(value, str)]
     names = {result.to_name for result in annotation.result if result.type == "labels"}
     if len(names) > 1:
-        raise DataError(
-            f"{location}: regions of several texts: {', '.join(sorted(map(str, names)))}; label one text a task"
-        )
+        labelled = ", ".join(sorted(map(short_repr, names)))
+        raise DataError(f"{location}: has regions of several texts, {labelled}; label one text in a task")
     fitting = [name for name in texts if spans and _fits(task.data[name], spans)]
     for choice in ([name for name in texts if name in names], [known] if known in texts else [], fitting, texts):
         if len(choice) == 1 and choice[0] is not None:
@@ -221,6 +221,7 @@ def _build_document(
     id: str,
     text: str,
     annotation: Annotation,
+    where: str,
     regions: list[tuple[Result, Region, SourceSpan]],
     location: str,
     report: ReadingReport,
@@ -229,17 +230,16 @@ def _build_document(
     builder = DocumentBuilder(text, location, report, id)
     places: dict[str | int, tuple[int, int]] = {}
     for result, region, span in regions:
-        if result.id is not None and places.setdefault(result.id, (region.start, region.end)) != (
-            region.start,
-            region.end,
-        ):
-            raise field_error(location, f"{span.field.removesuffix('.value')}.id", result.id, "the id of one region")
+        place = (region.start, region.end)
+        if result.id is not None and places.setdefault(result.id, place) != place:
+            field = f"{span.field.removesuffix('.value')}.id"
+            raise field_error(location, field, result.id, "an id that no other region has")
         builder.add_entity(span, result.id)
         for label in region.labels[1:]:
             builder.add_entity(SourceSpan(span.span, label, span.field))
     for index, result in enumerate(annotation.result):
         if result.type == "relation":
-            _add_relation(builder, result, f"result[{index}]")
+            _add_relation(builder, result, f"{where}[{index}]")
         elif result.type != "labels":
             report.add("other_annotations", result.type)
             if result.id is not None:

@@ -104,7 +104,8 @@ def _list_spans(doc: Doc, report: ReadingReport) -> list[tuple[str, list[Span]]]
 
 def _list_relations(doc: Doc, location: str) -> list[tuple[int, int, str]]:
     """Return the relations as the first tokens of head and tail, and the label."""
-    value: Any = doc.user_data.get(_RELATIONS) or {}
+    user_data: Mapping[Any, Any] = doc.user_data
+    value = user_data.get(_RELATIONS) or {}
     if not isinstance(value, Mapping):
         raise field_error(location, "doc._.rel", value, "a dictionary {(head token, tail token): {label: score}}")
     relations = []
