@@ -69,7 +69,7 @@ def read_brat(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocument]:
             raise DataError(f"{path}: is a folder without .ann files, so not one of brat")
         for text in sorted(path.rglob("*.txt")):
             if not text.name.startswith(".") and text.with_suffix(".ann") not in annotated:
-                report.add("unannotated_documents", example=f"{text} has no .ann file")
+                report.add("unannotated_documents", example=f"{text.relative_to(path)} has no .ann file")
     for ann in annotated:
         id = ann.relative_to(path) if path.is_dir() else Path(ann.name)
         yield _read_document(ann, id.with_suffix("").as_posix(), report)
@@ -113,7 +113,7 @@ def _read_document(ann: Path, id: str, report: ReadingReport) -> AnnotatedDocume
         elif line[0] == "R":
             relations.append((line_number, rest))
         elif line[0] in _OTHER:
-            report.add("other_annotations", _OTHER[line[0]], f"{location}: {line}")
+            report.add("other_annotations", _OTHER[line[0]], f"{line} (line {line_number} of {id}.ann)")
             if line[0] == "E":
                 builder.drop(name)
         else:
@@ -146,7 +146,7 @@ def _read_span(rest: str, text: str, location: str, report: ReadingReport) -> So
     numbers = [int(digits) for digits in re.split("[ ;]", match["places"])]
     gaps = zip(numbers[1:-1:2], numbers[2::2], strict=True)
     if any(text[end:start].strip() or start < end for end, start in gaps):
-        report.add("discontinuous_entities", match["label"], f"{location}: {rest}")
+        report.add("discontinuous_entities", match["label"], f"{rest} ({Path(location).name})")
         return None
     span = CountedSpan(numbers[0], numbers[-1], covered if "\t" in rest else None)
     return SourceSpan(span, match["label"], f"{location.rpartition(': ')[2]}: offsets")
