@@ -110,6 +110,7 @@ def _list_data_files(folder: Path) -> list[Path]:
     for place in (folder, folder / "data"):
         kept = [path for path in sorted(place.glob("*")) if path.suffix in _SUFFIXES and path.is_file()]
         files = [path for path in kept if not path.name.startswith((".", "dataset_info", "dataset_dict", "state"))]
+        files = [path for path in files if not path.name.endswith(".source.json")]  # trimf prepare writes these
         if files:
             return files
     return []

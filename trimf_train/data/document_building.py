@@ -82,10 +82,6 @@ class DocumentBuilder:
         """Remember the name of a span that is no entity."""
         self._names.setdefault(name, None)
 
-    def has_name(self, name: Hashable) -> bool:
-        """Return True if an entity, or a span that was left out, has this name."""
-        return name in self._names
-
     def add_relation(self, head: Hashable, tail: Hashable, label: str | None) -> None:
         """Add a relation between named entities; call it after all entities were added.
 

@@ -81,6 +81,14 @@ def is_simple(text: str) -> bool:
     return text.isascii() and "\r\n" not in text
 
 
+def are_ambiguous(text: str, spans: Sequence[CountedSpan], countings: Iterable[Counting]) -> bool:
+    """Return True if the spans lie elsewhere by one of the countings than by another."""
+    if is_simple(text):
+        return False
+    units = [index_units(text, counting) for counting in countings]
+    return len({tuple(convert_span(span, starts) for span in spans) for starts in units}) > 1
+
+
 def find_counting(
     text: str, spans: Sequence[CountedSpan], countings: Iterable[Counting] = COUNTINGS
 ) -> Counting | None:

@@ -134,9 +134,8 @@ def prepare_file(
     if input.exists() and not (stat.S_ISREG(input.stat().st_mode) or input.is_dir()):
         raise DataError(f"{input}: not a regular file; it is read more than once, so save it to a file first")
     with ExitStack() as held:
-        files = list_files(input, format)
-        with hash_while_reading(files) as hashes:
-            format = detect_format(input) if format is None else format
+        format = detect_format(input) if format is None else format
+        with hash_while_reading(list_files(input, format)) as hashes:
             statistics = DataStatistics(max_span=max_span)
             splitting = DocumentSplitting(language, "skip" if misaligned == "error" else misaligned)
             for _ in read_sentences(input, format, statistics, splitting):

@@ -14,7 +14,7 @@ from ..document import AnnotatedDocument
 from ..document_building import DocumentBuilder, SourceSpan
 from ..json_errors import decode_record, field_error
 from ..json_records import read_json_records
-from ..offset_counting import CODE_POINTS, GRAPHEMES, UTF16, CountedSpan, Counting, count_word_ends, is_simple
+from ..offset_counting import CODE_POINTS, GRAPHEMES, UTF16, CountedSpan, Counting, are_ambiguous, count_word_ends
 from ..reading_report import ReadingReport
 from .format import FormatSample, items_of
 
@@ -111,7 +111,7 @@ def read_doccano(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocumen
             builder.add_entity(SourceSpan(span, label, field), id)
         for relation in example.relations or ():
             builder.add_relation(relation.from_id, relation.to_id, relation.type)
-        if matters and items and not is_simple(text):
+        if matters and are_ambiguous(text, [source.span for source in builder.spans], _COUNTINGS):
             report.add("unchecked_offsets", str(counting), f"document {builder.id}")
         yield builder.build(counting)
 
@@ -151,10 +151,10 @@ def _choose_counting(path: Path) -> tuple[Counting, bool]:
     matters = False
     for location, example in _read_examples(path):
         text, (name, items) = _text_of(example, location), _items_of(example)
-        if not items or is_simple(text):
+        spans = [_convert_item(item, f"{name}[{index}]", location)[0] for index, item in enumerate(items)]
+        if not are_ambiguous(text, spans, _COUNTINGS):
             continue
         matters = True
-        spans = [_convert_item(item, f"{name}[{i}]", location)[0] for i, item in enumerate(items)]
         for counting in _COUNTINGS:
             scores[counting] += count_word_ends(text, spans, counting)
     return (max(_COUNTINGS, key=scores.__getitem__) if matters else CODE_POINTS), matters

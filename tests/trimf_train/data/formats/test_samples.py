@@ -96,6 +96,17 @@ def test_older_records_of_doccano(tmp_path: Path, record: dict[str, Any]) -> Non
         assert not report.counts
 
 
+def test_offsets_of_doccano_are_reported_only_where_they_are_ambiguous(tmp_path: Path) -> None:
+    texts = ["Zoë met Bob", "Zoë met Bob \U0001f600", "\U0001f600 Zoë met Bob"]
+    records = []
+    for text in texts:
+        start = len(text[: text.index("Bob")].encode("utf-16-le")) // 2
+        records.append({"text": text, "label": [[start, start + 3, "P"]]})
+    documents, report = read(write(tmp_path / "x", *records), "doccano")
+    assert [covered(document) for document in documents] == [[("Bob", "P")]] * 3
+    assert report.counts == {"unchecked_offsets": 1, "converted_offsets": 1}
+
+
 def test_labels_of_doccano_as_numbers_are_refused(tmp_path: Path) -> None:
     span = {"start_offset": 0, "end_offset": 3, "label": 5, "user": 1}
     path = write(tmp_path / "x", {"text": "Ada", "annotations": [span]})
