@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from .statistics import DataStatistics
 from .validate import merge_repeated_annotation
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Records or lines that a format is recognised by; the first ones may have no annotation.
 _SAMPLE_SIZE = 100
@@ -54,7 +56,8 @@ def read_sentences(
             was expected.
     """
     path = Path(path)
-    return _merge_sentences(find_format(path, format), path, statistics, splitting)
+    sentences = _merge_sentences(find_format(path, format), path, statistics, splitting)
+    return sentences if format is None else _name_real_format(sentences, path, format)
 
 
 def read_documents(path: str | Path, format: str | None = None) -> Iterator[AnnotatedDocument] | None:
@@ -73,7 +76,10 @@ def read_documents(path: str | Path, format: str | None = None) -> Iterator[Anno
     """
     path = Path(path)
     found = find_format(path, format)
-    return _report_losses(found, path) if found.read_documents is not None else None
+    if found.read_documents is None:
+        return None
+    documents = _report_losses(found, path)
+    return documents if format is None else _name_real_format(documents, path, format)
 
 
 def find_format(path: str | Path, format: str | None = None) -> Format:
@@ -87,6 +93,20 @@ def find_format(path: str | Path, format: str | None = None) -> Format:
     if name not in FORMATS:
         raise InputError(f"unknown format {short_repr(format)}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _name_real_format(items: Iterator[T], path: Path, format: str) -> Iterator[T]:
+    """Yield items; add to an error that the file looks like another format than the one that was named."""
+    try:
+        yield from items
+    except DataError as error:
+        try:
+            looks_like = detect_format(path)
+        except DataError:
+            looks_like = format
+        if looks_like == format:
+            raise
+        raise DataError(f"{error}; the content looks like the format {looks_like}, not {format}") from error
 
 
 def list_files(path: str | Path, format: str | None = None) -> list[Path]:

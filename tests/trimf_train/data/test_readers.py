@@ -310,7 +310,10 @@ def test_bad_dygie_document_is_named(tmp_path: Path, document: Any, expected: st
     ],
 )
 def test_bad_prepared_line_is_named(tmp_path: Path, record: Any, expected: str) -> None:
-    assert failure(write(tmp_path / "x", OSWALD, record), "prepared") == f": line 2: {expected}"
+    path = write(tmp_path / "x", OSWALD, record)
+    with pytest.raises(DataError) as caught:
+        list(prepared.read_prepared_file(path))
+    assert str(caught.value) == f"{path}: line 2: {expected}"
 
 
 @pytest.mark.parametrize("number", [1, 2, 300])

@@ -133,4 +133,5 @@ def test_files_of_one_format_named_another(tmp_path: Path) -> None:
     for format, name in {**JSON_SAMPLES, "conll": "labelstudio.conll"}.items():
         path = Path(shutil.copy(SAMPLES / name, tmp_path / "x"))
         for other in set(FORMATS) - {format}:
-            assert read(path, other), (name, other)
+            message = read(path, other)
+            assert message.endswith(f"; the content looks like the format {format}, not {other}"), message

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -122,6 +124,49 @@ def test_real_words_as_columns(tmp_path: Path) -> None:
     assert detect_format(path) == "conll"
     for before, after in zip(sentences, read_sentences(path), strict=True):
         assert (after.tokens, after.entities) == (before.tokens, sorted(before.entities, key=lambda e: e.start))
+
+
+def write_spert(path: Path, sentences: list[Sentence]) -> Path:
+    return writers.write_lines(path, [record(sentence) for sentence in sentences])
+
+
+def record(sentence: Sentence) -> dict[str, Any]:
+    entities = [{"type": e.type, "start": e.start, "end": e.end} for e in sentence.entities]
+    relations = [{"type": r.type, "head": r.head, "tail": r.tail} for r in sentence.relations]
+    return {"tokens": sentence.tokens, "entities": entities, "relations": relations, "orig_id": sentence.id}
+
+
+def write_parquet(path: Path, sentences: list[Sentence]) -> Path:
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    rows = [record(sentence) for sentence in sentences]
+    pq.write_table(pyarrow.Table.from_pylist([{**row, "id": row["orig_id"]} for row in rows]), path)
+    return path
+
+
+@pytest.mark.parametrize(("format", "write"), [("spert", write_spert), ("datasets", write_parquet)])
+def test_real_words_as_records(tmp_path: Path, format: str, write: Callable[..., Path]) -> None:
+    source = NATURAL / "test.jsonl"
+    if not source.exists():
+        pytest.skip("development data is not here")
+    sentences = list(read_sentences(source))
+    path = write(tmp_path / "x", sentences)
+    assert detect_format(path) == format
+    assert list(read_sentences(path)) == sentences
+
+
+def test_real_text_as_parquet(tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+
+    source = NATURAL / "test.jsonl"
+    if not source.exists():
+        pytest.skip("development data is not here")
+    documents = list(read_documents(source) or ())
+    rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()]
+    pq.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "x")
+    check_round_trip(tmp_path / "x", "datasets-text", documents)
 
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Zs", "Zl", "Zp", "Cc"]), min_size=1, max_size=4)
