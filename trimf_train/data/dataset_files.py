@@ -100,9 +100,9 @@ def read_columns(path: Path) -> list[str] | None:
 
 def _check_one_split(path: Path, splits: list[str]) -> None:
     if len(splits) > 1:
-        raise DataError(
-            f"{path}: has the parts {', '.join(map(short_repr, splits))}; name one of them, such as {path / splits[-1]}"
-        )
+        example = next((name for name in splits if "train" in name), splits[0])
+        parts = ", ".join(map(short_repr, splits))
+        raise DataError(f"{path}: has the parts {parts}; name one of them, such as {path / example}")
 
 
 def _list_data_files(folder: Path) -> list[Path]:
