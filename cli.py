@@ -13,7 +13,7 @@ import click
 
 from . import __version__
 from .bench.command import bench
-from .cli_support import FILE, FOLDER, OUTPUT_FILE, print_tables, print_to_stderr, reject_old_name, show_progress
+from .cli_support import DATA, FILE, FOLDER, OUTPUT_FILE, print_tables, print_to_stderr, reject_old_name, show_progress
 from .runtime.errors import BundleError, ConfigError, DataError, InputError, TrimfError
 from .runtime.extras import require_extra
 from .stop_signals import exit_status_of_signal, handle_stop_signals
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from .runtime.input.record_reader import InputFormat
     from .runtime.streaming.text_stream import OnError
 
-_READERS = ["offsets", "dygie", "prepared", "spert", "ade"]
+# The names of trimf_train.data.formats.registry.FORMATS, whose import would slow every command down.
+_READERS = ["offsets", "dygie", "prepared", "spert", "ade", "labelstudio", "doccano", "prodigy", "brat", "spacy"]
+_READERS += ["conll", "datasets", "datasets-text"]
 _PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
 _WRITERS = ["text", "json", "jsonl", "html"]
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
@@ -75,7 +77,7 @@ cli.add_command(bench)
 
 
 @cli.command(short_help="Convert annotated data and add dependency parses.")
-@click.argument("source", type=FILE, metavar="IN")
+@click.argument("source", type=DATA, metavar="IN")
 @click.argument("output", type=OUTPUT_FILE, metavar="OUT")
 @click.option("--parser", default="en_core_web_sm", show_default=True, help="spaCy pipeline with a dependency parser.")
 @click.option(
@@ -105,7 +107,8 @@ def prepare(
 ) -> None:
     """Convert annotated text IN to OUT, one JSON line a sentence, with spaCy dependency parses.
 
-    IN is running text with character offsets, or sentences of words (SpERT, DyGIE, ADE or prepared files). Run the same
+    IN is running text with character offsets, what an annotation tool exports (Label Studio, doccano, Prodigy, brat,
+    spaCy), a Hugging Face data set, or sentences of words (SpERT, DyGIE, ADE, CoNLL or prepared files). Run the same
     command again to resume a run that was stopped.
     """
     from trimf_train.data.prepare import prepare_file
@@ -212,7 +215,7 @@ def experiment(
 
 @cli.command("eval", short_help="Report precision, recall and F1 on annotated data.")
 @click.argument("model")
-@click.argument("data", type=FILE)
+@click.argument("data", type=DATA)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
 @_THREADS
@@ -239,8 +242,8 @@ def evaluate(
 ) -> None:
     """Report precision, recall and F1 of MODEL on annotated DATA.
 
-    MODEL is a checkpoint, a bundle, or `default`. DATA is a file in any format that `trimf prepare` reads; sentences
-    without a dependency parse are parsed. Running text with character offsets is split as for extraction, and spans of
+    MODEL is a checkpoint, a bundle, or `default`. DATA is a file or folder in any format that `trimf prepare`
+    reads; sentences without a dependency parse are parsed. Running text with character offsets is split as for extraction, and spans of
     characters are compared: what the splitting makes impossible counts as missed.
     """
     from trimf_train.evaluation.evaluate import evaluate_by_protocol
@@ -271,7 +274,7 @@ def evaluate(
 
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
 @click.argument("checkpoint", type=FOLDER)
-@click.argument("data", type=FILE)
+@click.argument("data", type=DATA)
 @click.option("--output", type=FOLDER, required=True, help="Checkpoint folder to write.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
 def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> None:
@@ -470,7 +473,7 @@ def compile_(
 @click.option(
     "--against", type=FOLDER, metavar="CHECKPOINT", help="Compare with PyTorch. Default: an unoptimized CPU run."
 )
-@click.option("--data", type=FILE, help="Sentences to compare on, in any format that `trimf prepare` reads.")
+@click.option("--data", type=DATA, help="Sentences to compare on, in any format that `trimf prepare` reads.")
 @click.option("--backend", "backends", multiple=True, help="Backend to verify. Repeatable. Default: auto.")
 @click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
 @_THREADS

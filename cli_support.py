@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 #: Types of options and arguments.
 FILE = click.Path(dir_okay=False, path_type=Path)
+DATA = click.Path(path_type=Path)
 OUTPUT_FILE = click.Path(dir_okay=False, path_type=Path, allow_dash=True)
 
 

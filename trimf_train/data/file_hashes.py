@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,16 +11,36 @@ from trimf.runtime.errors import DataError
 
 
 def hash_file(path: str | Path) -> str:
-    """Return the SHA-256 hash of a file as hexadecimal digits.
+    """Return the SHA-256 hash of a file, or of the files of a folder and their names, as hexadecimal digits.
 
     Raises:
         DataError: The file cannot be read.
     """
+    if Path(path).is_dir():
+        files = sorted(file for file in Path(path).rglob("*") if file.is_file())
+        return combine_hashes({str(file): hash_file(file) for file in files}, Path(path))
     try:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def combine_hashes(hashes: Mapping[str, str], base: Path) -> str:
+    """Return one hash of several files and of their names.
+
+    Args:
+        hashes: Hash of each file by its name.
+        base: The file or folder that stands for them; names count from its folder.
+
+    Returns:
+        The hash; that of the file itself if ``base`` is the only one.
+    """
+    if list(hashes) == [str(base)]:
+        return hashes[str(base)]
+    folder = base if base.is_dir() else base.parent
+    lines = sorted(f"{Path(name).relative_to(folder).as_posix()} {value}\n" for name, value in hashes.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @contextmanager

@@ -179,12 +179,20 @@ def _validation_error(message: str, data: bytes, location: str) -> DataError:
         if named["what"].startswith("missing"):
             return DataError(f"{location}: missing required field {field!r}")
         return DataError(f"{location}: unknown field {field!r}")
-    value = short_repr(_value_at(msgspec.json.decode(data), path))
+    value = _show_value(data, path)
     subject = f"{location}: {field}" if field else location
     if mismatch := _EXPECTED.match(what):
         expected, actual = (mismatch[name].replace("`", "") for name in ("expected", "got"))
-        return DataError(f"{subject}: expected {expected}, got {actual}: {value}")
-    return DataError(f"{subject}: {what}, got {value}")
+        return DataError(f"{subject}: expected {expected}, got {actual}{f': {value}' if value else ''}")
+    return DataError(f"{subject}: {what}{f', got {value}' if value else ''}")
+
+
+def _show_value(data: bytes, path: str) -> str:
+    """Return the invalid value for a message; empty for one that has no value in Python, such as a huge number."""
+    try:
+        return short_repr(_value_at(msgspec.json.decode(data), path))
+    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
+        return ""
 
 
 def _value_at(value: Any, path: str) -> Any:

@@ -34,10 +34,10 @@ from trimf.runtime.text.words import DEFAULT_LANGUAGE
 
 from . import jsonl as prepared
 from .document_splitting import DocumentSplitting
-from .file_hashes import hash_while_reading
+from .file_hashes import combine_hashes, hash_while_reading
 from .formats.registry import FORMATS
 from .json_errors import short_repr
-from .readers import detect_format, read_sentences
+from .readers import detect_format, list_files, read_sentences
 from .reading_report import ReadingReport
 from .sentence import Sentence, with_parse
 from .statistics import DataStatistics
@@ -107,7 +107,7 @@ def prepare_file(
     parses in the input are replaced.
 
     Args:
-        input: A data file in any format of ``trimf_train.data.readers``.
+        input: A data file or folder in any format of ``trimf_train.data.readers``.
         output: The file to write; its folder is created if it does not exist.
         parser: The parser that predicts heads and labels for lists of words.
         format: The input's format, or None to recognise it.
@@ -131,11 +131,11 @@ def prepare_file(
         if value < 1:
             raise InputError(f"{name} must be >= 1, got {value}")
     input, output = Path(input), Path(output)
-    if input.exists() and not stat.S_ISREG(input.stat().st_mode):
+    if input.exists() and not (stat.S_ISREG(input.stat().st_mode) or input.is_dir()):
         raise DataError(f"{input}: not a regular file; it is read more than once, so save it to a file first")
     with ExitStack() as held:
-        with hash_while_reading([input]) as hashes:
-            format = detect_format(input) if format is None else format
+        format = detect_format(input) if format is None else format
+        with hash_while_reading(list_files(input, format)) as hashes:
             statistics = DataStatistics(max_span=max_span)
             splitting = DocumentSplitting(language, "skip" if misaligned == "error" else misaligned)
             for _ in read_sentences(input, format, statistics, splitting):
@@ -148,7 +148,7 @@ def prepare_file(
                 raise DataError(f"{input}: the file contains no sentences; at least one is needed{omitted}")
             # The statistics are collected, so those of further readings are not needed.
             again = partial(read_sentences, input, format, DataStatistics(max_span), splitting)
-            source = _describe_source(hashes[str(input)], format, parser)
+            source = _describe_source(combine_hashes(hashes, input), format, parser)
             if FORMATS[format].read_documents is not None:
                 source = msgspec.structs.replace(source, language=language, misaligned=splitting.misaligned)
             if _is_stream(output):

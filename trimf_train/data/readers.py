@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -23,6 +24,11 @@ from .statistics import DataStatistics
 from .validate import merge_repeated_annotation
 
 _LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+#: Records or lines that a format is recognised by; the first ones may have no annotation.
+_SAMPLE_SIZE = 100
 
 
 def read_sentences(
@@ -50,7 +56,8 @@ def read_sentences(
             was expected.
     """
     path = Path(path)
-    return _merge_sentences(find_format(path, format), path, statistics, splitting)
+    sentences = _merge_sentences(find_format(path, format), path, statistics, splitting)
+    return sentences if format is None else _name_real_format(sentences, path, format)
 
 
 def read_documents(path: str | Path, format: str | None = None) -> Iterator[AnnotatedDocument] | None:
@@ -69,7 +76,10 @@ def read_documents(path: str | Path, format: str | None = None) -> Iterator[Anno
     """
     path = Path(path)
     found = find_format(path, format)
-    return _report_losses(found, path) if found.read_documents is not None else None
+    if found.read_documents is None:
+        return None
+    documents = _report_losses(found, path)
+    return documents if format is None else _name_real_format(documents, path, format)
 
 
 def find_format(path: str | Path, format: str | None = None) -> Format:
@@ -83,6 +93,32 @@ def find_format(path: str | Path, format: str | None = None) -> Format:
     if name not in FORMATS:
         raise InputError(f"unknown format {short_repr(format)}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
+
+
+def _name_real_format(items: Iterator[T], path: Path, format: str) -> Iterator[T]:
+    """Yield items; add to an error that the file looks like another format than the one that was named."""
+    try:
+        yield from items
+    except DataError as error:
+        try:
+            looks_like = detect_format(path)
+        except DataError:
+            looks_like = format
+        if looks_like == format:
+            raise
+        raise DataError(f"{error}; the content looks like the format {looks_like}, not {format}") from error
+
+
+def list_files(path: str | Path, format: str | None = None) -> list[Path]:
+    """Return the files that are read when a data file or folder is given.
+
+    Raises:
+        InputError: The format is unknown.
+        DataError: The file is in no supported format.
+    """
+    path = Path(path)
+    found = find_format(path, format)
+    return [path] if found.list_files is None else found.list_files(path)
 
 
 def _report_losses(format: Format, path: Path) -> Iterator[AnnotatedDocument]:
@@ -151,16 +187,21 @@ def _sample_path(path: Path) -> FormatSample:
             continue
         text = line.decode()
         if not text.lstrip().startswith(("[", "{")):
-            return FormatSample(path, text, None, line_number)
-        first = next(read_json_records(path), None)
-        if first is None:
+            lines = (line.decode() for _, line in read_lines(path) if line.strip())
+            return FormatSample(path, text, None, line_number, lines=tuple(islice(lines, _SAMPLE_SIZE)))
+        records = [_decode_object(record.content) for record in islice(read_json_records(path), _SAMPLE_SIZE)]
+        if not records:
             raise DataError(f"{path}: the file contains no sentences; at least one is needed")
-        try:
-            record = msgspec.json.decode(first.content, type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            record = None  # a record that is no object is in no format
-        return FormatSample(path, text, record, line_number)
+        return FormatSample(path, text, records[0], line_number, tuple(item for item in records if item is not None))
     raise DataError(f"{path}: the file is empty; it must contain sentences in one of the formats {', '.join(FORMATS)}")
+
+
+def _decode_object(content: bytes) -> dict[str, Any] | None:
+    """Decode a record; None if it is no object, which is in no format."""
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def _describe_sample(sample: FormatSample) -> str:

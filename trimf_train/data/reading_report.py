@@ -34,8 +34,19 @@ KINDS: dict[str, Kind] = {
     "relations_without_entities": Kind("relations", "of documents without entities"),
     "entities_across_sentences": Kind("entities", "across sentences"),
     "misaligned_entities": Kind("entities", "with a start or end inside a word"),
+    "relations_of_unknown_entities": Kind("relations", "whose ends are no labelled entities"),
+    "discontinuous_entities": Kind("entities", "in several pieces"),
+    "blank_entities": Kind("entities", "of white space alone"),
+    "unlabelled_entities": Kind("entities", "without a label"),
     "relations_of_lost_entities": Kind("relations", "of such entities"),
     "snapped_entities": Kind("entities", "that began or ended inside a word", "extended to whole words"),
+    "other_annotations": Kind("annotations", "of other kinds"),
+    "unannotated_documents": Kind("documents", "without annotation"),
+    "rejected_documents": Kind("documents", "that the annotator rejected or skipped"),
+    "further_annotations": Kind("annotations", "of documents that were annotated several times"),
+    "unlabelled_relations": Kind("relations", "without a label", 'called "related"'),
+    "converted_offsets": Kind("documents", "with offsets in other units", "converted"),
+    "unchecked_offsets": Kind("documents", "with ambiguous offsets", "read by the ends of words"),
     "trimmed_entities": Kind("entities", "with white space at an end", "shortened by it"),
 }
 
@@ -105,5 +116,5 @@ class ReadingReport:
 
     def _count(self, name: str) -> str:
         count, (items, which, _) = self.counts[name], KINDS[name]
-        singular = {"entities": "entity", "relations": "relation", "sentences": "sentence"}
-        return f"{count:,} {singular.get(items, items) if count == 1 else items} {which}"
+        singular = {"entities": "entity"}.get(items, items.removesuffix("s"))
+        return f"{count:,} {singular if count == 1 else items} {which}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -334,3 +335,41 @@ def test_progress_goes_to_stderr(data: Path, tmp_path: Path, capsys: pytest.Capt
     assert "parsing" in captured.err
     run(data, tmp_path / "quiet", progress=False)
     assert capsys.readouterr().err == ""
+
+
+SAMPLES = Path(__file__).parent / "samples"
+
+
+def test_a_folder_is_prepared_once_and_again_when_a_file_changes(tmp_path: Path) -> None:
+    folder, output = tmp_path / "brat", tmp_path / "out.jsonl"
+    shutil.copytree(SAMPLES / "brat", folder)
+    summary = run(folder, output)
+    assert summary.source.format == "brat"
+    assert summary.statistics.relation_types == {"met": 1, "located_in": 1}
+    assert "entities in several pieces left out: Person 1" in str(summary)
+    assert run(folder, output).parsed == 0
+    (folder / "new.txt").write_text("No annotation, so not read.")
+    assert run(folder, output).parsed == 0
+    (folder / "empty.ann").write_text("T1\tX 0 7\tNothing\n")
+    with pytest.raises(InputError, match="made from a different input"):
+        run(folder, output)
+    assert run(folder, output, force=True).statistics.entity_types["X"] == 1
+
+
+@pytest.mark.parametrize("name", ["labelstudio.json", "doccano.jsonl", "prodigy.jsonl", "labelstudio.conll"])
+def test_what_tools_export_is_prepared(tmp_path: Path, name: str) -> None:
+    summary = run(SAMPLES / name, tmp_path / "out.jsonl")
+    assert summary.statistics.entities == 3
+    assert summary.statistics.entity_types == {"Person": 2, "City": 1}
+    assert len(list(prepared.read_prepared_file(tmp_path / "out.jsonl"))) == summary.statistics.sentences
+
+
+def test_the_command_line_takes_a_folder(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "trimf.cli", "prepare", str(tmp_path), str(tmp_path / "out.jsonl")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "is a folder, and in no format of folders" in done.stderr

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from trimf.cli import _READERS
 from trimf.runtime.errors import DataError, InputError
 from trimf_train.data import jsonl as prepared
 from trimf_train.data.formats import dygie, spert
@@ -19,6 +20,14 @@ from trimf_train.data.statistics import DataStatistics, find_overlapping_entitie
 from trimf_train.data.validate import merge_repeated_annotation, validate_sentence
 
 DATA = Path(__file__).parents[3].parent / "shared" / "data"
+
+SAMPLES = Path(__file__).parent / "samples"
+TEXT_SAMPLES = {
+    "labelstudio": "labelstudio.json",
+    "doccano": "doccano.jsonl",
+    "prodigy": "prodigy.jsonl",
+    "conll": "labelstudio.conll",
+}
 
 OSWALD: dict[str, Any] = {
     "tokens": ["Oswald", "was", "shot", "by", "Jack", "Ruby"],
@@ -106,8 +115,11 @@ def test_format_comes_from_content_not_name(tmp_path: Path, name: str) -> None:
         "ade": ADE_LINE,
         "prepared": json.dumps(OSWALD),
         "offsets": json.dumps({"text": "Oswald was shot", "entities": []}),
+        **{format: (SAMPLES / name).read_text(encoding="utf-8") for format, name in TEXT_SAMPLES.items()},
+        "datasets": json.dumps({"tokens": ["a", "b"], "ner_tags": ["B-A", "O"]}),
+        "datasets-text": json.dumps({"text": "a b", "entities": {"start": [0], "end": [1], "label": ["A"]}}),
     }
-    assert set(contents) == set(FORMATS)
+    assert set(contents) == set(FORMATS) - {"brat", "spacy"}
     for format, text in contents.items():
         path.write_text(text, encoding="utf-8")
         assert detect_format(path) == format
@@ -124,8 +136,8 @@ def test_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
 
 
 def test_unknown_format_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"'conll'.*offsets, dygie, prepared, spert, ade"):
-        read_sentences(tmp_path / "x", "conll")
+    with pytest.raises(InputError, match=r"'csv'.*offsets, dygie, prepared, spert, ade"):
+        read_sentences(tmp_path / "x", "csv")
 
 
 @pytest.mark.parametrize("format", [None, *FORMATS])
@@ -134,7 +146,7 @@ def test_missing_file_and_folder(tmp_path: Path, format: str | None) -> None:
     assert "is a folder" in failure(tmp_path, format)
 
 
-@pytest.mark.parametrize("format", [None, *FORMATS])
+@pytest.mark.parametrize("format", [None, *(format for format in FORMATS if format not in ("brat", "spacy"))])
 def test_invalid_utf8_names_the_line(tmp_path: Path, format: str | None) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"\n\xff\n")
@@ -298,7 +310,31 @@ def test_bad_dygie_document_is_named(tmp_path: Path, document: Any, expected: st
     ],
 )
 def test_bad_prepared_line_is_named(tmp_path: Path, record: Any, expected: str) -> None:
-    assert failure(write(tmp_path / "x", OSWALD, record)) == f": line 2: {expected}"
+    path = write(tmp_path / "x", OSWALD, record)
+    with pytest.raises(DataError) as caught:
+        list(prepared.read_prepared_file(path))
+    assert str(caught.value) == f"{path}: line 2: {expected}"
+
+
+@pytest.mark.parametrize("number", [1, 2, 300])
+def test_lines_of_spert_are_not_taken_for_prepared_ones(tmp_path: Path, number: int) -> None:
+    records = [OSWALD] * 300
+    records[number - 1] = changed(OSWALD, orig_id=7)
+    path = write(tmp_path / "x", *records)
+    assert detect_format(path) == "spert"
+    assert [sentence.id for sentence in read_sentences(path)][number - 1] == "7"
+
+
+def test_lines_that_fit_both_give_the_same_sentences(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", OSWALD, changed(OSWALD, relations=[]))
+    spert, prepared = ([*read_sentences(path, format)] for format in ("spert", "prepared"))
+    assert [(s.tokens, s.entities, s.relations) for s in spert] == [
+        (s.tokens, s.entities, s.relations) for s in prepared
+    ]
+
+
+def test_the_command_line_knows_every_format() -> None:
+    assert list(FORMATS) == _READERS
 
 
 def test_prepared_line_cut_off(tmp_path: Path) -> None:

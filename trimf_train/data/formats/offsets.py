@@ -102,28 +102,44 @@ def read_offsets(path: Path, report: ReadingReport) -> Iterator[AnnotatedDocumen
             expected.
     """
     for number, record in enumerate(read_json_records(path), 1):
-        location = f"{path}: {record.name}"
-        document = decode_record(_DECODER, record.content, location)
-        _check_field_names(record.content, location)
-        ids = {entity.id: index for index, entity in enumerate(document.entities) if entity.id is not None}
-        if len(ids) < sum(entity.id is not None for entity in document.entities):
-            raise DataError(f"{location}: two entities have the same id")
-        yield validate_document(
-            AnnotatedDocument(
-                text=document.text,
-                entities=[EntityAnnotation(entity.start, entity.end, entity.label) for entity in document.entities],
-                relations=[
-                    RelationAnnotation(
-                        _find_entity(relation.head, ids, location, f"relations[{index}].head"),
-                        _find_entity(relation.tail, ids, location, f"relations[{index}].tail"),
-                        relation.label,
-                    )
-                    for index, relation in enumerate(document.relations)
-                ],
-                id=str(number if document.id is None else document.id),
-                location=location,
-            )
+        yield decode_document(record.content, f"{path}: {record.name}", number)
+
+
+def decode_document(content: bytes, location: str, number: int) -> AnnotatedDocument:
+    """Decode and check one record.
+
+    Args:
+        content: The record as JSON.
+        location: Where it comes from; error messages start with it.
+        number: Number of the record, counted from 1, which is its id if it has none.
+
+    Returns:
+        The document.
+
+    Raises:
+        DataError: The record cannot be used.
+    """
+    document = decode_record(_DECODER, content, location)
+    _check_field_names(content, location)
+    ids = {entity.id: index for index, entity in enumerate(document.entities) if entity.id is not None}
+    if len(ids) < sum(entity.id is not None for entity in document.entities):
+        raise DataError(f"{location}: two entities have the same id")
+    return validate_document(
+        AnnotatedDocument(
+            text=document.text,
+            entities=[EntityAnnotation(entity.start, entity.end, entity.label) for entity in document.entities],
+            relations=[
+                RelationAnnotation(
+                    _find_entity(relation.head, ids, location, f"relations[{index}].head"),
+                    _find_entity(relation.tail, ids, location, f"relations[{index}].tail"),
+                    relation.label,
+                )
+                for index, relation in enumerate(document.relations)
+            ],
+            id=str(number if document.id is None else document.id),
+            location=location,
         )
+    )
 
 
 def _find_entity(name: int | str, ids: dict[str | int, int], location: str, field: str) -> int:

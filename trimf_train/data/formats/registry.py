@@ -2,75 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from ..document import AnnotatedDocument
+import msgspec
+
+from trimf.runtime.errors import DataError
+
+from ..dataset_files import list_dataset_files
+from ..json_errors import read_lines
 from ..jsonl import read_prepared_file
-from ..reading_report import ReadingReport
 from ..sentence import Sentence
 from .ade import is_ade_line, read_ade
+from .brat import is_brat, list_brat_files, read_brat
+from .conll import is_conll, read_conll
+from .doccano import is_doccano, read_doccano
 from .dygie import read_dygie
+from .format import Format, FormatSample
+from .hugging_face import is_dataset_of_text, is_dataset_of_words, read_dataset_of_text, read_dataset_of_words
+from .labelstudio import is_labelstudio, read_labelstudio
 from .offsets import read_offsets
+from .prodigy import is_prodigy, read_prodigy
+from .spacy_docbin import is_docbin, read_docbin
 from .spert import read_spert
 
-
-class FormatSample(NamedTuple):
-    """What a format is recognised by.
-
-    Attributes:
-        path: The file or folder.
-        line: Its first line that is not blank; empty for a folder and for a file that is not text.
-        record: The first record of a JSON file, if it is an object.
-        line_number: Number of the line, counted from 1.
-    """
-
-    path: Path
-    line: str = ""
-    record: Mapping[str, Any] | None = None
-    line_number: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Format:
-    """Data format.
-
-    A format of running text has ``read_documents``, one of words ``read_sentences``; both count what they leave out in
-    their second argument.
-
-    Attributes:
-        name: Name of the format.
-        description: What a file of it contains.
-        recognises: Whether a file with this sample is in the format.
-    """
-
-    name: str
-    description: str
-    recognises: Callable[[FormatSample], bool]
-    read_sentences: Callable[[Path, ReadingReport], Iterator[Sentence]] | None = None
-    read_documents: Callable[[Path, ReadingReport], Iterator[AnnotatedDocument]] | None = None
+__all__ = ["FORMATS", "Format", "FormatSample"]
 
 
 def _is_offsets(sample: FormatSample) -> bool:
-    return sample.record is not None and {"text", "entities"} <= sample.record.keys()
+    return (
+        sample.record is not None
+        and {"text", "entities"} <= sample.record.keys()
+        and not is_doccano(sample)
+        and not is_dataset_of_text(sample)
+    )
 
 
 def _is_spert(sample: FormatSample) -> bool:
-    return sample.record is not None and "tokens" in sample.record and not _is_prepared(sample)
+    return sample.record is not None and "tokens" in sample.record and not _is_other_words(sample)
+
+
+def _is_other_words(sample: FormatSample) -> bool:
+    """Return True for other formats that have a field ``tokens``."""
+    return is_prodigy(sample) or is_dataset_of_words(sample)
+
+
+_SENTENCE = msgspec.json.Decoder(Sentence)
 
 
 def _is_prepared(sample: FormatSample) -> bool:
-    """Return True for one record a line that has a field which only prepared sentences have, or no other field.
+    """Return True for one record a line, with fields of prepared sentences alone.
 
-    SpERT and prepared records look alike. Only prepared ones have ``heads``, ``labels`` or ``id``, and only SpERT
-    records have fields that prepared ones do not know.
+    SpERT and prepared records look alike. Only prepared ones have ``heads``, ``labels`` or ``id``. A file without these
+    is in both formats if no record has a field that prepared ones do not know; the first record may lack such fields.
     """
     if sample.record is None or "tokens" not in sample.record or sample.line.lstrip().startswith("["):
         return False
-    known = set(Sentence.__struct_fields__)
-    return bool(sample.record.keys() & {"heads", "labels", "id"}) or sample.record.keys() <= known
+    if _is_other_words(sample):
+        return False
+    if any(record.keys() & {"heads", "labels", "id"} for record in sample.records):
+        return True
+    return sample.record.keys() <= set(Sentence.__struct_fields__) and not _has_unknown_fields(sample.path)
+
+
+def _has_unknown_fields(path: Path) -> bool:
+    """Return True if a line of a file has a field that prepared sentences do not have."""
+    for line in _iterate_lines(path):
+        try:
+            _SENTENCE.decode(line)
+        except msgspec.ValidationError as error:
+            if "unknown field" in str(error):
+                return True
+        except (msgspec.DecodeError, RecursionError):
+            return False
+    return False
+
+
+def _iterate_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines that are not blank, up to one that is no text."""
+    try:
+        yield from (line for _, line in read_lines(path) if line.strip())
+    except DataError:
+        return  # the reader says what is wrong
 
 
 #: Supported formats by name, in the order in which they are tried.
@@ -106,6 +119,57 @@ FORMATS: dict[str, Format] = {
             "lines of PubMed id|sentence|effect|begin|end|drug|begin|end",
             lambda sample: is_ade_line(sample.line),
             read_sentences=lambda path, _: read_ade(path),
+        ),
+        Format(
+            "labelstudio",
+            'the export "JSON" of Label Studio',
+            is_labelstudio,
+            read_documents=read_labelstudio,
+        ),
+        Format(
+            "doccano",
+            "the JSON lines of doccano",
+            is_doccano,
+            read_documents=read_doccano,
+        ),
+        Format(
+            "prodigy",
+            "the JSON lines of Prodigy",
+            is_prodigy,
+            read_documents=read_prodigy,
+        ),
+        Format(
+            "brat",
+            "a folder of .txt and .ann files of brat, or one of them",
+            is_brat,
+            read_documents=read_brat,
+            list_files=list_brat_files,
+        ),
+        Format(
+            "spacy",
+            "a DocBin of spaCy (.spacy)",
+            is_docbin,
+            read_documents=read_docbin,
+        ),
+        Format(
+            "conll",
+            "columns of words and tags (BIO, IOB1, BIOES, BILOU), entities alone",
+            is_conll,
+            read_sentences=read_conll,
+        ),
+        Format(
+            "datasets",
+            "a Hugging Face data set of tokens with ner_tags or entities: Arrow, Parquet or JSON",
+            is_dataset_of_words,
+            read_sentences=read_dataset_of_words,
+            list_files=list_dataset_files,
+        ),
+        Format(
+            "datasets-text",
+            "a Hugging Face data set of text with entities: Arrow, Parquet or JSON",
+            is_dataset_of_text,
+            read_documents=read_dataset_of_text,
+            list_files=list_dataset_files,
         ),
     )
 }

@@ -42,6 +42,7 @@ class _SpertRecord(msgspec.Struct, frozen=True):
     entities: list[_SpertEntity]
     relations: list[_SpertRelation] | None = None
     orig_id: str | int | float | None = None
+    id: str | int | float | None = None
 
 
 _DECODER = msgspec.json.Decoder(_SpertRecord)
@@ -57,8 +58,8 @@ def read_spert(path: str | Path, report: ReadingReport | None = None) -> Iterato
         report: Counts what is left out, if not None.
 
     Yields:
-        The checked sentences, in file order. ``id`` is ``orig_id``, or the record's number (from 1) if that is
-        missing.
+        The checked sentences, in file order. ``id`` is ``orig_id`` or ``id``, or the record's number (from
+        1) if both are missing.
 
     Raises:
         DataError: The file or a record cannot be used; the message names the record, the field, the value and what
@@ -67,18 +68,35 @@ def read_spert(path: str | Path, report: ReadingReport | None = None) -> Iterato
     path = Path(path)
     counts = ReadingReport() if report is None else report
     for number, raw in enumerate(read_json_records(path), 1):
-        location = f"{path}: {raw.name}"
-        record = decode_record(_DECODER, raw.content, location)
-        if not record.tokens and not record.entities and not record.relations:
-            counts.add("empty_sentences")
-            continue
-        entities = [EntityMention(entity.type, entity.start, entity.end) for entity in record.entities]
-        relations = [
-            RelationMention(relation.type, relation.head, relation.tail) for relation in record.relations or ()
-        ]
-        name = str(number if record.orig_id is None else record.orig_id)
-        sentence = Sentence(tokens=record.tokens, entities=entities, relations=relations, id=name)
-        yield _drop_loops(validate_sentence(sentence, location, allow_loops=True), counts)
+        sentence = decode_sentence(raw.content, f"{path}: {raw.name}", str(number), counts)
+        if sentence is not None:
+            yield sentence
+
+
+def decode_sentence(content: bytes, location: str, id: str, report: ReadingReport) -> Sentence | None:
+    """Decode and check one record.
+
+    Args:
+        content: The record as JSON.
+        location: Where it comes from; error messages start with it.
+        id: Id of the sentence if the record has none.
+        report: Counts what is left out.
+
+    Returns:
+        The sentence; None if it has no words and is left out.
+
+    Raises:
+        DataError: The record cannot be used.
+    """
+    record = decode_record(_DECODER, content, location)
+    if not record.tokens and not record.entities and not record.relations:
+        report.add("empty_sentences")
+        return None
+    entities = [EntityMention(entity.type, entity.start, entity.end) for entity in record.entities]
+    relations = [RelationMention(relation.type, relation.head, relation.tail) for relation in record.relations or ()]
+    name = next((str(value) for value in (record.orig_id, record.id) if value is not None), id)
+    sentence = Sentence(tokens=record.tokens, entities=entities, relations=relations, id=name)
+    return _drop_loops(validate_sentence(sentence, location, allow_loops=True), report)
 
 
 def _drop_loops(sentence: Sentence, report: ReadingReport) -> Sentence:
