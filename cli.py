@@ -242,9 +242,9 @@ def evaluate(
 ) -> None:
     """Report precision, recall and F1 of MODEL on annotated DATA.
 
-    MODEL is a checkpoint, a bundle, or `default`. DATA is a file or folder in any format that `trimf prepare`
-    reads; sentences without a dependency parse are parsed. Running text with character offsets is split as for extraction, and spans of
-    characters are compared: what the splitting makes impossible counts as missed.
+    MODEL is a checkpoint, a bundle, or `default`. DATA is a file or folder in any format that `trimf prepare` reads;
+    sentences without a dependency parse are parsed. Running text with character offsets is split as for extraction, and
+    spans of characters are compared: what the splitting makes impossible counts as missed.
     """
     from trimf_train.evaluation.evaluate import evaluate_by_protocol
     from trimf_train.evaluation.tables import build_tables, describe_comparison
