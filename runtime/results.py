@@ -129,7 +129,8 @@ class Extraction(msgspec.Struct, frozen=True):
             ``error`` and ``candidates`` are present only if they are not empty. ``head`` and ``tail`` of a relation are
             indices into ``entities``.
         """
-        entity_index = {entity: index for index, entity in enumerate(self.entities)}
+        # Entities of a caller may be equal; an index names the first of them.
+        entity_index = {entity: index for index, entity in reversed([*enumerate(self.entities)])}
         result: dict[str, Any] = {
             "text": self.text,
             "entities": [msgspec.to_builtins(entity) for entity in self.entities],

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.errors import InputError
 from trimf.runtime.model_settings import Threshold
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.pipeline_loading import set_thresholds
@@ -17,7 +18,12 @@ from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.evaluation.attachment import attachment_scores
 from trimf_train.evaluation.calibration import measure_calibration, score_predictions
 from trimf_train.evaluation.model_loading import open_model
-from trimf_train.evaluation.prediction import add_missing_parses, annotation_from_result, run_pipeline
+from trimf_train.evaluation.prediction import (
+    add_missing_parses,
+    annotation_from_result,
+    gold_entity_spans,
+    run_pipeline,
+)
 from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
 from trimf_train.evaluation.results import Evaluation
 from trimf_train.evaluation.scores import compute_scores
@@ -30,6 +36,7 @@ def evaluate_pipeline(
     batch_size: int = 32,
     *,
     calibration: bool = False,
+    given_entities: bool = False,
 ) -> Evaluation:
     """Compute precision, recall and F1 of a pipeline on prepared sentences.
 
@@ -39,14 +46,24 @@ def evaluate_pipeline(
         sentences: Prepared sentences with gold annotation.
         batch_size: Maximum number of sentences per batch.
         calibration: Also measure how well the scores match the share of correct predictions.
+        given_entities: Give the gold entities to the model, so that it predicts relations alone.
 
     Returns:
         The scores of ``compute_scores``. ``syntax`` is added if the model has an in-model parser and some sentences
-        have a gold parse; ``calibration`` is added on request.
+        have a gold parse; ``calibration`` is added on request, and ``given_entities`` if they are given.
+
+    Raises:
+        DataError: A given entity has a type that the model does not have.
+        InputError: Entities are given to a model without relation types.
     """
-    results = run_pipeline(pipeline, sentences, batch_size)
+    if given_entities and not labels.has_relations:
+        raise InputError("the model has no relation types, so there is nothing to evaluate between given entities")
+    entities = gold_entity_spans(sentences, labels) if given_entities else None
+    results = run_pipeline(pipeline, sentences, batch_size, entities=entities)
     predicted = [annotation_from_result(result, labels) for result in results]
     scores = compute_scores([gold_annotation(sentence) for sentence in sentences], predicted, labels.symmetric)
+    if given_entities:
+        scores["given_entities"] = True
     with_trees = [
         (sentence, result.arcs)
         for sentence, result in zip(sentences, results, strict=True)
@@ -126,6 +143,7 @@ def evaluate_by_protocol(
     *,
     protocol: str | None = None,
     calibration: bool = False,
+    given_entities: bool = False,
     threshold: Threshold | None = None,
     entity_threshold: Threshold | None = None,
 ) -> FileEvaluation:
@@ -143,6 +161,7 @@ def evaluate_by_protocol(
         protocol: Name of the protocol. Default: that of the published data set which has exactly the labels of the
             model, where the data has no others; a type of the model may be missing from the data.
         calibration: See ``evaluate_file``.
+        given_entities: Give the gold entities to the model, so that it predicts relations alone.
         threshold: See ``evaluate_file``.
         entity_threshold: See ``evaluate_file``.
 
@@ -161,7 +180,14 @@ def evaluate_by_protocol(
     with closing(loaded.pipeline):
         set_thresholds(loaded.pipeline, loaded.labels, threshold, entity_threshold)
         inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
-        scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+        scores = evaluate_pipeline(
+            loaded.pipeline,
+            loaded.labels,
+            inputs,
+            batch_size,
+            calibration=calibration,
+            given_entities=given_entities,
+        )
     if chosen is None:
         entity_types = {*loaded.labels.entity_types, *scores["entities"]["per_type"]}
         relation_types = {*loaded.labels.relation_types, *scores["relations"]["strict"]["per_type"]}

@@ -68,7 +68,8 @@ class Calibrations(TypedDict):
 class Evaluation(TypedDict):
     """Scores of a model on a data set, as printed by ``trimf eval --json``.
 
-    ``syntax`` is present if the model has an in-model parser, ``measure_calibration`` if it was requested.
+    ``syntax`` is present if the model has an in-model parser, ``calibration`` if it was requested, and
+    ``given_entities`` if the gold entities were given to the model.
     """
 
     sentences: int
@@ -76,3 +77,4 @@ class Evaluation(TypedDict):
     relations: RelationScores
     syntax: NotRequired[SyntaxScores]
     calibration: NotRequired[Calibrations]
+    given_entities: NotRequired[bool]
