@@ -178,8 +178,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
     ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language`` and
-    the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``, and models without relation types, whose
-    bundles have no ``relations.onnx``.
+    the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``, and models without relation types,
+    whose bundles have no ``relations.onnx``.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.
