@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from ..errors import BackendError, TrimfError, one_line
+from ..relating.given_document import Misaligned
 from ..results import Extraction
 from .warning_transport import CaughtWarning, copy_warning, is_picklable
 
@@ -30,7 +31,15 @@ class ChunkExtractor(Protocol):
     def words(self, sentences: Iterable[Any], batch_size: int) -> Iterator[Extraction]:
         """Extract from sentences that are lists of words."""
 
-    def relate_stream(self, pairs: Iterable[Any], batch_size: int, **options: Any) -> Iterator[Extraction]:
+    def relate_stream(
+        self,
+        pairs: Iterable[Any],
+        batch_size: int,
+        *,
+        types: Mapping[str, str] | None,
+        misaligned: Misaligned,
+        words: bool,
+    ) -> Iterator[Extraction]:
         """Find the relations between given entities."""
 
 

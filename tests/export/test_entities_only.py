@@ -15,7 +15,16 @@ from support.encoders import Make
 import trimf
 from trimf.cli import cli
 from trimf.export import parity
+from trimf.export.bundle_compiler import compile_bundle
 from trimf.export.exporter import export_checkpoint
+from trimf.runtime.bundle.reader import Bundle
+from trimf.runtime.engine.contract import JOINED, list_subgraphs
+from trimf.runtime.engine.engine_selection import select_subgraphs
+from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
+from trimf.runtime.engine.onnx_gpu_backend import OnnxGpuBackend
+from trimf.runtime.engine.onnx_providers import PROVIDERS, Provider
+from trimf.runtime.engine.tensorrt_library import TensorRtLibrary
+from trimf.runtime.pipeline_loading import open_pipeline
 from trimf_train.config import Config
 from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import Sentence
@@ -113,3 +122,29 @@ def test_a_bundle_has_no_relations_graph(
         return
     with pytest.raises(trimf.InputError, match=r"threshold: the model has no label 'Kill' .*it has none of this kind"):
         trimf.load(bundle, parser=HeadedParser(), threshold={"Kill": 0.9})
+
+
+@pytest.mark.slow
+def test_engines_and_devices(
+    folders: dict[str, Path], tmp_path: Path, rtx: TensorRtLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "bundle"
+    export_checkpoint(folders["encoder"] / "best", folder)
+    compile_bundle(folder, "tensorrt-rtx", targets=["sm_89"])
+    bundle = Bundle(folder)
+    assert [engine.subgraph for engine in bundle.manifest.engines] == [JOINED]
+    assert select_subgraphs(bundle, True, "sm_89", "tensorrt-rtx", rtx.version) == (JOINED,)
+    compile_bundle(folder, "tensorrt-rtx", targets=["sm_89"], separate=True)
+    names = select_subgraphs(Bundle(folder), False, "sm_89", "tensorrt-rtx", rtx.version)
+    assert names == list_subgraphs(relations=False)
+
+    # The CPU by way of device memory, on which fused graphs run.
+    fusing = Provider("CPUExecutionProvider", list, lambda model: {}, device=("cpu", 0), fuses=True)
+    monkeypatch.setitem(PROVIDERS, "fusing", fusing)
+    words = [["Alice", "lives", "in", "Paris", "."], ["Bob"]]
+    found = []
+    for backend in (OnnxGpuBackend("fusing"), OnnxCpuBackend(1)):
+        pipeline = open_pipeline(Bundle(folder), backend)
+        found.append([[one[:3] for one in result.decoded.entities] for result in pipeline.run_words(words)])
+        pipeline.close()
+    assert found[0] == found[1] != [[], []]

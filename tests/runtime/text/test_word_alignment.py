@@ -10,7 +10,7 @@ from trimf.runtime.text.tokenization import SplittingRules, split_sentences
 from trimf.runtime.text.word_alignment import WordFinder, trim_range
 
 PIECES = ["Ann", "Bob", ".", " ", "\n\n", "\t", "U.S.", "can't", "e\u0301", "👨‍👩‍👧", "東京", "\u00a0", "-"]
-TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), min_size=1, max_size=12).map("".join).filter(None)
+TEXTS = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), min_size=1, max_size=12).map("".join).filter(bool)
 
 
 @given(text=TEXTS, data=st.data())
