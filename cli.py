@@ -222,6 +222,9 @@ def experiment(
 @click.option("--backend", default="auto", show_default=True, help=f"Backend that runs a bundle: {_BACKEND_NAMES}.")
 @click.option("--calibration", is_flag=True, help="Also report the calibration error of the scores.")
 @click.option(
+    "--given-entities", is_flag=True, help="Give the entities of DATA to the model, and evaluate the relations alone."
+)
+@click.option(
     "--protocol",
     type=click.Choice(_PROTOCOLS),
     help="Protocol of the last line. Default: that of the published data set with exactly the model's labels, or own.",
@@ -236,6 +239,7 @@ def evaluate(
     threads: int | None,
     backend: str,
     calibration: bool,
+    given_entities: bool,
     protocol: str | None,
     thresholds: tuple[str, ...],
     entity_thresholds: tuple[str, ...],
@@ -259,6 +263,7 @@ def evaluate(
         backend,
         protocol=protocol,
         calibration=calibration,
+        given_entities=given_entities,
         threshold=parse_thresholds("--threshold", thresholds),
         entity_threshold=parse_thresholds("--entity-threshold", entity_thresholds),
     )
@@ -666,6 +671,88 @@ def extract(
     write_results(extractor, records, format_, output, batch_size, workers, processes)
     if reader.replaced_keys:
         print_to_stderr(f"trimf: results replace the fields {', '.join(sorted(reader.replaced_keys))} of the input")
+    if reader.bad_texts.count:
+        done = "left out" if on_error == "skip" else "replaced"
+        print_to_stderr(f"trimf: {reader.bad_texts} ({done}, as --on-error {on_error} says)")
+    if backend == "auto":
+        print_to_stderr(f"backend {extractor.backend}: {extractor.backend_reason}")
+
+
+@cli.command(short_help="Find the relations between given entities.")
+@click.argument("source", type=_FILE_OR_DASH, metavar="FILE")
+@click.option("--model", default="default", show_default=True, help="Bundle folder, or `default`.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="NAME=TYPE",
+    help="Entity type of the model for a name that FILE uses, such as company=Org. Repeatable.",
+)
+@click.option(
+    "--misaligned",
+    type=click.Choice(["error", "snap", "skip"]),
+    default="error",
+    show_default=True,
+    help="Entities that begin or end inside a word: refuse, extend to whole words, or look for no relations of them.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip", "replace"]),
+    default="stop",
+    show_default=True,
+    help="At a record that cannot be used: stop and keep what is done, leave it out, or put an empty result in its "
+    "place.",
+)
+@_THRESHOLD
+@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
+@click.option(
+    "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
+)
+@click.option("--batch-size", default=32, show_default=True, help="Maximum batch size.")
+@click.option("--workers", default=1, show_default=True, help="Worker threads that each process whole batches.")
+@click.option("--processes", default=1, show_default=True, help="Processes that each load the model.")
+@_THREADS
+@click.option("--backend", default="auto", show_default=True, help=f"Backend: {_BACKEND_NAMES}.")
+@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
+def relate(
+    source: Path,
+    model: str,
+    types: tuple[str, ...],
+    misaligned: Literal["error", "snap", "skip"],
+    on_error: OnError,
+    thresholds: tuple[str, ...],
+    output: Path | None,
+    format_: str,
+    batch_size: int,
+    workers: int,
+    processes: int,
+    threads: int | None,
+    backend: str,
+    triggers: int,
+) -> None:
+    """Find the relations between the entities that FILE gives.
+
+    FILE has JSON lines {"text": …, "entities": [{"start", "end", "label"}, …]} whose indices count characters, as
+    annotated data for `trimf prepare` has; relations in it are not read. Use - for stdin. The other fields of an object
+    are passed on to its result.
+    """
+    from .runtime.extractor import load
+    from .runtime.input.record_reader import RecordReader
+    from .runtime.model_settings import parse_thresholds
+    from .runtime.output.extraction_job import GivenOptions, write_results
+
+    if output and output.is_file() and source.is_file() and output.samefile(source):
+        raise InputError(f"--output {output} is the input; choose another file")
+    names = [value.partition("=") for value in types]
+    if wrong := [value for value, (name, _, type_) in zip(types, names, strict=True) if not (name and type_)]:
+        raise click.UsageError(f"--type takes NAME=TYPE, such as company=Org, got {wrong[0]!r}")
+    threads = 1 if threads is None and workers > 1 else threads
+    threshold = parse_thresholds("--threshold", thresholds)
+    extractor = load(model, backend=backend, threads=threads, triggers=triggers, threshold=threshold)
+    reader = RecordReader(on_error, takes_entities=True)
+    given = GivenOptions({name: type_ for name, _, type_ in names}, misaligned, on_error, reader.bad_texts)
+    records = reader.read(source, "jsonl")
+    write_results(extractor, records, format_, output, batch_size, workers, processes, given)
     if reader.bad_texts.count:
         done = "left out" if on_error == "skip" else "replaced"
         print_to_stderr(f"trimf: {reader.bad_texts} ({done}, as --on-error {on_error} says)")

@@ -24,7 +24,7 @@ from ..runtime.bundle.manifest import (
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
 from ..runtime.engine.cache import user_cache_folder
-from ..runtime.engine.contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from ..runtime.engine.contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, list_subgraphs
 from ..runtime.engine.engine_selection import hash_sources
 from ..runtime.engine.gpu_guidance import (
     explain_int8,
@@ -123,7 +123,8 @@ def _compile_in_place(
     """Build engines and add them to a bundle; remove those that are replaced, or the new ones after a failure."""
     bundle = Bundle(folder)
     before = bundle.manifest
-    contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in SUBGRAPHS}
+    names = list_subgraphs(relations=before.labels.has_relations)
+    contents = {f"{name}.onnx": bundle.read(f"{name}.onnx") for name in names}
     built: list[Engine] = []
     files: dict[str, FileRecord] = {}
     try:
@@ -231,7 +232,8 @@ def build_engines(
         raise BundleError("an int8 bundle is for CPUs only and cannot be compiled; re-export it as fp16 or int8-qdq")
     library = planned.library
     models = _collect_models(contents, manifest, planned.separate)
-    files = {f"{name}.onnx": describe_file(contents[f"{name}.onnx"]) for name in SUBGRAPHS}
+    names = list_subgraphs(relations=manifest.labels.has_relations)
+    files = {f"{name}.onnx": describe_file(contents[f"{name}.onnx"]) for name in names}
     networks = {name: engines.summarize_network(library, name, model) for name, model in models.items()}
     for warning in engines.check_precision({name: network.products for name, network in networks.items()}, precision):
         log(warning)
@@ -271,7 +273,8 @@ def _collect_models(contents: Mapping[str, bytes], manifest: Manifest, separate:
     """Return the ONNX model of every engine to build, by name of the subgraph."""
     parses = manifest.parser.source == "encoder"
     joined = {JOINED: join_models({name: contents[f"{name}.onnx"] for name in JOINED_PARTS})} if parses else {}
-    apart = [name for name in SUBGRAPHS if separate or not parses or name in JOINED_SUBGRAPHS]
+    names = list_subgraphs(relations=manifest.labels.has_relations)
+    apart = [name for name in names if separate or not parses or name in JOINED_SUBGRAPHS]
     return joined | {name: contents[f"{name}.onnx"] for name in apart}
 
 
@@ -316,7 +319,7 @@ def _add_engines(
     current: Manifest, before: Manifest, built: Sequence[Engine], files: Mapping[str, FileRecord]
 ) -> Manifest:
     """Add new engines to the manifest that is now on disk, to which another process may have added engines, too."""
-    for name in SUBGRAPHS:
+    for name in list_subgraphs(relations=before.labels.has_relations):
         if current.files[f"{name}.onnx"] != before.files[f"{name}.onnx"]:
             raise BundleError(f"{name}.onnx was replaced while its engine was being built; compile the bundle again")
     keys = {_engine_key(engine) for engine in built}

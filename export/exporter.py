@@ -22,7 +22,7 @@ from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precis
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
-from ..runtime.engine.contract import JOINED_FILE, SUBGRAPHS
+from ..runtime.engine.contract import JOINED_FILE
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import ConfigError, DataError
 from ..runtime.files.atomic import atomic_folder
@@ -189,7 +189,7 @@ def _check_options(
 def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:
     """Open the graphs on the CPU, with the tokenizer and the settings of the reference pipeline."""
     backend = OnnxCpuBackend()
-    graphs = {name: backend.load(name, models[name].SerializeToString()) for name in SUBGRAPHS}
+    graphs = {name: backend.load(name, model.SerializeToString()) for name, model in models.items()}
     return Pipeline(graphs, reference.tokenizer, reference.settings)
 
 

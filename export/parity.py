@@ -26,7 +26,7 @@ from ..runtime.bundle.parity_report import (
     ParityReport,
     WorstSentence,
 )
-from ..runtime.engine.contract import JOINED, SUBGRAPHS
+from ..runtime.engine.contract import JOINED, JOINED_PARTS, SUBGRAPHS, list_subgraphs
 from ..runtime.errors import BundleError
 from ..runtime.pipeline import Pipeline, SubgraphCall
 
@@ -141,7 +141,7 @@ def record_calls(
     unsplit = Pipeline(pipeline.graphs, pipeline.tokenizer, pipeline.settings, max_pairs=MAX_COMPARED_PAIRS)
     with unsplit.observe(record):
         predict_annotations(unsplit, labels, sentences, batch_size)
-    calls[JOINED] = [_join_calls(*parts) for parts in zip(*(calls[name] for name in SUBGRAPHS[:3]), strict=True)]
+    calls[JOINED] = [_join_calls(*parts) for parts in zip(*(calls[name] for name in JOINED_PARTS), strict=True)]
     return calls
 
 
@@ -198,7 +198,8 @@ def compare_pipelines(
         BundleError: An output of ``candidate`` contains NaN or infinity.
     """
     calls = record_calls(reference, labels, sentences[:MAX_COMPARED_SENTENCES])
-    skipped = {name: "no sentence produced any input for it" for name in SUBGRAPHS if not calls[name]}
+    names = list_subgraphs(relations=labels.has_relations)
+    skipped = {name: "no sentence produced any input for it" for name in names if not calls[name]}
     skipped |= {
         name: "its bfloat16 outputs stay on the device; only whole extractions were compared"
         for name, graph in candidate.graphs.items()

@@ -552,7 +552,7 @@ class RelationsGraph(SubgraphModule):
 
 
 def build_subgraphs(model: TriMF, stage: int, explain: bool = False) -> dict[str, SubgraphModule]:
-    """Build the four subgraphs of a trained model, in eval mode.
+    """Build the subgraphs of a trained model, in eval mode; one without relation types has no ``relations``.
 
     Args:
         model: The trained model.
@@ -560,12 +560,14 @@ def build_subgraphs(model: TriMF, stage: int, explain: bool = False) -> dict[str
         explain: Add those outputs of ``trimf.runtime.engine.contract.EXPLAINING`` that the model has.
 
     Returns:
-        The modules by name, in the order of ``trimf.runtime.engine.contract.SUBGRAPHS``.
+        The modules by name, in the order of ``trimf.runtime.engine.contract.list_subgraphs``.
     """
     with torch.no_grad():
-        return {
+        graphs: dict[str, SubgraphModule] = {
             "encoder": EncoderGraph(model, stage, explain).eval(),
             "fusion": FusionGraph(model, stage, explain).eval(),
             "entities": EntitiesGraph(model, stage).eval(),
-            "relations": RelationsGraph(model, stage).eval(),
         }
+        if len(model.memory.relation):
+            graphs["relations"] = RelationsGraph(model, stage).eval()
+    return graphs

@@ -60,7 +60,7 @@ def assemble_sentence(
         (words.starts[0], words.ends[-1]),
         entities,
         _build_relations(words, decoded, decoded.relations, entities, labels, trigger_count),
-        list(_build_notices(words, result)),
+        list(_build_notices(words, result, labels)),
         [] if result.arcs is None else _build_arcs(words, result.arcs),
         considered,
     )
@@ -160,7 +160,7 @@ def _shorten_word(word: str) -> str:
     return repr(word) if len(word) <= MAX_NAMED_CHARS else repr(word[:MAX_NAMED_CHARS]) + "…"
 
 
-def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Iterator[str]:
+def _build_notices(sentence: TokenizedSentence, result: SentenceResult, labels: Labels) -> Iterator[str]:
     """Yield a message for each limitation that affected the sentence."""
     if not result.unknown_words and result.window_count <= 1 and not result.unpaired_entities:
         return
@@ -177,8 +177,8 @@ def _build_notices(sentence: TokenizedSentence, result: SentenceResult) -> Itera
         )
     if result.window_count > 1:
         yield (
-            f"the sentence at {where} was split into {result.window_count} overlapping windows; relations between "
-            "entities that share no window are not found"
+            f"the sentence at {where} was split into {result.window_count} overlapping windows"
+            + "; relations between entities that share no window are not found" * labels.has_relations
         )
     if result.unpaired_entities:
         yield (

@@ -6,10 +6,12 @@ The source is read in the thread that calls ``DocumentReader.read_next``, never 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Generic, NamedTuple, Self, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
+from .decoding.span_decoding import EntitySpan
 from .errors import InputError, describe_value
+from .results import Entity
 from .text.plain_text import are_plain_texts, read_text
 from .text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, iterate_sentences, join_words
 
@@ -19,11 +21,30 @@ WORDS_PER_WEIGHT = 64
 P = TypeVar("P")
 
 
+class GivenEntities(NamedTuple):
+    """Entities of a caller in a text, between which relations are looked for.
+
+    Attributes:
+        entities: All of them, in the caller's order.
+        spans: For each sentence, the entities whose relations are looked for, in the caller's order.
+        indices: For each sentence, the index in ``entities`` of each of its spans.
+        notices: Messages about entities that were changed or have no relations.
+        item: Text or words, and the entities as the caller gave them, for another process.
+    """
+
+    entities: tuple[Entity, ...]
+    spans: list[list[EntitySpan]]
+    indices: list[list[int]]
+    notices: tuple[str, ...]
+    item: tuple[Any, list[Any]]
+
+
 class Document(NamedTuple):
-    """A text with its sentences, which may be produced lazily."""
+    """A text with its sentences, which may be produced lazily, and perhaps with entities of the caller."""
 
     text: str
     sentences: Iterable[TokenizedSentence]
+    given: GivenEntities | None = None
 
     @classmethod
     def from_text(cls, text: object, name: str = "text", rules: SplittingRules = DEFAULT_RULES) -> Self:
@@ -64,10 +85,11 @@ class Document(NamedTuple):
 
 
 class SentenceInText(NamedTuple):
-    """A sentence with the text it belongs to."""
+    """A sentence with the text it belongs to, and perhaps with entities of the caller."""
 
     text: str
     words: TokenizedSentence
+    given: Sequence[EntitySpan] | None = None
 
 
 class OpenDocument(Generic[P]):
@@ -75,6 +97,8 @@ class OpenDocument(Generic[P]):
 
     Attributes:
         index: Index of the document in the source.
+        text: Its text.
+        given: Entities of the caller in it.
         parts: One part for each sentence read so far; None until it is computed.
         weight: Number of sentences that the document counts for.
         missing: Number of sentences read whose parts are still outstanding.
@@ -83,9 +107,10 @@ class OpenDocument(Generic[P]):
         error: Exception of that sentence.
     """
 
-    def __init__(self, index: int, text: str = "") -> None:
+    def __init__(self, index: int, text: str = "", given: GivenEntities | None = None) -> None:
         self.index = index
         self.text = text
+        self.given = given
         self.parts: list[P | None] = []
         self.weight = 0
         self.missing = 0
@@ -164,7 +189,9 @@ class DocumentReader(Generic[P]):
             return None
         length = len(words.words)
         weight = 1 + length // WORDS_PER_WEIGHT
-        queued = QueuedSentence(SentenceInText(document.text, words), document, len(document.parts), length, weight)
+        given = None if document.given is None else document.given.spans[len(document.parts)]
+        sentence = SentenceInText(document.text, words, given)
+        queued = QueuedSentence(sentence, document, len(document.parts), length, weight)
         document.parts.append(None)
         document.missing += 1
         # Starting a document already counted one sentence, which is its first.
@@ -178,7 +205,7 @@ class DocumentReader(Generic[P]):
             self.has_more = False
             return
         self._sentences = iter(document.sentences)
-        self._add_document(OpenDocument(self._count, document.text))
+        self._add_document(OpenDocument(self._count, document.text, document.given))
 
     def _add_document(self, document: OpenDocument[P]) -> None:
         self._count += 1

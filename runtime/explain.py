@@ -179,8 +179,14 @@ def explain_words(
         subword_flow=_split_by_memory(arrays, "subword_flow"),
         word_flow=_split_by_memory(arrays, "word_flow"),
         syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
-        sensor="contribution" if "word_logits" in pipeline.graphs["relations"].outputs else "attention",
+        sensor="attention" if _ranks_by_attention(pipeline) else "contribution",
     )
+
+
+def _ranks_by_attention(pipeline: Pipeline) -> bool:
+    """Return True if the weights of a relation are the trigger sensor's attention alone."""
+    relations = pipeline.graphs.get("relations")
+    return relations is not None and "word_logits" not in relations.outputs
 
 
 def _split_by_memory(arrays: Mapping[str, Any], name: str) -> dict[str, list[float]]:

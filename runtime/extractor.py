@@ -5,17 +5,18 @@ from __future__ import annotations
 import copy
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args, overload
 
 from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
 from .bundle.reader import DEFAULT_BUNDLE, Bundle
-from .document_reader import Document, SentenceInText
+from .document_reader import Document, GivenEntities, SentenceInText
 from .engine.backend import divide_threads, resolve_thread_count
 from .engine.backend_selection import open_backend
 from .engine.cpu_info import count_available_cores
@@ -24,12 +25,18 @@ from .load_options import DEFAULT_TRIGGERS, LoadOptions, has_other_pickler
 from .model_settings import Threshold
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
+from .relating.entity_types import EntityTypes
+from .relating.given_assembly import join_given_sentences
+from .relating.given_document import GivenReading, Misaligned
 from .results import Extraction
 from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_iterable, check_parallelism
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
 from .warm_up import warm_up_pipeline
+
+if TYPE_CHECKING:
+    from .streaming.worker_process import StreamMethod
 
 Context = TypeVar("Context")
 
@@ -270,6 +277,131 @@ class Extractor:
             extractions = self._extract(source, batch_size, workers)
         return ExtractionStream(source, extractions, as_tuples)
 
+    def relate(
+        self,
+        text: str,
+        entities: Iterable[Any],
+        *,
+        types: Mapping[str, str] | None = None,
+        misaligned: Misaligned = "error",
+    ) -> Extraction:
+        """Find the relations between entities that you give, such as those of your own NER.
+
+        Args:
+            text: Text of any length, as any kind of string.
+            entities: The entities, in any order; they may overlap. Each is an ``Entity``, a spaCy ``Span``, a
+                dictionary with ``start``, ``end`` and ``label``, or a tuple ``(start, end, label)``; ``start`` and
+                ``end`` count characters of ``text``. A dictionary may have a ``score``, otherwise 1, and a ``text``,
+                which must then be that of its place.
+            types: For names of your own, the entity type of the model, such as ``{"company": "Org"}``.
+            misaligned: What to do with an entity that begins or ends inside a word: ``"error"``, ``"snap"`` to extend
+                it to whole words, or ``"skip"`` to look for no relations of it.
+
+        Returns:
+            The extraction. Its entities are yours, in the same order and with your labels and scores. A relation is
+            found only between entities of the same sentence and not between two that cover the same words; of equal
+            entities it names the first. ``notices`` says which entities were changed or have no relations for such a
+            reason.
+
+        Raises:
+            InputError: The text or an entity cannot be used, the model does not have an entity's type, or it has no
+                relation types.
+        """
+        document = self._read_given(types, misaligned, False).build_document((text, entities), "text")
+        return next(self._relate(iter([document]), 32, 1, self.splitting.language))
+
+    def relate_words(
+        self, words: Sequence[str], entities: Iterable[Any], *, types: Mapping[str, str] | None = None
+    ) -> Extraction:
+        """Find the relations between entities that you give in one sentence that is already split into words.
+
+        Args:
+            words: The words of the sentence.
+            entities: The entities as in ``relate``, but ``start`` and ``end`` count words. Those of an ``Entity`` count
+                characters of the words joined by one space, as in the results of ``words``.
+            types: See ``relate``.
+
+        Returns:
+            The extraction, as ``relate`` returns it; its text is the words joined by one space.
+
+        Raises:
+            InputError: See ``relate``.
+        """
+        document = self._read_given(types, "error", True).build_document((words, entities), "sentence")
+        return next(self._relate(iter([document]), 32, 1, None))
+
+    @overload
+    def relate_stream(
+        self,
+        pairs: Iterable[tuple[Any, Iterable[Any]]],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        types: Mapping[str, str] | None = None,
+        misaligned: Misaligned = "error",
+        words: bool = False,
+        processes: int = 1,
+        on_error: OnError | None = None,
+        as_tuples: Literal[False] = False,
+    ) -> ExtractionStream[Extraction]: ...
+
+    @overload
+    def relate_stream(
+        self,
+        pairs: Iterable[tuple[tuple[Any, Iterable[Any]], Context]],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        types: Mapping[str, str] | None = None,
+        misaligned: Misaligned = "error",
+        words: bool = False,
+        processes: int = 1,
+        on_error: OnError | None = None,
+        as_tuples: Literal[True],
+    ) -> ExtractionStream[tuple[Extraction, Context]]: ...
+
+    def relate_stream(
+        self,
+        pairs: Iterable[Any],
+        batch_size: int = 32,
+        workers: int = 1,
+        *,
+        types: Mapping[str, str] | None = None,
+        misaligned: Misaligned = "error",
+        words: bool = False,
+        processes: int = 1,
+        on_error: OnError | None = None,
+        as_tuples: bool = False,
+    ) -> ExtractionStream[Any]:
+        """Find the relations between given entities of many texts lazily; otherwise like ``stream``.
+
+        Args:
+            pairs: Pairs ``(text, entities)``, as ``relate`` takes them.
+            batch_size: Maximum number of sentences that go through the model at once.
+            workers: Number of threads that process whole batches.
+            types: See ``relate``.
+            misaligned: See ``relate``.
+            words: Take pairs ``(words, entities)`` instead, as ``relate_words`` takes them.
+            processes: Number of processes that process whole texts; see ``stream``.
+            on_error: What to do with a pair that cannot be used; see ``stream``.
+            as_tuples: Take pairs ``((text, entities), context)`` and yield pairs ``(extraction, context)``.
+
+        Returns:
+            An iterator over one ``Extraction`` per text, in the order of ``pairs``, each as ``relate`` returns it.
+
+        Raises:
+            InputError: A pair cannot be used (see ``on_error``), or an argument is wrong.
+        """
+        check_iterable(pairs, "relate_stream", "pairs (words, entities)" if words else "pairs (text, entities)")
+        reading = self._read_given(types, misaligned, words)
+        source = TextSource(pairs, reading.build_document, "sentence" if words else "text", on_error, as_tuples)
+        if check_parallelism(batch_size, workers, processes):
+            options = {"types": reading.types.names, "misaligned": misaligned, "words": words}
+            extractions = self._extract_in_processes(source, "relate_stream", batch_size, processes, **options)
+        else:
+            extractions = self._relate(source, batch_size, workers, None if words else self.splitting.language)
+        return ExtractionStream(source, extractions, as_tuples)
+
     def warm_up(self, batch_size: int = 32, workers: int = 1) -> None:
         """Do now what the first calls would wait for: run sentences of usual lengths, and on a GPU capture each size.
 
@@ -325,8 +457,34 @@ class Extractor:
         results = self._scheduler.process(documents, self._extract_batch, batch_size, workers)
         return (join_sentences(text, parts, language, candidates=self.candidates) for text, parts in results)
 
+    def _relate(
+        self, documents: Iterable[Document], batch_size: int, workers: int, language: str | None
+    ) -> Generator[Extraction, None, None]:
+        """Find the relations between the entities that the documents have."""
+        pending: deque[GivenEntities | None] = deque()
+
+        def read() -> Iterator[Document]:
+            for document in documents:
+                pending.append(document.given)
+                yield document
+
+        for text, parts in self._scheduler.process(read(), self._extract_batch, batch_size, workers):
+            given = pending.popleft()
+            if given is None:  # an empty text in the place of one that could not be read
+                yield Extraction(text)
+            else:
+                yield join_given_sentences(text, parts, given, language, candidates=self.candidates)
+
+    def _read_given(self, types: Mapping[str, str] | None, misaligned: Misaligned, words: bool) -> GivenReading:
+        """Check how the entities of a caller are to be read."""
+        if misaligned not in get_args(Misaligned):
+            raise InputError(f"misaligned must be 'error', 'snap' or 'skip', got {describe_value(misaligned)}")
+        if not isinstance(words, bool):
+            raise InputError(f"words must be True or False, got {describe_value(words)}")
+        return GivenReading(self.splitting, EntityTypes(self.bundle.manifest.labels, types), misaligned, words)
+
     def _extract_in_processes(
-        self, source: TextSource, method: Literal["stream", "words"], batch_size: int, processes: int
+        self, source: TextSource, method: StreamMethod, batch_size: int, processes: int, **arguments: Any
     ) -> Generator[Extraction, None, None]:
         """Extract in processes that load the same model on the same backend, with a share of the threads each."""
         from .streaming.process_pool import extract_in_processes
@@ -337,7 +495,8 @@ class Extractor:
         threads = divide_threads(self.backend, self._options.threads, processes)
         options = self._options._replace(backend=self.backend, threads=threads)
         options.check_picklable()
-        setup = WorkerSetup(partial(_load_again, self._path, options), method, batch_size, copy_filters())
+        load = partial(_load_again, self._path, options)
+        setup = WorkerSetup(load, method, batch_size, copy_filters(), arguments)
         return extract_in_processes(source, setup, processes)
 
     def _extract_batch(
@@ -347,7 +506,8 @@ class Extractor:
         if os.getpid() != self._process_id:
             self._continue_after_fork()
         words = [sentence.words.words for sentence in batch]
-        results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax)
+        entities = [sentence.given for sentence in batch if sentence.given is not None]
+        results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax, entities=entities or None)
         labels = self.bundle.manifest.labels
         return [
             assemble_sentence(sentence, result, labels, self.triggers, candidates=self.candidates)

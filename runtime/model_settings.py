@@ -32,7 +32,7 @@ class ModelSettings(NamedTuple):
         overlap: Whether entities of a sentence may overlap.
         max_subwords: Maximum number of subwords in a window, special tokens included.
         max_words: Maximum number of words in a window.
-        relation_count: Number of relation types, n_r.
+        relation_count: Number of relation types, n_r; 0 if the model finds entities alone.
         allowed_relations: Relation types that may hold between a head type and a tail type, ``[n_e, n_e, n_r]``; None
             allows all.
         thresholds_by_type: Probability that a relation of each type must exceed, ``[n_r]``; None: the same for all.
@@ -108,7 +108,8 @@ def resolve_thresholds(
     for label in threshold:
         if label not in labels and label != OTHER_LABELS:
             close = suggest_name(str(label), labels)
-            hint = f"did you mean {close!r}?" if close else f"choose from {', '.join(labels)}"
+            known = f"choose from {', '.join(labels)}" if labels else "it has none of this kind"
+            hint = f"did you mean {close!r}?" if close else known
             raise InputError(f"{name}: the model has no label {describe_value(label)}; {hint}")
     by_label = {label: check_probability(f"{name}[{label!r}]", value) for label, value in threshold.items()}
     others = by_label.get(OTHER_LABELS)

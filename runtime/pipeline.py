@@ -30,7 +30,14 @@ from .model_settings import ModelSettings, has_extra_outputs
 from .text.batch_arrays import Batch, encode_arcs, pad_arcs, pad_subwords
 from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
 from .text.subwords import MAX_WORD_SUBWORDS, IntArray, Subwords, SubwordTokenizer
-from .window_batching import Window, WindowResult, batch_indices, cut_windows, join_window_results
+from .window_batching import (
+    Window,
+    WindowResult,
+    batch_indices,
+    cut_windows,
+    join_window_results,
+    select_window_entities,
+)
 
 #: Default maximum number of ordered entity pairs that are scored in a sentence, or in one window of a long sentence.
 MAX_SENTENCE_PAIRS = 100_000
@@ -105,7 +112,7 @@ class Pipeline:
     A pipeline holds no state of a run, so threads may share it as far as the backend allows.
 
     Args:
-        graphs: The subgraphs by name: those of ``engine.contract.SUBGRAPHS`` or of ``JOINED_SUBGRAPHS``.
+        graphs: The subgraphs by name, as ``engine.contract.list_subgraphs`` lists them.
         tokenizer: Subword tokenizer of the encoder.
         settings: Label ids, thresholds and window limits.
         max_pairs: Maximum number of ordered entity pairs that are scored in a sentence or window.
@@ -186,7 +193,12 @@ class Pipeline:
         return arrays | self._run_subgraph("fusion", arrays, explain)
 
     def run(
-        self, sentences: Sequence[ParsedSentence], batch_size: int = 32, *, syntax: Syntax | None = None
+        self,
+        sentences: Sequence[ParsedSentence],
+        batch_size: int = 32,
+        *,
+        syntax: Syntax | None = None,
+        entities: Sequence[Sequence[EntitySpan]] | None = None,
     ) -> list[SentenceResult]:
         """Extract from parsed sentences; see ``run_words``.
 
@@ -194,12 +206,14 @@ class Pipeline:
             sentences: Words with their dependency arcs, which are ignored if the model has an in-model parser.
             batch_size: Maximum number of windows in a batch.
             syntax: Dependency output to return, if any.
+            entities: The entities of each sentence; None finds them.
 
         Returns:
             One result per sentence, in order.
         """
         parses = None if self.has_parser else lambda: sentences
-        return self.run_words([sentence.words for sentence in sentences], parses, batch_size, syntax=syntax)
+        words = [sentence.words for sentence in sentences]
+        return self.run_words(words, parses, batch_size, syntax=syntax, entities=entities)
 
     def run_words(
         self,
@@ -208,6 +222,7 @@ class Pipeline:
         batch_size: int = 32,
         *,
         syntax: Syntax | None = None,
+        entities: Sequence[Sequence[EntitySpan]] | None = None,
     ) -> list[SentenceResult]:
         """Extract from sentences of words; the result of a sentence does not depend on the others.
 
@@ -220,6 +235,8 @@ class Pipeline:
             batch_size: Maximum number of windows in a batch.
             syntax: Dependency output to return: the arcs that were used, or, with an in-model parser, the best tree
                 with a single root (``tree``).
+            entities: The entities of each sentence, in any order; they may overlap. Relations are found between these.
+                None finds the entities of the sentences.
 
         Returns:
             One result per sentence, in order.
@@ -246,7 +263,8 @@ class Pipeline:
             arrays = self._encode_windows(batch, syntax == "tree" and parses is None)
             if parses is not None and external is None:
                 external = parses()
-            results = self._decode_windows(batch, arrays, external, syntax is not None and external is None)
+            given = None if entities is None else [select_window_entities(entities, window) for window in batch]
+            results = self._decode_windows(batch, arrays, external, syntax is not None and external is None, given)
             decoded.update(zip(indices, results, strict=True))
         results_by_sentence = [
             SentenceResult(DecodedSentence([], []), subwords.unknown_words, 0) for subwords in encoded
@@ -258,6 +276,7 @@ class Pipeline:
                 [decoded[index] for index in indices],
                 overlap=self.settings.overlap,
                 tree=syntax == "tree",
+                given=None if entities is None else entities[sentence],
             )
             results_by_sentence[sentence] = SentenceResult(
                 joined.decoded,
@@ -296,23 +315,23 @@ class Pipeline:
         arrays: dict[str, Any],
         external: Sequence[DependencyArcs] | None,
         return_arcs: bool,
+        given: list[list[EntitySpan]] | None,
     ) -> Iterator[WindowResult]:
         """Run the other subgraphs on an encoded batch and decode each window.
 
         ``external`` are the arcs of all sentences from a dependency parser; ``return_arcs`` requests those of the
-        in-model parser in the results.
+        in-model parser in the results; ``given`` are the caller's entities of each window.
         """
         if external is not None:
             self._set_arcs(arrays, [(external[window.sentence], window.start, window.end) for window in batch])
-        for name in () if self._first == JOINED else ("fusion", "entities"):
+        separate = ("fusion", "entities") if given is None else ("fusion",)
+        for name in () if self._first == JOINED else separate:
             arrays.update(self._run_subgraph(name, arrays))
         lengths = [window.end - window.start for window in batch]
-        logits, settings = _require_finite(arrays, "entity_logits"), self.settings
-        entities = decode_entities(logits, lengths, settings.overlap, settings.entity_thresholds)
+        entities, spans = self._find_entities(arrays, lengths) if given is None else (given, [[] for _ in batch])
         relations, candidates, unpaired = self._find_relations(arrays, entities, lengths)
-        spans: list[list[EntitySpan]] = [[] for _ in batch]
-        if settings.candidate_floor is not None:
-            spans = find_entity_candidates(logits, lengths, settings.candidate_floor)
+        if given is not None:
+            relations, candidates = (_drop_relations_of_same_words(found, given) for found in (relations, candidates))
         arcs = self._read_model_arcs(arrays, lengths) if return_arcs else [None] * len(batch)
         return map(WindowResult, map(DecodedSentence, entities, relations, spans, candidates), unpaired, arcs)
 
@@ -341,6 +360,16 @@ class Pipeline:
             parses.append(Parse(best, names))
         return parses
 
+    def _find_entities(
+        self, arrays: Mapping[str, Any], lengths: list[int]
+    ) -> tuple[list[list[EntitySpan]], list[list[EntitySpan]]]:
+        """Return each row's entities and its entity candidates."""
+        logits, settings = _require_finite(arrays, "entity_logits"), self.settings
+        entities = decode_entities(logits, lengths, settings.overlap, settings.entity_thresholds)
+        if settings.candidate_floor is None:
+            return entities, [[] for _ in lengths]
+        return entities, find_entity_candidates(logits, lengths, settings.candidate_floor)
+
     def _find_relations(
         self, arrays: dict[str, Any], entities: list[list[EntitySpan]], lengths: list[int]
     ) -> tuple[list[list[RelationSpan]], list[list[RelationSpan]], list[int]]:
@@ -351,6 +380,8 @@ class Pipeline:
         settings = self.settings
         relations: list[list[RelationSpan]] = [[] for _ in entities]
         candidates: list[list[RelationSpan]] = [[] for _ in entities]
+        if not settings.relation_count:
+            return relations, candidates, [0] * len(entities)
         wanted = [(relations, self._logit_thresholds)]
         if settings.candidate_floor is not None:
             wanted.append((candidates, np.full(settings.relation_count, logit(settings.candidate_floor))))
@@ -372,6 +403,16 @@ class Pipeline:
         for found, _ in wanted:
             found[:] = [merge_symmetric_relations(row, settings.symmetric_relations) for row in found]
         return relations, candidates, unpaired
+
+
+def _drop_relations_of_same_words(
+    relations: list[list[RelationSpan]], entities: list[list[EntitySpan]]
+) -> list[list[RelationSpan]]:
+    """Leave out relations between entities of a caller that cover the same words."""
+    return [
+        [one for one in found if spans[one.head][:2] != spans[one.tail][:2]]
+        for found, spans in zip(relations, entities, strict=True)
+    ]
 
 
 def _require_finite(arrays: Mapping[str, Any], name: str) -> npt.NDArray[Any]:

@@ -20,7 +20,8 @@ class Entity(msgspec.Struct, frozen=True):
         end: Index after the last character (exclusive): ``text == source[start:end]``.
         text: The characters of the span.
         label: The entity type.
-        score: Softmax probability of ``label`` (paper, section 3.6, equation (26)).
+        score: Softmax probability of ``label`` (paper, section 3.6, equation (26)); of an entity that the caller gave,
+            the caller's score.
     """
 
     start: int
@@ -102,7 +103,7 @@ class Extraction(msgspec.Struct, frozen=True):
 
     Attributes:
         text: The caller's string.
-        entities: Entities in order of (start, end).
+        entities: Entities in order of (start, end); those that the caller gave are in the caller's order.
         relations: Relations in order of head, tail and label.
         sentences: Character range ``(start, end)`` of each sentence.
         notices: Messages about parts of the text with limited results, such as a word too long for the tokenizer or
@@ -129,7 +130,8 @@ class Extraction(msgspec.Struct, frozen=True):
             ``error`` and ``candidates`` are present only if they are not empty. ``head`` and ``tail`` of a relation are
             indices into ``entities``.
         """
-        entity_index = {entity: index for index, entity in enumerate(self.entities)}
+        # Entities of a caller may be equal; an index names the first of them.
+        entity_index = {entity: index for index, entity in reversed([*enumerate(self.entities)])}
         result: dict[str, Any] = {
             "text": self.text,
             "entities": [msgspec.to_builtins(entity) for entity in self.entities],
@@ -256,7 +258,7 @@ class ExtractionRecord(msgspec.Struct, frozen=True):
 
     Attributes:
         text: The text.
-        entities: Entities in order of ``start`` and ``end``.
+        entities: Entities in order of ``start`` and ``end``; those that the caller gave are in the caller's order.
         relations: Relations, sentence by sentence, in order of head, tail and label.
         sentences: Character range of each sentence; present only if not empty.
         notices: Messages about parts of the text with limited results; present only if not empty.

@@ -87,6 +87,8 @@ def _run_batch(pipeline: Pipeline, sentences: list[list[str]]) -> None:
     if "entity_logits" not in arrays:
         arrays |= pipeline.graphs["entities"].run(arrays)
     np.asarray(arrays["entity_logits"])
+    if not pipeline.settings.relation_count:
+        return
     for counts in _iterate_counts(sentences):
         for far in (False, True):
             _run_relations(pipeline, arrays, counts, far)

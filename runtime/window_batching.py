@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .decoding.dependency_trees import repair_tree
-from .decoding.span_decoding import DecodedSentence
-from .decoding.windows import join_window_arcs, merge_windows, split_windows
+from .decoding.span_decoding import DecodedSentence, EntitySpan
+from .decoding.windows import join_window_arcs, merge_given_windows, merge_windows, split_windows
 from .model_settings import ModelSettings
 from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
 from .text.subwords import Subwords, SubwordTokenizer
@@ -95,8 +95,30 @@ def batch_indices(
         yield batch
 
 
+def select_window_entities(entities: Sequence[Sequence[EntitySpan]], window: Window) -> list[EntitySpan]:
+    """Select the entities of a sentence that lie in one of its windows.
+
+    Args:
+        entities: The entities of every sentence.
+        window: The window.
+
+    Returns:
+        Its entities, in the same order, with word indices relative to its start.
+    """
+    return [
+        span._replace(start=span.start - window.start, end=span.end - window.start)
+        for span in entities[window.sentence]
+        if window.start <= span.start and span.end <= window.end
+    ]
+
+
 def join_window_results(
-    windows: Sequence[Window], results: Sequence[WindowResult], *, overlap: bool, tree: bool
+    windows: Sequence[Window],
+    results: Sequence[WindowResult],
+    *,
+    overlap: bool,
+    tree: bool,
+    given: Sequence[EntitySpan] | None = None,
 ) -> WindowResult:
     """Join the results of the windows of one sentence.
 
@@ -105,6 +127,7 @@ def join_window_results(
         results: Result of each window.
         overlap: Whether entities may overlap.
         tree: Turn the joined arcs into a tree with a single root.
+        given: The caller's entities of the sentence; None if the windows found them.
 
     Returns:
         The result of the sentence.
@@ -116,8 +139,9 @@ def join_window_results(
     arcs = join_window_arcs(parses, ranges) if parses else None
     if arcs is not None and tree:
         arcs = Parse(*repair_tree(np.asarray(arcs.heads), arcs.labels, ROOT_LABEL, JOIN_LABEL))
+    decoded = [result.decoded for result in results]
     return WindowResult(
-        merge_windows(ranges, [result.decoded for result in results], overlap),
+        merge_windows(ranges, decoded, overlap) if given is None else merge_given_windows(ranges, decoded, given),
         sum(result.unpaired_entities for result in results),
         arcs,
     )

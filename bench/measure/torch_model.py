@@ -10,8 +10,8 @@ from ...runtime.extras import require_extra
 from .jobs import Job
 from .loaded_model import EncoderRunner, LoadedModel
 
-#: Methods of the model that are compiled; "encode" includes the encoder.
-COMPILED_METHODS = ("encode", "fuse", "entity_logits", "relation_logits")
+#: Methods of the model that are compiled; "encode_subwords" includes the encoder.
+COMPILED_METHODS = ("encode_subwords", "pool_to_words", "fuse_graphs", "entity_logits", "relation_logits")
 
 
 def open_checkpoint(job: Job) -> LoadedModel:

@@ -144,12 +144,13 @@ def _check_model(job: Job) -> ModelCheck:
     median = min(median, limit)
     if job.engine == "onnx":
         from ...runtime.bundle.reader import Bundle
-        from ...runtime.engine.contract import SUBGRAPHS
+        from ...runtime.engine.contract import list_subgraphs
         from . import encoder_baseline as plain
         from . import roofline as arithmetic
 
         bundle = Bundle(job.path)
-        products = {name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in SUBGRAPHS}
+        names = list_subgraphs(relations=bundle.manifest.labels.has_relations)
+        products = {name: arithmetic.count_matmuls_by_dtype(bundle.read(f"{name}.onnx")) for name in names}
         if opened.has_plain_encoder and not job.whole_only:
             part = plain.cut_transformer(bundle.read("encoder.onnx"))
             work = {batch: arithmetic.count_encoder_work(part, batch, median) for batch in job.batch_sizes}

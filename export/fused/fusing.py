@@ -80,17 +80,17 @@ def fuse_graphs(
 
 
 def build_fused_graphs(checkpoint: Checkpoint, mode: FloatMode) -> dict[str, onnx.ModelProto]:
-    """Build the joined graph and the relations graph of a checkpoint by name.
+    """Build the joined graph of a checkpoint and, if the model has relation types, its relations graph, by name.
 
     Args:
         checkpoint: The checkpoint, of a model that has a fused form.
         mode: How floats are computed.
     """
     model, stage = checkpoint.model, checkpoint.description.stage
-    return {
-        JOINED: build_joined_graph(model, stage, mode),
-        "relations": build_relations_graph(model, stage, mode),
-    }
+    graphs = {JOINED: build_joined_graph(model, stage, mode)}
+    if checkpoint.description.labels.has_relations:
+        graphs["relations"] = build_relations_graph(model, stage, mode)
+    return graphs
 
 
 def open_fused_pipeline(graphs: Mapping[str, onnx.ModelProto], reference: Pipeline) -> Pipeline:

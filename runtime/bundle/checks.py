@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from ..engine.contract import AXES, JOINED, JOINED_PARTS, SUBGRAPHS, Subgraph
+from ..engine.contract import AXES, JOINED, JOINED_PARTS, SUBGRAPHS, Subgraph, list_subgraphs
 from ..errors import BundleError
 from .manifest import SCHEMA_VERSION, Engine, Manifest
 
@@ -29,9 +29,6 @@ MAX_TRIPLES = 10_000_000
 
 #: Prefix of the names of compiled engines.
 ENGINES_FOLDER = "engines/"
-
-#: Files that every bundle must list.
-_REQUIRED = ("tokenizer.json", *(f"{name}.onnx" for name in SUBGRAPHS))
 
 #: Names of the dynamic axes that a profile may limit.
 _AXES = {axis for axes in AXES.values() for axis in axes if axis}
@@ -97,14 +94,12 @@ def check_output_shapes(
         **({(first, name): (None, None) for name in ("heads", "labels")} if has_parser else {}),
         (of_nodes, "nodes"): (None, None, sizes.hidden),
         (of_entities, "entity_logits"): (None, None, sizes.max_span, len(labels.entity_types) + 1),
-        ("relations", "relation_logits"): (None, len(labels.relation_types)),
-        ("relations", "triggers"): (None, None),
-        **(
-            {("relations", "word_logits"): (None, None, len(labels.relation_types))}
-            if manifest.triggers == "contribution"
-            else {}
-        ),
     }
+    if labels.has_relations:
+        stated["relations", "relation_logits"] = (None, len(labels.relation_types))
+        stated["relations", "triggers"] = (None, None)
+        if manifest.triggers == "contribution":
+            stated["relations", "word_logits"] = (None, None, len(labels.relation_types))
     for (name, output), shape in stated.items():
         actual = graphs[name].outputs.get(output)
         if actual != shape:
@@ -114,7 +109,8 @@ def check_output_shapes(
             f"{folder}/{files[first]}: has an in-model parser (output heads), but the manifest says that the parser "
             f"is {manifest.parser}"
         )
-    if manifest.triggers == "attention" and "word_logits" in graphs["relations"].outputs:
+    relations = graphs.get("relations")
+    if manifest.triggers == "attention" and relations is not None and "word_logits" in relations.outputs:
         raise BundleError(
             f"{folder}/{files['relations']}: has the output word_logits, but the manifest says that triggers are "
             "attention"
@@ -177,7 +173,8 @@ def _find_problems(manifest: Manifest) -> Iterator[str]:
     triples = len(labels.entity_types) ** 2 * len(labels.relation_types)
     if labels.allowed_triples and triples > MAX_TRIPLES:
         yield f"labels.signatures: a model may have <= {MAX_TRIPLES} combinations of types, got {triples}"
-    if missing := sorted(set(_REQUIRED) - manifest.files.keys()):
+    required = {"tokenizer.json", *(f"{name}.onnx" for name in list_subgraphs(relations=labels.has_relations))}
+    if missing := sorted(required - manifest.files.keys()):
         yield f"does not list {missing[0]}, which every bundle must contain"
     for name, file in manifest.files.items():
         if not _FILE_NAME.fullmatch(name):

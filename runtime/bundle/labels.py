@@ -12,7 +12,7 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         entity_types: Entity types. Class 0 is None, so the classes of these types count from 1.
-        relation_types: Relation types, whose columns count from 0.
+        relation_types: Relation types, whose columns count from 0; none if the model finds entities alone.
         dependency_labels: Dependency labels, whose ids count from 1.
         symmetric: Relation types without direction.
         allowed_triples: The only allowed triples (head type, relation type, tail type); if empty, all are allowed. For
@@ -24,6 +24,11 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dependency_labels: tuple[str, ...] = msgspec.field(name="dependencies")
     symmetric: tuple[str, ...] = ()
     allowed_triples: tuple[tuple[str, str, str], ...] = msgspec.field(default=(), name="signatures")
+
+    @property
+    def has_relations(self) -> bool:
+        """Whether the model has relation types; one that finds entities alone has none."""
+        return bool(self.relation_types)
 
     @property
     def entity_type_to_id(self) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 The file is one JSON object, a ``Manifest``: UTF-8 without a byte order mark, at most 4 MiB, nested at most 64
 levels deep, without duplicate keys, NaN or Infinity. Fields without a default are required, unknown fields are refused.
-The same folder contains ``tokenizer.json``, ``<subgraph>.onnx`` for each of ``backend.SUBGRAPHS``, and optionally
+The same folder contains ``tokenizer.json``, ``<subgraph>.onnx`` for each of ``contract.list_subgraphs``, and optionally
 compiled subgraphs in ``engines/``. Rules that the types cannot express (limits, names, consistency) are checked by
 ``bundle``.
 """
@@ -178,7 +178,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
     ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language`` and
-    the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``.
+    the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``, and models without relation types,
+    whose bundles have no ``relations.onnx``.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.

@@ -86,6 +86,33 @@ def merge_windows(
     )
 
 
+def merge_given_windows(
+    ranges: Sequence[tuple[int, int]], results: Sequence[DecodedSentence], entities: Sequence[EntitySpan]
+) -> DecodedSentence:
+    """Merge the results of the windows of a sentence whose entities the caller gave.
+
+    A relation is kept with its higher score if two windows predict it.
+
+    Args:
+        ranges: The windows, as returned by ``split_windows``.
+        results: The result of each window; its entities are those of ``entities`` that lie in it, in the same order.
+        entities: All entities of the sentence.
+
+    Returns:
+        The result for the sentence, with ``entities`` as they are.
+    """
+    indices = [
+        [index for index, entity in enumerate(entities) if start <= entity.start and entity.end <= end]
+        for start, end in ranges
+    ]
+    return DecodedSentence(
+        list(entities),
+        _collect_relations(ranges, [result.relations for result in results], indices),
+        (),
+        tuple(_collect_relations(ranges, [result.relation_candidates for result in results], indices)),
+    )
+
+
 def _collect_spans(ranges: Sequence[tuple[int, int]], found: Sequence[Sequence[EntitySpan]]) -> list[EntitySpan]:
     """Return the spans of all windows by position, each from the window to which its first word belongs."""
     spans = {

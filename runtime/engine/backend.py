@@ -38,7 +38,7 @@ class Backend(Protocol):
     reason: str
 
     def choose_subgraphs(self, files: BundleFiles, uses_model_parser: bool) -> tuple[str, ...]:
-        """Return the names of the graphs to open: ``contract.SUBGRAPHS`` or ``contract.JOINED_SUBGRAPHS``."""
+        """Return the names of the graphs to open, as ``contract.list_subgraphs`` lists them."""
 
     def name_file(self, name: str, files: BundleFiles) -> str:
         """Return the name of the bundle's file that ``open`` loads as subgraph ``name``."""

@@ -26,6 +26,21 @@ JOINED_SUBGRAPHS = (JOINED, "relations")
 JOINED_FILE = f"{JOINED}.onnx"
 JOINED_WEIGHTS = tuple(f"{name}.onnx" for name in JOINED_PARTS)
 
+
+def list_subgraphs(*, relations: bool, joined: bool = False) -> tuple[str, ...]:
+    """List the graphs of a model, in the order they run.
+
+    Args:
+        relations: Whether the model has relation types. One without has no graph ``relations``.
+        joined: List the joined graph instead of the three that it joins.
+
+    Returns:
+        ``SUBGRAPHS`` or ``JOINED_SUBGRAPHS``, with or without ``relations``.
+    """
+    names = JOINED_SUBGRAPHS if joined else SUBGRAPHS
+    return names if relations else names[:-1]
+
+
 #: Files of the fused graphs for CUDA, and the files that hold their weights.
 FUSED_FILES = {name: f"{name}-fused.onnx" for name in JOINED_SUBGRAPHS}
 FUSED_WEIGHTS = {JOINED: JOINED_WEIGHTS, "relations": ("relations.onnx",)}

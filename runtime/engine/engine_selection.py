@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from ..bundle.manifest import Builder, Engine, FileRecord, Manifest, Profile
 from ..errors import BackendError
 from .backend import BundleFiles
-from .contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from .contract import JOINED, JOINED_PARTS, list_subgraphs
 
 #: Axes that shrink with the number of sentences in a batch.
 _BATCH_AXES = ("batch", "spans", "pairs", "ranges")
@@ -47,14 +47,15 @@ def select_subgraphs(
         version: Full version of the library.
 
     Returns:
-        ``JOINED_SUBGRAPHS`` or ``SUBGRAPHS``.
+        The names, see ``contract.list_subgraphs``.
 
     Raises:
         BackendError: If neither set of engines is complete and fits; the message says why the first choice does not.
     """
     problem = None
     has_joined = any(engine.subgraph == JOINED for engine in files.manifest.engines)
-    for names in (JOINED_SUBGRAPHS, SUBGRAPHS) if uses_model_parser and has_joined else (SUBGRAPHS,):
+    for joined in (True, False) if uses_model_parser and has_joined else (False,):
+        names = list_subgraphs(relations=files.manifest.labels.has_relations, joined=joined)
         try:
             for name in names:
                 select_engine(files, name, target, builder, version)

@@ -13,7 +13,7 @@ import numpy as np
 from ..bundle.manifest import Manifest
 from ..errors import BackendError, BundleError, one_line
 from .backend import BundleFiles, resolve_thread_count
-from .contract import EXTRA, JOINED, JOINED_FILE, JOINED_SUBGRAPHS, JOINED_WEIGHTS, SUBGRAPHS
+from .contract import EXTRA, JOINED, JOINED_FILE, JOINED_WEIGHTS, list_subgraphs
 from .cpu_info import count_available_cores, has_saturating_int8_matmul
 from .engine_selection import hash_sources
 from .onnx_profiler import OnnxProfiler
@@ -182,7 +182,7 @@ class OnnxCpuBackend:
             uses_model_parser: Whether sentences are parsed by the model itself.
         """
         joined = uses_model_parser and self._optimize and JOINED_FILE in files.manifest.files
-        return JOINED_SUBGRAPHS if joined else SUBGRAPHS
+        return list_subgraphs(relations=files.manifest.labels.has_relations, joined=joined)
 
     def name_file(self, name: str, files: BundleFiles) -> str:
         """Return the name of the ONNX file of a subgraph.

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import BackendError, one_line
 from .backend import BundleFiles, resolve_thread_count
-from .contract import FUSED_FILES, FUSED_WEIGHTS, JOINED_SUBGRAPHS, SUBGRAPHS
+from .contract import FUSED_FILES, FUSED_WEIGHTS, list_subgraphs
 from .onnx_cpu import make_session_options, share_weights
 from .onnx_device import OnnxGpuSubgraph
 from .onnx_device_memory import DEVICE_LOCK
@@ -54,8 +54,11 @@ class OnnxGpuBackend:
             files: The bundle.
             uses_model_parser: Whether sentences are parsed by the model itself.
         """
-        fused = self._provider.fuses and uses_model_parser and files.manifest.files.keys() >= set(FUSED_FILES.values())
-        return JOINED_SUBGRAPHS if fused else SUBGRAPHS
+        relations = files.manifest.labels.has_relations
+        joined = list_subgraphs(relations=relations, joined=True)
+        has_fused = files.manifest.files.keys() >= {FUSED_FILES[name] for name in joined}
+        fused = self._provider.fuses and uses_model_parser and has_fused
+        return joined if fused else list_subgraphs(relations=relations)
 
     def name_file(self, name: str, files: BundleFiles) -> str:
         """Return the name of the ONNX file of a subgraph: the fused one where the provider runs it and it exists.

@@ -30,12 +30,14 @@ class Record(NamedTuple):
         fields: The other fields of its JSON object, and the path of its file in a folder.
         error: Why the text could not be read.
         notice: Which bytes of the text were replaced.
+        entities: The field ``entities`` of its JSON object, if the reader takes it.
     """
 
     text: str
     fields: dict[str, Any]
     error: str = ""
     notice: str = ""
+    entities: Any = ()
 
 
 class RecordReader:
@@ -45,14 +47,16 @@ class RecordReader:
         on_error: What to do with a record that cannot be read: ``"stop"`` raises its error, ``"skip"`` leaves it out,
             ``"replace"`` gives a record with an empty text and the error. Bytes that are not UTF-8 are replaced by
             U+FFFD instead.
+        takes_entities: Whether every record is a JSON object that has a field ``entities`` too.
 
     Attributes:
         bad_texts: The records that could not be read so far.
         replaced_keys: Fields of the input that results have too, and that are therefore not passed on.
     """
 
-    def __init__(self, on_error: OnError = "stop") -> None:
-        self.on_error = on_error
+    def __init__(self, on_error: OnError = "stop", *, takes_entities: bool = False) -> None:
+        self.on_error, self.takes_entities = on_error, takes_entities
+        self._used_keys = {"text", "entities"} if takes_entities else {"text"}
         self.bad_texts = BadTexts()
         self.replaced_keys: set[str] = set()
         self._count = 0
@@ -172,11 +176,14 @@ class RecordReader:
             )
             return
         rest = {**fields, **{key: item for key, item in value.items() if key not in RESULT_KEYS}}
-        self.replaced_keys |= value.keys() & set(RESULT_KEYS) - {"text"}
+        self.replaced_keys |= value.keys() & set(RESULT_KEYS) - self._used_keys
         text = value.get("text")
-        if isinstance(text, str):
+        if self.takes_entities and "entities" not in value:
+            names = ", ".join(map(repr, list(value)[:5])) or "none"
+            yield from self._fail(f"{where}: the object has no field 'entities'; its fields: {names}", rest)
+        elif isinstance(text, str):
             self._count += 1
-            yield Record(text, rest)
+            yield Record(text, rest, entities=value["entities"] if self.takes_entities else ())
         elif "text" in value:
             yield from self._fail(f"{where}: the field 'text' must be a string, got {_name_type(text)}", rest)
         else:

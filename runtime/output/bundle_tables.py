@@ -49,7 +49,8 @@ def _describe_model(bundle: Bundle) -> Table:
         "relations": ", ".join(
             name + (" (symmetric)" if name in manifest.labels.symmetric else "")
             for name in manifest.labels.relation_types
-        ),
+        )
+        or "none, the model finds entities alone",
         "dependency parser": f"{manifest.parser}, {len(manifest.labels.dependency_labels)} labels",
         "limits": f"entities of up to {manifest.sizes.max_span} words; windows of up to {manifest.sizes.max_subwords} "
         f"subwords and {manifest.sizes.max_words} words",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from ..errors import TrimfError
 from ..extractor import Extractor
 from ..input.record_reader import Record
+from ..relating.given_document import Misaligned
 from ..results import Extraction, RecordExtraction
+from ..streaming.text_stream import BadTexts, OnError
 from .writers import write_extractions
 
 
@@ -22,6 +25,7 @@ def write_results(
     batch_size: int = 32,
     workers: int = 1,
     processes: int = 1,
+    given: GivenOptions | None = None,
 ) -> int:
     """Extract from records and write one result for each.
 
@@ -36,6 +40,8 @@ def write_results(
         batch_size: Maximum number of sentences that go through the model at once.
         workers: Number of threads that process whole batches.
         processes: Number of processes that process whole texts.
+        given: How the entities of the records are read, between which relations are looked for; None finds the entities
+            too.
 
     Returns:
         The number of results.
@@ -43,11 +49,25 @@ def write_results(
     Raises:
         TrimfError: A record cannot be read, the model fails, or the file cannot be written.
     """
-    pairs = ((record.text, record) for record in records)
-    stream = extractor.stream(pairs, batch_size, workers, processes=processes, on_error="stop", as_tuples=True)
+    if given is None:
+        pairs = ((record.text, record) for record in records)
+        stream = extractor.stream(pairs, batch_size, workers, processes=processes, on_error="stop", as_tuples=True)
+    else:
+        stream = extractor.relate_stream(
+            (((record.text, record.entities), record) for record in records),
+            batch_size,
+            workers,
+            types=given.types,
+            misaligned=given.misaligned,
+            processes=processes,
+            on_error=given.on_error,
+            as_tuples=True,
+        )
     is_json = format_ in ("json", "jsonl")
     results = _ResultsUntilError(_add_record(extraction, record, is_json) for extraction, record in stream)
     write_extractions(results, format_, output)
+    if given is not None:
+        given.bad_texts.extend(stream.bad_texts)
     if (error := results.error) is not None:
         destination = "standard output" if output is None or str(output) == "-" else str(output)
         count = (
@@ -55,6 +75,22 @@ def write_results(
         )
         raise type(error)(f"{error} ({count} {'are' if results.count > 1 else 'is'} in {destination})") from error
     return results.count
+
+
+class GivenOptions(NamedTuple):
+    """How the entities of records are read.
+
+    Attributes:
+        types: For names of the records, the entity type of the model.
+        misaligned: What to do with an entity that begins or ends inside a word; see ``Extractor.relate``.
+        on_error: What to do with a record whose entities cannot be used; see ``Extractor.stream``.
+        bad_texts: Where such records are counted.
+    """
+
+    types: dict[str, str]
+    misaligned: Misaligned
+    on_error: OnError
+    bad_texts: BadTexts
 
 
 class _ResultsUntilError(Iterator[Extraction]):
@@ -83,9 +119,10 @@ class _ResultsUntilError(Iterator[Extraction]):
 def _add_record(extraction: Extraction, record: Record, is_json: bool) -> Extraction:
     """Return an extraction with the fields and the error of its record."""
     notices = extraction.notices + ((record.notice,) if record.notice else ())
-    if record.error and not is_json:  # the other formats show notices only
-        notices += (record.error,)
-    changed = msgspec.structs.replace(extraction, error=record.error, notices=notices)
+    error = record.error or extraction.error
+    if error and not is_json:  # the other formats show notices only
+        notices += (error,)
+    changed = msgspec.structs.replace(extraction, error=error, notices=notices)
     if not record.fields:
         return changed
     return RecordExtraction(**msgspec.structs.asdict(changed), fields=record.fields)

@@ -16,7 +16,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from multiprocessing.connection import wait
@@ -47,7 +47,7 @@ def extract_in_processes(source: TextSource, setup: WorkerSetup, processes: int)
     Returns:
         An iterator over the extraction of each text, in order. All processes end with it.
     """
-    select, noun = (_get_text, "text") if setup.method == "stream" else (_get_words, "sentence")
+    select, noun = _ITEMS[setup.method]
     pool = ProcessPool(pickle.dumps(setup), processes, noun)
 
     def run() -> Generator[Extraction, None, None]:
@@ -204,6 +204,19 @@ def _get_text(document: Document) -> str:
 
 def _get_words(document: Document) -> list[str]:
     return [word for sentence in document.sentences for word in sentence.words]
+
+
+def _get_given_item(document: Document) -> Any:
+    assert document.given is not None
+    return document.given.item
+
+
+#: How an item is sent to a method of the extractor, and what messages call it.
+_ITEMS: dict[str, tuple[Callable[[Document], Any], str]] = {
+    "stream": (_get_text, "text"),
+    "words": (_get_words, "sentence"),
+    "relate_stream": (_get_given_item, "text"),
+}
 
 
 def _describe_exit(code: int | None) -> str:

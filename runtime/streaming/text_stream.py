@@ -54,6 +54,11 @@ class BadTexts:
         if len(self.first) < MAX_BAD_TEXTS:
             self.first.append(BadText(index, reason))
 
+    def extend(self, others: BadTexts) -> None:
+        """Record the bad texts of another count."""
+        self.count += others.count
+        self.first += others.first[: MAX_BAD_TEXTS - len(self.first)]
+
     def __str__(self) -> str:
         """Return the number of bad texts and the reasons of the first ones, as one line."""
         named = "; ".join(bad.reason for bad in self.first[:_NAMED])

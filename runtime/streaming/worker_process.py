@@ -9,13 +9,17 @@ import signal
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from ..errors import BackendError, TrimfError, one_line
+from ..relating.given_document import Misaligned
 from ..results import Extraction
 from .warning_transport import CaughtWarning, copy_warning, is_picklable
+
+#: Method of an extractor that takes the items of a stream.
+StreamMethod = Literal["stream", "words", "relate_stream"]
 
 
 class ChunkExtractor(Protocol):
@@ -27,6 +31,17 @@ class ChunkExtractor(Protocol):
     def words(self, sentences: Iterable[Any], batch_size: int) -> Iterator[Extraction]:
         """Extract from sentences that are lists of words."""
 
+    def relate_stream(
+        self,
+        pairs: Iterable[Any],
+        batch_size: int,
+        *,
+        types: Mapping[str, str] | None,
+        misaligned: Misaligned,
+        words: bool,
+    ) -> Iterator[Extraction]:
+        """Find the relations between given entities."""
+
 
 class WorkerSetup(NamedTuple):
     """What a process is told when it starts.
@@ -36,12 +51,14 @@ class WorkerSetup(NamedTuple):
         method: Method of the extractor that takes the items of a chunk.
         batch_size: Maximum number of sentences that go through the model at once.
         warning_filters: The caller's ``warnings.filters``.
+        options: Further arguments of the method.
     """
 
     load: Callable[[], ChunkExtractor]
-    method: Literal["stream", "words"]
+    method: StreamMethod
     batch_size: int
     warning_filters: list[Any]
+    options: Mapping[str, Any] | None = None
 
 
 class Answer(NamedTuple):
@@ -86,7 +103,7 @@ def run_worker(connection: Connection, setup: bytes) -> None:
 def _load(setup: bytes) -> Callable[[list[Any]], tuple[list[Extraction], Exception | None]]:
     """Load the extractor and return the function that extracts from a chunk; if that fails, one that says so."""
     try:
-        load, method, batch_size, filters = pickle.loads(setup)
+        load, method, batch_size, filters, options = pickle.loads(setup)
         warnings.resetwarnings()
         cast("list[Any]", warnings.filters).extend(filters)
         extractor = load()
@@ -97,7 +114,7 @@ def _load(setup: bytes) -> Callable[[list[Any]], tuple[list[Extraction], Excepti
         failure = _make_portable(BackendError(f"a process of the stream cannot load the extractor: {reason}"))
     else:
         run = getattr(extractor, method)
-        return lambda items: _extract(run(items, batch_size))
+        return lambda items: _extract(run(items, batch_size, **(options or {})))
     return lambda items: ([], failure)
 
 

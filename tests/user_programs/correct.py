@@ -65,6 +65,18 @@ def check_extractor(extract: Extractor) -> None:
     assert_type(extract.words([["Jack", "Ruby"], ("shot",)]), ExtractionStream[Extraction])
     pairs: list[tuple[str, int]] = [("One.", 1)]
     assert_type(extract.stream(pairs, as_tuples=True), ExtractionStream[tuple[Extraction, int]])
+    given = [
+        (0, 9, "person"),
+        Entity(15, 32, "Lee Harvey Oswald", "Peop", 0.9),
+        {"start": 0, "end": 4, "label": "Peop"},
+    ]
+    related = extract.relate("Jack Ruby shot Lee Harvey Oswald.", given, types={"person": "Peop"}, misaligned="snap")
+    assert_type(related, Extraction)
+    assert_type(extract.relate_words(["Jack", "shot"], [(0, 1, "Peop")]), Extraction)
+    assert_type(extract.relate_stream([("Jack", given)], on_error="skip"), ExtractionStream[Extraction])
+    with_ids = [((["Jack"], [(0, 1, "Peop")]), 7)]
+    related_words = extract.relate_stream(with_ids, words=True, as_tuples=True)
+    assert_type(related_words, ExtractionStream[tuple[Extraction, int]])
     assert_type((extract.backend, extract.backend_reason), tuple[str, str])
     assert_type(extract.parser, Parser | None)
     assert_type(extract.parser_note, str)

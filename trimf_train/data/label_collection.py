@@ -25,10 +25,10 @@ def collect_labels(
             predictions are then limited.
 
     Returns:
-        The labels, each kind sorted.
+        The labels, each kind sorted. Data without relations give a model of entities alone.
 
     Raises:
-        DataError: A sentence has no parse, there are no entities or no relations, or a symmetric type does not occur.
+        DataError: A sentence has no parse, there are no entities, or a symmetric type does not occur.
     """
     entities: set[str] = set()
     relations: set[str] = set()
@@ -46,16 +46,11 @@ def collect_labels(
         dependencies |= _collect_dependency_labels(sentence)
     for sentence in parse_only:
         dependencies |= _collect_dependency_labels(sentence)
-    if not entities or not relations:
-        raise DataError(
-            f"the training data has {len(entities)} entity types and {len(relations)} relation types; "
-            "at least one of each is needed"
-        )
+    if not entities:
+        raise DataError("no training sentence has an entity, so there is nothing to learn; annotate entities first")
     if unknown := set(symmetric) - relations:
-        raise DataError(
-            f"unknown relation types in data.symmetric: {', '.join(sorted(unknown))}; "
-            f"choose from {', '.join(sorted(relations))}"
-        )
+        known = f"choose from {', '.join(sorted(relations))}" if relations else "the training data has no relations"
+        raise DataError(f"unknown relation types in data.symmetric: {', '.join(sorted(unknown))}; {known}")
     return Labels(
         tuple(sorted(entities)),
         tuple(sorted(relations)),

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trimf.runtime.bundle.labels import Labels
+from trimf.runtime.errors import InputError
 from trimf.runtime.model_settings import Threshold
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.pipeline_loading import set_thresholds
+from trimf_train.data.document_splitting import DocumentSplitting
 from trimf_train.data.readers import read_documents, read_sentences
 from trimf_train.data.sentence import Sentence
 from trimf_train.evaluation.annotation import gold_annotation
@@ -18,7 +20,12 @@ from trimf_train.evaluation.attachment import attachment_scores
 from trimf_train.evaluation.calibration import measure_calibrations, score_predictions
 from trimf_train.evaluation.documents import evaluate_documents
 from trimf_train.evaluation.model_loading import open_model
-from trimf_train.evaluation.prediction import add_missing_parses, annotation_from_result, run_pipeline
+from trimf_train.evaluation.prediction import (
+    add_missing_parses,
+    annotation_from_result,
+    gold_entity_spans,
+    run_pipeline,
+)
 from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
 from trimf_train.evaluation.results import Evaluation
 from trimf_train.evaluation.scores import compute_scores
@@ -31,6 +38,7 @@ def evaluate_pipeline(
     batch_size: int = 32,
     *,
     calibration: bool = False,
+    given_entities: bool = False,
 ) -> Evaluation:
     """Compute precision, recall and F1 of a pipeline on prepared sentences.
 
@@ -40,14 +48,24 @@ def evaluate_pipeline(
         sentences: Prepared sentences with gold annotation.
         batch_size: Maximum number of sentences per batch.
         calibration: Also measure how well the scores match the share of correct predictions.
+        given_entities: Give the gold entities to the model, so that it predicts relations alone.
 
     Returns:
         The scores of ``compute_scores``. ``syntax`` is added if the model has an in-model parser and some sentences
-        have a gold parse; ``calibration`` is added on request.
+        have a gold parse; ``calibration`` is added on request, and ``given_entities`` if they are given.
+
+    Raises:
+        DataError: A given entity has a type that the model does not have.
+        InputError: Entities are given to a model without relation types.
     """
-    results = run_pipeline(pipeline, sentences, batch_size)
+    if given_entities and not labels.has_relations:
+        raise InputError("the model has no relation types, so there is nothing to evaluate between given entities")
+    entities = gold_entity_spans(sentences, labels) if given_entities else None
+    results = run_pipeline(pipeline, sentences, batch_size, entities=entities)
     predicted = [annotation_from_result(result, labels) for result in results]
     scores = compute_scores([gold_annotation(sentence) for sentence in sentences], predicted, labels.symmetric)
+    if given_entities:
+        scores["given_entities"] = True
     with_trees = [
         (sentence, result.arcs)
         for sentence, result in zip(sentences, results, strict=True)
@@ -123,6 +141,7 @@ def evaluate_by_protocol(
     *,
     protocol: str | None = None,
     calibration: bool = False,
+    given_entities: bool = False,
     threshold: Threshold | None = None,
     entity_threshold: Threshold | None = None,
 ) -> FileEvaluation:
@@ -141,6 +160,7 @@ def evaluate_by_protocol(
         protocol: Name of the protocol. Default: that of the published data set which has exactly the labels of the
             model, where the data has no others; a type of the model may be missing from the data.
         calibration: See ``evaluate_file``.
+        given_entities: Give the gold entities to the model, so that it predicts relations alone.
         threshold: See ``evaluate_file``.
         entity_threshold: See ``evaluate_file``.
 
@@ -160,11 +180,20 @@ def evaluate_by_protocol(
     loaded = open_model(model, threads, backend)
     with closing(loaded.pipeline):
         set_thresholds(loaded.pipeline, loaded.labels, threshold, entity_threshold)
+        if documents is not None and given_entities:  # entities are given as words, so the others are left out
+            documents, sentences = None, list(read_sentences(data, splitting=DocumentSplitting(loaded.language)))
         if documents is not None:
             scores = evaluate_documents(loaded, documents, batch_size, calibration=calibration)
         else:
             inputs = sentences if loaded.pipeline.has_parser else add_missing_parses(sentences, loaded.parser)
-            scores = evaluate_pipeline(loaded.pipeline, loaded.labels, inputs, batch_size, calibration=calibration)
+            scores = evaluate_pipeline(
+                loaded.pipeline,
+                loaded.labels,
+                inputs,
+                batch_size,
+                calibration=calibration,
+                given_entities=given_entities,
+            )
     if chosen is None:
         entity_types = {*loaded.labels.entity_types, *scores["entities"]["per_type"]}
         relation_types = {*loaded.labels.relation_types, *scores["relations"]["strict"]["per_type"]}

@@ -47,8 +47,11 @@ class EvaluationProtocol(NamedTuple):
 
     def format_headline(self, scores: Evaluation) -> str:
         """Format the protocol and the two F1 values of one file, which is no cross-validation, as one line."""
-        entity, relation = self.entity_scores(scores)["f1"], self.relation_scores(scores)["f1"]
-        return f"{self._replace(folds=1)}: entity F1 {entity:.2f}, relation F1 {relation:.2f}"
+        has_relations = bool(scores["relations"]["strict"]["per_type"])
+        relation = f"relation F1 {self.relation_scores(scores)['f1']:.2f}" if has_relations else "no relations"
+        given = scores.get("given_entities", False)
+        entity = "entities given" if given else f"entity F1 {self.entity_scores(scores)['f1']:.2f}"
+        return f"{self._replace(folds=1)}: {entity}, {relation}"
 
     def __str__(self) -> str:
         folds = f", {self.folds} folds" if self.folds > 1 else ""

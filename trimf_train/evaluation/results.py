@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 
 class PrecisionRecallF1(TypedDict):
@@ -87,7 +87,7 @@ class Evaluation(TypedDict):
     For running text, ``compared`` says that the spans count characters, ``documents`` is the number of texts, and
     ``language`` names the rules that split them; gold annotation that no prediction can equal is in ``unreachable``.
     ``syntax`` is present if the model has an in-model parser and the data has dependency parses, ``calibration`` if it
-    was requested.
+    was requested, and ``given_entities`` if the gold entities were given to the model.
     """
 
     sentences: int
@@ -95,7 +95,3 @@ class Evaluation(TypedDict):
     relations: RelationScores
     syntax: NotRequired[SyntaxScores]
     calibration: NotRequired[Calibrations]
-    compared: NotRequired[Literal["characters"]]
-    documents: NotRequired[int]
-    language: NotRequired[str]
-    unreachable: NotRequired[UnreachableItems]

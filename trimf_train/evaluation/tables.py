@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from trimf_train.evaluation.reachability import describe_unreachable
@@ -20,17 +19,18 @@ def build_tables(result: Evaluation) -> Group:
 
     Returns:
         One table each for entities, strict relations and boundary relations, with a row per type followed by the
-        micro and macro averages; then the tables of dependency arcs and calibration, if ``result`` has them.
+        micro and macro averages, none for entities if they were given, and none for relations if there are neither gold
+        nor predicted ones; then the tables of dependency arcs and calibration, if ``result`` has them.
     """
     from rich.console import Group
 
     from trimf.runtime.output.plain_table import build_plain_table
 
-    parts: Mapping[str, Scores] = {
-        "Entities": result["entities"],
-        "Relations, strict": result["relations"]["strict"],
-        "Relations, boundary": result["relations"]["boundary"],
-    }
+    given = result.get("given_entities", False)
+    parts: dict[str, Scores] = {} if given else {"Entities": result["entities"]}
+    if result["relations"]["strict"]["per_type"]:
+        parts["Relations, strict"] = result["relations"]["strict"]
+        parts["Relations, boundary"] = result["relations"]["boundary"]
     tables = []
     documents = result.get("documents")
     texts = "" if documents is None else f"{documents} document{'s' * (documents != 1)}, "

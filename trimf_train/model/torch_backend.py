@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trimf.runtime.engine.contract import MEMORIES, SUBGRAPHS
+from trimf.runtime.engine.contract import MEMORIES, list_subgraphs
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.text.subwords import SubwordTokenizer
 from trimf_train.model.checkpoint import Checkpoint
@@ -122,7 +122,7 @@ def load_tokenizer(checkpoint: Checkpoint) -> SubwordTokenizer:
 
 
 def wrap_subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
-    """Wrap a model as the four subgraphs of the runtime.
+    """Wrap a model as the subgraphs of the runtime.
 
     Args:
         model: The model; it is set to eval mode.
@@ -132,7 +132,8 @@ def wrap_subgraphs(model: TriMF, stage: int) -> dict[str, TorchSubgraph]:
         The subgraphs by name.
     """
     model.eval()
-    return {name: TorchSubgraph(model, name, stage) for name in SUBGRAPHS}
+    names = list_subgraphs(relations=len(model.memory.relation) > 0)
+    return {name: TorchSubgraph(model, name, stage) for name in names}
 
 
 def build_pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline:

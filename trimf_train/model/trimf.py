@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from trimf.runtime.bundle.labels import Labels
@@ -68,6 +69,9 @@ class TriMF(nn.Module):
     Sizes for H = 768: spans have h_s = 793 features (pooled span and width embedding); pairs have h_r = 2354 (head,
     tail and one context), or 3122 if local and trigger context are concatenated.
 
+    Without relation types, there is no pair classifier, no trigger sensor and no flow from the relation memory, and the
+    weights of pairs are empty.
+
     Training stages: stage 2 is the full model; stage 1 has no memory flow attention and no trigger sensor (paper,
     section 3.7); stage 0 trains only the encoder and the in-model parser.
 
@@ -85,8 +89,12 @@ class TriMF(nn.Module):
         gradient = config.memory.gradient
         self.encoder: PreTrainedModel = encoder
         self.memory = Memory(entities, relations, width)
-        self.subword_flow = MemoryFlow(width, config.flow.subword, config.flow, gradient.subword_flow)
-        self.word_flow = MemoryFlow(width, config.flow.word, config.flow, gradient.word_flow)
+        subword, word = (
+            replace(switches, relation=switches.relation and relations > 0)
+            for switches in (config.flow.subword, config.flow.word)
+        )
+        self.subword_flow = MemoryFlow(width, subword, config.flow, gradient.subword_flow)
+        self.word_flow = MemoryFlow(width, word, config.flow, gradient.word_flow)
         self.fusion = GraphFusion(
             len(labels.dependency_labels), width, config.fusion, config.syntax, config.semantic.keep
         )
@@ -95,11 +103,11 @@ class TriMF(nn.Module):
             if config.syntax.source == "encoder"
             else None
         )
-        self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger else None
+        self.trigger = TriggerSensor(width, gradient.trigger) if config.trigger and relations else None
         self.span_width = nn.Embedding(config.span.max_width, config.span.width_dim)
         self.span_size = width + config.span.width_dim
         contexts = 2 if config.context == "concat" else 1
-        self.pair_size = 2 * self.span_size + contexts * width
+        self.pair_size = 2 * self.span_size + contexts * width if relations else 0
         self.entity_weight = new_bilinear_weight(self.span_size, width)
         self.relation_weight = new_bilinear_weight(self.pair_size, width)
         self.dropout = nn.Dropout(config.dropout)
@@ -280,6 +288,8 @@ class TriMF(nn.Module):
         sentence, first, last = inputs.spans.unbind(-1)
         pooled = RangeMaximum(nodes, self.config.span.max_width)(sentence, first, last)
         entity = self.span_logits(pooled, last - first)
+        if not self.pair_size:
+            return TrainingOutputs(entity.float(), None, arcs, arc_labels)
         relation, _ = self.relation_logits(nodes, inputs.word_mask, inputs.entities, inputs.pairs, stage)
         return TrainingOutputs(entity.float(), relation.float(), arcs, arc_labels)
 

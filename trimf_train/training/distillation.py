@@ -37,7 +37,8 @@ def check_teacher(teacher: Checkpoint, name: str, labels: Labels, max_width: int
     for kind, expected, actual in kinds:
         if actual != expected:
             raise ConfigError(
-                f"train.teachers: {name} has the {kind} types {', '.join(actual)}, but the data {', '.join(expected)}"
+                f"train.teachers: {name} has the {kind} types {', '.join(actual) or 'none'}, but the data "
+                f"{', '.join(expected) or 'none'}"
             )
     width = teacher.description.model.span.max_width
     if width < max_width:
@@ -82,14 +83,16 @@ def _predict_soft_targets(
     targets: list[SoftTargets | None] = [None] * len(sentences)
     fitting = [(index, item) for index, item in enumerate(encode_sentences(sentences, teacher)) if item is not None]
     examples = [build_example(sentences[index], item, description.labels, max_width) for index, item in fitting]
-    relations = wrap_subgraphs(model, description.stage)["relations"]
+    relations = wrap_subgraphs(model, description.stage).get("relations")
     for indices, arrays in run_in_batches(model, description.stage, [item for _, item in fitting]):
         batch = [examples[index] for index in indices]
         counts = np.array([len(entry.entities) for entry in batch])
         starts = np.cumsum(counts) - counts
         spans = np.concatenate([prepend_row_index(row, entry.entities) for row, entry in enumerate(batch)])
         pairs = np.concatenate([entry.pairs + start for entry, start in zip(batch, starts, strict=True)])
-        logits = torch.from_numpy(relations.run({**arrays, "spans": spans, "pairs": pairs})["relation_logits"])
+        logits = torch.zeros(len(pairs), 0)
+        if relations is not None:
+            logits = torch.from_numpy(relations.run({**arrays, "spans": spans, "pairs": pairs})["relation_logits"])
         pair_probabilities = logits.sigmoid().split([len(entry.pairs) for entry in batch])
         span_probabilities = torch.from_numpy(arrays["entity_logits"][:, :, :max_width]).softmax(-1)
         for row, (index, entry) in enumerate(zip(indices, batch, strict=True)):

@@ -63,12 +63,13 @@ def compute_losses(
         The losses by name; those that the stage or the model does not have are missing.
     """
     sums: dict[str, list[Tensor]] = {}
-    if logits.entity_logits is not None and logits.relation_logits is not None:
+    if logits.entity_logits is not None:
         types, relations = _blend_targets(targets, config.distillation)
         sums["entity"] = [functional.cross_entropy(logits.entity_logits, types, reduction="sum")]
-        sums["relation"] = [
-            functional.binary_cross_entropy_with_logits(logits.relation_logits, relations, reduction="sum")
-        ]
+        if logits.relation_logits is not None:
+            sums["relation"] = [
+                functional.binary_cross_entropy_with_logits(logits.relation_logits, relations, reduction="sum")
+            ]
     if logits.arc_scores is not None and logits.arc_label_scores is not None:
         # Ignored words keep their rows and are marked by their targets: selecting the other rows would make the host
         # wait for the GPU to count them.

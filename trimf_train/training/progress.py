@@ -67,8 +67,9 @@ class TrainingProgress:
             ]
         )
         if dev := record.get("dev"):
-            scores = dev["entities"]["micro"]["f1"], dev["relations"]["strict"]["micro"]["f1"]
-            self._dev = " dev entity {:.2f} relation {:.2f}".format(*scores)
+            self._dev = f" dev entity {dev['entities']['micro']['f1']:.2f}"
+            if (relations := dev["relations"]["strict"])["per_type"]:
+                self._dev += f" relation {relations['micro']['f1']:.2f}"
             line += " " + self._dev
             if syntax := dev.get("syntax"):
                 line += " uas {uas:.2f} las {las:.2f}".format(**syntax)

@@ -87,7 +87,7 @@ def build_example(sentence: Sentence, item: features.EncodedSentence, labels: La
     gold = {(entity.start, entity.end - 1) for entity in sentence.entities}
     words = item.word_count
     spans = ((first, last) for first in range(words) for last in range(first, min(first + max_width, words)))
-    count = len(sentence.entities)
+    count = len(sentence.entities) if columns else 0
     pairs = [(head, tail) for head in range(count) for tail in range(count) if head != tail]
     rows = {pair: row for row, pair in enumerate(pairs)}
     targets = torch.zeros(len(pairs), len(columns))
@@ -198,10 +198,11 @@ def _sample_sentence(
 def _list_pairs(example: Example, count: int) -> tuple[IntArray, Tensor]:
     """Return the ordered pairs of the first ``count`` entities and their targets.
 
-    Pairs of gold entities come first, then those with a mined span, which have no relation.
+    Pairs of gold entities come first, then those with a mined span, which have no relation. Without relation types
+    there are none.
     """
     gold = len(example.entities)
-    if count == gold:
+    if count == gold or not example.relation_targets.shape[1]:
         return example.pairs, example.relation_targets
     mined = [(head, tail) for head in range(count) for tail in range(count) if head != tail and max(head, tail) >= gold]
     return np.concatenate([example.pairs, _to_array(mined, 2)]), torch.cat(

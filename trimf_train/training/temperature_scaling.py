@@ -92,7 +92,10 @@ def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) 
     predictions = dict(zip(("entities", "relations"), _collect_predictions(checkpoint, sentences), strict=True))
     lacks = {name: _find_lack(name, given, len(sentences)) for name, given in predictions.items()}
     if all(lacks.values()):
-        raise DataError(f"nothing to calibrate: {'; '.join(lacks.values())}; use more held-out sentences")
+        named = list(lacks.values())[: 2 if checkpoint.description.labels.has_relations else 1]
+        raise DataError(f"nothing to calibrate: {'; '.join(named)}; use more held-out sentences")
+    if not checkpoint.description.labels.has_relations:
+        lacks["relations"] = "the model has no relation types"
     fitted = CalibrationReport(*(_choose_temperature(predictions[name], lack) for name, lack in lacks.items()))
     entity_temperature, relation_temperature = fitted.entities.temperature, fitted.relations.temperature
     description = checkpoint.description

@@ -61,9 +61,9 @@ def train_model(
     """Train a model and write it to the folder ``config.output``.
 
     The folder gets ``config.json`` (the configuration with all defaults), ``metrics.jsonl`` (one line per step and per
-    epoch) and ``best/``, the checkpoint with the best strict relation F1 on dev among the epochs of the last stage that
-    has any, or of the last epoch if there is no dev data. An unfinished run also has ``state.pt``; it resumes after its
-    last complete epoch.
+    epoch) and ``best/``, the checkpoint with the best strict relation F1 on dev (of a model without relation types,
+    entity F1) among the epochs of the last stage that has any, or of the last epoch if there is no dev data. An
+    unfinished run also has ``state.pt``; it resumes after its last complete epoch.
 
     Args:
         config: The run's configuration.

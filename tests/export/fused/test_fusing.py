@@ -28,6 +28,7 @@ from trimf.runtime.errors import InputError
 from trimf.runtime.pipeline_loading import open_pipeline
 from trimf_train.config import SyntaxConfig
 from trimf_train.data.sentence import Sentence
+from trimf_train.evaluation.prediction import gold_entity_spans
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend
 
@@ -131,6 +132,22 @@ def test_a_device_runs_the_joined_graph(fused_bundle: Path, device: Any, sentenc
                 assert (left.head, left.tail, left.type_index) == (right.head, right.tail, right.type_index)
                 assert left.score == pytest.approx(right.score, abs=0.02)
                 assert left.trigger_weights == pytest.approx(right.trigger_weights, abs=0.02)
+
+
+@pytest.mark.slow
+def test_a_device_relates_given_entities(fused_bundle: Path, device: Any, sentences: list[Sentence]) -> None:
+    bundle = Bundle(fused_bundle)
+    words = [sentence.tokens for sentence in sentences]
+    labels = bundle.manifest.labels
+    entities = gold_entity_spans(sentences, labels)
+    joined, separate = (open_pipeline(bundle, one) for one in (device, OnnxCpuBackend(1)))
+    found, expected = (one.run_words(words, batch_size=5, entities=entities) for one in (joined, separate))
+    assert sum(len(result.decoded.relations) for result in expected)
+    for left, right in zip(found, expected, strict=True):
+        assert left.decoded.entities == right.decoded.entities
+        for one, other in zip(left.decoded.relations, right.decoded.relations, strict=True):
+            assert (one.head, one.tail, one.type_index) == (other.head, other.tail, other.type_index)
+            assert one.score == pytest.approx(other.score, abs=0.02)
 
 
 @pytest.mark.slow

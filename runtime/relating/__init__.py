@@ -1,0 +1,1 @@
+"""Relations between entities that the caller gives."""
