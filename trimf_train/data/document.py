@@ -84,9 +84,7 @@ def validate_document(document: AnnotatedDocument) -> AnnotatedDocument:
 
 def trim_entity(text: str, entity: EntityAnnotation) -> EntityAnnotation:
     """Return an entity without the white space at its ends."""
-    covered = text[entity.start : entity.end]
-    start = entity.start + len(covered) - len(covered.lstrip())
-    end = entity.end - len(covered) + len(covered.rstrip())
+    start, end = trim_range(text, entity.start, entity.end)
     return entity if (start, end) == (entity.start, entity.end) else EntityAnnotation(start, end, entity.label)
 
 

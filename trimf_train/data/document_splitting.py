@@ -5,12 +5,12 @@ So a model learns from the words and sentence ends that it will see.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from trimf.runtime.text.tokenization import DEFAULT_RULES, SplittingRules, TokenizedSentence, split_sentences
+from trimf.runtime.text.word_alignment import WordFinder, WordRange
 from trimf.runtime.text.words import DEFAULT_LANGUAGE
 
 from .document import (
@@ -50,14 +50,6 @@ class DocumentSplitting(NamedTuple):
 DEFAULT_SPLITTING = DocumentSplitting()
 
 
-class EntityPlace(NamedTuple):
-    """Where an entity stands: its sentence and its words there, the last one exclusive."""
-
-    sentence: int
-    first: int
-    end: int
-
-
 class SplitDocument(NamedTuple):
     """Document that is split into sentences of words.
 
@@ -70,7 +62,7 @@ class SplitDocument(NamedTuple):
 
     document: AnnotatedDocument
     sentences: list[TokenizedSentence]
-    places: list[EntityPlace | None]
+    places: list[WordRange | None]
     relations: list[RelationAnnotation]
 
     def to_sentences(self) -> list[Sentence]:
@@ -111,8 +103,8 @@ def split_document(document: AnnotatedDocument, splitting: DocumentSplitting, re
         The split document.
     """
     sentences = split_sentences(document.text, splitting.rules)
-    starts = [sentence.starts[0] for sentence in sentences]
-    places = [_place_entity(document, entity, sentences, starts, splitting, report) for entity in document.entities]
+    finder = WordFinder(document.text, sentences)
+    places = [_place_entity(document, entity, sentences, finder, splitting, report) for entity in document.entities]
     relations = []
     for relation in document.relations:
         head, tail = places[relation.head], places[relation.tail]
@@ -120,7 +112,9 @@ def split_document(document: AnnotatedDocument, splitting: DocumentSplitting, re
             report.add("relations_of_lost_entities", relation.label, describe_pair(document, relation))
         elif head.sentence != tail.sentence:
             report.add("relations_across_sentences", relation.label, describe_pair(document, relation))
-        elif head == tail and document.entities[relation.head].label == document.entities[relation.tail].label:
+        elif (
+            head[:3] == tail[:3] and len({document.entities[end].label for end in (relation.head, relation.tail)}) == 1
+        ):
             report.add("relations_with_itself", relation.label, describe_pair(document, relation))
         else:
             relations.append(relation)
@@ -131,29 +125,26 @@ def _place_entity(
     document: AnnotatedDocument,
     annotated: EntityAnnotation,
     sentences: list[TokenizedSentence],
-    sentence_starts: list[int],
+    finder: WordFinder,
     splitting: DocumentSplitting,
     report: ReadingReport,
-) -> EntityPlace | None:
+) -> WordRange | None:
     """Find the words of an entity; None if it is left out."""
     entity = trim_entity(document.text, annotated)
     if entity is not annotated:
         report.add("trimmed_entities", entity.label, describe_entity(document, annotated))
-    # Every character that is not white space belongs to one word, so both ends lie in a word of some sentence.
-    number = bisect_right(sentence_starts, entity.start) - 1
-    sentence = sentences[number]
-    if entity.end > sentence.ends[-1]:
+    place = finder.find(entity.start, entity.end)
+    if place is None:
         report.add("entities_across_sentences", entity.label, describe_entity(document, entity))
         return None
-    first = bisect_right(sentence.starts, entity.start) - 1
-    after = bisect_left(sentence.ends, entity.end) + 1
-    if sentence.starts[first] != entity.start or sentence.ends[after - 1] != entity.end:
-        words = quote_text(document.text[sentence.starts[first] : sentence.ends[after - 1]])
+    if not place.aligned:
+        sentence = sentences[place.sentence]
+        words = quote_text(document.text[sentence.starts[place.first] : sentence.ends[place.end - 1]])
         kind = "snapped_entities" if splitting.misaligned == "snap" else "misaligned_entities"
         report.add(kind, entity.label, f"{describe_entity(document, entity)} within {words}")
         if splitting.misaligned == "skip":
             return None
-    return EntityPlace(number, first, after)
+    return place
 
 
 def iterate_document_sentences(

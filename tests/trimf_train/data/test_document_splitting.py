@@ -216,3 +216,11 @@ def test_a_book_is_one_record() -> None:
     assert [sentence.entities for sentence in sentences] == [[EntityMention("Loc", 3, 4)]] * count
     assert report.counts == {"relations_across_sentences": 1}
     assert sentences[-1].id == f"book:{count - 1}"
+
+
+def test_a_relation_between_entities_that_snap_to_the_same_words_joins_one_entity() -> None:
+    report = ReadingReport()
+    document = annotate((46, 50, "Loc"), (46, 51, "Loc"), relations=((0, 1, "r"),))
+    split = split_document(document, DocumentSplitting(misaligned="snap"), report)
+    assert split.relations == []
+    assert report.counts["relations_with_itself"] == 1
