@@ -6,6 +6,8 @@ from collections.abc import Collection
 
 import msgspec
 
+from trimf.runtime.text.word_alignment import trim_range
+
 from .json_errors import field_error
 
 #: Characters of an entity that a description repeats.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 
 class PrecisionRecallF1(TypedDict):
@@ -95,3 +95,8 @@ class Evaluation(TypedDict):
     relations: RelationScores
     syntax: NotRequired[SyntaxScores]
     calibration: NotRequired[Calibrations]
+    compared: NotRequired[Literal[characters]]
+    documents: NotRequired[int]
+    language: NotRequired[str]
+    unreachable: NotRequired[UnreachableItems]
+    given_entities: NotRequired[bool]
