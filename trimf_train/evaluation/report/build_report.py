@@ -22,7 +22,7 @@ from .outcomes import ENTITY_OUTCOMES, RELATION_OUTCOMES, count_outcomes, count_
 from .relation_matching import match_relations
 from .reliability import JudgedScore, measure_reliability
 from .report_warnings import list_warnings
-from .schema import SCHEMA_VERSION, Comparison, EntityReport, RelationReport, Report
+from .schema import SCHEMA_VERSION, Comparison, EntityReport, LearningCurve, RelationReport, Report
 from .score_schema import ScoreTable
 from .score_tables import ComparedItems, ItemCounts, align_labels, build_score_table, count_items
 from .threshold_curve import ScoredItems, build_threshold_curve
@@ -45,6 +45,14 @@ class ReportOptions(NamedTuple):
     seed: int = 0
     examples: int = 20
     protocol: str | None = None
+
+
+class ReportNames(NamedTuple):
+    """Names to show: of the model, of the data, and of the other model if there is one."""
+
+    model: str
+    data: str
+    other: str | None = None
 
 
 def build_report(
@@ -75,35 +83,56 @@ def build_report(
     check_integer("resamples", options.resamples, 1)
     check_integer("seed", options.seed, 0)
     check_integer("examples", options.examples, 0)
-    chosen = get_protocol(options.protocol) if options.protocol is not None else None
+    if options.protocol is not None:
+        get_protocol(options.protocol)
     folders = [find_checkpoint(one) for one in (model, other) if one is not None]
     curve = read_learning_curve(model) if is_run_folder(model) else None
     sentences = list(read_sentences(data))
     if not sentences:
         raise DataError(f"{data}: no sentences; at least one is needed")
     runs = [run_model(folder, sentences, running) for folder in folders]
+    return assemble_report(ReportNames(model, str(data), other), runs, options, curve)
+
+
+def assemble_report(
+    names: ReportNames,
+    runs: Sequence[ModelRun],
+    options: ReportOptions,
+    curve: LearningCurve | None = None,
+) -> Report:
+    """Compute the report from what the models say of the data.
+
+    Args:
+        names: Names to show.
+        runs: Run of the model and, to compare, of the other one on the same texts; at least one text.
+        options: What the report holds.
+        curve: Course of the training.
+
+    Returns:
+        The report.
+    """
     run, units = runs[0], group_units(runs[0].texts)
     counts = [_count_all(one, units) for one in runs]
     tables = _build_tables(counts[0], options)
-    protocol = chosen or _find_protocol(run, counts[0])
+    protocol = get_protocol(options.protocol) if options.protocol is not None else _find_protocol(run, counts[0])
     return Report(
         SCHEMA_VERSION,
         trimf.__version__,
-        model,
-        str(data),
-        str(protocol._replace(folds=1)),
-        protocol.average,
-        protocol.relation_matching,
-        sum(len(text.sentences) for text in run.texts),
-        units.kind,
-        max(units.numbers) + 1,
-        options.resamples,
-        options.seed,
-        list_warnings(run, units, str(data)),
-        _report_entities(run, units, tables["entities"], options),
-        _report_relations(run, units, (tables["strict"], tables["boundary"]), options),
-        None if other is None else _compare(other, runs, counts, options),
-        curve,
+        names.model,
+        names.data,
+        protocol=str(protocol._replace(folds=1)),
+        average=protocol.average,
+        relation_matching=protocol.relation_matching,
+        sentences=sum(len(text.sentences) for text in run.texts),
+        unit=units.kind,
+        units=max(units.numbers) + 1,
+        resamples=options.resamples,
+        seed=options.seed,
+        warnings=list_warnings(run, units, names.data),
+        entities=_report_entities(run, units, tables["entities"], options),
+        relations=_report_relations(run, units, (tables["strict"], tables["boundary"]), options),
+        comparison=_compare(names.other or "", runs, counts, options) if len(runs) > 1 else None,
+        learning_curve=curve,
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trimf.runtime.output.display_sentences import choose_colour, format_score
 from trimf.runtime.output.plain_text import make_visible
@@ -21,6 +22,9 @@ from .marked_text import mark_text
 from .report_warnings import LITTLE_SUPPORT
 from .schema import Comparison, Report
 from .score_schema import DifferenceTable, LabelScores, ScoreDifferences, ScoreTable
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 #: Rows of a table that are shown at once; the rest unfolds.
 _SHOWN_ROWS = 15
@@ -82,11 +86,8 @@ def render_report(report: Report) -> str:
     Returns:
         The HTML text; write it as UTF-8.
     """
-    environment = create_environment(make_visible, Path(__file__).parent)
-    environment.filters |= {"outcome": OUTCOMES.__getitem__, "score": format_score}
-    environment.globals |= {"mark_text": mark_text, "choose_colour": choose_colour}
     entities, relations, comparison = report.entities, report.relations, report.comparison
-    return environment.get_template("report.html.j2").render(
+    return _load_template().render(
         report=report,
         size=charts,
         little=LITTLE_SUPPORT,
@@ -109,6 +110,14 @@ def render_report(report: Report) -> str:
         entity_differences=_sort_differences(comparison.entities) if comparison else [],
         strict_differences=_sort_differences(comparison.strict) if comparison else [],
     )
+
+
+@cache
+def _load_template() -> Template:
+    environment = create_environment(make_visible, Path(__file__).parent)
+    environment.filters |= {"outcome": OUTCOMES.__getitem__, "score": format_score}
+    environment.globals |= {"mark_text": mark_text, "choose_colour": choose_colour}
+    return environment.get_template("report.html.j2")
 
 
 def _list_headline(report: Report) -> Iterator[ScoreRow]:
