@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import trimf
-from trimf.runtime.errors import DataError, check_integer
-from trimf_train.data.readers import read_sentences
+from trimf.runtime.errors import check_integer
 from trimf_train.evaluation.annotation import EntityKey, RelationKey, boundary_key
 from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
 
@@ -17,7 +16,7 @@ from .bootstrap import sum_resamples
 from .entity_matching import match_entities
 from .learning_curve import find_checkpoint, is_run_folder, read_learning_curve
 from .model_comparison import compare_models
-from .model_run import ModelRun, ResampledUnits, RunOptions, group_units, run_model
+from .model_run import ModelRun, ResampledUnits, RunOptions, group_units, read_data, run_model
 from .outcomes import ENTITY_OUTCOMES, RELATION_OUTCOMES, count_outcomes, count_type_confusions
 from .relation_matching import match_relations
 from .reliability import JudgedScore, measure_reliability
@@ -87,10 +86,8 @@ def build_report(
         get_protocol(options.protocol)
     folders = [find_checkpoint(one) for one in (model, other) if one is not None]
     curve = read_learning_curve(model) if is_run_folder(model) else None
-    sentences = list(read_sentences(data))
-    if not sentences:
-        raise DataError(f"{data}: no sentences; at least one is needed")
-    runs = [run_model(folder, sentences, running) for folder in folders]
+    annotated = read_data(data)
+    runs = [run_model(folder, annotated, running) for folder in folders]
     return assemble_report(ReportNames(model, str(data), other), runs, options, curve)
 
 
@@ -111,7 +108,7 @@ def assemble_report(
     Returns:
         The report.
     """
-    run, units = runs[0], group_units(runs[0].texts)
+    run, units = runs[0], group_units(runs[0])
     counts = [_count_all(one, units) for one in runs]
     tables = _build_tables(counts[0], options)
     protocol = get_protocol(options.protocol) if options.protocol is not None else _find_protocol(run, counts[0])
@@ -133,6 +130,7 @@ def assemble_report(
         relations=_report_relations(run, units, (tables["strict"], tables["boundary"]), options),
         comparison=_compare(names.other or "", runs, counts, options) if len(runs) > 1 else None,
         learning_curve=curve,
+        unreachable=run.unreachable,
     )
 
 

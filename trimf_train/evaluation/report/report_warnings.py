@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from trimf_train.evaluation.reachability import describe_unreachable
+
 from .model_run import ModelRun, ResampledUnits
 
 #: Fewer gold items of a label, or fewer sentences or documents, make an interval rough.
@@ -45,13 +47,19 @@ def _find_warnings(run: ModelRun, units: ResampledUnits, data: str) -> Iterator[
         unknown = {label: gold[label] for label in sorted(gold) if label not in known}
         if len(unknown) == len(gold) and known:
             yield f"{data} and the model have no {kind} type in common; the model has {_name(known)}"
-        elif unknown:
+        elif unknown and run.unreachable is None:
             yield (
                 f"the model cannot find {sum(unknown.values())} gold items of {kind} types that it does not have: "
                 f"{_name(list(unknown))}"
             )
         if absent := [label for label in known if label not in gold]:
             yield f"{data} does not say how good the model is for {kind} types without gold items: {_name(absent)}"
+
+    if run.unreachable is not None:
+        lines = describe_unreachable(run.unreachable, entities.total(), relations.total())
+        for reasons, line in zip((run.unreachable["entities"], run.unreachable["relations"]), lines, strict=True):
+            if reasons:
+                yield line
 
 
 def _name(labels: list[str] | tuple[str, ...]) -> str:

@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from trimf_train.evaluation.results import UnreachableItems
+
 from .error_schema import ComparedSentence, EntityErrors, OutcomeCount, RelationErrors, TypeConfusion
 from .score_schema import DifferenceTable, ScoreTable
 
@@ -205,6 +207,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         relations: All about relations.
         comparison: Comparison with another model, if there is one.
         learning_curve: Course of the training, if the model is a run folder.
+        unreachable: Gold items of running text that no prediction of the model can equal; null for sentences of words.
     """
 
     schema_version: int
@@ -224,3 +227,4 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relations: RelationReport
     comparison: Comparison | None = None
     learning_curve: LearningCurve | None = None
+    unreachable: UnreachableItems | None = None

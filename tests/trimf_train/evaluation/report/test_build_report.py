@@ -166,7 +166,7 @@ def test_long_texts_are_cut_around_the_error() -> None:
     ],
 )
 def test_sentences_of_a_document_are_resampled_together(names: list[str], kind: str, numbers: list[int]) -> None:
-    units = group_units([make_text(id=name) for name in names])
+    units = group_units(make_run([make_text(id=name) for name in names]))
     assert (units.kind, units.numbers) == (kind, numbers)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from trimf.cli import main
 from trimf_train.evaluation.evaluate import evaluate_file
-from trimf_train.evaluation.report.build_report import build_report
+from trimf_train.evaluation.report.build_report import ReportOptions, build_report
+from trimf_train.evaluation.report.html_report import render_report
 from trimf_train.evaluation.report.schema import Report
 
 SHOT = ["Lee", "Harvey", "Oswald", "was", "shot", "by", "Jack", "Ruby", "in", "Dallas", "."]
@@ -55,6 +56,33 @@ def test_page_json_and_summary(data: Path, tmp_path: Path, capsys: pytest.Captur
     assert (missed.gold.label, missed.gold.text) == ("Event", "shot")
     assert report.comparison is not None
     assert report.comparison.entities.micro.f1.difference == 0
+
+
+def test_running_text_is_compared_by_characters(tmp_path: Path) -> None:
+    """Two documents, whose sentences belong together; an entity within a word cannot be found."""
+    shot = "Lee Harvey Oswald was shot by Jack Ruby in Dallas."
+    text = f"🗽\t{shot}\r\n\r\nNothing happened. {shot}"
+    entities = [(2, 19, "Peop"), (32, 41, "Peop"), (45, 51, "Loc"), (57, 60, "Other")]
+    record = {
+        "text": text,
+        "entities": [{"start": start, "end": end, "label": label} for start, end, label in entities],
+        "relations": [{"head": 1, "tail": 0, "label": "Kill"}],
+    }
+    data = tmp_path / "data.jsonl"
+    data.write_text(f"{json.dumps(record)}\n" * 2, encoding="utf-8")
+    report = build_report("default", data, "default", ReportOptions(resamples=20))
+    assert (report.unit, report.units, report.sentences) == ("documents", 2, 6)
+    check_scores(report.entities.scores, evaluate_file("default", data)["entities"])
+    found = {error.predicted.text for error in report.entities.errors.wrong if error.predicted}
+    assert {"Lee Harvey Oswald", "Jack Ruby", "Dallas"} == found  # of the second time, which gold leaves out
+    missed = report.entities.errors.missed[0]
+    assert missed.gold is not None
+    assert missed.gold.text == text[57:60]
+    assert missed.passage.text == "Nothing happened."
+    assert any("no prediction can equal 2 of the 8 entities" in warning for warning in report.warnings)
+    assert report.comparison is not None
+    assert (report.comparison.both_right, report.comparison.both_wrong) == (2, 4)
+    assert "Jack Ruby" in render_report(report)
 
 
 def test_json_to_standard_output(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
