@@ -24,7 +24,7 @@ from .report_warnings import list_warnings
 from .schema import SCHEMA_VERSION, Comparison, EntityReport, LearningCurve, RelationReport, Report
 from .score_schema import ScoreTable
 from .score_tables import ComparedItems, ItemCounts, align_labels, build_score_table, count_items
-from .threshold_curve import ScoredItems, build_threshold_curve
+from .threshold_curve import ENTITY_THRESHOLDS, RELATION_THRESHOLDS, ScoredItems, build_threshold_curve
 from .worst_errors import choose_entity_errors, choose_relation_errors
 
 _Key = TypeVar("_Key", EntityKey, RelationKey)
@@ -176,7 +176,7 @@ def _report_entities(run: ModelRun, units: ResampledUnits, scores: ScoreTable, o
         count_type_confusions(chain.from_iterable(matches)),
         choose_entity_errors(texts, matches, options.examples),
         measure_reliability(list(chain.from_iterable(judged))),
-        build_threshold_curve(items, units.numbers, run.entity_thresholds, options.seed),
+        build_threshold_curve(items, units.numbers, run.entity_thresholds, ENTITY_THRESHOLDS, options.seed),
     )
 
 
@@ -205,7 +205,7 @@ def _report_relations(
         count_type_confusions(chain.from_iterable(matches)),
         choose_relation_errors(texts, matches, options.examples),
         measure_reliability(list(chain.from_iterable(judged))),
-        build_threshold_curve(items, units.numbers, run.relation_thresholds, options.seed),
+        build_threshold_curve(items, units.numbers, run.relation_thresholds, RELATION_THRESHOLDS, options.seed),
     )
 
 

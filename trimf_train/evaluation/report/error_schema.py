@@ -34,7 +34,12 @@ class OutcomeCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TypeConfusion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Number of items with one gold type and one predicted type.
 
-    Entities are paired by equal spans, relations by equal entities; null stands for an item without a partner.
+    Entities are paired by equal spans, relations by equal entities.
+
+    Attributes:
+        gold: Gold type; null for a prediction without a partner.
+        predicted: Predicted type; null for a gold item without a partner.
+        count: Number of pairs, or of items without a partner.
     """
 
     gold: str | None
@@ -59,7 +64,13 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Link(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Relation between two spans of a text."""
+    """Relation between two spans of a text.
+
+    Attributes:
+        head: Its head entity.
+        label: Relation type.
+        tail: Its tail entity.
+    """
 
     head: Span
     label: str
@@ -107,9 +118,15 @@ class EntityError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RelationError(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Wrong or missed relation; see ``EntityError``.
+    """Wrong or missed relation.
 
-    A missed relation has no score if an entity of it was not found, since only pairs of predicted entities have scores.
+    Attributes:
+        outcome: What is wrong.
+        score: Score of the prediction, or that of a missed relation; null below 0.05, and if an entity of the missed
+            relation was not found, since only pairs of predicted entities have scores.
+        gold: The gold relation; null if there is none.
+        predicted: The prediction; null if there is none.
+        passage: Where it is.
     """
 
     outcome: RelationOutcome
@@ -136,7 +153,14 @@ class EntityErrors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RelationErrors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Worst errors of relations; see ``EntityErrors``. Missed are gold relations without a prediction beside them."""
+    """Worst errors of relations.
+
+    Attributes:
+        wrong_count: Number of all wrong predictions.
+        wrong: Those with the highest scores, highest first.
+        missed_count: Number of all gold relations that no prediction is paired with.
+        missed: Those with the lowest scores, lowest first.
+    """
 
     wrong_count: int
     wrong: list[RelationError]

@@ -6,10 +6,11 @@ defined is null, never NaN. Offsets count characters of the text beside them.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from trimf.runtime.results import build_record_schema
 from trimf_train.evaluation.results import UnreachableItems
 
 from .error_schema import ComparedSentence, EntityErrors, OutcomeCount, RelationErrors, TypeConfusion
@@ -56,7 +57,14 @@ class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ThresholdPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Micro scores in per cent with one threshold; precision is null if nothing scores above it."""
+    """Micro scores with one threshold.
+
+    Attributes:
+        threshold: The threshold, which a score must exceed.
+        precision: Precision in per cent; null if nothing scores above the threshold.
+        recall: Recall in per cent.
+        f1: F1 in per cent.
+    """
 
     threshold: float
     precision: float | None
@@ -104,7 +112,16 @@ class ThresholdCurve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EntityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All about entities. An entity is correct if span and type are correct."""
+    """All about entities. An entity is correct if span and type are correct.
+
+    Attributes:
+        scores: Precision, recall and F1.
+        outcomes: What became of gold and predicted entities.
+        types: Which types are confused.
+        errors: The worst errors.
+        reliability: Agreement between scores and the share that is correct.
+        thresholds: Scores by threshold.
+    """
 
     scores: ScoreTable
     outcomes: list[OutcomeCount]
@@ -115,7 +132,17 @@ class EntityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RelationReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """All about relations; outcomes, reliability and thresholds use strict matching."""
+    """All about relations; all but boundary is strict.
+
+    Attributes:
+        strict: Precision, recall and F1 where entity types must be correct.
+        boundary: The same where they need not.
+        outcomes: What became of gold and predicted relations.
+        types: Which types are confused.
+        errors: The worst errors.
+        reliability: Agreement between scores and the share that is correct.
+        thresholds: Scores by threshold.
+    """
 
     strict: ScoreTable
     boundary: ScoreTable
@@ -228,3 +255,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     comparison: Comparison | None = None
     learning_curve: LearningCurve | None = None
     unreachable: UnreachableItems | None = None
+
+
+def build_schema() -> dict[str, Any]:
+    """Build the JSON schema of a report, in draft 2020-12, with a description of each object and property."""
+    return build_record_schema(Report)

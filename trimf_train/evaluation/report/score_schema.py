@@ -76,7 +76,14 @@ class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScoreDifferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Differences of precision, recall and F1."""
+    """Differences of the scores of one label or of an average.
+
+    Attributes:
+        precision: Difference of precision.
+        recall: Difference of recall.
+        f1: Difference of F1.
+        support: Number of gold items.
+    """
 
     precision: Difference
     recall: Difference
@@ -85,7 +92,13 @@ class ScoreDifferences(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DifferenceTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Differences by average and by label; see ``ScoreTable``."""
+    """Differences of entities or of relations under one way of matching.
+
+    Attributes:
+        micro: Over all items.
+        macro: Of the means of the labels that occur in gold.
+        per_type: Of every label that occurs in gold or in the predictions of a model.
+    """
 
     micro: ScoreDifferences
     macro: ScoreDifferences

@@ -13,8 +13,11 @@ from trimf_train.evaluation.annotation import EntityKey, RelationKey
 from .bootstrap import Array, compute_scores_of_counts, draw_weights
 from .schema import LabelThreshold, ThresholdCurve, ThresholdPoint
 
-#: Thresholds that are tried; the first is the floor of candidates.
-THRESHOLDS = tuple(hundredths / 100 for hundredths in range(5, 100))
+#: Thresholds of relations that are tried; the first is the floor of candidates.
+RELATION_THRESHOLDS = tuple(hundredths / 100 for hundredths in range(5, 100))
+
+#: Those of entities, which need none: the first keeps all.
+ENTITY_THRESHOLDS = (0.0, *RELATION_THRESHOLDS)
 
 #: Resamples that estimate the F1 of a chosen threshold on other data.
 _HELD_OUT_RESAMPLES = 200
@@ -53,7 +56,11 @@ class _Items(NamedTuple):
 
 
 def build_threshold_curve(
-    texts: Sequence[ScoredItems], units: Sequence[int], current: Mapping[str, float], seed: int
+    texts: Sequence[ScoredItems],
+    units: Sequence[int],
+    current: Mapping[str, float],
+    thresholds: Sequence[float],
+    seed: int,
 ) -> ThresholdCurve:
     """Compute scores by threshold.
 
@@ -61,6 +68,7 @@ def build_threshold_curve(
         texts: The items of each text.
         units: Number of the unit of each text, counted from 0 without gaps.
         current: Threshold in use by label.
+        thresholds: Thresholds to try, in ascending order.
         seed: Seed of the resamples.
 
     Returns:
@@ -68,17 +76,17 @@ def build_threshold_curve(
     """
     labels = sorted({key[2] for text in texts for keys in (text.gold, text.scores) for key in keys})
     items = _collect_items(texts, units, labels)
-    by_unit, in_use = _count_items(items, 0, max(units, default=-1) + 1)
+    by_unit, in_use = _count_items(items, 0, max(units, default=-1) + 1, thresholds)
     total = by_unit.sum(0)
     points = [
         ThresholdPoint(threshold, 100.0 * correct / predicted if predicted else None, recall, f1)
         for threshold, (correct, predicted, _), (_, recall, f1) in zip(
-            THRESHOLDS, total.tolist(), _score(total).tolist(), strict=True
+            thresholds, total.tolist(), _score(total).tolist(), strict=True
         )
     ]
     best = max(points, key=lambda point: point.f1) if total[0, 2] else None
     held_out = _estimate_held_out(by_unit, in_use, seed)
-    return ThresholdCurve(dict(current), points, best, *held_out, list(_choose_by_label(items, labels)))
+    return ThresholdCurve(dict(current), points, best, *held_out, list(_choose_by_label(items, labels, thresholds)))
 
 
 def _collect_items(texts: Sequence[ScoredItems], units: Sequence[int], labels: Sequence[str]) -> _Items:
@@ -95,7 +103,7 @@ def _collect_items(texts: Sequence[ScoredItems], units: Sequence[int], labels: S
     return _Items(gold_place, place, score, right.astype(np.bool_), predicted.astype(np.bool_))
 
 
-def _count_items(items: _Items, axis: int, groups: int) -> tuple[Array, Array]:
+def _count_items(items: _Items, axis: int, groups: int, thresholds: Sequence[float]) -> tuple[Array, Array]:
     """Count correct, predicted and gold items by unit (``axis`` 0) or by label (1).
 
     Returns:
@@ -103,9 +111,9 @@ def _count_items(items: _Items, axis: int, groups: int) -> tuple[Array, Array]:
     """
     group = items.place[axis]
     gold = np.bincount(items.gold[axis], minlength=groups)
-    below = np.searchsorted(THRESHOLDS, items.score, side="left")  # number of thresholds that the score exceeds
-    size = len(THRESHOLDS) + 1
-    by_threshold = np.empty((groups, len(THRESHOLDS), 3), np.float32)
+    below = np.searchsorted(thresholds, items.score, side="left")  # number of thresholds that the score exceeds
+    size = len(thresholds) + 1
+    by_threshold = np.empty((groups, len(thresholds), 3), np.float32)
     in_use = np.empty((groups, 3))
     for column, chosen in enumerate((items.right, np.ones_like(items.right))):
         counts = np.bincount(group[chosen] * size + below[chosen], minlength=groups * size).reshape(groups, size)
@@ -144,12 +152,12 @@ def _estimate_held_out(by_unit: Array, in_use: Array, seed: int) -> tuple[float 
     return chosen_f1, current_f1
 
 
-def _choose_by_label(items: _Items, labels: Sequence[str]) -> Iterable[LabelThreshold]:
-    by_label, in_use = _count_items(items, 1, len(labels))
+def _choose_by_label(items: _Items, labels: Sequence[str], thresholds: Sequence[float]) -> Iterable[LabelThreshold]:
+    by_label, in_use = _count_items(items, 1, len(labels), thresholds)
     f1 = _score(by_label)[..., 2]
     current = _score(in_use)[:, 2].tolist()
     for index, label in enumerate(labels):
         if in_use[index, 2]:
             best = int(f1[index].argmax())
             support = int(in_use[index, 2])
-            yield LabelThreshold(label, THRESHOLDS[best], float(f1[index, best]), current[index], support)
+            yield LabelThreshold(label, thresholds[best], float(f1[index, best]), current[index], support)

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 from trimf_train.evaluation.calibration import CALIBRATION_BINS, measure_calibration
 from trimf_train.evaluation.report.model_run import ModelRun
 from trimf_train.evaluation.report.reliability import JudgedScore, measure_reliability
-from trimf_train.evaluation.report.threshold_curve import THRESHOLDS, ScoredItems, build_threshold_curve
+from trimf_train.evaluation.report.threshold_curve import (
+    ENTITY_THRESHOLDS,
+    RELATION_THRESHOLDS,
+    ScoredItems,
+    build_threshold_curve,
+)
 from trimf_train.evaluation.scores import to_percent
 
 from .runs import runs
@@ -40,8 +45,8 @@ def test_points_are_those_of_counting_what_exceeds_the_threshold(run: ModelRun) 
         ScoredItems(text.gold_relations, text.predicted.relations, text.predicted.relation_candidates)
         for text in run.texts
     ]
-    curve = build_threshold_curve(items, range(len(items)), run.relation_thresholds, 0)
-    assert [point.threshold for point in curve.points] == list(THRESHOLDS)
+    curve = build_threshold_curve(items, range(len(items)), run.relation_thresholds, RELATION_THRESHOLDS, 0)
+    assert [point.threshold for point in curve.points] == list(RELATION_THRESHOLDS)
     gold = sum(len(text.gold) for text in items)
     for point in curve.points:
         kept = [(key, text) for text in items for key, score in text.scores.items() if score > point.threshold]
@@ -59,24 +64,39 @@ def test_points_are_those_of_counting_what_exceeds_the_threshold(run: ModelRun) 
         assert row.f1 == pytest.approx(to_percent(2 * sum(kept), row.support + len(kept)))
 
 
-def test_a_threshold_that_was_chosen_by_chance_is_not_expected_to_hold() -> None:
-    """Scores say nothing here, so the best threshold of this data is luck."""
+def uninformative(share_right: float) -> list[ScoredItems]:
+    """Sixty texts whose scores say nothing."""
     generator = random.Random(1)
     items = []
     for _ in range(60):
         scores = {(start, start + 1, "A"): generator.random() for start in range(4)}
-        items.append(ScoredItems([key for key in scores if generator.random() < 0.5], scores, scores))
-    curve = build_threshold_curve(items, range(60), {"A": 0.0}, 0)
+        items.append(ScoredItems([key for key in scores if generator.random() < share_right], scores, scores))
+    return items
+
+
+def test_a_threshold_that_was_chosen_by_chance_is_not_expected_to_hold() -> None:
+    curve = build_threshold_curve(uninformative(0.1), range(60), {"A": 0.0}, ENTITY_THRESHOLDS, 0)
     assert curve.best is not None
     assert curve.held_out_f1 is not None
-    assert curve.held_out_f1 <= curve.best.f1
-    gold, all_items = sum(len(text.gold) for text in items), 4 * len(items)
-    assert curve.held_out_current_f1 == pytest.approx(100 * 2 * gold / (gold + all_items), abs=1)
+    assert curve.best.threshold > 0
+    assert curve.held_out_f1 < curve.best.f1 - 1
+
+
+def test_where_no_threshold_is_best_nothing_changes() -> None:
+    items = uninformative(0.5)
+    curve = build_threshold_curve(items, range(60), {"A": 0.0}, ENTITY_THRESHOLDS, 0)
+    assert curve.best is not None
+    assert curve.best.threshold == 0
+    assert curve.held_out_f1 == pytest.approx(curve.held_out_current_f1, abs=0.5)
+    gold = sum(len(text.gold) for text in items)
+    assert curve.held_out_current_f1 == pytest.approx(100 * 2 * gold / (gold + 4 * len(items)), abs=1)
 
 
 def test_little_data_gives_no_expectation() -> None:
     key = (0, 1, "A")
-    curve = build_threshold_curve([ScoredItems([key], [key], {key: 0.7})] * 9, range(9), {"A": 0.5}, 0)
+    curve = build_threshold_curve(
+        [ScoredItems([key], [key], {key: 0.7})] * 9, range(9), {"A": 0.5}, RELATION_THRESHOLDS, 0
+    )
     assert (curve.held_out_f1, curve.held_out_current_f1) == (None, None)
     assert curve.best is not None
     assert (curve.best.f1, curve.best.threshold) == (100, 0.05)
