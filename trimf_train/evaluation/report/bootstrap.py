@@ -37,8 +37,11 @@ def sum_resamples(tables: Sequence[Array], resamples: int, seed: int) -> list[Ar
         seed: Seed of the random numbers.
 
     Returns:
-        Sums over the units of each resample, ``[R, ...]``, one array per table.
+        Sums over the units of each resample, ``[R, ...]``, one array per table. One unit gives no resamples, R = 0:
+        all would be equal and look certain.
     """
+    if len(tables[0]) < 2:
+        resamples = 0
     sums = [np.zeros((resamples, *table.shape[1:])) for table in tables]
     units = len(tables[0])
     # Sums of counts stay far below 2 ** 24, up to which float32 is exact.
@@ -103,11 +106,13 @@ def find_interval(values: Array) -> Interval:
     """Return the 95 % percentile interval over the resamples in which a figure is defined.
 
     Args:
-        values: A figure in each resample, NaN where it is not defined, ``[R, ...]``.
+        values: A figure in each resample, NaN where it is not defined, ``[R, ...]``; R may be 0.
 
     Returns:
         The ends, each ``[...]``.
     """
+    if not len(values):
+        values = np.full((1, *values.shape[1:]), np.nan)
     ordered = np.sort(values, axis=0)  # NaN last
     defined = (~np.isnan(ordered)).sum(0)
     ends = []

@@ -33,8 +33,10 @@ def list_warnings(run: ModelRun, units: ResampledUnits, data: str) -> list[str]:
 
 def _find_warnings(run: ModelRun, units: ResampledUnits, data: str) -> Iterator[str]:
     count = max(units.numbers) + 1
-    if count < FEW_UNITS:
-        yield f"{data} has {count} {units.kind if count > 1 else units.kind[:-1]}: scores and intervals are rough"
+    if count == 1:
+        yield f"{data} has 1 {units.kind[:-1]}: scores are rough and have no intervals"
+    elif count < FEW_UNITS:
+        yield f"{data} has {count} {units.kind}: scores and intervals are rough"
     entities = Counter(key[2] for text in run.texts for key in text.gold_entities)
     relations = Counter(key[2] for text in run.texts for key in text.gold_relations)
     for kind, gold, known in (
@@ -42,7 +44,8 @@ def _find_warnings(run: ModelRun, units: ResampledUnits, data: str) -> Iterator[
         ("relation", relations, run.labels.relation_types),
     ):
         if not gold:
-            yield f"{data} has no gold {'entities' if kind == 'entity' else 'relations'}"
+            if known:
+                yield f"{data} has no gold {'entities' if kind == 'entity' else 'relations'}"
             continue
         unknown = {label: gold[label] for label in sorted(gold) if label not in known}
         if len(unknown) == len(gold) and known:

@@ -10,7 +10,7 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         value: The score on the data; 0 where it is not defined, as ``trimf eval`` prints it.
-        low: Lower end of the interval; null if the score is defined in no resample.
+        low: Lower end of the interval; null if the score is defined in no resample, and with one sentence or document.
         high: Upper end of the interval; null with ``low``.
     """
 

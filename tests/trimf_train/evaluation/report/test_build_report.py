@@ -95,6 +95,15 @@ def test_edges(texts: list[ScoredText], times: int) -> None:
     check(report_on(run, run))
 
 
+def test_one_sentence_has_no_interval() -> None:
+    run = make_run([make_text([ANNA, ROME], predicted={ANNA: 0.9}, text=SENTENCE)])
+    report = report_on(run, run)
+    f1 = report.entities.scores.micro.f1
+    assert (f1.value, f1.low, f1.high) == (pytest.approx(200 / 3), None, None)
+    assert report.comparison is not None
+    assert report.comparison.entities.micro.f1.better is None
+
+
 def test_a_model_without_relation_types() -> None:
     names = Labels(("A", "B"), (), ())
     report = report_on(make_run([make_text([ANNA], predicted={ANNA: 0.9}, text=SENTENCE)], names))
