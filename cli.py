@@ -279,7 +279,7 @@ def evaluate(
 
 @cli.command(short_help="Report in one page whether a model is good, where it errs and what threshold to use.")
 @click.argument("model")
-@click.argument("data", type=FILE)
+@click.argument("data", type=DATA)
 @click.option("--compare", "other", metavar="OTHER", help="Another model, to compare with on the same sentences.")
 @click.option("--output", type=OUTPUT_FILE, help="HTML page to write, or - for stdout.")
 @click.option("--json", "json_output", type=OUTPUT_FILE, help="JSON file to write, or - for stdout.")
