@@ -277,6 +277,65 @@ def evaluate(
             click.echo(line)
 
 
+@cli.command(short_help="Report in one page whether a model is good, where it errs and what threshold to use.")
+@click.argument("model")
+@click.argument("data", type=DATA)
+@click.option("--compare", "other", metavar="OTHER", help="Another model, to compare with on the same sentences.")
+@click.option("--output", type=OUTPUT_FILE, help="HTML page to write, or - for stdout.")
+@click.option("--json", "json_output", type=OUTPUT_FILE, help="JSON file to write, or - for stdout.")
+@click.option("--resamples", default=1000, show_default=True, help="Bootstrap resamples for the 95 % intervals.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the resamples.")
+@click.option("--examples", default=20, show_default=True, help="Errors of each kind to show.")
+@click.option("--batch-size", default=32, show_default=True, help="Sentences per batch.")
+@_THREADS
+@click.option("--backend", default="auto", show_default=True, help=f"Backend that runs a bundle: {_BACKEND_NAMES}.")
+@click.option("--protocol", type=click.Choice(_PROTOCOLS), help="Protocol. Default: as for `trimf eval`.")
+@_THRESHOLD
+@_ENTITY_THRESHOLD
+def report(
+    model: str,
+    data: Path,
+    other: str | None,
+    output: Path | None,
+    json_output: Path | None,
+    resamples: int,
+    seed: int,
+    examples: int,
+    batch_size: int,
+    threads: int | None,
+    backend: str,
+    protocol: str | None,
+    thresholds: tuple[str, ...],
+    entity_thresholds: tuple[str, ...],
+) -> None:
+    """Report in one HTML page whether MODEL is good on annotated sentences DATA.
+
+    MODEL and OTHER are a run folder of `trimf train`, a checkpoint, a bundle, or `default`. DATA is in any format that
+    `trimf prepare` reads. The page needs no network; give --output, --json or both.
+    """
+    from trimf_train.evaluation.report.report_files import ReportFiles, write_report
+
+    files = ReportFiles(output, json_output)
+    files.check(data)
+    from trimf_train.evaluation.report.build_report import ReportOptions, build_report
+    from trimf_train.evaluation.report.model_run import RunOptions
+    from trimf_train.evaluation.report.summary import summarize_report
+
+    from .runtime.model_settings import parse_thresholds
+
+    running = RunOptions(
+        batch_size,
+        threads,
+        backend,
+        parse_thresholds("--threshold", thresholds),
+        parse_thresholds("--entity-threshold", entity_thresholds),
+    )
+    built = build_report(model, data, other, ReportOptions(resamples, seed, examples, protocol), running)
+    write_report(built, files)
+    for line in summarize_report(built):
+        print_to_stderr(line)
+
+
 @cli.command(short_help="Calibrate confidence scores by temperature scaling.")
 @click.argument("checkpoint", type=FOLDER)
 @click.argument("data", type=DATA)
