@@ -57,7 +57,8 @@ def split_off_dev(sentences: Sequence[Sentence]) -> DevSplit:
             chosen.update(document)
             left -= own
     if not chosen and len(ordered) > 1:
-        chosen.update(min(ordered, key=lambda document: len(document)))
+        shortest = min(ordered, key=len)
+        chosen.update(shortest)
     dev_documents = sum(document[0] in chosen for document in ordered)
     return DevSplit(
         [sentence for index, sentence in enumerate(sentences) if index not in chosen],
