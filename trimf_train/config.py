@@ -273,6 +273,9 @@ class TrainConfig(ConfigTable, frozen=True):
     extra_share: Annotated[float, msgspec.Meta(ge=0, le=1000)] = 0.5
     #: Checkpoint folder to start from; its labels may differ (see ``trimf_train.training.warm_start``). Default: none.
     init: Name | None = None
+    #: Stop when this number of epochs of the last stage, one after another, have scored worse than the best on
+    #: ``data.dev``; default: train all epochs.
+    patience: PositiveInt | None = None
     #: Stage 0.
     syntax_stage: ParserStageConfig = ParserStageConfig()
     #: Stage 1; with an in-model parser, the syntactic graph gets the prepared parses.
@@ -319,7 +322,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return _build_config(values, overrides, str(path))
+    return build_config(values, overrides, str(path))
 
 
 def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
@@ -335,11 +338,23 @@ def apply_overrides(config: Config, overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: A key or value is not accepted.
     """
-    return _build_config(msgspec.to_builtins(config), overrides, "--set")
+    return build_config(msgspec.to_builtins(config), overrides, "--set")
 
 
-def _build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
-    """Apply overrides to nested values and convert them; ``name`` says where the values come from."""
+def build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -> Config:
+    """Build a configuration from nested values, such as those of a TOML file.
+
+    Args:
+        values: The values; the overrides change them in place.
+        overrides: ``key=value`` strings as for ``load_config``.
+        name: Where the values come from; error messages about them start with it.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: A key or value is not accepted.
+    """
     origins = Origins(name)
     for override in overrides:
         origins.add_override(_apply_override(values, override), override)
@@ -359,6 +374,11 @@ def _build_config(values: dict[str, Any], overrides: Sequence[str], name: str) -
                     f"{origins.find(key)}: {key} = {value} trains the in-model parser; "
                     "set model.syntax.source = 'encoder'"
                 )
+    if config.train.patience is not None and config.data.dev is None:
+        raise ConfigError(
+            f"{origins.find('train.patience')}: train.patience = {config.train.patience} needs scores on data.dev, and "
+            "there is none; set data.dev, or leave train.patience out"
+        )
     if config.train.stage1.epochs + config.train.stage2.epochs == 0:
         raise ConfigError(
             f"{origins.find('train.stage2.epochs')}: train.stage1.epochs and train.stage2.epochs are both 0; "

@@ -30,6 +30,37 @@ def render_defaults() -> str:
     return "\n\n".join([_format_comment(head), *_render_table(Config, "")]) + "\n"
 
 
+def render_config(config: Config) -> str:
+    """Return a configuration as TOML, without the settings that have their default.
+
+    Args:
+        config: The configuration.
+
+    Returns:
+        Text that ``load_config`` reads as an equal configuration.
+    """
+    return "\n".join(_render_changes(config, "")) + "\n"
+
+
+def _render_changes(table: msgspec.Struct, name: str) -> Iterator[str]:
+    """Yield the lines of a table's settings that differ from their defaults, and those of the tables in it."""
+    lines, tables = [], []
+    for field in msgspec.structs.fields(type(table)):
+        value = getattr(table, field.name)
+        default = (
+            field.default_factory() if field.default is msgspec.NODEFAULT and not field.required else field.default
+        )
+        if isinstance(value, msgspec.Struct):
+            tables.append((f"{name}.{field.name}".lstrip("."), value))
+        elif value != default:
+            lines.append(f"{field.name} = {msgspec.json.encode(value).decode()}")
+    if lines and name:
+        yield f"\n[{name}]"
+    yield from lines
+    for inner, value in tables:
+        yield from _render_changes(value, inner)
+
+
 def read_meanings(table: type[msgspec.Struct]) -> dict[str, str]:
     """Return what each setting of a table means, from the comments of its class and of its base classes.
 

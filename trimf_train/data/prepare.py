@@ -33,6 +33,7 @@ from trimf.runtime.output.plain_text import make_visible
 from trimf.runtime.text.words import DEFAULT_LANGUAGE
 
 from . import jsonl as prepared
+from .data_questions import DataProfile, ask_about_data
 from .document_splitting import DocumentSplitting
 from .file_hashes import combine_hashes, hash_while_reading
 from .formats.registry import FORMATS
@@ -67,13 +68,15 @@ class SourceRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PreparationSummary:
     """Summary of a call of ``prepare_file``: its output, source and statistics.
 
-    ``parsed`` counts the sentences parsed in this run; the others were kept from an earlier run.
+    ``parsed`` counts the sentences parsed in this run; the others were kept from an earlier run. ``questions`` are what
+    deserves a look in the data, one line each.
     """
 
     output: Path
     source: SourceRecord
     statistics: DataStatistics
     parsed: int
+    questions: list[str]
 
     @property
     def kept(self) -> int:
@@ -83,9 +86,8 @@ class PreparationSummary:
     def __str__(self) -> str:
         """Format the summary as lines of text."""
         head = make_visible(f"{self.output}: {self.source.format} parsed by {self.source.parser}")
-        return (
-            f"{head}\n{self.parsed:>8}  sentences parsed now, {self.kept} kept from an earlier run\n{self.statistics}"
-        )
+        parsed = f"{self.parsed:>8}  sentences parsed now, {self.kept} kept from an earlier run"
+        return "\n".join([head, parsed, str(self.statistics), *(f"check: {line}" for line in self.questions)])
 
 
 def prepare_file(
@@ -138,14 +140,14 @@ def prepare_file(
         with hash_while_reading(list_files(input, format)) as hashes:
             statistics = DataStatistics(max_span=max_span)
             splitting = DocumentSplitting(language, "skip" if misaligned == "error" else misaligned)
-            for _ in read_sentences(input, format, statistics, splitting):
-                pass
+            profile = DataProfile.of(read_sentences(input, format, statistics, splitting))
             if misaligned == "error":
                 _check_alignment(input, statistics.report)
             if not statistics.sentences:
                 left_out = statistics.report.describe_left_out()
                 omitted = f" (left out: {left_out})" if left_out else ""
                 raise DataError(f"{input}: the file contains no sentences; at least one is needed{omitted}")
+            questions = ask_about_data(profile)
             # The statistics are collected, so those of further readings are not needed.
             again = partial(read_sentences, input, format, DataStatistics(max_span), splitting)
             source = _describe_source(combine_hashes(hashes, input), format, parser)
@@ -153,17 +155,17 @@ def prepare_file(
                 source = msgspec.structs.replace(source, language=language, misaligned=splitting.misaligned)
             if _is_stream(output):
                 _write_stream(again(), output, parser, batch_size)
-                return PreparationSummary(output, source, statistics, parsed=statistics.sentences)
+                return PreparationSummary(output, source, statistics, parsed=statistics.sentences, questions=questions)
             with report_write_errors(output):
                 output.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock_output(output))
             done = _resume_output(again(), output, source, statistics.sentences, force)
             if done is None:
-                return PreparationSummary(output, source, statistics, parsed=0)
+                return PreparationSummary(output, source, statistics, parsed=0, questions=questions)
             rest = islice(again(), done, None)
             _append_parsed(output, rest, parser, batch_size, _progress_bar(progress, done, statistics.sentences))
         _finish_output(output)
-    return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done)
+    return PreparationSummary(output, source, statistics, parsed=statistics.sentences - done, questions=questions)
 
 
 def _check_alignment(input: Path, report: ReadingReport) -> None:
@@ -235,6 +237,12 @@ def read_source_record(prepared: str | Path) -> SourceRecord | None:
     return _read_source(Path(prepared))
 
 
+def write_source_record(prepared: str | Path, source: SourceRecord) -> None:
+    """Write the source record of a prepared file, atomically."""
+    with atomic_path(_record_path(Path(prepared))) as new:
+        new.write_bytes(msgspec.json.format(msgspec.json.encode(source)) + b"\n")
+
+
 def _count_finished(output: Path, source: SourceRecord, sentences: Iterator[Sentence], total: int) -> int | None:
     """Count the valid sentences in the part file and truncate it after them; return None if ``output`` is complete.
 
@@ -263,8 +271,7 @@ def _start_output(output: Path, source: SourceRecord) -> None:
     with report_write_errors(output):
         # The part file is created first, so that the output counts as unfinished even if this run is killed here.
         _part_path(output).write_bytes(b"")
-        with atomic_path(_record_path(output)) as new:
-            new.write_bytes(msgspec.json.format(msgspec.json.encode(source)) + b"\n")
+        write_source_record(output, source)
 
 
 def _append_parsed(output: Path, sentences: Iterator[Sentence], parser: Parser, batch_size: int, bar: Progress) -> None:

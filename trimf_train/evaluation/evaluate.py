@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import NamedTuple
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.errors import InputError
 from trimf.runtime.model_settings import Threshold
+from trimf.runtime.output.plain_text import make_visible
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.pipeline_loading import set_thresholds
+from trimf_train.data.data_questions import compare_label_sets
 from trimf_train.data.document_splitting import DocumentSplitting
 from trimf_train.data.readers import read_documents, read_sentences
 from trimf_train.data.sentence import Sentence
@@ -29,6 +32,8 @@ from trimf_train.evaluation.prediction import (
 from trimf_train.evaluation.protocols import EvaluationProtocol, get_protocol, protocol_for
 from trimf_train.evaluation.results import Evaluation
 from trimf_train.evaluation.scores import compute_scores
+
+_LOG = logging.getLogger(__name__)
 
 
 def evaluate_pipeline(
@@ -79,6 +84,13 @@ def evaluate_pipeline(
     if calibration:
         scores["calibration"] = measure_calibrations(score_predictions(results, sentences, labels))
     return scores
+
+
+def _compare_labels(data: str | Path, scores: Evaluation, labels: Labels) -> None:
+    """Warn of entity types of the data that the model does not have."""
+    types = [name for name, score in scores["entities"]["per_type"].items() if score["support"]]
+    if line := compare_label_sets(types, labels.entity_types):
+        _LOG.warning("%s: %s", make_visible(str(data)), line)
 
 
 class FileEvaluation(NamedTuple):
@@ -198,4 +210,5 @@ def evaluate_by_protocol(
         entity_types = {*loaded.labels.entity_types, *scores["entities"]["per_type"]}
         relation_types = {*loaded.labels.relation_types, *scores["relations"]["strict"]["per_type"]}
         chosen = protocol_for(entity_types, relation_types)
+    _compare_labels(data, scores, loaded.labels)
     return FileEvaluation(scores, chosen)

@@ -15,6 +15,7 @@ from trimf.runtime.errors import ConfigError
 from trimf.runtime.text.tokenization import load_tokenizer_rules
 from trimf_train.config import Config
 from trimf_train.data import label_collection as labels
+from trimf_train.data.data_questions import DataProfile, ask_about_data, ask_about_split
 from trimf_train.data.file_hashes import hash_while_reading
 from trimf_train.data.prepare import read_source_record
 from trimf_train.data.sentence import Sentence
@@ -99,6 +100,7 @@ def _set_up_run(
         f"{len(names.relation_types)} relation types, "
         f"{sum(weight.numel() for weight in checkpoint.model.parameters()):,} parameters"
     ]
+    log_lines += _ask_about(train, dev, config.model.span.max_width)
     if note := _compare_languages(checkpoint.description.parser.name, config.model.language):
         log_lines.append(note)
     log_lines += _compare_splitting([*config.data.train, *([config.data.dev] if config.data.dev else [])], config)
@@ -135,6 +137,13 @@ def _compute_soft_targets(
     for teacher, folder in zip(teachers, config.train.teachers, strict=True):
         distillation.check_teacher(teacher, folder, names, width)
     return distillation.compute_soft_targets(teachers, train, width, device)
+
+
+def _ask_about(train: Sequence[Sentence], dev: Sequence[Sentence], max_span: int) -> list[str]:
+    """Return the questions about the data of a run, one line each."""
+    profile = DataProfile.of(train)
+    lines = [f"check train: {line}" for line in ask_about_data(profile, max_span)]
+    return lines + [f"check: {line}" for line in (ask_about_split(profile, DataProfile.of(dev)) if dev else [])]
 
 
 def _compare_languages(parser: str, language: str) -> str:

@@ -62,8 +62,9 @@ def train_model(
 
     The folder gets ``config.json`` (the configuration with all defaults), ``metrics.jsonl`` (one line per step and per
     epoch) and ``best/``, the checkpoint with the best strict relation F1 on dev (of a model without relation types,
-    entity F1) among the epochs of the last stage that has any, or of the last epoch if there is no dev data. An
-    unfinished run also has ``state.pt``; it resumes after its last complete epoch.
+    entity F1) among the epochs of the last stage that has any, or of the last epoch if there is no dev data. With
+    ``train.patience``, the run ends early when so many epochs have scored worse. An unfinished run also has
+    ``state.pt``; it resumes after its last complete epoch.
 
     Args:
         config: The run's configuration.
@@ -110,6 +111,12 @@ def train_model(
         session = _TrainingSession(config, accelerator, model, rates, folder, progress, counts)
         current = -1
         for epoch in range(first, len(stages)):
+            if _has_converged(config, accelerator, folder):
+                progress.print_line(
+                    f"stopped after epoch {epoch} of {len(stages)}: {config.train.patience} epochs in a row "
+                    "scored worse than the best on dev (train.patience)"
+                )
+                break
             stage = stages[epoch]
             if stage != current:
                 freeze_parameters(model, stage, dict(_list_stages(config))[stage].freeze_encoder)
@@ -184,6 +191,19 @@ def _train_epoch(
         "sentences": sentences,
         "seconds": round(time.monotonic() - started, 2),
     }
+
+
+def _has_converged(config: Config, accelerator: Accelerator, folder: RunFolder) -> bool:
+    """Return True, on all processes, if the best epoch is ``train.patience`` epochs ago.
+
+    Only epochs of the last stage can be the best, so no earlier stage is cut short.
+    """
+    if config.train.patience is None:
+        return False
+    best = folder.best_record.get("epoch")
+    if accelerator.is_main_process and best is not None and folder.finished_epochs - best >= config.train.patience:
+        accelerator.set_trigger()
+    return bool(accelerator.check_trigger())
 
 
 def _move_batch(inputs: TrainingBatch, targets: Targets, device: torch.device) -> tuple[TrainingBatch, Targets]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -268,3 +269,27 @@ def test_a_checkpoint_that_parses_needs_no_parser(
     assert scores["sentences"] == 12
     assert "syntax" not in scores
     assert evaluate_file(Path(config.output) / "best", config.data.train[0])["syntax"]["words"] > 0
+
+
+@pytest.mark.parametrize(
+    ("renamed", "words"),
+    [
+        (
+            {"Peop": "peop", "Loc": "City"},
+            "have no entity type in common, so every score is 0: the data have City, peop",
+        ),
+        ({"Loc": "City"}, "1 entity type is not one of the model, so such entities count as missed: City"),
+        ({}, None),
+    ],
+)
+def test_labels_that_the_model_does_not_have_are_said(
+    renamed: dict[str, str], words: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    people = [{"type": renamed.get("Peop", "Peop"), "start": 0, "end": 2}]
+    places = [{"type": renamed.get("Loc", "Loc"), "start": 5, "end": 6}]
+    data = tmp_path / "data.json"
+    tokens = ["Marie", "Curie", "was", "born", "in", "Warsaw", "."]
+    data.write_text(json.dumps([{"tokens": tokens, "entities": people + places, "relations": []}]))
+    evaluate_file("default", data)
+    said = [record.getMessage() for record in caplog.records if str(data) in record.getMessage()]
+    assert (words is None and not said) or (words and words in said[0]), said
