@@ -733,7 +733,7 @@ def extract(
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
-    tool = _read_tool_options(format_, from_name, to_name, labelstudio_config)
+    tool = _read_tool_options(format_, output, from_name, to_name, labelstudio_config)
     check_destination(format_, output)
     if source and output and output.is_file() and source.is_file() and output.samefile(source):
         raise InputError(f"--output {output} is the input; choose another file")
@@ -877,7 +877,9 @@ def inspect(bundle: str, as_json: bool) -> None:
         print_tables(build_bundle_tables(opened))
 
 
-def _read_tool_options(format_: str, from_name: str | None, to_name: str | None, config: Path | None) -> ToolOptions:
+def _read_tool_options(
+    format_: str, output: Path | None, from_name: str | None, to_name: str | None, config: Path | None
+) -> ToolOptions:
     """Return the options for annotation tools; refuse those of another format."""
     from .runtime.output.extraction_job import ToolOptions
 
@@ -887,6 +889,8 @@ def _read_tool_options(format_: str, from_name: str | None, to_name: str | None,
             raise click.UsageError(f"{flag} requires --format labelstudio, got --format {format_}")
         if value == "":
             raise click.UsageError(f"{flag} must be a name, got ''")
+    if config is not None and str(config) in ("-", str(output)):
+        raise click.UsageError(f"--labelstudio-config {config} must be a file of its own")
     return ToolOptions(from_name or "label", to_name or "text", config)
 
 
