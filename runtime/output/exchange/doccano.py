@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any, TextIO
-
-import msgspec
 
 from ...results import Extraction, RecordExtraction
 from .settings import Losses, ToolSettings, number_entities
@@ -34,7 +33,8 @@ def write_doccano(extractions: Iterable[Extraction], stream: TextIO, settings: T
             continue
         if _overlaps(extraction):
             losses.add("overlapping entities, for which the project must allow overlapping spans", example)
-        stream.write(msgspec.json.encode(build_example(extraction)).decode() + "\n")
+        # In ASCII, because doccano guesses the encoding of a file, and may guess wrong.
+        stream.write(json.dumps(build_example(extraction)) + "\n")
         stream.flush()
 
 
