@@ -762,7 +762,7 @@ def extract(
     reader = RecordReader(on_error)
     records = reader.read_arguments(texts) if texts else reader.read(source or Path("-"), input_format)
     losses = Losses()
-    write_results(extractor, records, format_, output, batch_size, workers, processes, tool, losses)
+    write_results(extractor, records, format_, output, batch_size, workers, processes, None, tool, losses)
     _print_losses(losses)
     if reader.replaced_keys:
         print_to_stderr(f"trimf: results replace the fields {', '.join(sorted(reader.replaced_keys))} of the input")
@@ -799,10 +799,11 @@ def extract(
     "place.",
 )
 @_THRESHOLD
-@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
-@click.option(
-    "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
-)
+@_OUTPUT
+@_FORMAT
+@_FROM_NAME
+@_TO_NAME
+@_LABELSTUDIO_CONFIG
 @click.option("--batch-size", default=32, show_default=True, help="Maximum batch size.")
 @click.option("--workers", default=1, show_default=True, help="Worker threads that each process whole batches.")
 @click.option("--processes", default=1, show_default=True, help="Processes that each load the model.")
@@ -818,6 +819,9 @@ def relate(
     thresholds: tuple[str, ...],
     output: Path | None,
     format_: str,
+    from_name: str | None,
+    to_name: str | None,
+    labelstudio_config: Path | None,
     batch_size: int,
     workers: int,
     processes: int,
@@ -834,8 +838,12 @@ def relate(
     from .runtime.extractor import load
     from .runtime.input.record_reader import RecordReader
     from .runtime.model_settings import parse_thresholds
+    from .runtime.output.exchange.settings import Losses
     from .runtime.output.extraction_job import GivenOptions, write_results
+    from .runtime.output.writers import check_destination
 
+    tool = _read_tool_options(format_, output, from_name, to_name, labelstudio_config)
+    check_destination(format_, output)
     if output and output.is_file() and source.is_file() and output.samefile(source):
         raise InputError(f"--output {output} is the input; choose another file")
     names = [value.partition("=") for value in types]
@@ -847,7 +855,9 @@ def relate(
     reader = RecordReader(on_error, takes_entities=True)
     given = GivenOptions({name: type_ for name, _, type_ in names}, misaligned, on_error, reader.bad_texts)
     records = reader.read(source, "jsonl")
-    write_results(extractor, records, format_, output, batch_size, workers, processes, given)
+    losses = Losses()
+    write_results(extractor, records, format_, output, batch_size, workers, processes, given, tool, losses)
+    _print_losses(losses)
     if reader.bad_texts.count:
         done = "left out" if on_error == "skip" else "replaced"
         print_to_stderr(f"trimf: {reader.bad_texts} ({done}, as --on-error {on_error} says)")

@@ -168,3 +168,21 @@ def test_a_full_disk_is_one_line(format_: str, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert done.stderr.splitlines()[-1] == "trimf: out: cannot be written: File too large"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_relations_between_given_entities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spans = [("Lee Harvey Oswald", "suspect"), ("Jack Ruby", "suspect"), ("Ruby", "Peop")]
+    entities = [
+        {"start": SENTENCE.index(words), "end": SENTENCE.index(words) + len(words), "label": label}
+        for words, label in spans
+    ]
+    Path("in.jsonl").write_text(json.dumps({"id": 7, "text": SENTENCE, "entities": entities}) + "\n")
+    command = ["relate", "in.jsonl", "--type", "suspect=Peop", "--format"]
+    assert main([*command, "labelstudio", "--output", "out.json", "--labelstudio-config", "config.xml"]) == 0
+    ((prediction,),) = (task["predictions"] for task in json.loads(Path("out.json").read_text()))
+    assert [item["value"]["labels"] for item in prediction["result"][:3]] == [["suspect"], ["suspect"], ["Peop"]]
+    config = ElementTree.fromstring(Path("config.xml").read_text(encoding="utf-8"))
+    assert [tag.get("value") for tag in config.iter("Label")] == ["Loc", "Org", "Other", "Peop", "suspect"]
+    assert main([*command, "brat", "--output", "out"]) == 0
+    assert Path("out/7.ann").read_text().startswith("T1\tsuspect 0 17\tLee Harvey Oswald\nT2\tsuspect 30 39\tJack Ruby")
