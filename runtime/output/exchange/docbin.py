@@ -80,7 +80,8 @@ def build_doc(extraction: Extraction, vocab: Vocab, language: str, losses: Losse
     doc.set_ents(filter_spans(spans), default="outside")
     scores = {"scores": [float(entity.score) for entity in extraction.entities]}
     doc.spans[SPANS_KEY] = SpanGroup(doc, name=SPANS_KEY, spans=spans, attrs=scores)
-    doc.user_data[RELATIONS] = _map_relations(extraction, tokens.starts, losses)
+    user_data: dict[Any, Any] = doc.user_data
+    user_data[RELATIONS] = _map_relations(extraction, tokens.starts, losses)
     fields = extraction.fields if isinstance(extraction, RecordExtraction) else {}
     for key in ("id", "path"):
         if fields.get(key) is not None:
@@ -95,7 +96,7 @@ class _Tokens(NamedTuple):
 
     words: list[str]
     spaces: list[bool]
-    sentence_starts: list[bool]
+    sentence_starts: list[bool | int | None]
     starts: dict[int, int]
     ends: dict[int, int]
 
