@@ -21,13 +21,17 @@ from .stop_signals import exit_status_of_signal, handle_stop_signals
 if TYPE_CHECKING:
     from .runtime.bundle.manifest import Builder, Precision
     from .runtime.input.record_reader import InputFormat
+    from .runtime.output.exchange.settings import Losses
+    from .runtime.output.extraction_job import ToolOptions
     from .runtime.streaming.text_stream import OnError
 
 # The names of trimf_train.data.formats.registry.FORMATS, whose import would slow every command down.
 _READERS = ["offsets", "dygie", "prepared", "spert", "ade", "labelstudio", "doccano", "prodigy", "brat", "spacy"]
 _READERS += ["conll", "datasets", "datasets-text"]
 _PROTOCOLS = ["conll04", "scierc", "ade", "ace05", "own"]
-_WRITERS = ["text", "json", "jsonl", "html"]
+# The names of runtime.output.writers.FORMATS, whose import would slow every command down.
+_WRITERS = ["text", "json", "jsonl", "html", "triples", "triples-csv", "triples-jsonl"]
+_WRITERS += ["labelstudio", "doccano", "brat", "spacy"]
 _FILE_OR_DASH = click.Path(path_type=Path, allow_dash=True)
 
 _SHAPES = click.option(
@@ -59,6 +63,28 @@ _ENTITY_THRESHOLD = click.option(
 )
 _BACKEND_NAMES = "auto, cpu, cuda, tensorrt, tensorrt-ep or tensorrt-rtx-ep"
 
+_OUTPUT = click.option(
+    "--output",
+    type=_FILE_OR_DASH,
+    help="Output file (for brat a new folder), or - for stdout. Default: stdout.",
+)
+_FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(_WRITERS),
+    default="text",
+    show_default=True,
+    help="Output format. triples: a table of relations. labelstudio, doccano, brat, spacy: pre-annotations for a tool.",
+)
+_FROM_NAME = click.option(
+    "--from-name", metavar="NAME", help="Name of the tag Labels in the Label Studio project. Default: label."
+)
+_TO_NAME = click.option(
+    "--to-name", metavar="NAME", help="Name of the tag Text in the Label Studio project. Default: text."
+)
+_LABELSTUDIO_CONFIG = click.option(
+    "--labelstudio-config", type=OUTPUT_FILE, help="Also write the labelling configuration of a Label Studio project."
+)
 
 _COPY = click.option(
     "--output", type=FOLDER, help="Write a copy of the bundle to this folder instead of changing BUNDLE."
@@ -693,10 +719,11 @@ def verify(
 @_THRESHOLD
 @_ENTITY_THRESHOLD
 @click.option("--candidates", is_flag=True, help="Add all that scores above 0.05 to json and jsonl output.")
-@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
-@click.option(
-    "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
-)
+@_OUTPUT
+@_FORMAT
+@_FROM_NAME
+@_TO_NAME
+@_LABELSTUDIO_CONFIG
 @click.option(
     "--batch-size",
     default=32,
@@ -752,6 +779,9 @@ def extract(
     candidates: bool,
     output: Path | None,
     format_: str,
+    from_name: str | None,
+    to_name: str | None,
+    labelstudio_config: Path | None,
     batch_size: int,
     workers: int,
     processes: int,
@@ -773,17 +803,21 @@ def extract(
     from .runtime.extractor import load
     from .runtime.input.record_reader import RecordReader
     from .runtime.model_settings import parse_thresholds
+    from .runtime.output.exchange.settings import Losses
     from .runtime.output.extraction_job import write_results
+    from .runtime.output.writers import check_destination
 
     if bool(texts) == (source is not None):
         raise click.UsageError("pass either TEXT or --input FILE (- for stdin)")
+    tool = _read_tool_options(format_, output, from_name, to_name, labelstudio_config)
+    check_destination(format_, output)
     if source and output and output.is_file() and source.is_file() and output.samefile(source):
         raise InputError(f"--output {output} is the input; choose another file")
     if threads is None and workers > 1:
         threads = 1
-    if (syntax or tree) and format_ == "text":
-        raise click.UsageError("--syntax and --tree cannot be shown as text; use --format html, json or jsonl")
-    if candidates and format_ in ("text", "html"):
+    if (syntax or tree) and format_ not in ("html", "json", "jsonl"):
+        raise click.UsageError(f"--syntax and --tree cannot be shown as {format_}; use --format html, json or jsonl")
+    if candidates and format_ not in ("json", "jsonl"):
         raise click.UsageError(f"--candidates cannot be shown as {format_}; use --format json or jsonl")
     arcs: Any = "tree" if tree else "arcs" if syntax else None
     extractor = load(
@@ -803,7 +837,9 @@ def extract(
         print_to_stderr(f"trimf: {extractor.parser_note}")
     reader = RecordReader(on_error)
     records = reader.read_arguments(texts) if texts else reader.read(source or Path("-"), input_format)
-    write_results(extractor, records, format_, output, batch_size, workers, processes)
+    losses = Losses()
+    write_results(extractor, records, format_, output, batch_size, workers, processes, None, tool, losses)
+    _print_losses(losses)
     if reader.replaced_keys:
         print_to_stderr(f"trimf: results replace the fields {', '.join(sorted(reader.replaced_keys))} of the input")
     if reader.bad_texts.count:
@@ -839,10 +875,11 @@ def extract(
     "place.",
 )
 @_THRESHOLD
-@click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
-@click.option(
-    "--format", "format_", type=click.Choice(_WRITERS), default="text", show_default=True, help="Output format."
-)
+@_OUTPUT
+@_FORMAT
+@_FROM_NAME
+@_TO_NAME
+@_LABELSTUDIO_CONFIG
 @click.option("--batch-size", default=32, show_default=True, help="Maximum batch size.")
 @click.option("--workers", default=1, show_default=True, help="Worker threads that each process whole batches.")
 @click.option("--processes", default=1, show_default=True, help="Processes that each load the model.")
@@ -858,6 +895,9 @@ def relate(
     thresholds: tuple[str, ...],
     output: Path | None,
     format_: str,
+    from_name: str | None,
+    to_name: str | None,
+    labelstudio_config: Path | None,
     batch_size: int,
     workers: int,
     processes: int,
@@ -874,8 +914,12 @@ def relate(
     from .runtime.extractor import load
     from .runtime.input.record_reader import RecordReader
     from .runtime.model_settings import parse_thresholds
+    from .runtime.output.exchange.settings import Losses
     from .runtime.output.extraction_job import GivenOptions, write_results
+    from .runtime.output.writers import check_destination
 
+    tool = _read_tool_options(format_, output, from_name, to_name, labelstudio_config)
+    check_destination(format_, output)
     if output and output.is_file() and source.is_file() and output.samefile(source):
         raise InputError(f"--output {output} is the input; choose another file")
     names = [value.partition("=") for value in types]
@@ -887,7 +931,9 @@ def relate(
     reader = RecordReader(on_error, takes_entities=True)
     given = GivenOptions({name: type_ for name, _, type_ in names}, misaligned, on_error, reader.bad_texts)
     records = reader.read(source, "jsonl")
-    write_results(extractor, records, format_, output, batch_size, workers, processes, given)
+    losses = Losses()
+    write_results(extractor, records, format_, output, batch_size, workers, processes, given, tool, losses)
+    _print_losses(losses)
     if reader.bad_texts.count:
         done = "left out" if on_error == "skip" else "replaced"
         print_to_stderr(f"trimf: {reader.bad_texts} ({done}, as --on-error {on_error} says)")
@@ -915,6 +961,29 @@ def inspect(bundle: str, as_json: bool) -> None:
         click.echo(msgspec.json.encode(opened.manifest, order="sorted"))
     else:
         print_tables(build_bundle_tables(opened))
+
+
+def _read_tool_options(
+    format_: str, output: Path | None, from_name: str | None, to_name: str | None, config: Path | None
+) -> ToolOptions:
+    """Return the options for annotation tools; refuse those of another format."""
+    from .runtime.output.extraction_job import ToolOptions
+
+    given = {"--from-name": from_name, "--to-name": to_name, "--labelstudio-config": config}
+    for flag, value in given.items():
+        if value is not None and format_ != "labelstudio":
+            raise click.UsageError(f"{flag} requires --format labelstudio, got --format {format_}")
+        if value == "":
+            raise click.UsageError(f"{flag} must be a name, got ''")
+    if config is not None and str(config) in ("-", str(output)):
+        raise click.UsageError(f"--labelstudio-config {config} must be a file of its own")
+    return ToolOptions(from_name or "label", to_name or "text", config)
+
+
+def _print_losses(losses: Losses) -> None:
+    """Say on stderr what an output does not hold."""
+    for line in losses.describe():
+        print_to_stderr(f"trimf: {line}")
 
 
 def _check_copy_options(output: Path | None, overwrite: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import cleandoc
 from typing import Annotated, Any
@@ -156,6 +157,25 @@ class Extraction(msgspec.Struct, frozen=True):
         """Return ``to_dict`` as one line of JSON."""
         return msgspec.json.encode(self.to_dict()).decode()
 
+    def to_triples(self) -> list[dict[str, Any]]:
+        """Return the relations as rows of a table or edges of a graph.
+
+        Returns:
+            A dictionary for each relation with the keys ``TRIPLE_KEYS``: ``head``, ``tail``, ``sentence`` (of the head)
+            and each of ``triggers`` are text; ``head_start`` and the like are indices of characters of ``text``.
+        """
+        rows = []
+        starts = [start for start, _ in self.sentences]
+        for relation in self.relations:
+            head, tail = relation.head, relation.tail
+            index = bisect_right(starts, head.start) - 1
+            sentence = self.text[slice(*self.sentences[index])] if index >= 0 else self.text
+            names = [trigger.text for trigger in relation.triggers]
+            texts = (head.text, relation.label, tail.text, relation.score, head.label, tail.label)
+            row = (*texts, head.start, head.end, tail.start, tail.end, sentence, names)
+            rows.append(dict(zip(TRIPLE_KEYS, row, strict=True)))
+        return rows
+
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Extraction:
         """Build an extraction from what ``to_dict`` returned; the result equals the original.
@@ -189,6 +209,13 @@ class Extraction(msgspec.Struct, frozen=True):
 
 #: Keys of ``Extraction.to_dict``.
 RESULT_KEYS = ("text", "entities", "relations", "sentences", "notices", "arcs", "error", "candidates")
+
+
+#: Keys of ``Extraction.to_triples``, in their order.
+TRIPLE_KEYS = (
+    *("head", "relation", "tail", "score", "head_type", "tail_type"),
+    *("head_start", "head_end", "tail_start", "tail_end", "sentence", "triggers"),
+)
 
 
 class RecordExtraction(Extraction, frozen=True):

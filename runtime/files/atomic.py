@@ -105,6 +105,15 @@ def atomic_folder(
             raise
 
 
+def check_new_folder(path: str | os.PathLike[str]) -> None:
+    """Check that ``atomic_folder`` can write a folder which it may not replace, before anything is computed.
+
+    Raises:
+        InputError: The path is a file, or a folder that is not empty.
+    """
+    _check_target(path, _resolve(path), None, False)
+
+
 def _resolve(path: str | os.PathLike[str]) -> Path:
     """Return the absolute path with links resolved, so that a link is kept and its target replaced."""
     try:
@@ -150,9 +159,8 @@ def _check_target(path: str | os.PathLike[str], target: Path, kind: FolderKind |
     if not any(target.iterdir()):
         return
     if not overwrite:
-        raise InputError(
-            f"{path} is not empty; choose another folder, or replace it with --overwrite (overwrite=True in Python)"
-        )
+        replace = "" if kind is None else ", or replace it with --overwrite (overwrite=True in Python)"
+        raise InputError(f"{path} is not empty; choose another folder{replace}")
     if obstacle := find_obstacle(target, kind):
         raise InputError(f"{path} {obstacle}; it is not replaced, choose another folder")
 

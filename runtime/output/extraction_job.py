@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,11 +11,28 @@ import msgspec
 
 from ..errors import TrimfError
 from ..extractor import Extractor
+from ..files.output import open_output
 from ..input.record_reader import Record
 from ..relating.given_document import Misaligned
 from ..results import Extraction, RecordExtraction
 from ..streaming.text_stream import BadTexts, OnError
-from .writers import write_extractions
+from .exchange.labelstudio import build_labelling_config
+from .exchange.settings import Losses, SeenLabels, describe_model
+from .writers import TOOL_FORMATS, check_destination, write_extractions
+
+
+class ToolOptions(NamedTuple):
+    """What the formats of annotation tools need besides the results.
+
+    Attributes:
+        from_name: Name of the tag ``Labels`` in Label Studio's labelling configuration.
+        to_name: Name of its tag ``Text``.
+        config: File to write the labelling configuration to, if any.
+    """
+
+    from_name: str = "label"
+    to_name: str = "text"
+    config: Path | None = None
 
 
 def write_results(
@@ -26,6 +44,8 @@ def write_results(
     workers: int = 1,
     processes: int = 1,
     given: GivenOptions | None = None,
+    tool: ToolOptions | None = None,
+    losses: Losses | None = None,
 ) -> int:
     """Extract from records and write one result for each.
 
@@ -36,12 +56,14 @@ def write_results(
         extractor: The extractor.
         records: The records; each result has their fields too.
         format_: Output format, as in ``write_extractions``.
-        output: File to write; None is standard output.
+        output: File or folder to write; None is standard output.
         batch_size: Maximum number of sentences that go through the model at once.
         workers: Number of threads that process whole batches.
         processes: Number of processes that process whole texts.
         given: How the entities of the records are read, between which relations are looked for; None finds the entities
             too.
+        tool: Names for Label Studio.
+        losses: Counts what the format does not hold.
 
     Returns:
         The number of results.
@@ -49,6 +71,11 @@ def write_results(
     Raises:
         TrimfError: A record cannot be read, the model fails, or the file cannot be written.
     """
+    check_destination(format_, output)
+    tool = ToolOptions() if tool is None else tool
+    losses = Losses() if losses is None else losses
+    settings = describe_model(extractor.bundle, tool.from_name, tool.to_name)
+    labels = SeenLabels(settings)
     if given is None:
         pairs = ((record.text, record) for record in records)
         stream = extractor.stream(pairs, batch_size, workers, processes=processes, on_error="stop", as_tuples=True)
@@ -63,9 +90,12 @@ def write_results(
             on_error=given.on_error,
             as_tuples=True,
         )
-    is_json = format_ in ("json", "jsonl")
-    results = _ResultsUntilError(_add_record(extraction, record, is_json) for extraction, record in stream)
-    write_extractions(results, format_, output)
+    with ExitStack() as files:  # a configuration that cannot be written is found before anything is computed
+        config = files.enter_context(open_output(tool.config)) if tool.config else None
+        results = _ResultsUntilError(_add_record(extraction, record, format_, losses) for extraction, record in stream)
+        write_extractions(labels.watch(results), format_, output, settings, losses)
+        if config is not None:
+            config.write(build_labelling_config(labels.entity_types, labels.relation_types, *tool[:2]))
     if given is not None:
         given.bad_texts.extend(stream.bad_texts)
     if (error := results.error) is not None:
@@ -116,11 +146,16 @@ class _ResultsUntilError(Iterator[Extraction]):
         return result
 
 
-def _add_record(extraction: Extraction, record: Record, is_json: bool) -> Extraction:
+def _add_record(extraction: Extraction, record: Record, format_: str, losses: Losses) -> Extraction:
     """Return an extraction with the fields and the error of its record."""
-    notices = extraction.notices + ((record.notice,) if record.notice else ())
+    notices = extraction.notices
+    if format_ in TOOL_FORMATS:
+        for notice in notices:
+            losses.add("limited results", notice)
+    elif record.notice:
+        notices += (record.notice,)
     error = record.error or extraction.error
-    if error and not is_json:  # the other formats show notices only
+    if error and format_ in ("text", "html"):  # which show notices only
         notices += (error,)
     changed = msgspec.structs.replace(extraction, error=error, notices=notices)
     if not record.fields:

@@ -1,0 +1,1 @@
+"""Extractions in the formats of other tools."""
