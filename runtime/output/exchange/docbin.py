@@ -65,8 +65,9 @@ def build_doc(extraction: Extraction, vocab: Vocab, language: str, losses: Losse
 
     Returns:
         The document. ``doc.ents`` has the entities, and the longest of those that overlap; ``doc.spans["sc"]`` has all
-        of them, with their scores. ``doc._.rel`` has the score of each relation type by the first tokens of head and
-        tail, as in spaCy's tutorial. ``doc.user_data`` has ``id`` and ``path`` of the record.
+        of them, with their scores. ``doc._.rel`` has 1.0 for each relation type by the first tokens of head and tail,
+        as annotation has in spaCy's tutorial. ``doc.user_data`` has their scores as ``relation_scores``, and
+        ``id`` and ``path`` of the record.
     """
     from spacy.tokens import Doc, Span, SpanGroup
     from spacy.util import filter_spans
@@ -81,7 +82,10 @@ def build_doc(extraction: Extraction, vocab: Vocab, language: str, losses: Losse
     scores = {"scores": [float(entity.score) for entity in extraction.entities]}
     doc.spans[SPANS_KEY] = SpanGroup(doc, name=SPANS_KEY, spans=spans, attrs=scores)
     user_data: dict[Any, Any] = doc.user_data
-    user_data[RELATIONS] = _map_relations(extraction, tokens.starts, losses)
+    scores_of_pairs = _map_relations(extraction, tokens.starts, losses)
+    # A model may accept a relation with a score below 0.5, from which on readers of ``doc._.rel`` take one as true.
+    user_data[RELATIONS] = {pair: dict.fromkeys(scores, 1.0) for pair, scores in scores_of_pairs.items()}
+    user_data["relation_scores"] = scores_of_pairs
     fields = extraction.fields if isinstance(extraction, RecordExtraction) else {}
     for key in ("id", "path"):
         if fields.get(key) is not None:

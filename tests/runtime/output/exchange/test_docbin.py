@@ -36,10 +36,11 @@ def test_a_document(tmp_path: Path) -> None:
     assert doc.spans["sc"].attrs["scores"] == [one.score for one in SMILE.entities]
     first = [span.start for span in doc.spans["sc"]]
     assert doc.user_data[RELATIONS] == {
-        (first[0], first[1]): {"met": 0.75, "knows": 0.75},
-        (first[1], first[0]): {"met": 0.75},
-        (first[1], first[2]): {"lives in": 0.75},
+        (first[0], first[1]): {"met": 1.0, "knows": 1.0},
+        (first[1], first[0]): {"met": 1.0},
+        (first[1], first[2]): {"lives in": 1.0},
     }
+    assert doc.user_data["relation_scores"][first[0], first[1]] == {"met": 0.75, "knows": 0.75}
     assert (doc.user_data["id"], empty.user_data["id"], failed.user_data["error"]) == (
         "7", "empty", "line 3: no field 'text'",
     )  # fmt: skip
@@ -62,7 +63,7 @@ def test_relations_of_entities_with_the_same_first_word(tmp_path: Path) -> None:
     losses = Losses()
     (doc,) = write(tmp_path / "x.spacy", [nested], losses)
     assert [span.text for span in doc.ents] == ["New York Times", "Rome"]
-    assert doc.user_data[RELATIONS] == {(0, 4): {"near": 0.75, "in": 0.75}}
+    assert doc.user_data[RELATIONS] == {(0, 4): {"near": 1.0, "in": 1.0}}
     assert losses.describe() == [
         "relations that doc._.rel cannot tell apart, because entities begin with the same word (1): "
         "'New York Times' in 'Rome'"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from support.hard_extractions import EMPTY, PLAIN, SMILE, build, extractions
@@ -67,6 +68,11 @@ def expect(result: Extraction) -> tuple[str, Spans, Triples]:
 def test_the_same_entities_and_relations(format_: str, tmp_path: Path) -> None:
     texts = [WORDS, PLAIN] if format_ == "doccano" else [WORDS, PLAIN, EMPTY]
     assert sorted(write_and_read(texts, format_, tmp_path)) == sorted(map(expect, texts))
+
+
+def test_a_relation_with_a_low_score_is_one(tmp_path: Path) -> None:
+    relations = tuple(msgspec.structs.replace(one, score=0.2) for one in WORDS.relations)
+    assert write_and_read([msgspec.structs.replace(WORDS, relations=relations)], "spacy", tmp_path) == [expect(WORDS)]
 
 
 @pytest.mark.parametrize("format_", ["labelstudio", "doccano"])
