@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import trimf
 from trimf.export import exporter as bundles
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export.exporter import export_checkpoint
 from trimf.export.model_card import render_model_card
 from trimf.runtime.bundle.reader import Bundle
@@ -98,7 +98,7 @@ def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sent
 def lenient(monkeypatch):
     """A model this small has no reason to agree with itself in few bits."""
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
-        monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+        monkeypatch.setitem(parity_limits.LIMITS, precision, parity_limits.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
 
 
 PRODUCTS = {
