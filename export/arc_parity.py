@@ -162,7 +162,7 @@ def score_arcs(graph: Subgraph, inputs: Mapping[str, Any]) -> ParserScores | Non
 
 
 def _compute_margins(scores: ParserScores, expected: Mapping[str, Any], actual: Mapping[str, Any]) -> FloatArray:
-    """Return how much better the reference's choice is than the export's, ``[B, N]``; infinity where nothing says it."""
+    """Return by how much the reference prefers its choice to the export's, ``[B, N]``; infinity if unknown."""
     heads, others = expected["heads"], actual["heads"]
     gaps = [np.take_along_axis(scores.arcs, np.asarray(index)[..., None], 2)[..., 0] for index in (heads, others)]
     of_labels: FloatArray = np.full(heads.shape, np.inf)

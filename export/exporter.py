@@ -206,7 +206,7 @@ def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipelin
 
 
 def _open_joined_pipeline(files: Mapping[str, bytes], separate: Pipeline) -> Pipeline | None:
-    """Open the graphs that a CPU runs where the bundle has a joined graph, which is not rounded again for fp32 and int8."""
+    """Open the graphs that a CPU runs where the bundle has a joined graph; None where it has none."""
     if JOINED_FILE not in files:
         return None
     weights = {name: files[name] for name in JOINED_WEIGHTS}

@@ -1,10 +1,11 @@
 """Find differences between two models that are near ties of the reference, which rounding decides.
 
-Every decision has a margin, a difference of logits: of an entity, between its type and the best other type of the same
-words (or none); of a relation, between its score and the threshold; of an arc, between the two heads, or the two labels.
+Every decision has a margin, a difference of logits: of an entity, between its type and the best other type (or none) of
+the same words; of a relation, between its score and the threshold; of an arc, between the two heads or labels.
 A difference is a near tie if the margin of the reference is below the error that the precision causes: the 99th
 percentile of the measured errors of such margins, and never more than the precision may cause (``MAX_TIE_MARGINS``).
-Without that maximum, a damaged graph with large errors would excuse itself.
+Without that maximum, a damaged graph with large errors would excuse itself; and where half of the errors exceed
+half of it, the graph does more than round, and nothing is a near tie.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from ..runtime.pipeline import SentenceResult
 #: (fp32), 0.0125 (fp16), 0.06 (bf16) and 0.12 (int8).
 MAX_TIE_MARGINS = {"fp32": 0.004, "fp16": 0.05, "bf16": 0.25, "int8": 0.5, "int8-qdq": 0.5}
 
+#: Largest median of the errors of margins that rounding causes, as a part of ``MAX_TIE_MARGINS``.
+MAX_TYPICAL_ERROR = 0.5
+
 #: Score that both models must exceed for the error of a margin to be measured, and the part of the relation threshold
 #: that it may not exceed.
 _SCORE_FLOOR, _THRESHOLD_PART = 0.05, 0.25
@@ -35,7 +39,7 @@ _TINY = 1e-9
 
 
 class Margins(NamedTuple):
-    """Margins of all decisions of a sentence that are not clear, by entity and relation; positive where it is chosen."""
+    """Margins of the decisions of a sentence that are not clear; positive for what is chosen."""
 
     entities: Mapping[EntityKey, float]
     relations: Mapping[RelationKey, float]
@@ -131,16 +135,23 @@ def measure_tie_limits(reference: Sequence[Margins], exported: Sequence[Margins]
 
 
 def limit_margin(errors: Sequence[float] | npt.NDArray[Any], precision: str) -> float:
-    """Return the 99th percentile of errors, or the maximum of the precision if that is less or nothing was measured.
+    """Return the margin below which a difference is a near tie, from the errors of an export.
 
     Args:
         errors: Absolute errors of margins.
         precision: Precision of the export, a key of ``MAX_TIE_MARGINS``.
+
+    Returns:
+        The 99th percentile of the errors, or the maximum of the precision if that is less or nothing was measured; 0 if
+        the errors are larger than those of rounding.
     """
     largest = MAX_TIE_MARGINS[precision]
     finite = np.asarray(errors, np.float64)
     finite = finite[np.isfinite(finite)]
-    return min(largest, float(np.percentile(finite, 99))) if finite.size else largest
+    if not finite.size:
+        return largest
+    typical, high = np.percentile(finite, (50, 99))
+    return 0.0 if typical > largest * MAX_TYPICAL_ERROR else min(largest, float(high))
 
 
 def settle_ties(
@@ -154,8 +165,8 @@ def settle_ties(
 ) -> SettledSentence:
     """Decide the near ties of an export as the reference decides them.
 
-    An entity also counts as a near tie if it stands where an arc does, or if it competes for its words with an entity that
-    does; a relation also if one of its entities does.
+    An entity also counts as a near tie if it stands where an arc does, or if it competes for its words with an entity
+    that does; a relation also if one of its entities does.
 
     Args:
         expected: Annotation of the reference.
@@ -204,10 +215,8 @@ def settle_ties(
 
 
 def _add_competitors(ties: set[EntityKey], differing: set[EntityKey]) -> set[EntityKey]:
-    """Add the differing entities that share a word with a near tie, and those that share a word with them, and so on."""
-    while more := {
-        entity for entity in differing - ties if any(_share_words(entity, other) for other in ties)
-    }:
+    """Add the differing entities that share a word with a near tie, those that share a word with them, and so on."""
+    while more := {entity for entity in differing - ties if any(_share_words(entity, other) for other in ties)}:
         ties = ties | more
     return ties
 

@@ -176,10 +176,10 @@ def _collect_outputs(calls: RecordedCalls, candidate: Pipeline, skipped: Collect
 def _select_compared(
     outputs: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray], affected: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """Select the values to compare: states of words, ``[words, H]``, and logits of spans of words, ``[spans, n_e + 1]``.
+    """Select the values to compare: states of words, ``[words, H]``, and logits of spans, ``[spans, n_e + 1]``.
 
-    Other states and logits contain padding, and a backend may pad a batch further than the reference does. ``affected``
-    ``[B, N]`` are words to leave out, too.
+    Other states and logits contain padding, and a backend may pad a batch further than the reference does. The words
+    ``affected``, ``[B, N]``, are left out, too.
     """
     arrays = dict(outputs)
     mask = np.asarray(inputs["word_mask"]) if "word_mask" in inputs else np.asarray(inputs["pieces"])[:, :, 0] > 0

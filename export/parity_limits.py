@@ -223,7 +223,7 @@ def _find_loss(extractions: ExtractionParity, index: int, kind: str, limits: Par
     if not extractions.losses:
         return lost if lost > max(limits.max_f1_loss, 0.0 if exact else single) else None
     interval = getattr(extractions.losses, kind)
-    large = lost > max(LARGE_LOSS, LARGE_LOSS_ANNOTATIONS * single)
+    large = lost > max(limits.max_f1_loss, LARGE_LOSS, LARGE_LOSS_ANNOTATIONS * single)
     return lost if large or interval.low > limits.max_f1_loss else None
 
 

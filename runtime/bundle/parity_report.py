@@ -189,7 +189,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
         arcs: Comparison of dependency arcs, with the reference's inputs; only with an in-model parser.
         extractions: Comparison of whole extractions.
         against: Name of the reference.
-        accepted: Limits of the precision that the bundle exceeds and that ``trimf export --accept-difference`` accepted.
+        accepted: Limits that the bundle exceeds, accepted by ``trimf export --accept-difference``.
     """
 
     subgraphs: dict[str, OutputErrors] = {}

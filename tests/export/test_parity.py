@@ -278,7 +278,9 @@ def test_nothing_found_at_all(precision: str) -> None:
     unfound = scores(0.0, 0.0)
     parity_limits.check_limits(report(agreement=nothing, reference=unfound, exported=unfound), precision)
     with pytest.raises(BundleError, match="entities agree with F1 0"):
-        parity_limits.check_limits(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
+        parity_limits.check_limits(
+            report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision
+        )
 
 
 def test_arcs_are_compared_word_by_word(
