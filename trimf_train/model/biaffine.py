@@ -122,7 +122,7 @@ class BiaffineParser(nn.Module):
         Returns:
             Arc scores ``[B, N, N]``, and the scores of the labels of each word's best arc ``[B, N, n_d]``.
         """
-        return self(words, word_mask, self.parse(words, word_mask)[0])
+        return self.forward(words, word_mask, self.parse(words, word_mask)[0])
 
     def forward(self, words: Tensor, word_mask: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the scores for the training loss; labels are scored for the gold arcs.
