@@ -492,6 +492,11 @@ def calibrate(checkpoint: Path, data: Path, output: Path, overwrite: bool) -> No
 @click.option("--explain", is_flag=True, help="Add the attention outputs that `trimf explain` needs.")
 @click.option("--licence", default="not stated", show_default=True, help="Licence of the weights, for the model card.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option(
+    "--accept-difference",
+    is_flag=True,
+    help="Write the bundle even if it exceeds limits of its precision, and record this in manifest and model card.",
+)
 @reject_old_name("--engine", "--target")
 @reject_old_name("--calibrate", "--calibration-data")
 def export(
@@ -507,10 +512,12 @@ def export(
     licence: str,
     explain: bool,
     overwrite: bool,
+    accept_difference: bool,
 ) -> None:
     """Export CHECKPOINT to a bundle of four ONNX subgraphs (fp32 by default) and compare it with PyTorch.
 
-    The export fails if the bundle differs from PyTorch by more than the limits of its precision.
+    The export fails if the bundle differs from PyTorch by more than the limits of its precision, unless
+    --accept-difference is given. Differences that are near ties of PyTorch are shown and do not fail.
     """
     if len(set(precisions)) > 1:
         raise click.UsageError(f"choose one precision, got --{' and --'.join(precisions)}")
@@ -535,6 +542,7 @@ def export(
             licence=licence,
             explain=explain,
             overwrite=overwrite,
+            accept_difference=accept_difference,
             log=print_to_stderr,
             on_report=lambda report: print_tables(*build_parity_tables(report)),
             on_progress=lambda engine, phase, done, steps: progress(f"{engine}: {phase}", done, steps),

@@ -22,9 +22,9 @@ from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precis
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
-from ..runtime.engine.contract import JOINED_FILE
+from ..runtime.engine.contract import JOINED, JOINED_FILE, JOINED_WEIGHTS
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
-from ..runtime.errors import ConfigError, DataError
+from ..runtime.errors import BundleError, ConfigError, DataError
 from ..runtime.files.atomic import atomic_folder
 from ..runtime.files.folder_kinds import BUNDLE
 from ..runtime.pipeline import Pipeline
@@ -38,6 +38,7 @@ from .half_precision import count_matmuls_by_dtype
 from .model_card import render_model_card
 from .onnx_conversion import OPSET, create_example_inputs
 from .onnx_conversion import convert_to_onnx as to_onnx
+from .parity_limits import describe_exceeded, find_exceeded_limits
 from .precision import convert_precision
 from .rewriting.gelu import count_gelus
 from .samples import built_in_samples, describe_data_file
@@ -61,6 +62,7 @@ def export_checkpoint(
     licence: str = "not stated",
     explain: bool = False,
     overwrite: bool = False,
+    accept_difference: bool = False,
     log: Callable[[str], None] = lambda _: None,
     on_report: Callable[[ParityReport], None] = lambda _: None,
     on_progress: BundleProgress = lambda *_: None,
@@ -84,6 +86,8 @@ def export_checkpoint(
         licence: Licence of the weights, for the model card.
         explain: Add the outputs that ``trimf explain`` needs.
         overwrite: Replace an existing bundle.
+        accept_difference: Write the bundle even if it exceeds limits of its precision, and record in the manifest and
+            in the model card which ones and by how much. NaN, infinity and damaged files are refused all the same.
         log: Called with a line of text at each step.
         on_report: Called with the parity report, also when the report then fails the export.
         on_progress: Called with the progress of each engine build.
@@ -134,19 +138,27 @@ def export_checkpoint(
             f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in converted.shipped.items()
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
-        log(f"comparing with PyTorch on {len(compared)} sentences")
-        report = parity.compare_pipelines(
-            reference,
-            _open_cpu_pipeline(converted.comparable, reference),
-            labels,
-            compared,
-            data=describe_data_file(data),
-        )
-        on_report(report)
-        parity.check_limits(report, precision)
         if checkpoint.model.parser is not None and precision in JOINED_PRECISIONS:
             log("joining encoder, fusion and entities for CPUs")
             content[JOINED_FILE] = build_joined_graph(content)
+        log(f"comparing with PyTorch on {len(compared)} sentences")
+        separate_graphs = _open_cpu_pipeline(converted.comparable, reference)
+        report = parity.compare_pipelines(
+            reference,
+            separate_graphs,
+            labels,
+            compared,
+            precision=precision,
+            extracting=_open_joined_pipeline(content, separate_graphs) if precision in ("fp32", "int8") else None,
+            data=describe_data_file(data),
+        )
+        on_report(report)
+        if exceeded := find_exceeded_limits(report, precision):
+            if not accept_difference:
+                raise BundleError(f"{describe_exceeded(exceeded)}; {_advise(precision)}")
+            report = msgspec.structs.replace(report, accepted=exceeded)
+            for limit in exceeded:
+                log(f"accepted although a limit is exceeded: {limit.text}")
         if precision != "int8":  # for CPUs only
             content |= fuse_graphs(checkpoint, precision, reference, compared, content, log)
         manifest = msgspec.structs.replace(
@@ -191,6 +203,28 @@ def _open_cpu_pipeline(models: Mapping[str, onnx.ModelProto], reference: Pipelin
     backend = OnnxCpuBackend()
     graphs = {name: backend.load(name, model.SerializeToString()) for name, model in models.items()}
     return Pipeline(graphs, reference.tokenizer, reference.settings)
+
+
+def _open_joined_pipeline(files: Mapping[str, bytes], separate: Pipeline) -> Pipeline | None:
+    """Open the graphs that a CPU runs where the bundle has a joined graph; None where it has none."""
+    if JOINED_FILE not in files:
+        return None
+    weights = {name: files[name] for name in JOINED_WEIGHTS}
+    joined = OnnxCpuBackend().load(JOINED, files[JOINED_FILE], weights=weights)
+    graphs = {JOINED: joined, **{name: graph for name, graph in separate.graphs.items() if name == "relations"}}
+    return Pipeline(graphs, separate.tokenizer, separate.settings)
+
+
+def _advise(precision: Precision) -> str:
+    """Return what helps against differences that exceed the limits of a precision."""
+    helps = {
+        "fp32": "nothing but another version of PyTorch or ONNX Runtime should cause this",
+        "fp16": "training longer, --bf16 or fp32 may help",
+        "bf16": "training longer, --fp16 or fp32 may help",
+        "int8": "more, or more typical, sentences in --calibration-data, training longer, --fp16 or fp32 may help",
+        "int8-qdq": "more, or more typical, sentences in --calibration-data, training longer, --fp16 or fp32 may help",
+    }
+    return f"{helps[precision]}; --accept-difference writes the bundle all the same and records this"
 
 
 def _write_bundle(folder: Path, content: Mapping[str, bytes], manifest: Manifest) -> None:

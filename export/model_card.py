@@ -7,7 +7,7 @@ from typing import Any
 
 from ..runtime.bundle.labels import Labels
 from ..runtime.bundle.manifest import Manifest, ParserInfo
-from ..runtime.bundle.parity_report import decode_parity
+from ..runtime.bundle.parity_report import decode_parity, read_accepted
 from ..runtime.output.plain_text import escape_markdown, quote_code
 
 
@@ -42,6 +42,7 @@ def render_model_card(manifest: Manifest) -> str:
         "",
         *_format_scores(manifest),
         "",
+        *_format_accepted(manifest),
         "## Limits",
         "",
         "- The model predicts only the types above; expect lower scores on text that differs from its training data.",
@@ -98,6 +99,21 @@ def _format_training(manifest: Manifest) -> list[str]:
         f"{settings.get('head_lr') or settings.get('lr')} (all other parameters)",
     ]
     return files + command + details
+
+
+def _format_accepted(manifest: Manifest) -> list[str]:
+    """Describe the limits that the bundle exceeds; nothing for a bundle within the limits."""
+    accepted = read_accepted(manifest.parity)
+    if not accepted:
+        return []
+    return [
+        "## Differences from the trained model",
+        "",
+        f"This bundle was exported with `--accept-difference`: it exceeds limits of {manifest.precision}.",
+        "",
+        *(f"- {escape_markdown(limit.text)}" for limit in accepted),
+        "",
+    ]
 
 
 def _format_scores(manifest: Manifest) -> list[str]:

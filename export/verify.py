@@ -13,15 +13,16 @@ from trimf_train.evaluation.model_loading import open_checkpoint
 from trimf_train.evaluation.prediction import add_missing_parses
 
 from ..runtime.bundle.manifest import SCHEMA_VERSION, encode_manifest
-from ..runtime.bundle.parity_report import VerificationReport, encode_parity
+from ..runtime.bundle.parity_report import VerificationReport, encode_parity, read_accepted
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine.backend_selection import open_backend
 from ..runtime.engine.onnx_cpu import OnnxCpuBackend
 from ..runtime.errors import BackendError, BundleError, DataError, check_integer
 from ..runtime.pipeline import Pipeline
 from ..runtime.pipeline_loading import open_pipeline
-from . import parity
 from .bundle_writer import write_bundle_file
+from .parity import compare_pipelines
+from .parity_limits import check_limits
 from .samples import built_in_samples, describe_data_file
 
 
@@ -78,16 +79,26 @@ def verify_bundle(
             reference = open_pipeline(bundle, OnnxCpuBackend(threads, optimize=False))
             name = "ONNX Runtime, unoptimised"  # as manifests have stored it
         with closing(reference):
-            report = parity.compare_pipelines(
-                reference, candidate, labels, sentences, batch_size, against=name, data=describe_data_file(data)
+            report = compare_pipelines(
+                reference,
+                candidate,
+                labels,
+                sentences,
+                batch_size,
+                precision=precision,
+                against=name,
+                data=describe_data_file(data),
             )
     failure = None
     try:
-        parity.check_limits(report, precision)
+        check_limits(report, precision)
     except BundleError as error:
         failure = str(error)
     return VerificationReport(
-        **msgspec.structs.asdict(report), backend=opened.name, reason=opened.reason, failure=failure
+        **msgspec.structs.asdict(report) | {"accepted": read_accepted(bundle.manifest.parity)},
+        backend=opened.name,
+        reason=opened.reason,
+        failure=failure,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trimf.cli import main
-from trimf.export import engine_builder, parity
+from trimf.export import engine_builder, parity_limits
 from trimf.runtime.bundle.reader import DEFAULT_BUNDLE, Bundle
 from trimf.runtime.errors import BackendError
 
@@ -18,7 +18,7 @@ RTX = pytest.mark.skipif(not find_spec("tensorrt_rtx_bindings"), reason="needs t
 PLAIN = pytest.mark.skipif(bool(find_spec("tensorrt")), reason="TensorRT is installed")
 
 #: Limits that no bundle meets.
-STRICT = parity.ParityLimits(
+STRICT = parity_limits.ParityLimits(
     max_relative_error=-1.0,
     min_identical=100.0,
     min_entity_agreement=100.0,
@@ -194,7 +194,7 @@ def test_the_report_is_stored_in_a_copy(prepared, tmp_path, capsys):
 
 
 def test_a_failed_report_is_stored_in_a_copy_too(prepared, monkeypatch, tmp_path):
-    monkeypatch.setitem(parity.LIMITS, "fp32", STRICT)
+    monkeypatch.setitem(parity_limits.LIMITS, "fp32", STRICT)
     assert main(["verify", str(prepared / "bundle"), "--backend", "cpu", "--output", str(tmp_path / "copy")]) == 1
     assert "encoder.words" in Bundle(tmp_path / "copy").manifest.parity["verified"]["cpu"]["failure"]
 
@@ -273,7 +273,7 @@ def test_a_damaged_file_is_not_compiled(refused, prepared, tmp_path):
 
 
 def test_verify_reports_and_then_fails(prepared, monkeypatch, capsys):
-    monkeypatch.setitem(parity.LIMITS, "fp32", STRICT)
+    monkeypatch.setitem(parity_limits.LIMITS, "fp32", STRICT)
     assert main(["verify", str(prepared / "bundle"), "--backend", "cpu"]) == 1
     captured = capsys.readouterr()
     assert "encoder.words" in captured.out

@@ -19,7 +19,8 @@ from ...runtime.engine.onnx_providers import Provider
 from ...runtime.engine.onnxruntime_library import onnxruntime
 from ...runtime.errors import BundleError
 from ...runtime.pipeline import Pipeline
-from .. import parity
+from ..parity import compare_pipelines
+from ..parity_limits import check_limits
 from .encoder_layers import explain_unfused
 from .graph_builder import FloatMode, count_nodes
 from .joined_graph import build_joined_graph
@@ -61,8 +62,10 @@ def fuse_graphs(
         compared = build_fused_graphs(checkpoint, mode)
         pipeline = open_fused_pipeline(compared, reference)
         try:
-            report = parity.compare_pipelines(reference, pipeline, checkpoint.description.labels, sentences)
-            parity.check_limits(report, precision)
+            report = compare_pipelines(
+                reference, pipeline, checkpoint.description.labels, sentences, precision=precision
+            )
+            check_limits(report, precision)
         except BundleError as error:
             reason = str(error)
     if reason:

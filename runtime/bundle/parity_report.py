@@ -42,10 +42,16 @@ class ArcParity(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         words: Number of words that were compared.
         identical: Percentage of words with identical head and label.
+        differing: Number of words whose head or label differs.
+        near_ties: Number of those that are near ties of the reference.
+        tie_margin: Margin below which a difference is a near tie, in logits.
     """
 
     words: int = 0
     identical: float = nan
+    differing: int | None = None
+    near_ties: int = 0
+    tie_margin: float | None = None
 
 
 class F1Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +70,66 @@ class F1Scores(msgspec.Struct, frozen=True, kw_only=True):
     def __bool__(self) -> bool:
         """Return whether any score is stated."""
         return not (isnan(self.entities) and isnan(self.relations))
+
+
+class LossInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """Loss of F1 on gold annotations, in percentage points, with a 95 % interval of a bootstrap over sentences.
+
+    Attributes:
+        lost: F1 of the reference minus F1 of the bundle.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+    """
+
+    lost: float
+    low: float
+    high: float
+
+
+class F1Losses(msgspec.Struct, frozen=True, kw_only=True):
+    """Losses of F1 on gold annotations.
+
+    Attributes:
+        entities: Loss of the entities.
+        relations: Loss of the relations (strict).
+    """
+
+    entities: LossInterval
+    relations: LossInterval
+
+
+class NearTies(msgspec.Struct, frozen=True, kw_only=True):
+    """Differences of whole extractions that are near ties of the reference, and the comparison without them.
+
+    Attributes:
+        entities: Number of differing entities, and of those that are near ties.
+        relations: Number of differing relations, and of those that are near ties.
+        margins: Margins of entities and of relations below which a difference is a near tie, in logits.
+        identical: Percentage of sentences that are identical or differ only by near ties.
+        agreement: Scores of the bundle against the reference, with near ties decided as the reference decides them.
+    """
+
+    entities: tuple[int, int] = (0, 0)
+    relations: tuple[int, int] = (0, 0)
+    margins: tuple[float, float] | None = None
+    identical: float = nan
+    agreement: F1Scores = F1Scores()
+
+
+class ExceededLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit of the bundle's precision that the bundle exceeds.
+
+    Attributes:
+        subject: What was compared, such as ``fusion.nodes``.
+        value: The figure.
+        limit: The largest or smallest figure allowed.
+        text: Sentence that says so.
+    """
+
+    subject: str = ""
+    value: float = nan
+    limit: float = nan
+    text: str = ""
 
 
 class WorstSentence(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +159,8 @@ class ExtractionParity(msgspec.Struct, frozen=True, kw_only=True):
         reference: Scores of the reference against the gold annotations, if there are any.
         exported: Scores of the bundle against the gold annotations, if there are any.
         data: Name of the data.
+        near_ties: Differences that are near ties of the reference, if any sentence differs.
+        losses: Losses of F1 against the gold annotations, if there are any.
     """
 
     sentences: int = 0
@@ -102,6 +170,8 @@ class ExtractionParity(msgspec.Struct, frozen=True, kw_only=True):
     reference: F1Scores | UnsetType = UNSET
     exported: F1Scores | UnsetType = UNSET
     data: str = "data not stated"
+    near_ties: NearTies | UnsetType = UNSET
+    losses: F1Losses | UnsetType = UNSET
 
     def __bool__(self) -> bool:
         """Return whether any result is stated."""
@@ -119,6 +189,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
         arcs: Comparison of dependency arcs, with the reference's inputs; only with an in-model parser.
         extractions: Comparison of whole extractions.
         against: Name of the reference.
+        accepted: Limits that the bundle exceeds, accepted by ``trimf export --accept-difference``.
     """
 
     subgraphs: dict[str, OutputErrors] = {}
@@ -126,6 +197,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     arcs: ArcParity | UnsetType = UNSET
     extractions: ExtractionParity = ExtractionParity()
     against: str = "PyTorch"
+    accepted: list[ExceededLimit] = []
 
 
 class VerificationReport(ParityReport, frozen=True, kw_only=True):
@@ -165,6 +237,18 @@ def decode_parity(content: dict[str, Any]) -> StoredParity:
         msgspec.ValidationError: A part of the report has another type than expected.
     """
     return msgspec.convert(content, StoredParity)
+
+
+def read_accepted(content: dict[str, Any]) -> list[ExceededLimit]:
+    """Return the exceeded limits that were accepted at the export; none if the report cannot be read.
+
+    Args:
+        content: Field ``parity`` of a manifest, as read from JSON.
+    """
+    try:
+        return decode_parity(content).accepted
+    except msgspec.ValidationError:
+        return []
 
 
 def encode_parity(report: ParityReport) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from typing import Any
 import msgspec
 from rich.table import Table
 
-from ..bundle.parity_report import ExtractionParity, OutputErrors, ParityReport, StoredParity, VerificationReport
+from ..bundle.parity_report import (
+    ExtractionParity,
+    NearTies,
+    OutputErrors,
+    ParityReport,
+    StoredParity,
+    VerificationReport,
+)
 from .plain_table import build_plain_table
 
 
@@ -24,6 +31,9 @@ def build_parity_tables(report: ParityReport) -> list[Table]:
     """
     against = report.against
     tables = []
+    if report.accepted:
+        accepted = (("", limit.text) for limit in report.accepted)
+        tables.append(build_plain_table("limits exceeded, accepted at the export", "", "", rows=accepted))
     if report.extractions or report.arcs:
         rows = _list_result_rows(report)
         tables.append(build_plain_table(f"parity with {against}", "", "", rows=rows))
@@ -45,6 +55,10 @@ def _list_result_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
         yield from _list_extraction_rows(report.extractions, report.against)
     if arcs := report.arcs:
         yield "identical arcs", f"{arcs.identical:g} % of {arcs.words} words"
+        if arcs.differing:
+            margin = "" if arcs.tie_margin is None else f" (margin below {arcs.tie_margin:.3g})"
+            near = f"{arcs.near_ties} of them near ties{margin}"
+            yield "differing arcs", f"{arcs.differing} of {arcs.words:,} arcs differ, {near}"
 
 
 def _list_extraction_rows(extractions: ExtractionParity, against: str) -> Iterator[tuple[str, ...]]:
@@ -60,10 +74,27 @@ def _list_extraction_rows(extractions: ExtractionParity, against: str) -> Iterat
         if f1:
             support = "" if f1.support is None else " (support {} and {})".format(*f1.support)
             yield name, f"entities {_format_figure(f1.entities)}, relations {_format_figure(f1.relations)}{support}"
+    if ties := extractions.near_ties:
+        yield from _list_tie_rows(ties)
+    if losses := extractions.losses:
+        for kind, loss in (("entities", losses.entities), ("relations", losses.relations)):
+            interval = f"95 % interval {loss.low:.2f} to {loss.high:.2f}"
+            yield f"lost F1 of {kind}", f"{loss.lost:.2f} points ({interval})"
     if worst := extractions.worst:
         yield "largest difference", worst.text if worst.id is None else f"{worst.id}: {worst.text}"
         yield "  missing", "\n".join(map(_format_item, worst.missing)) or "none"
         yield "  added", "\n".join(map(_format_item, worst.added)) or "none"
+
+
+def _list_tie_rows(ties: NearTies) -> Iterator[tuple[str, ...]]:
+    for kind, counts, margin in zip(
+        ("entities", "relations"), (ties.entities, ties.relations), ties.margins or (None, None), strict=True
+    ):
+        if counts[0]:
+            said = "" if margin is None else f" (margin below {margin:.3g})"
+            yield f"differing {kind}", f"{counts[0]} differ, {counts[1]} of them near ties{said}"
+    if any(counts[1] for counts in (ties.entities, ties.relations)):
+        yield "identical but for near ties", f"{_format_figure(ties.identical)} %"
 
 
 def _list_error_rows(subgraphs: Mapping[str, OutputErrors]) -> Iterator[tuple[str, ...]]:

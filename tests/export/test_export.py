@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 
@@ -11,16 +12,20 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from rich.console import Console
 
 import trimf
 from trimf.export import exporter as bundles
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export.exporter import export_checkpoint
 from trimf.export.model_card import render_model_card
+from trimf.export.verify import verify_bundle
+from trimf.runtime.bundle.parity_report import decode_parity, read_accepted
 from trimf.runtime.bundle.reader import Bundle
 from trimf.runtime.engine.contract import SUBGRAPHS
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError, BundleError, ConfigError, DataError, InputError
+from trimf.runtime.output.bundle_tables import build_bundle_tables
 from trimf.runtime.pipeline_loading import open_pipeline
 from trimf.runtime.text.batch_arrays import Batch, pad_subwords
 from trimf.runtime.text.parser import Parse
@@ -98,7 +103,7 @@ def test_letter_case_goes_with_the_bundle(create, tiny_heads, quick_export, sent
 def lenient(monkeypatch):
     """A model this small has no reason to agree with itself in few bits."""
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
-        monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+        monkeypatch.setitem(parity_limits.LIMITS, precision, parity_limits.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
 
 
 PRODUCTS = {
@@ -169,6 +174,36 @@ def test_failing_parity_fails_the_export_and_leaves_nothing(checkpoint_folder, t
     ):
         export_checkpoint(checkpoint_folder, tmp_path / "b")
     assert not list(tmp_path.iterdir())
+    with pytest.raises(BundleError, match="--accept-difference writes the bundle all the same and records this"):
+        export_checkpoint(checkpoint_folder, tmp_path / "b")
+    lines: list[str] = []
+    manifest = export_checkpoint(checkpoint_folder, tmp_path / "b", accept_difference=True, log=lines.append)
+    accepted = decode_parity(manifest.parity).accepted
+    assert accepted[0].subject == "entities.entity_logits"
+    assert accepted[0].value > accepted[0].limit == 0.001
+    assert any(line.startswith("accepted although a limit is exceeded: entities.entity_logits") for line in lines)
+    assert "exceeds limits of fp32" in (tmp_path / "b" / "MODEL_CARD.md").read_text()
+    assert read_accepted(Bundle(tmp_path / "b").manifest.parity) == accepted
+    console = Console(file=io.StringIO(), width=160)
+    console.print(build_bundle_tables(Bundle(tmp_path / "b")))
+    assert "limits exceeded, accepted at the export" in console.file.getvalue()
+    assert verify_bundle(tmp_path / "b", backend="cpu").accepted == accepted
+
+
+def test_a_bundle_with_accepted_differences_loads(checkpoint_folder, tmp_path, quick_export, monkeypatch):
+    strict = parity_limits.ParityLimits(-1.0, 100.0, 100.0, 100.0, 100.0, 0.0)
+    monkeypatch.setitem(parity_limits.LIMITS, "fp32", strict)
+    quick_export(checkpoint_folder, tmp_path / "b", accept_difference=True)
+
+    class Roots:
+        name, labels = "roots", ()
+
+        def parse(self, lists):
+            return [Parse(np.arange(len(words)), ["ROOT"] * len(words)) for words in lists]
+
+    with trimf.load(tmp_path / "b", backend="cpu", threads=1, parser=Roots()) as extract:
+        assert extract.bundle.manifest.parity["accepted"][0]["subject"] == "encoder.words"
+        assert list(extract.words([["Alice", "lives", "in", "Rome"]]))
 
 
 def test_an_existing_bundle_is_kept_unless_overwritten(checkpoint_folder, tmp_path, quick_export):

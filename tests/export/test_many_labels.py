@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export.exporter import export_checkpoint
 from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import ParserInfo
@@ -57,9 +57,9 @@ def test_a_model_with_many_types_is_exported(
 ) -> None:
     if precision == "fp16":  # an untrained model is full of near ties; its errors must be as small as any model's
         limits = msgspec.structs.replace(
-            parity.LIMITS[precision], min_identical=0.0, min_entity_agreement=0.0, min_relation_agreement=0.0
+            parity_limits.LIMITS[precision], min_identical=0.0, min_entity_agreement=0.0, min_relation_agreement=0.0
         )
-        monkeypatch.setitem(parity.LIMITS, precision, limits)
+        monkeypatch.setitem(parity_limits.LIMITS, precision, limits)
     made = make(encoders, 100, slots)
     made.save(tmp_path / "best")
     export_checkpoint(tmp_path / "best", tmp_path / "bundle", precision=precision)

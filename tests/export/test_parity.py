@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 from msgspec import UNSET
 
-from trimf.export import parity
+from trimf.export import extraction_parity, parity, parity_limits
 from trimf.export.half_precision import convert_to_half
 from trimf.runtime.bundle.parity_report import ArcParity, ParityReport, WorstSentence
 from trimf.runtime.engine.contract import SUBGRAPHS
@@ -30,8 +30,9 @@ class Altered:
         self.inputs, self.outputs, self.types = graph.inputs, graph.outputs, graph.types
         self._graph, self._change = graph, change
 
-    def run(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
-        outputs = {name: value.copy() for name, value in self._graph.run(arrays).items()}
+    def run(self, arrays: Mapping[str, Any], *, extra: bool = False) -> dict[str, Any]:
+        given = self._graph.run(arrays, extra=True) if extra else self._graph.run(arrays)
+        outputs = {name: value.copy() for name, value in given.items()}
         self._change(outputs)
         return outputs
 
@@ -75,7 +76,7 @@ def test_the_same_is_the_same(reference: Pipeline, exported: Pipeline, labels: A
     assert extractions.reference
     assert extractions.reference.support == (24, 12)
     assert extractions.worst is UNSET
-    parity.check_limits(found, "fp32")
+    parity_limits.check_limits(found, "fp32")
 
 
 def test_errors_are_of_one_subgraph_and_relative_to_its_values(
@@ -85,9 +86,8 @@ def test_errors_are_of_one_subgraph_and_relative_to_its_values(
         outputs["nodes"] *= 1.5
 
     found = parity.compare_pipelines(reference, altered(exported, "fusion", change), labels, sentences).subgraphs
-    nodes = np.concatenate(
-        [outputs["nodes"].ravel() for _, outputs in parity.record_calls(reference, labels, sentences)["fusion"]]
-    )
+    calls = parity.record_calls(reference, labels, sentences)["fusion"]
+    nodes = np.concatenate([np.asarray(outputs["nodes"])[inputs["word_mask"]].ravel() for inputs, outputs in calls])
     error = found.pop("fusion.nodes")
     np.testing.assert_allclose(error.max, np.abs(nodes).max() / 2, rtol=1e-3)
     np.testing.assert_allclose(error.mean, np.abs(nodes).mean() / 2, rtol=1e-3)
@@ -119,18 +119,19 @@ def test_spans_beyond_their_sentence_do_not_count(
 def test_the_worst_sentence_is_named_with_what_is_missing(
     reference: Pipeline, exported: Pipeline, labels: Any, sentences: list[Sentence], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict, worst = parity.predict_annotations, 4
+    predict, worst = extraction_parity.run_pipeline, 4
 
-    def planted(pipeline: Pipeline, labels: Any, given: Sequence[Sentence], batch_size: int) -> list[Any]:
-        found = predict(pipeline, labels, given, batch_size)
+    def planted(pipeline: Pipeline, given: Sequence[Sentence], batch_size: int) -> list[Any]:
+        found = predict(pipeline, given, batch_size)
         if pipeline.graphs is exported.graphs:
-            person, place = found[worst].entities
-            other = (person[0], person[1], "Loc")
-            found[worst] = found[worst]._replace(entities=[other, place], relations=[])
-            found[2] = found[2]._replace(relations=[])
+            person, place = found[worst].decoded.entities
+            other = person._replace(type_index=labels.entity_types.index("Loc"))
+            of_worst = found[worst].decoded._replace(entities=[other, place], relations=[])
+            found[worst] = found[worst]._replace(decoded=of_worst)
+            found[2] = found[2]._replace(decoded=found[2].decoded._replace(relations=[]))
         return found
 
-    monkeypatch.setattr(parity, "predict_annotations", planted)
+    monkeypatch.setattr(extraction_parity, "run_pipeline", planted)
     found = parity.compare_pipelines(reference, exported, labels, sentences).extractions
     assert found.identical == pytest.approx(100 * 10 / 12, abs=1e-3)
     person, _, _, *place, _ = sentences[worst].tokens
@@ -196,8 +197,8 @@ def report(sentences: int = 1000, relative: float = 1e-6, largest: float = 1e-3,
 @pytest.mark.parametrize("largest", [1.1e-3, float("nan")])
 def test_a_single_number_may_not_be_far_off_in_fp32(largest: float) -> None:
     with pytest.raises(BundleError, match=r"encoder\.words has an absolute error of .*, maximum 0\.001 for fp32"):
-        parity.check_limits(report(largest=largest), "fp32")
-    parity.check_limits(report(largest=1.1e-3), "fp16")
+        parity_limits.check_limits(report(largest=largest), "fp32")
+    parity_limits.check_limits(report(largest=1.1e-3), "fp16")
 
 
 @pytest.mark.parametrize(("part", "refused"), [(1e-6, False), (0.9e-4, False), (1.1e-4, True), (float("nan"), True)])
@@ -206,45 +207,45 @@ def test_the_limit_of_a_number_is_in_proportion_to_large_values(part: float, ref
     given["subgraphs"] = {"encoder.words": {"max": 3.0, "mean": 0.0, "p99": 0.0, "relative": {"max": part, "p99": 0.0}}}
     found = msgspec.convert(given, ParityReport)
     if not refused:
-        parity.check_limits(found, "fp32")
+        parity_limits.check_limits(found, "fp32")
         return
     said = (
         r"absolute error of 3, maximum 0\.001 for fp32, and it is .* of the values' root mean square, maximum 0\.0001"
     )
     with pytest.raises(BundleError, match=said):
-        parity.check_limits(found, "fp32")
+        parity_limits.check_limits(found, "fp32")
 
 
 def scores(entities: float, relations: float, support: Sequence[int] = (500, 200)) -> dict[str, Any]:
     return {"entities": entities, "relations": relations, "support": list(support)}
 
 
-@pytest.mark.parametrize("precision", parity.LIMITS)
+@pytest.mark.parametrize("precision", parity_limits.LIMITS)
 def test_every_limit(precision: str) -> None:
-    limits = parity.LIMITS[precision]
-    parity.check_limits(report(), precision)
-    parity.check_limits(report(relative=limits.max_relative_error), precision)
+    limits = parity_limits.LIMITS[precision]
+    parity_limits.check_limits(report(), precision)
+    parity_limits.check_limits(report(relative=limits.max_relative_error), precision)
     with pytest.raises(
         BundleError, match=rf"encoder\.words has a relative error of .*maximum {limits.max_relative_error} for"
     ):
-        parity.check_limits(report(relative=limits.max_relative_error * 1.01), precision)
+        parity_limits.check_limits(report(relative=limits.max_relative_error * 1.01), precision)
     with pytest.raises(BundleError, match=r"encoder\.words has a relative error of nan"):
-        parity.check_limits(report(relative=float("nan")), precision)
-    parity.check_limits(report(identical=limits.min_identical), precision)
+        parity_limits.check_limits(report(relative=float("nan")), precision)
+    parity_limits.check_limits(report(identical=limits.min_identical), precision)
     with pytest.raises(BundleError, match=rf"of 1000 sentences .*minimum .* for {precision}; .*is encoder\.words"):
-        parity.check_limits(report(identical=limits.min_identical - 0.1), precision)
+        parity_limits.check_limits(report(identical=limits.min_identical - 0.1), precision)
     differing = min(99.5, limits.min_identical) if limits.min_identical < 100 else 100.0  # more than one, but allowed
     for kind, least in (("entities", limits.min_entity_agreement), ("relations", limits.min_relation_agreement)):
         just, below = ({"entities": 100.0, "relations": 100.0, kind: least - less} for less in (0, 0.01))
-        parity.check_limits(report(identical=differing, agreement=scores(**just)), precision)
+        parity_limits.check_limits(report(identical=differing, agreement=scores(**just)), precision)
         said = rf"{kind} agree with F1 .*minimum {least:g} for {precision}; .*is encoder\.words"
         with pytest.raises(BundleError, match=said):
-            parity.check_limits(report(identical=differing, agreement=scores(**below)), precision)
+            parity_limits.check_limits(report(identical=differing, agreement=scores(**below)), precision)
 
 
-@pytest.mark.parametrize("precision", parity.LIMITS)
+@pytest.mark.parametrize("precision", parity_limits.LIMITS)
 def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
-    limit = parity.LIMITS[precision].max_f1_loss
+    limit = parity_limits.LIMITS[precision].max_f1_loss
     for place, kind in enumerate(("entities", "relations")):
         for support in ((500, 200), (5000, 5000)):
             most = limit and max(limit, 100 / support[place])
@@ -253,31 +254,33 @@ def test_f1_may_fall_by_the_limit_or_one_annotation(precision: str) -> None:
                 fallen[kind] -= less
                 given = report(reference=scores(80.0, 60.0, support), exported=fallen)
                 if not refused:
-                    parity.check_limits(given, precision)
+                    parity_limits.check_limits(given, precision)
                     continue
                 with pytest.raises(BundleError, match=rf"F1 of {kind} drops by .*, maximum {limit} for {precision}"):
-                    parity.check_limits(given, precision)
-    parity.check_limits(report(exported=scores(90.0, 90.0)), precision)
+                    parity_limits.check_limits(given, precision)
+    parity_limits.check_limits(report(exported=scores(90.0, 90.0)), precision)
 
 
 def test_one_sentence_may_differ_but_not_in_fp32() -> None:
     one = {"sentences": 10, "identical": 90.0, "agreement": scores(95.0, 80.0, (20, 5))}
     for precision in ("fp16", "bf16", "int8", "int8-qdq"):
-        parity.check_limits(report(**one), precision)
+        parity_limits.check_limits(report(**one), precision)
     with pytest.raises(BundleError, match="90% of 10 sentences are identical, minimum 100% for fp32"):
-        parity.check_limits(report(**one), "fp32")
+        parity_limits.check_limits(report(**one), "fp32")
     with pytest.raises(BundleError, match="80% of 10 sentences are identical, minimum 99% for fp16"):
-        parity.check_limits(report(**one | {"identical": 80.0}), "fp16")
+        parity_limits.check_limits(report(**one | {"identical": 80.0}), "fp16")
 
 
-@pytest.mark.parametrize("precision", parity.LIMITS)
+@pytest.mark.parametrize("precision", parity_limits.LIMITS)
 def test_nothing_found_at_all(precision: str) -> None:
     nothing = scores(0.0, 0.0, (0, 0))
-    parity.check_limits(report(agreement=nothing, reference=nothing, exported=nothing), precision)
+    parity_limits.check_limits(report(agreement=nothing, reference=nothing, exported=nothing), precision)
     unfound = scores(0.0, 0.0)
-    parity.check_limits(report(agreement=nothing, reference=unfound, exported=unfound), precision)
+    parity_limits.check_limits(report(agreement=nothing, reference=unfound, exported=unfound), precision)
     with pytest.raises(BundleError, match="entities agree with F1 0"):
-        parity.check_limits(report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision)
+        parity_limits.check_limits(
+            report(agreement=unfound, identical=100.0 if precision == "fp32" else 99.0), precision
+        )
 
 
 def test_arcs_are_compared_word_by_word(
@@ -291,7 +294,7 @@ def test_arcs_are_compared_word_by_word(
     words = sum(len(one.tokens) for one in sentences)
     assert report.arcs == ArcParity(words=words, identical=100.0)
     assert not {"encoder.heads", "encoder.labels"} & report.subgraphs.keys()
-    parity.check_limits(report, "fp32")
+    parity_limits.check_limits(report, "fp32")
     same = report
 
     def change(outputs: dict[str, Any]) -> None:
@@ -303,9 +306,9 @@ def test_arcs_are_compared_word_by_word(
     assert report.arcs
     assert report.arcs.identical == round(100 * (words - 2 * calls) / words, 3)
     with pytest.raises(BundleError, match=f"of {words} words have the same arc, minimum 99.9% for fp16"):
-        parity.check_limits(msgspec.structs.replace(report, subgraphs={}), "fp16")
+        parity_limits.check_limits(msgspec.structs.replace(report, subgraphs={}), "fp16")
     arcs = ArcParity(words=60, identical=round(100 * 59 / 60, 3))
-    parity.check_limits(msgspec.structs.replace(same, arcs=arcs), "fp16")
+    parity_limits.check_limits(msgspec.structs.replace(same, arcs=arcs), "fp16")
 
 
 def test_a_model_that_does_not_parse_has_no_arcs_to_compare(

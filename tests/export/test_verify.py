@@ -7,7 +7,7 @@ import shutil
 import msgspec
 import pytest
 
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export import verify as module
 from trimf.export.verify import save_report, verify_bundle
 from trimf.runtime.bundle.parity_report import encode_parity
@@ -54,7 +54,7 @@ def test_without_data_the_built_in_samples_are_compared(bundles):
 
 
 def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypatch):
-    exact = parity.ParityLimits(
+    exact = parity_limits.ParityLimits(
         max_relative_error=-1.0,
         min_identical=100.0,
         min_entity_agreement=100.0,
@@ -62,7 +62,7 @@ def test_what_exceeds_a_limit_is_reported_and_named(bundles, tiny_data, monkeypa
         min_identical_arcs=100.0,
         max_f1_loss=0.0,
     )
-    monkeypatch.setitem(parity.LIMITS, "fp32", exact)
+    monkeypatch.setitem(parity_limits.LIMITS, "fp32", exact)
     assert "encoder.words" in verify_bundle(bundles / "fp32", data=tiny_data).failure
 
 

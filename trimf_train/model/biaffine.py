@@ -112,6 +112,18 @@ class BiaffineParser(nn.Module):
         labels = self.label_scores(label_dependent, label_head.gather(1, index)).argmax(-1) + 1
         return heads, torch.where(heads == positions, 0, labels)
 
+    def score_best_arcs(self, words: Tensor, word_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores that ``parse`` decides by.
+
+        Args:
+            words: Word states ``[B, N, H]``.
+            word_mask: True for words, False for padding ``[B, N]``.
+
+        Returns:
+            Arc scores ``[B, N, N]``, and the scores of the labels of each word's best arc ``[B, N, n_d]``.
+        """
+        return self.forward(words, word_mask, self.parse(words, word_mask)[0])
+
     def forward(self, words: Tensor, word_mask: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the scores for the training loss; labels are scored for the gold arcs.
 

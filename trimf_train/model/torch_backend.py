@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trimf.runtime.decoding.span_decoding import FloatArray
 from trimf.runtime.engine.contract import MEMORIES, list_subgraphs
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.text.subwords import SubwordTokenizer
@@ -91,6 +92,22 @@ class TorchSubgraph:
                 "word_logits": model.trigger_word_logits(nodes, self._stage),
             }
             return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+
+    def score_arcs(self, arrays: Mapping[str, Any]) -> tuple[FloatArray, FloatArray]:
+        """Compute the scores that the in-model parser decides by; only of the encoder.
+
+        Args:
+            arrays: The inputs, named as in ``inputs``; other arrays are ignored.
+
+        Returns:
+            Scores of all arcs ``[B, N, N]``, and of the labels of each word's best arc ``[B, N, n_d]``.
+        """
+        device = next(self._model.parameters()).device
+        input_ids, mask, pieces = (torch.as_tensor(arrays[name]).to(device) for name in self.inputs)
+        with torch.inference_mode():
+            _, states = self._model.encode_subwords(input_ids, mask)
+            arcs, labels = self._model.score_arcs(states, pieces)
+            return arcs.float().cpu().numpy(), labels.float().cpu().numpy()
 
     def _compute_flow_weights(self, states: Tensor, mask: Tensor, pieces: Tensor) -> dict[str, Any]:
         """Compute the flow weights of subwords ``[B,2,T]`` and of words ``[B,2,N]``, which follow the subword flow."""

@@ -143,6 +143,19 @@ class TriMF(nn.Module):
         assert self.parser is not None, "the model has no in-model parser"
         return self.parser.parse(pool_words(states, pieces), pieces[:, :, 0] > 0)
 
+    def score_arcs(self, states: Tensor, pieces: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scores that ``parse`` decides by; the arguments are the same.
+
+        Args:
+            states: States of the layer that the parser reads ``[B, T, H]``, the second result of ``encode_subwords``.
+            pieces: Positions of the subwords of each word ``[B, N, S]``; 0 for padding.
+
+        Returns:
+            Scores of the arcs and of the labels, see ``BiaffineParser.score_best_arcs``.
+        """
+        assert self.parser is not None, "the model has no in-model parser"
+        return self.parser.score_best_arcs(pool_words(states, pieces), pieces[:, :, 0] > 0)
+
     def pool_to_words(
         self, states: Tensor, attention_mask: Tensor, pieces: Tensor, stage: int
     ) -> tuple[Tensor, Tensor]:

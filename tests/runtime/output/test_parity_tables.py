@@ -7,8 +7,12 @@ from rich.console import Console
 from trimf.runtime.bundle.parity_report import (
     ArcParity,
     ErrorFigures,
+    ExceededLimit,
     ExtractionParity,
+    F1Losses,
     F1Scores,
+    LossInterval,
+    NearTies,
     OutputErrors,
     ParityReport,
     StoredParity,
@@ -59,3 +63,30 @@ def test_verified_backends() -> None:
     assert ["cuda", "PyTorch", "2 sentences (y)", "50 %", "too far"] in table
     unstated = "number of sentences not stated (data not stated)"
     assert ["cpu", "PyTorch", unstated, "– %", "within the limits"] in table
+
+
+def test_near_ties_losses_and_accepted_limits() -> None:
+    text = render(
+        ParityReport(
+            arcs=ArcParity(words=1747, identical=99.828, differing=3, near_ties=3, tie_margin=0.0312),
+            extractions=ExtractionParity(
+                sentences=10,
+                identical=70.0,
+                near_ties=NearTies(entities=(4, 3), relations=(0, 0), margins=(0.5, 0.1), identical=90.0),
+                losses=F1Losses(
+                    entities=LossInterval(lost=0.5, low=-0.25, high=1.5), relations=LossInterval(lost=0, low=0, high=0)
+                ),
+            ),
+            accepted=[ExceededLimit(subject="arcs", value=1.0, limit=2.0, text="arcs [b]differ[/b]")],
+        )
+    )
+    assert "limits exceeded, accepted at the export" in text
+    for row in (
+        ["", "arcs [b]differ[/b]"],
+        ["differing arcs", "3 of 1,747 arcs differ, 3 of them near ties (margin below 0.0312)"],
+        ["differing entities", "4 differ, 3 of them near ties (margin below 0.5)"],
+        ["identical but for near ties", "90 %"],
+        ["lost F1 of entities", "0.50 points (95 % interval -0.25 to 1.50)"],
+    ):
+        assert row in rows(text)
+    assert "differing relations" not in text
