@@ -38,7 +38,9 @@ class Recited:
         self.has_parser = bool(self.trees)
         self.seen: list[ParsedSentence] = []
 
-    def run(self, sentences: list[ParsedSentence], batch_size: int, *, syntax: str | None) -> list[SentenceResult]:
+    def run(
+        self, sentences: list[ParsedSentence], batch_size: int, *, syntax: str | None, entities: object = None
+    ) -> list[SentenceResult]:
         self.seen += sentences
         return [SentenceResult(found, (), 1, 0, self.trees.pop(0) if syntax else None) for found in self.found]
 

@@ -86,7 +86,7 @@ def test_training_data_without_annotation(
     bare = [msgspec.structs.replace(one, entities=[], relations=[]) for one in sentences]
     path.write_bytes(b"".join(map(encode_line, bare)))
     config = configure(data={"train": [str(path)]})
-    with pytest.raises(DataError, match="0 entity"):
+    with pytest.raises(DataError, match="no training sentence has an entity"):
         train_model(config)
     assert not Path(config.output).exists()
 
