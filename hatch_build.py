@@ -15,6 +15,7 @@ CONTENT = (
     "__main__.py",
     "cli.py",
     "cli_support.py",
+    "commands",
     "py.typed",
     "bench",
     "export",

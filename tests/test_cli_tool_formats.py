@@ -14,8 +14,8 @@ import pytest
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
-from trimf import cli
 from trimf.cli import main
+from trimf.commands.extraction import _WRITERS
 from trimf.runtime.output.writers import FORMATS
 
 SENTENCE = "Lee Harvey Oswald was shot by Jack Ruby in Dallas."
@@ -34,7 +34,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_the_names_of_the_formats() -> None:
-    assert list(FORMATS) == cli._WRITERS
+    assert list(FORMATS) == _WRITERS
 
 
 def test_label_studio(source: str, capsys: pytest.CaptureFixture[str]) -> None:

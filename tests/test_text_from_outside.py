@@ -206,7 +206,7 @@ OWN_TEXT = {"create_table", "tabulate_streams"}
 
 
 def test_every_function_that_builds_tables_is_here() -> None:
-    folders = ("runtime", "trimf_train", "export", "bench")
+    folders = ("commands", "runtime", "trimf_train", "export", "bench")
     found = {
         node.name
         for folder in folders

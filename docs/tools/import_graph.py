@@ -32,6 +32,7 @@ ROOMS = {
     "trimf.export": "export",
     "trimf.bench": "bench",
     "trimf.cli_support": "cli_support",
+    "trimf.commands": "top",
     "trimf": "top",
 }
 
@@ -67,7 +68,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 def module_files() -> dict[str, Path]:
     """Return every module of the product and its file."""
     files = {}
-    for folder in ("runtime", "export", "bench", "trimf_train"):
+    for folder in ("commands", "runtime", "export", "bench", "trimf_train"):
         for path in (ROOT / folder).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trimf.cli import _READERS
+from trimf.commands.preparation import _READERS
 from trimf.runtime.errors import DataError, InputError
 from trimf_train.data import jsonl as prepared
 from trimf_train.data.formats import dygie, spert

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf import cli
+from trimf.commands.evaluation import _PROTOCOLS
 from trimf.runtime.errors import InputError
 from trimf_train.data.readers import read_sentences
 from trimf_train.evaluation.protocols import PROTOCOLS, get_protocol, protocol_for
@@ -48,7 +49,7 @@ def test_entity_types_alone_are_own_labels(own: list[str]) -> None:
 
 
 def test_a_protocol_by_name() -> None:
-    assert [get_protocol(name) for name in cli._PROTOCOLS] == list(PROTOCOLS.values())
+    assert [get_protocol(name) for name in _PROTOCOLS] == list(PROTOCOLS.values())
     with pytest.raises(InputError, match="unknown protocol 'conll03'; choose from conll04, scierc, ade, ace05, own"):
         get_protocol("conll03")
 

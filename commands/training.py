@@ -1,0 +1,174 @@
+"""Train models and reproduce the paper's experiments: ``trimf train`` and ``trimf experiment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from ..cli_support import FILE, FOLDER, print_to_stderr
+from ..runtime.extras import require_extra
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command(short_help="Train a model on annotated data.")
+@click.argument("config", type=FILE, required=False)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Annotated data in any format that `trimf prepare` reads."
+)
+@click.option(
+    "--dev", type=click.Path(path_type=Path), help="Data that choose the best epoch. Default: a fifth of --data."
+)
+@click.option("--output", type=FOLDER, help="With --data: folder of the run. Default: run.")
+@click.option("--parser", help="With --data: spaCy pipeline that parses the sentences. Default: en_core_web_sm.")
+@click.option("--language", help="With --data: language of the texts. Default: en.")
+@click.option(
+    "--misaligned",
+    type=click.Choice(["error", "snap", "skip"]),
+    help="With --data: what `trimf prepare --misaligned` says. Default: error.",
+)
+@click.option("--write-config", is_flag=True, help="With --data: prepare, print the configuration as TOML, and stop.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting, such as train.lr=1e-4."
+)
+@click.option("--restart", is_flag=True, help="Discard the run that the output folder holds and start again.")
+@click.option("--compile", "compiled", is_flag=True, help="Run the encoder through torch.compile.")
+@click.option("--defaults", is_flag=True, help="Print every setting with its default, limits and meaning, as TOML.")
+def train(
+    config: Path | None,
+    data: Path | None,
+    dev: Path | None,
+    output: Path | None,
+    parser: str | None,
+    language: str | None,
+    misaligned: Literal["error", "snap", "skip"] | None,
+    write_config: bool,
+    overrides: tuple[str, ...],
+    restart: bool,
+    compiled: bool,
+    defaults: bool,
+) -> None:
+    """Train a model on annotated data (--data), or as CONFIG says.
+
+    With --data, the settings are chosen from the data. CONFIG is a TOML file, or the name of a packaged recipe: ade,
+    conll04, conll04-syntax, scierc. For several GPUs: `accelerate launch -m trimf.cli train CONFIG`. Run the same
+    command again to resume a run that was stopped.
+    """
+    from trimf_train.config import load_config
+    from trimf_train.configs import find_recipe, recipe_names
+
+    with_data: dict[str, object] = {"--dev": dev, "--output": output, "--parser": parser, "--language": language}
+    with_data |= {"--misaligned": misaligned, "--write-config": write_config or None}
+    given = [name for name, value in with_data.items() if value is not None]
+    if defaults:
+        if config is not None or overrides or data is not None:
+            raise click.UsageError("--defaults takes neither CONFIG nor --data nor --set")
+        from trimf_train.config_reference import render_defaults
+
+        click.echo(render_defaults(), nl=False)
+        return
+    if data is None and given:
+        place = " The output folder of CONFIG is its setting output." if given == ["--output"] else ""
+        raise click.UsageError(f"{given[0]} goes with --data, which is missing.{place}")
+    if data is not None and config is not None:
+        raise click.UsageError(
+            f"either CONFIG ({config}) or --data, not both; a TOML file names its data itself, as data.train"
+        )
+    if data is not None:
+        from trimf_train.training.data_run import plan_run
+
+        from ..runtime.text.parser import load_parser
+
+        if (language or "en") != "en" and parser is None:
+            raise click.UsageError(
+                f"--language {language} needs --parser, a spaCy pipeline of that language, such as de_core_news_sm"
+            )
+        if not write_config:
+            require_extra("train", "torch")
+        run = plan_run(
+            data,
+            dev,
+            output or Path("run"),
+            load_parser(parser or "en_core_web_sm"),
+            overrides,
+            language=language or "en",
+            misaligned=misaligned or "error",
+            restart=restart,
+        )
+        for line in run.lines:
+            print_to_stderr(line)
+        if write_config:
+            from trimf_train.config_reference import render_config
+
+            click.echo(render_config(run.config), nl=False)
+            return
+        loaded = run.config
+    elif config is not None:
+        loaded = load_config(find_recipe(config), overrides)  # before PyTorch is imported, which takes seconds
+    else:
+        names = ", ".join(recipe_names())
+        raise click.UsageError(
+            f"pass --data with annotated data, or CONFIG: a TOML file, or the name of a packaged recipe: {names}"
+        )
+    require_extra("train", "torch")
+    from trimf_train.training.run_outcome import describe_outcome
+    from trimf_train.training.train import train_model
+
+    values = {"--data": data, **{name: value for name, value in with_data.items() if name != "--write-config"}}
+    options = [part for name, value in values.items() if value is not None for part in (name, str(value))]
+    command = ["trimf train", *([str(config)] if config else []), *options]
+    command += [f"--set {override}" for override in overrides]
+    best = train_model(loaded, restart=restart, command=" ".join(command), compile_encoder=compiled)
+    if best:  # None on all processes but the main one
+        for line in describe_outcome(best, loaded):
+            print_to_stderr(line)
+
+
+@click.command(short_help="Reproduce a table or figure of the paper.")
+@click.argument("name", metavar="NAME")
+@click.option("--data", type=FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
+@click.option("--encoder", help="Hugging Face name or folder. Default: the encoder of the recipe.")
+@click.option("--seeds", type=int, help="Runs per row. Default: 5; all folds in cross-validation; 1 with --quick.")
+@click.option("--output", type=FOLDER, default="experiments", show_default=True, help="Folder for runs and reports.")
+@click.option(
+    "--config", type=FILE, help="Recipe to vary: a TOML file or a packaged name. Default: that of the data set."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the recipe.")
+@click.option("--jobs", type=int, help="Parallel runs. Default: one per GPU, or one per core as memory allows.")
+@click.option("--quick", is_flag=True, help="Train on a small sample for a few epochs.")
+def experiment(
+    name: str,
+    data: Path,
+    encoder: str | None,
+    seeds: int | None,
+    output: Path,
+    config: Path | None,
+    overrides: tuple[str, ...],
+    jobs: int | None,
+    quick: bool,
+) -> None:
+    """Reproduce a table or figure of the paper.
+
+    NAME is main (Table 1), modules (Table 2), interaction (Table 3), fusion (Table 4), triggers (Table 5), gradients
+    (Table 6), stages (Figure 4), threshold (Figure 5), attention (Figure 6), or recipe (steps beyond the paper's
+    recipe, compared on dev).
+
+    Writes NAME.json, NAME.md and NAME.svg (NAME.html for attention) to --output. Experiments share runs there. Run the
+    same command again to resume an experiment that was stopped.
+    """
+    require_extra("train", "torch")
+    require_extra("bench", "matplotlib")
+    from trimf_train.configs import find_recipe
+    from trimf_train.experiments.run import ExperimentPlan, run_experiment
+
+    options = {"--data": data, "--encoder": encoder, "--seeds": seeds, "--output": output, "--config": config}
+    words = [f"{flag} {value}" for flag, value in options.items() if value is not None]
+    words += [f"--set {override}" for override in overrides] + ["--quick"] * quick
+    command = " ".join(["trimf experiment", name, *words])
+    recipe = find_recipe(config) if config else None
+    plan = ExperimentPlan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
+    run_experiment(plan, print_to_stderr)
+    click.echo((output / f"{name}.md").read_text(encoding="utf-8"))
