@@ -1,4 +1,4 @@
-"""The README's commands for own labels on a piece of CoNLL04, with the real encoder, from annotation to extraction."""
+"""The commands of a packaged recipe on a piece of CoNLL04, with the real encoder, from annotation to extraction."""
 
 from __future__ import annotations
 
