@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import msgspec
+from msgspec import UnsetType
 
 from ..runtime.bundle.parity_report import ArcParity, ExceededLimit, ExtractionParity, F1Scores, ParityReport
 from ..runtime.errors import BundleError
@@ -156,16 +157,19 @@ def _check_errors(report: ParityReport, limits: ParityLimits, precision: str) ->
 
 
 def _check_arcs(arcs: ArcParity, limits: ParityLimits, precision: str) -> Iterator[ExceededLimit]:
-    differing = round(arcs.words * (1 - arcs.identical / 100)) if arcs.differing is None else arcs.differing
-    beyond = differing - arcs.near_ties
+    differing = (
+        round(arcs.words * (1 - arcs.identical / 100)) if isinstance(arcs.differing, UnsetType) else arcs.differing
+    )
+    near_ties = arcs.near_ties or 0
+    beyond = differing - near_ties
     minimum = limits.min_identical_arcs
-    share = arcs.identical if not arcs.near_ties else round(100 * (1 - beyond / arcs.words), 3)
+    share = arcs.identical if not near_ties else round(100 * (1 - beyond / arcs.words), 3)
     if share < minimum and (minimum == 100 or beyond > 1):
         yield ExceededLimit(
             subject="arcs",
             value=share,
             limit=minimum,
-            text=f"{share:g}% of {arcs.words} words have the same arc{_exclude_ties(arcs.near_ties)}, "
+            text=f"{share:g}% of {arcs.words} words have the same arc{_exclude_ties(near_ties)}, "
             f"minimum {minimum:g}% for {precision}",
         )
 

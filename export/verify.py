@@ -95,7 +95,7 @@ def verify_bundle(
     except BundleError as error:
         failure = str(error)
     return VerificationReport(
-        **msgspec.structs.asdict(report) | {"accepted": read_accepted(bundle.manifest.parity)},
+        **msgspec.structs.asdict(report) | {"accepted": read_accepted(bundle.manifest.parity) or msgspec.UNSET},
         backend=opened.name,
         reason=opened.reason,
         failure=failure,

@@ -22,7 +22,7 @@ QUICK_TESTS = (
     "tests/runtime/bundle/test_reader.py",
 )
 
-PACKAGES = ("bench/", "export/", "models/", "runtime/")
+PACKAGES = ("bench/", "commands/", "export/", "models/", "runtime/")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def unpack(sdist: Path, folder: Path) -> Path:
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}  # from Python 3.11.4
+        archive.extractall(folder, **options)
     (root,) = folder.iterdir()
     return root
 

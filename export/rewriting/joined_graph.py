@@ -1,13 +1,13 @@
 """Rewrite what is slow on a CPU in a joined graph, as the separate graphs have it.
 
-Every rewrite recognizes the form that ``export.subgraphs`` has, and leaves a graph of any other form as it is.
+It recognizes the form that ``export.subgraphs`` has, and leaves a graph of any other form as it is.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import helper, shape_inference
 
 from .graph_editor import GraphEditor, Tensors, list_dimensions
 
@@ -27,7 +27,6 @@ def simplify_joined_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     tensors = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
     editor = GraphEditor(copy)
     _multiply_span_widths_apart(editor, tensors)
-    _score_labels_at_once(editor, tensors)
     editor.finish()
     return copy
 
@@ -65,37 +64,6 @@ def _multiply_span_widths_apart(editor: GraphEditor, tensors: Tensors) -> None:
         )
 
 
-def _score_labels_at_once(editor: GraphEditor, tensors: Tensors) -> None:
-    """Multiply the scores of labels by the head's view and a one, instead of cutting off what is added to the product.
-
-    Cutting copies a matrix of views times labels for every word.
-    """
-    for total in [node for node in editor.nodes if node.op_type == "Add"]:
-        for product_name, rest in (total.input, tuple(reversed(total.input))):
-            product, parts = editor.producer(product_name, "MatMul"), editor.producer(rest, "Split")
-            if product is None or parts is None or list(parts.output) != [product.input[0], rest]:
-                continue
-            column = editor.producer(product.input[1], "Unsqueeze")
-            width = _width(tensors, parts.input[0])
-            if column is None or _rank(tensors, parts.input[0]) != 4 or _rank(tensors, column.input[0]) != 3:
-                continue
-            if not 0 < _width(tensors, column.input[0]) == width - 1 or _width(tensors, rest) != 1:
-                continue
-            output, kind = total.output[0], _element_type(tensors, column.input[0])
-            if kind is None:
-                continue
-            pads = editor.add_constant(f"{output}/pads", np.array([0, 0, 0, 0, 0, 1], np.int64))
-            one = editor.add_constant(f"{output}/one", np.array(1, kind))
-            padded, view = f"{output}/padded", f"{output}/column"
-            editor.replace(
-                total,
-                helper.make_node("Pad", [column.input[0], pads, one], [padded], name=padded),
-                helper.make_node("Unsqueeze", [padded, column.input[1]], [view], name=view),
-                helper.make_node("MatMul", [parts.input[0], view], [output], name=f"{output}/product"),
-            )
-            break
-
-
 def _rank(tensors: Tensors, name: str) -> int:
     """Return the number of axes of a tensor; 0 if it is not known."""
     return len(list_dimensions(tensors.get(name)) or ())
@@ -105,10 +73,3 @@ def _width(tensors: Tensors, name: str) -> int:
     """Return the size of the last axis of a tensor; 0 if it is not known."""
     sizes = list_dimensions(tensors.get(name)) or [0]
     return sizes[-1] or 0
-
-
-def _element_type(tensors: Tensors, name: str) -> np.dtype[np.generic] | None:
-    """Return the numpy type of a tensor; None if it is not known, or numpy lacks it."""
-    value = tensors.get(name)
-    kind = TensorProto.UNDEFINED if value is None else value.type.tensor_type.elem_type
-    return None if kind in (TensorProto.UNDEFINED, TensorProto.BFLOAT16) else helper.tensor_dtype_to_np_dtype(kind)

@@ -49,9 +49,9 @@ class ArcParity(msgspec.Struct, frozen=True, kw_only=True):
 
     words: int = 0
     identical: float = nan
-    differing: int | None = None
-    near_ties: int = 0
-    tie_margin: float | None = None
+    differing: int | UnsetType = UNSET
+    near_ties: int | UnsetType = UNSET
+    tie_margin: float | UnsetType = UNSET
 
 
 class F1Scores(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +197,7 @@ class ParityReport(msgspec.Struct, frozen=True, kw_only=True):
     arcs: ArcParity | UnsetType = UNSET
     extractions: ExtractionParity = ExtractionParity()
     against: str = "PyTorch"
-    accepted: list[ExceededLimit] = []
+    accepted: list[ExceededLimit] | UnsetType = UNSET
 
 
 class VerificationReport(ParityReport, frozen=True, kw_only=True):
@@ -246,7 +246,7 @@ def read_accepted(content: dict[str, Any]) -> list[ExceededLimit]:
         content: Field ``parity`` of a manifest, as read from JSON.
     """
     try:
-        return decode_parity(content).accepted
+        return decode_parity(content).accepted or []
     except msgspec.ValidationError:
         return []
 

@@ -56,8 +56,8 @@ def _list_result_rows(report: ParityReport) -> Iterator[tuple[str, ...]]:
     if arcs := report.arcs:
         yield "identical arcs", f"{arcs.identical:g} % of {arcs.words} words"
         if arcs.differing:
-            margin = "" if arcs.tie_margin is None else f" (margin below {arcs.tie_margin:.3g})"
-            near = f"{arcs.near_ties} of them near ties{margin}"
+            margin = "" if isinstance(arcs.tie_margin, msgspec.UnsetType) else f" (margin below {arcs.tie_margin:.3g})"
+            near = f"{arcs.near_ties or 0} of them near ties{margin}"
             yield "differing arcs", f"{arcs.differing} of {arcs.words:,} arcs differ, {near}"
 
 

@@ -14,7 +14,7 @@ from support.encoders import Make
 
 import trimf
 from trimf.cli import cli
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export.bundle_compiler import compile_bundle
 from trimf.export.exporter import export_checkpoint
 from trimf.runtime.bundle.reader import Bundle
@@ -93,7 +93,7 @@ def test_a_bundle_has_no_relations_graph(
     folders: dict[str, Path], tmp_path: Path, source: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if precision == "int8":  # the limits are for models of a useful size
-        monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+        monkeypatch.setitem(parity_limits.LIMITS, precision, parity_limits.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
     options = {"calibration_data": folders["data"]} if precision == "int8" else {}
     bundle = tmp_path / "bundle"
     manifest = export_checkpoint(folders[source] / "best", bundle, precision=precision, explain=True, **options)

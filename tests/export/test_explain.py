@@ -13,7 +13,7 @@ import pytest
 
 from trimf.cli import main
 from trimf.export import exporter as bundles
-from trimf.export import parity
+from trimf.export import parity_limits
 from trimf.export.exporter import _trace_subgraphs, export_checkpoint
 from trimf.runtime import explain as explaining
 from trimf.runtime.errors import InputError
@@ -158,7 +158,7 @@ def test_other_precisions_explain_too(
     monkeypatch: pytest.MonkeyPatch,
     traced_once: None,
 ) -> None:
-    monkeypatch.setitem(parity.LIMITS, precision, parity.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
+    monkeypatch.setitem(parity_limits.LIMITS, precision, parity_limits.ParityLimits(0.5, 0.0, 0.0, 0.0, 0.0, 100.0))
     calibrate = tiny_data if precision == "int8" else None
     export_checkpoint(
         parsing_folder,

@@ -202,7 +202,7 @@ def test_a_bundle_with_accepted_differences_loads(checkpoint_folder, tmp_path, q
             return [Parse(np.arange(len(words)), ["ROOT"] * len(words)) for words in lists]
 
     with trimf.load(tmp_path / "b", backend="cpu", threads=1, parser=Roots()) as extract:
-        assert extract.bundle.manifest.parity["accepted"][0]["subject"] == "encoder.words"
+        assert "encoder.words" in {one["subject"] for one in extract.bundle.manifest.parity["accepted"]}
         assert list(extract.words([["Alice", "lives", "in", "Rome"]]))
 
 

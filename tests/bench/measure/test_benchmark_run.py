@@ -49,7 +49,7 @@ def test_everything_asked_for_is_measured(outcome):
 
 def test_the_latency_round_has_every_stage(outcome):
     (one,) = outcome[0].cases[0].rounds
-    assert {"whole", "words", "encoder", "decode", "plain encoder", "split"} <= one.samples.keys()
+    assert {"whole", "words", "joined", "decode", "plain encoder", "split"} <= one.samples.keys()
     assert "parse" not in one.samples  # its encoder does that
     assert {len(values) for values in one.samples.values()} == {len(one.sizes)}
     assert min(one.load, one.first, one.memory.host) > 0
@@ -92,7 +92,7 @@ def test_the_profile_comes_last_and_has_the_nodes_of_every_subgraph(outcome):
     report, _, _, steps = outcome
     assert steps[-2][0] == "profile default cpu threads 1 batch 1"
     (profile,) = report.profiles
-    assert [one.subgraph for one in profile.subgraphs] == ["encoder", "fusion", "entities", "relations"]
+    assert [one.subgraph for one in profile.subgraphs] == ["joined", "relations"]
     assert profile.subgraphs[0].nodes[0].mean > 0
 
 

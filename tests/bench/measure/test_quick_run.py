@@ -40,16 +40,16 @@ NO_PLAIN_ENCODER = """
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError
 load = OnnxCpuBackend.load
-def fail(self, name, *others):
+def fail(self, name, *others, **options):
     if name == "plain encoder":
         raise BackendError("out of memory")
-    return load(self, name, *others)
+    return load(self, name, *others, **options)
 OnnxCpuBackend.load = fail
 """
 NO_GRAPH = """
 from trimf.runtime.engine.onnx_cpu import OnnxCpuBackend
 from trimf.runtime.errors import BackendError
-def fail(self, name, *others):
+def fail(self, name, *others, **options):
     raise BackendError("out of memory")
 OnnxCpuBackend.load = fail
 """
@@ -98,11 +98,11 @@ def test_the_default_bundle_on_the_cpu(tmp_path, capsys):
         ("throughput", 4, 4),
     ]
     (one,) = report.cases[0].rounds
-    assert {"whole", "words", "encoder", "decode", "plain encoder", "split"} <= one.samples.keys()
+    assert {"whole", "words", "joined", "decode", "plain encoder", "split"} <= one.samples.keys()
     assert report.cases[2].rounds[0].warm_up > 0
     assert len(report.floors) == 2
     assert (report.parities[0].sentences, report.parities[0].failure) == (14, None)
-    assert [len(subgraph.nodes) > 0 for subgraph in report.profiles[0].subgraphs] == [True] * 4
+    assert [len(subgraph.nodes) > 0 for subgraph in report.profiles[0].subgraphs] == [True] * 2
     assert max(map(len, printed.splitlines())) <= 80
     for words in ("from raw text", "from words", "plain encoder", "floor of the encoder", "4 workers", "within the"):
         assert words in printed

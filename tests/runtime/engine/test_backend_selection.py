@@ -12,6 +12,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
+from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
 from trimf.runtime.engine import cuda, onnx_gpu_backend, tensorrt_backend
 from trimf.runtime.engine.backend_selection import open_backend
@@ -20,6 +21,8 @@ from trimf.runtime.engine.engine_selection import hash_sources
 from trimf.runtime.engine.gpu_guidance import explain_jetson_target
 from trimf.runtime.engine.onnxruntime_library import INSTALL_GPU
 from trimf.runtime.errors import BackendError
+
+LABELS = Labels(("Peop",), ("Kill",), ())
 
 NO_GPU = "no NVIDIA driver (libcuda.so.1 is not installed)"
 
@@ -42,7 +45,7 @@ def bundle(precision: str = "fp32", *builders: str, target: str = "sm_89", names
         for builder in builders
         for name in names
     ]
-    manifest = SimpleNamespace(precision=precision, engines=engines, files=files)
+    manifest = SimpleNamespace(precision=precision, engines=engines, files=files, labels=LABELS)
     return SimpleNamespace(path=Path("model"), manifest=manifest)
 
 

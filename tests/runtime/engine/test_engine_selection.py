@@ -9,11 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trimf.runtime.bundle.labels import Labels
 from trimf.runtime.bundle.manifest import Engine, FileRecord, MatmulCounts, Profile
 from trimf.runtime.engine.buckets import bucket_size
 from trimf.runtime.engine.contract import JOINED, JOINED_PARTS, JOINED_SUBGRAPHS, SUBGRAPHS
 from trimf.runtime.engine.engine_selection import hash_sources, select_engine, select_profile, select_subgraphs
 from trimf.runtime.errors import BackendError
+
+LABELS = Labels(("Peop",), ("Kill",), ())
 
 LATENCY = Profile(name="latency", axes={"batch": (1, 1, 1), "words": (1, 24, 400)})
 THROUGHPUT = Profile(name="throughput", axes={"batch": (1, 32, 64), "words": (1, 32, 200)})
@@ -36,7 +39,9 @@ def engine(**changes: Any) -> Engine:
 
 def files(*engines: Engine) -> Any:
     onnx = {"encoder.onnx": FileRecord(size=1, sha256="a" * 64), "fusion.onnx": FileRecord(size=1, sha256="b" * 64)}
-    return SimpleNamespace(path=Path("model"), manifest=SimpleNamespace(engines=engines, precision="fp16", files=onnx))
+    return SimpleNamespace(
+        path=Path("model"), manifest=SimpleNamespace(engines=engines, precision="fp16", files=onnx, labels=LABELS)
+    )
 
 
 def test_the_engine_that_fits_is_taken() -> None:
@@ -80,7 +85,7 @@ def hashes(**changes: str) -> dict[str, FileRecord]:
 
 
 def parsing_files(*engines: Engine, **changes: str) -> Any:
-    manifest = SimpleNamespace(engines=engines, precision="fp16", files=hashes(**changes))
+    manifest = SimpleNamespace(engines=engines, precision="fp16", files=hashes(**changes), labels=LABELS)
     return SimpleNamespace(path=Path("model"), manifest=manifest)
 
 

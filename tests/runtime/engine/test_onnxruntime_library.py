@@ -94,7 +94,7 @@ def test_one_distribution_is_no_conflict(names: list[str]) -> None:
 def test_the_warning_is_one_line_of_a_run(tmp_path: Path, names: list[str], lines: int) -> None:
     package = tmp_path / "onnxruntime"
     package.mkdir()
-    (package / "__init__.py").write_text("def disable_telemetry_events(): pass\n")
+    (package / "__init__.py").write_text("__version__ = '1.32.0'\ndef disable_telemetry_events(): pass\n")
     for name in names:
         folder = tmp_path / f"{name}-1.0.dist-info"
         folder.mkdir()

@@ -264,7 +264,6 @@ def test_labels_are_sorted_and_a_root_is_no_label() -> None:
     [
         ({"heads": None}, [], "'one' has no dependency parse"),
         ({"labels": None}, [], "'one' has no dependency parse"),
-        ({"relations": []}, [], "0 relation types"),
         ({}, ["Hate"], "Hate"),
     ],
 )
