@@ -24,6 +24,7 @@ class _Reason:
     examples: list[str] = field(default_factory=list)
 
     def add(self, label: str, example: str) -> None:
+        """Count an item by its label, and keep the first few as examples."""
         self.labels[label] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(make_visible(example))

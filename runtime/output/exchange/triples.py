@@ -63,6 +63,7 @@ class _LineEnds:
         self._stream = stream
 
     def write(self, row: str) -> int:
+        """Write one row of a table."""
         return self._stream.write(row.removesuffix("\r\n") + "\n")
 
 

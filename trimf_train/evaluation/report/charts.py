@@ -82,10 +82,12 @@ class _Frame(NamedTuple):
     y_high: float
 
     def x(self, value: float) -> float:
+        """Return the horizontal place of a value, in pixels."""
         share = (value - self.x_low) / ((self.x_high - self.x_low) or 1.0)
         return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
+        """Return the vertical place of a value, in pixels from above."""
         return round(HEIGHT - BOTTOM - value / (self.y_high or 1.0) * (HEIGHT - TOP - BOTTOM), 1)
 
     def line(self, name: str, style: int, points: Iterable[tuple[float, float | None]]) -> Line:
@@ -94,9 +96,11 @@ class _Frame(NamedTuple):
         return Line(name, style, shown)
 
     def y_ticks(self, *values: float) -> list[Tick]:
+        """Return ticks of the vertical axis at some values."""
         return [Tick(self.y(value), f"{value:g}") for value in values]
 
     def x_ticks(self, *values: float) -> list[Tick]:
+        """Return ticks of the horizontal axis at some values."""
         return [Tick(self.x(value), f"{value:g}") for value in values]
 
 
