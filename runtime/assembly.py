@@ -9,13 +9,13 @@ import msgspec
 
 from .bundle.labels import Labels
 from .decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
-from .decoding.triggers import top_trigger_words, trigger_candidate_mask
 from .document_reader import SentenceInText
 from .pipeline import DependencyArcs, SentenceResult
 from .results import Arc, Candidates, Entity, Extraction, Relation, Trigger
 from .text.plain_text import read_text
 from .text.tokenization import TokenizedSentence
 from .text.words import find_unsplit_letters
+from .triggers.trigger_words import top_trigger_words, trigger_candidate_mask
 
 #: Maximum number of unknown words that a notice names, and of characters of each.
 MAX_NAMED_WORDS = 3

@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 
 from .bundle.labels import Labels
-from .decoding.triggers import top_trigger_words, trigger_candidate_mask
 from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
 from .pipeline import DependencyArcs, Pipeline
 from .text.parser import Parse
 from .text.tokenization import SplittingRules, split_sentences
 from .text.words import DEFAULT_LANGUAGE
+from .triggers.trigger_words import top_trigger_words, trigger_candidate_mask
 
 
 class EntityExplanation(msgspec.Struct, frozen=True):

@@ -17,9 +17,9 @@ import spacy
 import spacy.lang
 from spacy.lang.en.stop_words import STOP_WORDS
 
-from trimf.runtime.decoding.triggers import STOP_WORD_FILE
 from trimf.runtime.text.spacy_words import read_spacy_rules
 from trimf.runtime.text.word_rules import FOLDER, NEUTRAL_LANGUAGE, VERSION_FILE
+from trimf.runtime.triggers.trigger_words import STOP_WORD_FILE
 
 #: Maximum number of bytes of the rules of a language. French stays in spaCy: it has a pattern of 1.4 MB.
 MAX_BYTES = 1_000_000

@@ -1,1 +1,1 @@
-"""Scores to entities, pairs, relations, triggers and dependency trees."""
+"""Scores to entities, pairs, relations and dependency trees."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from trimf.runtime.decoding.span_decoding import EntitySpan, RelationSpan
-from trimf.runtime.decoding.triggers import trigger_candidate_mask
 from trimf.runtime.pipeline import ParsedSentence, Pipeline
 from trimf.runtime.text import batch_arrays as features
 from trimf.runtime.text.batch_arrays import BoolArray
+from trimf.runtime.triggers.trigger_words import trigger_candidate_mask
 from trimf_train.data.sentence import Sentence
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import Checkpoint

@@ -9,9 +9,9 @@ import pytest
 import spacy
 from spacy.pipeline import Sentencizer
 
-from trimf.runtime.decoding.triggers import STOP_WORD_FILE
 from trimf.runtime.text.sentence_ends import FULL_STOPS
 from trimf.runtime.text.word_rules import FOLDER, VERSION_FILE, find_frozen_rules
+from trimf.runtime.triggers.trigger_words import STOP_WORD_FILE
 
 COMMAND = "python docs/tools/freeze_word_rules.py"
 

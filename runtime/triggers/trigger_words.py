@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..decoding.span_decoding import EntitySpan, RelationSpan
 from ..text.batch_arrays import BoolArray
-from .span_decoding import EntitySpan, RelationSpan
 
 #: spaCy's English stop words, a line each; ``python docs/tools/freeze_word_rules.py`` writes them.
 STOP_WORD_FILE = Path(__file__).with_name("stop_words.txt")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimf.runtime.decoding.span_decoding import EntitySpan, RelationSpan
-from trimf.runtime.decoding.triggers import load_stop_words, top_trigger_words, trigger_candidate_mask
+from trimf.runtime.triggers.trigger_words import load_stop_words, top_trigger_words, trigger_candidate_mask
 
 WORDS = ["Lee", "Oswald", "was", "The", "shot", ",", "by", "Ruby", "'s", "🔫", "x-ray", "1963", "", " ", "мир"]
 
