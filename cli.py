@@ -13,9 +13,10 @@ from .bench.command import bench
 from .cli_support import print_to_stderr
 from .commands.bundles import compile_, export, inspect, verify
 from .commands.evaluation import calibrate, evaluate, report
+from .commands.experiments import experiment
 from .commands.extraction import explain, extract, relate
 from .commands.preparation import prepare
-from .commands.training import experiment, train
+from .commands.training import train
 from .runtime.errors import ConfigError, DataError, InputError, TrimfError
 from .stop_signals import exit_status_of_signal, handle_stop_signals
 

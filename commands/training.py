@@ -1,4 +1,4 @@
-"""Train models and reproduce the paper's experiments: ``trimf train`` and ``trimf experiment``."""
+"""Train models: ``trimf train``."""
 
 from __future__ import annotations
 
@@ -125,50 +125,3 @@ def train(
     if best:  # None on all processes but the main one
         for line in describe_outcome(best, loaded):
             print_to_stderr(line)
-
-
-@click.command(short_help="Reproduce a table or figure of the paper.")
-@click.argument("name", metavar="NAME")
-@click.option("--data", type=FOLDER, default="prepared/conll04", show_default=True, help="Folder of prepared files.")
-@click.option("--encoder", help="Hugging Face name or folder. Default: the encoder of the recipe.")
-@click.option("--seeds", type=int, help="Runs per row. Default: 5; all folds in cross-validation; 1 with --quick.")
-@click.option("--output", type=FOLDER, default="experiments", show_default=True, help="Folder for runs and reports.")
-@click.option(
-    "--config", type=FILE, help="Recipe to vary: a TOML file or a packaged name. Default: that of the data set."
-)
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the recipe.")
-@click.option("--jobs", type=int, help="Parallel runs. Default: one per GPU, or one per core as memory allows.")
-@click.option("--quick", is_flag=True, help="Train on a small sample for a few epochs.")
-def experiment(
-    name: str,
-    data: Path,
-    encoder: str | None,
-    seeds: int | None,
-    output: Path,
-    config: Path | None,
-    overrides: tuple[str, ...],
-    jobs: int | None,
-    quick: bool,
-) -> None:
-    """Reproduce a table or figure of the paper.
-
-    NAME is main (Table 1), modules (Table 2), interaction (Table 3), fusion (Table 4), triggers (Table 5), gradients
-    (Table 6), stages (Figure 4), threshold (Figure 5), attention (Figure 6), or recipe (steps beyond the paper's
-    recipe, compared on dev).
-
-    Writes NAME.json, NAME.md and NAME.svg (NAME.html for attention) to --output. Experiments share runs there. Run the
-    same command again to resume an experiment that was stopped.
-    """
-    require_extra("train", "torch")
-    require_extra("bench", "matplotlib")
-    from trimf_train.configs import find_recipe
-    from trimf_train.experiments.run import ExperimentPlan, run_experiment
-
-    options = {"--data": data, "--encoder": encoder, "--seeds": seeds, "--output": output, "--config": config}
-    words = [f"{flag} {value}" for flag, value in options.items() if value is not None]
-    words += [f"--set {override}" for override in overrides] + ["--quick"] * quick
-    command = " ".join(["trimf experiment", name, *words])
-    recipe = find_recipe(config) if config else None
-    plan = ExperimentPlan(name, data, output, seeds, encoder, recipe, overrides, jobs, quick, command)
-    run_experiment(plan, print_to_stderr)
-    click.echo((output / f"{name}.md").read_text(encoding="utf-8"))

@@ -44,12 +44,17 @@ from trimf_train.evaluation.scores import compute_scores
 from trimf_train.evaluation.tables import build_tables
 from trimf_train.experiments.report import (
     SCORE_NAMES,
-    Example,
     ExperimentReport,
     RunSummary,
     build_row,
     format_markdown,
 )
+from trimf_train.experiments.triggers.deletion_curves import EXACT, RANDOM
+from trimf_train.experiments.triggers.measures import DeletionCurve, GroupMeasures, MethodAgreement
+from trimf_train.experiments.triggers.model_study import ModelStudy, format_model_study
+from trimf_train.experiments.triggers.resampling import Estimate
+from trimf_train.experiments.triggers.study import TriggerStudy
+from trimf_train.experiments.triggers.word_table import Example, TypeWords
 from trimf_train.training.progress import TrainingProgress
 
 ROOT = Path(__file__).parents[1]
@@ -154,12 +159,21 @@ def explanation(label: str) -> SentenceExplanation:
     )
 
 
+def studied(label: str) -> TriggerStudy:
+    agreement = MethodAgreement(label, Estimate(0.5), 0.5, Estimate(0.5, 0.4, 0.6), 0.5, 0.5)
+    curves = [DeletionCurve(name, [0.1], [Estimate(1.0)]) for name in (label, EXACT, RANDOM)]
+    group = GroupMeasures(label, 4, 3, 2, 0, 0.5, [agreement], curves)
+    words = TypeWords(label, 4, [(label, 2)], 2, [(label, 1)], 3)
+    example = Example(label, label, label, label, [label], [(label, 0.1)])
+    return TriggerStudy(9, 1, 0.2, 100, 0, {label: label}, [group, group], [words], [example])
+
+
 def experiment(label: str) -> ExperimentReport:
     run = RunSummary(0, "test", "folder", 1, 1.0, dict.fromkeys(SCORE_NAMES, 50.0))
     return ExperimentReport(
         experiment="triggers", title="Triggers", source="Table 5", command=label, protocol="own labels", data=label,
         held="test", encoder=label, parser=label, seeds=1, quick=False, config={}, environment={"device": label},
-        rows=[build_row("TriMF", [], [run], [run], {})], examples=[Example(label, label, label, label, [label])],
+        rows=[build_row("TriMF", [], [run], [run], {})], triggers=studied(label),
     )  # fmt: skip
 
 
@@ -243,6 +257,9 @@ def test_markdown(label: str) -> None:
     check_markdown(f"| a |\n|---|\n| {escape_markdown(label)} |", label)
     check_markdown(quote_code(label), label)
     check_markdown(format_markdown(experiment(label), None), label)
+    check_markdown(
+        format_model_study(ModelStudy(label, label, label, {label: label}, 1.0, studied(label)), None), label
+    )
     check_markdown(render_model_card(described(label)), label)
 
 

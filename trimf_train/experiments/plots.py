@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
 
 from trimf.runtime.extras import require_extra
 from trimf_train.experiments.report import ExperimentReport
+from trimf_train.experiments.triggers.deletion_curves import EXACT, RANDOM
+from trimf_train.experiments.triggers.measures import DeletionCurve
 
 _COLOURS = ("#3b82f6", "#f97316", "#10b981", "#d946ef", "#eab308", "#ef4444")
 #: Characters of a line of a row's name.
@@ -27,26 +30,47 @@ def draw_figure(report: ExperimentReport) -> str | None:
         report: The report.
 
     Returns:
-        The figure as SVG, or None if the report has only a single result.
+        The figure as SVG, or None if the report has only a single result, or no relation to draw.
 
     Raises:
         BackendError: matplotlib is not installed.
     """
-    require_extra("bench", "matplotlib", purpose="plotting")
-    import matplotlib
-    from matplotlib.figure import Figure
-
     if report.sweep:
         draw_panel = _draw_sweep
-    elif report.curves:
-        draw_panel = _draw_deletion
+    elif report.triggers:
+        overall = report.triggers.groups[0]
+        return draw_deletion_curves(overall.curves) if overall.relations else None
     elif len(report.rows) > 1:
         draw_panel = _draw_stages if report.experiment == "stages" else _draw_bars
     else:
         return None
+    return _render_svg(lambda canvas: draw_panel(report, canvas))
+
+
+def draw_deletion_curves(curves: Sequence[DeletionCurve]) -> str:
+    """Draw the deletion curves of a study of triggers.
+
+    Args:
+        curves: The curves, of at least one relation.
+
+    Returns:
+        The figure as SVG.
+
+    Raises:
+        BackendError: matplotlib is not installed.
+    """
+    return _render_svg(lambda canvas: _draw_deletion(curves, canvas))
+
+
+def _render_svg(draw: Callable[[Any], None]) -> str:
+    """Draw on a new canvas and return it as SVG."""
+    require_extra("bench", "matplotlib", purpose="plotting")
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS, "backend": "agg"}):
         canvas = Figure(figsize=(7.0, 3.6))
-        draw_panel(report, canvas)
+        draw(canvas)
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return stream.getvalue()
@@ -93,13 +117,14 @@ def _draw_sweep(report: ExperimentReport, canvas: Any) -> None:
     _add_legend(canvas)
 
 
-def _draw_deletion(report: ExperimentReport, canvas: Any) -> None:
+def _draw_deletion(curves: Sequence[DeletionCurve], canvas: Any) -> None:
     axes = canvas.subplots()
-    for index, curve in enumerate(report.curves):
-        style = "--" if curve.method.startswith("random") else "-"
-        axes.plot(curve.k, curve.fall, style, marker="o", color=_COLOURS[index % len(_COLOURS)], label=curve.method)
-    axes.set(xlabel="deleted words", ylabel="mean drop in probability", xticks=report.curves[0].k)
-    if all(fall >= 0 for curve in report.curves for fall in curve.fall):
+    ks = list(range(1, len(curves[0].fall) + 1))
+    for index, curve in enumerate(curves):
+        style = {EXACT: ":", RANDOM: "--"}.get(curve.method, "-")
+        axes.plot(ks, curve.fall, style, marker="o", color=_COLOURS[index % len(_COLOURS)], label=curve.method)
+    axes.set(xlabel="words left out", ylabel="mean fall in probability", xticks=ks)
+    if all(fall is not None and fall >= 0 for curve in curves for fall in curve.fall):
         axes.set_ylim(0, None)
     _add_legend(canvas)
 

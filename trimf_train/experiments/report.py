@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from trimf.runtime.output.plain_text import escape_markdown, make_visible, quote_code
-from trimf_train.experiments.deletion import RANDOM_WORDS, DeletionCurve
 from trimf_train.experiments.grids import F1, RECIPE, shares_first_stage
+from trimf_train.experiments.triggers.study import TriggerStudy
+from trimf_train.experiments.triggers.study_markdown import format_line, format_study
 
 #: Scores of a run that are averaged over seeds, in per cent.
 SCORE_NAMES = ("entity precision", "entity recall", "entity f1", "relation precision", "relation recall", "relation f1")
@@ -84,16 +85,6 @@ class ThresholdSweep(msgspec.Struct, frozen=True):
     deviation: list[float]
 
 
-class Example(msgspec.Struct, frozen=True):
-    """Predicted relation with its trigger words (paper, Table 5)."""
-
-    text: str
-    head: str
-    label: str
-    tail: str
-    triggers: list[str]
-
-
 class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """Results of an experiment, with the settings and the environment that produced them."""
 
@@ -112,9 +103,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):
     environment: dict[str, str]
     rows: list[Row]
     sweep: ThresholdSweep | None = None
-    curves: list[DeletionCurve] = []
-    relations: int = 0
-    examples: list[Example] = []
+    triggers: TriggerStudy | None = None
 
 
 def build_row(
@@ -200,8 +189,9 @@ def format_markdown(report: ExperimentReport, plot: str | None) -> str:
         )
     if shares_first_stage(report.experiment, report.quick):
         parts.append("All rows of a seed start from the same first stage, trained with the model of the first row.")
-    sections = (list(_format_rows(report)), list(_format_curves(report)), list(_format_examples(report)))
-    parts += ["\n".join(lines) for lines in sections if lines]
+    parts.append("\n".join(_format_rows(report)))
+    if report.triggers is not None:
+        parts += format_study(report.triggers)
     if plot:
         parts.append(f"![{report.title}]({plot})")
     return "\n\n".join(parts) + "\n"
@@ -215,8 +205,8 @@ def _format_rows(report: ExperimentReport) -> Iterator[str]:
     head += ["Δ", "relations" if report.experiment == RECIPE else "sign of relation Δ"] if compares else []
     for data in papers:
         head += [f"paper, {data}: entity F1", "relation F1", *(["Δ"] if compares else [])]
-    yield _format_line(head)
-    yield _format_line(["---", *["---:"] * (len(head) - 1)])
+    yield format_line(head)
+    yield format_line(["---", *["---:"] * (len(head) - 1)])
     first = report.rows[0]
     for row in report.rows:
         cells = [row.name]
@@ -232,41 +222,7 @@ def _format_rows(report: ExperimentReport) -> Iterator[str]:
             if compares:
                 base = first.paper.get(data)
                 cells.append(f"{paper[1] - base[1]:+.2f}" if paper and base and row is not first else "")
-        yield _format_line(cells)
-
-
-def _format_curves(report: ExperimentReport) -> Iterator[str]:
-    """Yield the lines of the table of deletion curves."""
-    if not report.curves:
-        return
-    ks = report.curves[0].k
-    yield (
-        f"Mean drop in the probability of {report.relations} relations when k words are deleted; in brackets, its "
-        f"ratio to the drop for {RANDOM_WORDS}:"
-    )
-    yield ""
-    index = ks.index(3) if 3 in ks else len(ks) - 1
-    yield _format_line(["deleted words", *(f"k = {k}" for k in ks), f"95 % interval of the ratio at k = {ks[index]}"])
-    yield _format_line(["---", *["---:"] * (len(ks) + 1)])
-    for curve in report.curves:
-        falls = [f"{fall:.3f} ({ratio:.2f})" for fall, ratio in zip(curve.fall, curve.ratio, strict=True)]
-        yield _format_line([curve.method, *falls, f"{curve.low[index]:.2f}–{curve.high[index]:.2f}"])
-
-
-def _format_examples(report: ExperimentReport) -> Iterator[str]:
-    """Yield the lines of the table of examples."""
-    if not report.examples:
-        return
-    yield _format_line(["sentence", "relation", "triggers"])
-    yield _format_line(["---"] * 3)
-    for example in report.examples:
-        relation = f"({example.head}, {example.label}, {example.tail})"
-        yield _format_line([example.text, relation, ", ".join(example.triggers)])
-
-
-def _format_line(cells: Sequence[str]) -> str:
-    """Format a line of a Markdown table; nothing in a cell is markup."""
-    return f"| {' | '.join(map(escape_markdown, cells))} |"
+        yield format_line(cells)
 
 
 def _format_figure(figure: MeanAndDeviation, runs: int) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import torch
 
 import trimf
@@ -27,7 +27,7 @@ from trimf_train.evaluation.annotation import gold_annotation
 from trimf_train.evaluation.prediction import predict_annotations
 from trimf_train.evaluation.protocols import EvaluationProtocol
 from trimf_train.evaluation.results import Evaluation
-from trimf_train.experiments import deletion, evidence, parts, plots, pool, report, sweep
+from trimf_train.experiments import parts, plots, pool, report, sweep
 from trimf_train.experiments.cells import GridCell, make_cell
 from trimf_train.experiments.grids import (
     DISTILLED,
@@ -40,6 +40,8 @@ from trimf_train.experiments.grids import (
 )
 from trimf_train.experiments.parts import DataSet
 from trimf_train.experiments.report import ExperimentReport, RunSummary
+from trimf_train.experiments.triggers.gradients import weigh_by_gradient
+from trimf_train.experiments.triggers.study import StudyOptions, TriggerStudy, study_triggers
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 
@@ -55,11 +57,11 @@ DEFAULT_SEEDS = 5
 #: of the first stage.
 _START = "first stage"
 
-#: Maximum number of predicted relations for the deletion curves: in a full and in a quick run.
-MAX_RELATIONS, QUICK_MAX_RELATIONS = 200, 40
+#: Number of held-out sentences on which a quick run studies triggers.
+QUICK_STUDIED_SENTENCES = 60
 
-#: Number of relations shown with their triggers, and of sentences shown with heat maps.
-MAX_EXAMPLES, MAX_HEAT_MAPS = 12, 6
+#: Number of sentences shown with heat maps.
+MAX_HEAT_MAPS = 6
 
 
 class ExperimentPlan(NamedTuple):
@@ -287,30 +289,18 @@ def _build_report(
         ]
         return msgspec.structs.replace(results, sweep=sweep.average_seeds(swept))
     if plan.name == "triggers":
-        return _add_triggers(results, best[0], held[0], QUICK_MAX_RELATIONS if plan.quick else MAX_RELATIONS)
+        options = StudyOptions(sentences=QUICK_STUDIED_SENTENCES if plan.quick else None)
+        return msgspec.structs.replace(results, triggers=_study_checkpoint(best[0], held[0], options))
     return results
 
 
-def _add_triggers(
-    results: ExperimentReport, checkpoint: checkpoints.Checkpoint, held: Sequence[Sentence], max_relations: int
-) -> ExperimentReport:
-    """Add the trigger words and the deletion curves of the model of seed 0 to a report."""
-    collected = evidence.collect_evidence(checkpoint, held)
-    sample = sorted(np.random.default_rng(0).permutation(len(collected))[:max_relations].tolist())
-    relations = [collected[index] for index in sample]
-    names = checkpoint.description.labels.relation_types
-    examples = [
-        report.Example(
-            text=" ".join(item.sentence.words),
-            head=" ".join(item.sentence.words[item.head.start : item.head.end]),
-            label=names[item.relation.type_index],
-            tail=" ".join(item.sentence.words[item.tail.start : item.tail.end]),
-            triggers=words,
-        )
-        for item, words in deletion.top_words(relations[:MAX_EXAMPLES], evidence.SENSOR)
-    ]
-    curves = deletion.deletion_curves(inference.build_pipeline(checkpoint), relations) if relations else []
-    return msgspec.structs.replace(results, curves=curves, relations=len(relations), examples=examples)
+def _study_checkpoint(
+    checkpoint: checkpoints.Checkpoint, sentences: Sequence[Sentence], options: StudyOptions
+) -> TriggerStudy:
+    """Study the triggers of a checkpoint, by gradients too."""
+    pipeline = inference.build_pipeline(checkpoint)
+    gradients = partial(weigh_by_gradient, checkpoint, pipeline)
+    return study_triggers(pipeline, checkpoint.description.labels.relation_types, sentences, gradients, options)
 
 
 def _attention_page(first: GridCell, plan: ExperimentPlan) -> bytes:

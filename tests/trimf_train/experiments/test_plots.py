@@ -6,9 +6,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from trimf_train.experiments.deletion import DeletionCurve
 from trimf_train.experiments.plots import draw_figure
 from trimf_train.experiments.report import ExperimentReport, MeanAndDeviation, Row, ThresholdSweep
+from trimf_train.experiments.triggers.measures import DeletionCurve, GroupMeasures
+from trimf_train.experiments.triggers.resampling import Estimate
+from trimf_train.experiments.triggers.study import TriggerStudy
 
 pytest.importorskip("matplotlib", reason="needs matplotlib")
 
@@ -53,12 +55,16 @@ def test_error_bars_are_within_the_axes():
 
 def test_negative_drops_are_within_the_axes():
     def curve(method: str, fall: list[float]) -> DeletionCurve:
-        ones = [1.0] * len(fall)
-        return DeletionCurve(method, [1, 2, 3], fall, ones, ones, ones, ones)
+        return DeletionCurve(method, fall, [Estimate(1.0)] * len(fall))
+
+    def report(*curves: DeletionCurve, relations: int = 4) -> ExperimentReport:
+        group = GroupMeasures("all", relations, 3, 2, 0, 0.5, [], list(curves))
+        return make_report("triggers", triggers=TriggerStudy(9, 0, 0.2, 100, 0, {}, [group], [], []))
 
     up, down = curve("sensor", [0.1, 0.2, 0.3]), curve("random words", [0.0, -0.2, -0.1])
-    assert min(list_numbers(list_texts(draw_figure(make_report("triggers", curves=[up]))))) == 0
-    texts = list_texts(draw_figure(make_report("triggers", curves=[up, down])))
+    assert min(list_numbers(list_texts(draw_figure(report(up))))) == 0
+    assert draw_figure(report(curve("sensor", [None]), relations=0)) is None
+    texts = list_texts(draw_figure(report(up, down)))
     assert min(list_numbers(texts)) < 0
     assert texts[-2:] == ["sensor", "random words"]
 
