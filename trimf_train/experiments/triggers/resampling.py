@@ -52,7 +52,7 @@ class Resamples:
             return Estimate(value)
         with np.errstate(divide="ignore", invalid="ignore"):
             interval = find_interval(figure(self._weights[:, list(sentences)].astype(np.float64)))
-        return Estimate(value, as_number(interval.low), as_number(interval.high))
+        return Estimate(value, as_number(float(interval.low)), as_number(float(interval.high)))
 
 
 def as_number(value: float | np.floating) -> float | None:
