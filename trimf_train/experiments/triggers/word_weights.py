@@ -63,11 +63,11 @@ def weigh_words(
         left_out[CONTRIBUTION] = left_out[ATTENTION] = "the model has no trigger sensor"
     else:
         weights[CONTRIBUTION] = contributions
-        if "word_logits" not in pipeline.graphs["relations"].outputs or attention is None:
+        if attention is None or "word_logits" not in pipeline.graphs["relations"].outputs:
             left_out[ATTENTION] = "the model returns one weight of a word, which is the one that results show"
         else:
             weights[ATTENTION] = attention
-    if flow is None:
+    if flow is None or not any("word_flow" in graph.outputs for graph in pipeline.graphs.values()):
         left_out[FLOW] = "the model has no flow of the relation memory at word level, or was exported without --explain"
     else:
         weights[FLOW] = flow
@@ -94,7 +94,7 @@ def _read_attention(
     encoded = pipeline.tokenizer.encode([found.sentence.words for found in sentences])
     sensor: list[FloatArray] = [np.empty(0)] * len(sentences)
     flow: list[FloatArray] = [np.empty(0)] * len(sentences)
-    has_sensor = has_flow = bool(sentences)
+    has_sensor = has_flow = True
     for batch in batch_indices([len(subwords.ids) for subwords in encoded], batch_size):
         parts = [sentences[index] for index in batch]
         trees = None if pipeline.has_parser else [found.sentence for found in parts]

@@ -129,7 +129,8 @@ def test_sentences_without_relations(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(command) == 0
     assert "0 relations found in 0 of 1 sentences" in capsys.readouterr().out
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["triggers.json", "triggers.md"]
-    msgspec.json.decode((tmp_path / "out" / "triggers.json").read_bytes(), type=ModelStudy)
+    done = msgspec.json.decode((tmp_path / "out" / "triggers.json").read_bytes(), type=ModelStudy)
+    assert done.study.left_out.keys() == {FLOW, GRADIENT}
 
 
 @pytest.mark.slow
