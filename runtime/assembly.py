@@ -8,14 +8,14 @@ from typing import NamedTuple
 import msgspec
 
 from .bundle.labels import Labels
-from .decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
+from .decoding.span_decoding import EntitySpan, RelationSpan
 from .document_reader import SentenceInText
 from .pipeline import DependencyArcs, SentenceResult
 from .results import Arc, Candidates, Entity, Extraction, Relation, Trigger
 from .text.plain_text import read_text
 from .text.tokenization import TokenizedSentence
 from .text.words import find_unsplit_letters
-from .triggers.trigger_words import top_trigger_words, trigger_candidate_mask
+from .triggers.trigger_scores import RelationTriggers, SentenceTriggers
 
 #: Maximum number of unknown words that a notice names, and of characters of each.
 MAX_NAMED_WORDS = 3
@@ -34,7 +34,12 @@ class SentenceExtraction(NamedTuple):
 
 
 def assemble_sentence(
-    sentence: SentenceInText, result: SentenceResult, labels: Labels, trigger_count: int, *, candidates: bool = False
+    sentence: SentenceInText,
+    result: SentenceResult,
+    labels: Labels,
+    triggers: SentenceTriggers,
+    *,
+    candidates: bool = False,
 ) -> SentenceExtraction:
     """Convert the word indices of a decoded sentence to character offsets and its type indices to names.
 
@@ -42,7 +47,7 @@ def assemble_sentence(
         sentence: The sentence, with at least one word.
         result: Result of the pipeline for it.
         labels: Label sets of the model.
-        trigger_count: Maximum number of trigger words of a relation.
+        triggers: What each of its relations, and each of its relation candidates, rests on.
         candidates: Add the candidates.
 
     Returns:
@@ -54,12 +59,12 @@ def assemble_sentence(
     if candidates:
         considered = Candidates(
             tuple(_build_entity(sentence, span, labels) for span in decoded.entity_candidates),
-            tuple(_build_relations(words, decoded, decoded.relation_candidates, entities, labels, trigger_count)),
+            tuple(_build_relations(sentence, decoded.relation_candidates, triggers.candidates, entities, labels)),
         )
     return SentenceExtraction(
         (words.starts[0], words.ends[-1]),
         entities,
-        _build_relations(words, decoded, decoded.relations, entities, labels, trigger_count),
+        _build_relations(sentence, decoded.relations, triggers.relations, entities, labels),
         list(_build_notices(words, result, labels)),
         [] if result.arcs is None else _build_arcs(words, result.arcs),
         considered,
@@ -108,25 +113,21 @@ def _build_entity(sentence: SentenceInText, span: EntitySpan, labels: Labels) ->
 
 
 def _build_relations(
-    sentence: TokenizedSentence,
-    decoded: DecodedSentence,
+    sentence: SentenceInText,
     found: Sequence[RelationSpan],
+    triggers: Sequence[RelationTriggers],
     entities: list[Entity],
     labels: Labels,
-    trigger_count: int,
 ) -> list[Relation]:
-    if not found:
-        return []
-    words, starts, ends = sentence
-    candidates = trigger_candidate_mask(words, decoded.entities)
+    text, starts, ends = sentence.text, sentence.words.starts, sentence.words.ends
     relations = []
-    for relation in found:
-        triggers = tuple(
-            Trigger(starts[index], ends[index], words[index], weight)
-            for index, weight in top_trigger_words(relation, candidates, trigger_count)
+    for relation, (spans, basis) in zip(found, triggers, strict=True):
+        shown = tuple(
+            Trigger(starts[first], ends[last - 1], text[starts[first] : ends[last - 1]], score)
+            for first, last, score in spans
         )
         head, tail, name = entities[relation.head], entities[relation.tail], labels.relation_types[relation.type_index]
-        relations.append(Relation(head, name, tail, relation.score, triggers))
+        relations.append(Relation(head, name, tail, relation.score, shown, basis))
     return relations
 
 

@@ -1,4 +1,4 @@
-"""Explain the extractions of a text: memory attention, graph weights, dependencies and trigger contributions."""
+"""Explain the extractions of a text: memory attention, graph weights, dependencies and what relations rest on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import msgspec
 import numpy as np
 
 from .bundle.labels import Labels
+from .decoding.span_decoding import RelationSpan
 from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
 from .pipeline import DependencyArcs, Pipeline
+from .results import Basis
+from .text.batch_arrays import BoolArray
 from .text.parser import Parse
 from .text.tokenization import SplittingRules, split_sentences
 from .text.words import DEFAULT_LANGUAGE
-from .triggers.trigger_words import top_trigger_words, trigger_candidate_mask
+from .triggers.trigger_scores import TriggerSettings, TriggerSpan, estimate_losses, sense_relation_triggers
+from .triggers.trigger_words import trigger_candidate_mask
 
 
 class EntityExplanation(msgspec.Struct, frozen=True):
@@ -35,17 +39,20 @@ class RelationExplanation(msgspec.Struct, frozen=True):
         label: Relation type.
         tail: Index of the tail in the sentence's entities.
         score: Probability of the relation.
-        weights: Weight of each word, ``[N]``: its contribution to the relation's logit through the trigger sensor
-            (paper, section 3.5 and equations (24) to (27)), or its attention; see ``Sentence.sensor``.
-        triggers: Indices of the trigger words, by decreasing weight.
+        weights: Probability that the relation loses without each word, ``[N]``: negative where the word speaks against
+            the relation, None where it was not measured. See ``SentenceExplanation.method``.
+        triggers: Words and phrases that the relation rests on, by decreasing loss: for each the index of its first
+            word, the index after its last word, and the probability that the relation loses without it.
+        basis: See ``Relation.basis``.
     """
 
     head: int
     label: str
     tail: int
     score: float
-    weights: list[float]
-    triggers: list[int]
+    weights: list[float | None]
+    triggers: list[TriggerSpan]
+    basis: Basis | None = None
 
 
 class ExplainedArcs(msgspec.Struct, frozen=True):
@@ -71,8 +78,9 @@ class SentenceExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
         word_flow: For each memory, the attention to every word, ``[N]`` (equation (10)).
         syntactic_share: Weight of the syntactic graph relative to the semantic graph at every word, ``[N]``, from 0 to
             1 (paper, section 3.4, equation (19)).
-        sensor: Meaning of the weights of a relation: ``"contribution"`` to the logit or, in bundles of manifest schema
-            4 or older, ``"attention"`` of the trigger sensor only (equation (24)).
+        method: Source of the weights and triggers of the relations: the trigger sensor's estimate (``"sensor"``), words
+            left out one at a time (``"exact"``) or, in bundles of manifest schema 4 or older, the attention of the
+            trigger sensor (equation (24)), which is no loss (``"attention"``).
     """
 
     words: list[str]
@@ -84,7 +92,7 @@ class SentenceExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
     subword_flow: dict[str, list[float]] = {}
     word_flow: dict[str, list[float]] = {}
     syntactic_share: list[float] = []
-    sensor: Literal["contribution", "attention"] = "contribution"
+    method: Literal["sensor", "exact", "attention"] = "sensor"
 
 
 def explain_text(
@@ -155,7 +163,8 @@ def explain_words(
     assert used_arcs is not None
     (subwords,) = pipeline.tokenizer.encode([words])
     arrays = pipeline.encode_sentences([subwords], None if external is None else [external], explain=True)
-    candidates = trigger_candidate_mask(words, result.decoded.entities)
+    settings = TriggerSettings(triggers, attention=_ranks_by_attention(pipeline))
+    mask = trigger_candidate_mask(words, result.decoded.entities)
     return SentenceExplanation(
         words=list(words),
         subwords=pipeline.tokenizer.subword_texts(subwords),
@@ -164,22 +173,31 @@ def explain_words(
             EntityExplanation(entity.start, entity.end, labels.entity_types[entity.type_index], entity.score)
             for entity in result.decoded.entities
         ],
-        relations=[
-            RelationExplanation(
-                relation.head,
-                labels.relation_types[relation.type_index],
-                relation.tail,
-                relation.score,
-                _round_floats(relation.trigger_weights),
-                [index for index, _ in top_trigger_words(relation, candidates, triggers)],
-            )
-            for relation in result.decoded.relations
-        ],
+        relations=[_explain_relation(relation, labels, mask, settings) for relation in result.decoded.relations],
         arcs=ExplainedArcs(np.asarray(used_arcs.heads).tolist(), list(used_arcs.labels)),
         subword_flow=_split_by_memory(arrays, "subword_flow"),
         word_flow=_split_by_memory(arrays, "word_flow"),
         syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
-        sensor="attention" if _ranks_by_attention(pipeline) else "contribution",
+        method="attention" if settings.attention else "sensor",
+    )
+
+
+def _explain_relation(
+    relation: RelationSpan, labels: Labels, mask: BoolArray, settings: TriggerSettings
+) -> RelationExplanation:
+    """Explain a relation by the trigger sensor."""
+    found = sense_relation_triggers(relation, mask, settings)
+    weights: list[float | None] = [
+        *_round_floats(relation.trigger_weights if settings.attention else estimate_losses(relation))
+    ]
+    return RelationExplanation(
+        relation.head,
+        labels.relation_types[relation.type_index],
+        relation.tail,
+        relation.score,
+        weights,
+        [span._replace(score=round(span.score, 6)) for span in found.spans],
+        found.basis,
     )
 
 

@@ -33,6 +33,7 @@ from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
+from .triggers.trigger_scores import TriggerSettings, sense_triggers
 from .warm_up import warm_up_pipeline
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class Extractor:
         trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
+        self._trigger_settings = TriggerSettings(triggers, attention=bundle.manifest.triggers == "attention")
         self.syntax = syntax
         self.candidates = candidates
         self._options = options
@@ -509,9 +511,13 @@ class Extractor:
         entities = [sentence.given for sentence in batch if sentence.given is not None]
         results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax, entities=entities or None)
         labels = self.bundle.manifest.labels
+        triggers = [
+            sense_triggers(sentence, result.decoded, self._trigger_settings)
+            for sentence, result in zip(words, results, strict=True)
+        ]
         return [
-            assemble_sentence(sentence, result, labels, self.triggers, candidates=self.candidates)
-            for sentence, result in zip(batch, results, strict=True)
+            assemble_sentence(sentence, result, labels, shown, candidates=self.candidates)
+            for sentence, result, shown in zip(batch, results, triggers, strict=True)
         ]
 
     def _continue_after_fork(self) -> None:

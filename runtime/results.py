@@ -6,11 +6,14 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import cleandoc
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from .errors import InputError
+
+#: What a relation rests on: single words or phrases, or only the two names and their order.
+Basis = Literal["words", "names"]
 
 
 class Entity(msgspec.Struct, frozen=True):
@@ -33,15 +36,15 @@ class Entity(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A word that supports a relation.
+    """A word, or a phrase of adjacent words, that a relation rests on.
 
     Attributes:
         start: Index of the first character in the caller's string.
-        end: Index after the last character (exclusive).
-        text: The word.
-        score: Contribution of the word to the relation's logit: the trigger sensor's attention to the word (paper,
-            section 3.5, equation (24)) times the word's own logit for the relation as context (equation (27)). In a
-            bundle of manifest schema 4 or older it is the attention only.
+        end: Index after the last character (exclusive): ``text == source[start:end]``.
+        text: The word or phrase.
+        score: Probability that the relation loses without the words, from 0 to 1: measured by leaving them out if the
+            extractor was loaded with ``triggers="exact"``, else estimated by the trigger sensor (paper, section 3.5).
+            In a bundle of manifest schema 4 or older it is the sensor's attention (equation (24)), which is no loss.
     """
 
     start: int
@@ -58,7 +61,10 @@ class Relation(msgspec.Struct, frozen=True):
         label: The relation type.
         tail: The entity that the relation points to.
         score: Sigmoid probability of ``label`` (paper, section 3.6, equation (27)).
-        triggers: Trigger words in order of decreasing score.
+        triggers: Words and phrases that the relation rests on, in order of decreasing score.
+        basis: ``"words"`` if the relation rests on ``triggers``; ``"names"`` if no word or phrase matters enough to be
+            shown, so that it rests on the two names and their order; None if triggers were not asked for, or the model
+            cannot say how much a relation loses without a word.
     """
 
     head: Entity
@@ -66,6 +72,7 @@ class Relation(msgspec.Struct, frozen=True):
     tail: Entity
     score: float
     triggers: tuple[Trigger, ...] = ()
+    basis: Basis | None = None
 
 
 class Arc(msgspec.Struct, frozen=True):
@@ -163,6 +170,8 @@ class Extraction(msgspec.Struct, frozen=True):
         Returns:
             A dictionary for each relation with the keys ``TRIPLE_KEYS``: ``head``, ``tail``, ``sentence`` (of the head)
             and each of ``triggers`` are text; ``head_start`` and the like are indices of characters of ``text``.
+            ``points`` has for each trigger the loss of the relation without it in points of probability, from 0 to 100,
+            and is empty where that is not known; ``basis`` is that of the relation.
         """
         rows = []
         starts = [start for start, _ in self.sentences]
@@ -171,8 +180,9 @@ class Extraction(msgspec.Struct, frozen=True):
             index = bisect_right(starts, head.start) - 1
             sentence = self.text[slice(*self.sentences[index])] if index >= 0 else self.text
             names = [trigger.text for trigger in relation.triggers]
+            points = [round(100 * trigger.score, 1) for trigger in relation.triggers if relation.basis == "words"]
             texts = (head.text, relation.label, tail.text, relation.score, head.label, tail.label)
-            row = (*texts, head.start, head.end, tail.start, tail.end, sentence, names)
+            row = (*texts, head.start, head.end, tail.start, tail.end, sentence, names, points, relation.basis)
             rows.append(dict(zip(TRIPLE_KEYS, row, strict=True)))
         return rows
 
@@ -215,6 +225,7 @@ RESULT_KEYS = ("text", "entities", "relations", "sentences", "notices", "arcs", 
 TRIPLE_KEYS = (
     *("head", "relation", "tail", "score", "head_type", "tail_type"),
     *("head_start", "head_end", "tail_start", "tail_end", "sentence", "triggers"),
+    *("points", "basis"),
 )
 
 
@@ -257,7 +268,9 @@ class RelationRecord(msgspec.Struct, frozen=True):
         tail: Index into ``entities`` of the entity that the relation points to.
         label: The relation type.
         score: Sigmoid probability of ``label``.
-        triggers: Trigger words in order of decreasing score.
+        triggers: Words and phrases that the relation rests on, in order of decreasing score.
+        basis: "words" if the relation rests on its triggers; "names" if no word or phrase matters enough to be shown,
+            so that it rests on the two names and their order; null if that is not known.
     """
 
     head: Annotated[int, msgspec.Meta(ge=0)]
@@ -265,6 +278,7 @@ class RelationRecord(msgspec.Struct, frozen=True):
     label: str
     score: float
     triggers: tuple[Trigger, ...] = ()
+    basis: Basis | None = None
 
 
 class CandidatesRecord(msgspec.Struct, frozen=True):
@@ -346,6 +360,7 @@ def _relations_to_builtins(relations: Iterable[Relation], entity_index: Mapping[
             "label": relation.label,
             "score": relation.score,
             "triggers": [msgspec.to_builtins(trigger) for trigger in relation.triggers],
+            "basis": relation.basis,
         }
         for relation in relations
     ]
@@ -380,6 +395,8 @@ def _build_relations(records: Sequence[RelationRecord], entities: Sequence[Entit
                 f"{where}[{index}] refers to entity {max(record.head, record.tail)}, but there are {len(entities)}"
             )
     return tuple(
-        Relation(entities[record.head], record.label, entities[record.tail], record.score, record.triggers)
+        Relation(
+            entities[record.head], record.label, entities[record.tail], record.score, record.triggers, record.basis
+        )
         for record in records
     )

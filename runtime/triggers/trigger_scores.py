@@ -1,0 +1,155 @@
+"""Say how much of a relation's probability rests on a word, and on what a relation rests at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..decoding.span_decoding import DecodedSentence, FloatArray, RelationSpan
+from ..results import Basis
+from ..text.batch_arrays import BoolArray
+from .trigger_words import top_trigger_words, trigger_candidate_mask
+
+#: Probability that a relation must lose without a word for the word to be shown.
+DEFAULT_TRIGGER_FLOOR = 0.05
+
+#: Largest probability below 1. A score of 1 is one that float64 could not tell from 1, and not certainty.
+_HIGHEST = float(np.nextafter(1.0, 0.0))
+
+
+class TriggerSpan(NamedTuple):
+    """The words ``start`` to ``end`` (exclusive) of a sentence, which a relation rests on.
+
+    Attributes:
+        start: Index of the first word.
+        end: Index after the last word.
+        score: Probability that the relation loses without the words, from 0 to 1; with ``TriggerSettings.attention``
+            the attention of the trigger sensor.
+    """
+
+    start: int
+    end: int
+    score: float
+
+
+class RelationTriggers(NamedTuple):
+    """What a relation rests on.
+
+    Attributes:
+        spans: Its triggers, by decreasing score.
+        basis: See ``Relation.basis``.
+    """
+
+    spans: Sequence[TriggerSpan]
+    basis: Basis | None
+
+
+class SentenceTriggers(NamedTuple):
+    """What each relation, and each relation candidate, of a decoded sentence rests on, in their order."""
+
+    relations: Sequence[RelationTriggers]
+    candidates: Sequence[RelationTriggers] = ()
+
+
+class TriggerSettings(NamedTuple):
+    """Which words the trigger sensor shows.
+
+    Attributes:
+        count: Maximum number of words of a relation.
+        floor: Probability that a relation must lose without a word for the word to be shown.
+        attention: Whether the trigger weights of a relation are attention alone, which says nothing about a loss
+            (bundles of manifest schema 4 or older). Then a word is shown if it has any.
+    """
+
+    count: int
+    floor: float = DEFAULT_TRIGGER_FLOOR
+    attention: bool = False
+
+
+def lost_probability(probability: float, effects: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Compute the probability that a relation loses when its logit falls.
+
+    The result is ``p - sigmoid(logit(p) - e)``, written so that no term overflows or cancels.
+
+    Args:
+        probability: Probability ``p`` of the relation, from 0 to 1.
+        effects: By how much the logit falls, ``e``, of any shape; negative if it rises.
+
+    Returns:
+        The loss, of the same shape, from ``p - 1`` (if the logit rises without limit) to ``p``.
+    """
+    p = min(probability, _HIGHEST)
+    shrink = np.expm1(-np.abs(np.asarray(effects, np.float64)))  # from -1 to 0
+    falls = np.asarray(effects, np.float64) >= 0
+    return np.where(falls, -shrink, shrink) * p * (1 - p) / (1 + shrink * np.where(falls, p, 1 - p))
+
+
+def choose_basis(spans: Sequence[TriggerSpan]) -> Basis:
+    """Return what a relation rests on whose words were all looked at.
+
+    Args:
+        spans: Its triggers.
+    """
+    return "words" if spans else "names"
+
+
+def estimate_losses(relation: RelationSpan) -> FloatArray:
+    """Estimate the probability that a relation loses without each word, from the effects that the sensor has learnt.
+
+    Args:
+        relation: The relation; its trigger weights are effects on the logit.
+
+    Returns:
+        The loss of each of the words that ``relation.trigger_weights`` covers, negative where a word speaks against the
+        relation.
+    """
+    return lost_probability(relation.score, relation.trigger_weights)
+
+
+def sense_triggers(words: Sequence[str], decoded: DecodedSentence, settings: TriggerSettings) -> SentenceTriggers:
+    """Select the triggers of every relation of a sentence by the trigger sensor.
+
+    Args:
+        words: The words of the sentence.
+        decoded: Its entities, relations and relation candidates.
+        settings: Which words are shown.
+
+    Returns:
+        The triggers.
+    """
+    if not decoded.relations and not decoded.relation_candidates:
+        return SentenceTriggers((), ())
+    mask = trigger_candidate_mask(words, decoded.entities)
+    return SentenceTriggers(
+        [sense_relation_triggers(relation, mask, settings) for relation in decoded.relations],
+        [sense_relation_triggers(relation, mask, settings) for relation in decoded.relation_candidates],
+    )
+
+
+def sense_relation_triggers(relation: RelationSpan, mask: BoolArray, settings: TriggerSettings) -> RelationTriggers:
+    """Select the triggers of a relation by the trigger sensor.
+
+    Args:
+        relation: The relation.
+        mask: The words of the sentence that may be shown, ``[N]``, as returned by ``trigger_candidate_mask``.
+        settings: Which words are shown.
+
+    Returns:
+        The triggers. Their basis is None if none were asked for, if the weights are attention alone, or if the model
+        has no trigger sensor: it then gives every word the weight 0.
+    """
+    found = top_trigger_words(relation, mask, settings.count)
+    if settings.attention:
+        return RelationTriggers([TriggerSpan(index, index + 1, weight) for index, weight in found], None)
+    if not settings.count or not (found or np.any(relation.trigger_weights)):
+        return RelationTriggers((), None)
+    losses = lost_probability(relation.score, [effect for _, effect in found]).tolist() if found else []
+    spans = [
+        TriggerSpan(index, index + 1, loss)
+        for (index, _), loss in zip(found, losses, strict=True)
+        if loss >= settings.floor
+    ]
+    return RelationTriggers(spans, choose_basis(spans))
