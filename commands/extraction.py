@@ -11,10 +11,11 @@ import click
 
 from ..cli_support import OUTPUT_FILE, print_to_stderr
 from ..runtime.errors import InputError
-from .options import BACKEND_NAMES, ENTITY_THRESHOLD, THREADS, THRESHOLD
+from .options import BACKEND_NAMES, ENTITY_THRESHOLD, THREADS, THRESHOLD, TRIGGERS, TriggersType
 
 if TYPE_CHECKING:
     from ..runtime.input.record_reader import InputFormat
+    from ..runtime.load_options import Triggers
     from ..runtime.output.exchange.settings import Losses
     from ..runtime.output.extraction_job import ToolOptions
     from ..runtime.streaming.text_stream import OnError
@@ -107,7 +108,7 @@ _LABELSTUDIO_CONFIG = click.option(
     "Processes divide them.",
 )
 @click.option("--backend", default="auto", show_default=True, help=f"Backend: {BACKEND_NAMES}.")
-@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
+@TRIGGERS
 @click.option("--parser", metavar="NAME", help="spaCy pipeline to use instead of the in-model parser.")
 @click.option(
     "--sentences",
@@ -144,7 +145,7 @@ def extract(
     processes: int,
     threads: int | None,
     backend: str,
-    triggers: int,
+    triggers: Triggers,
     parser: str | None,
     sentences: Literal["auto", "whole"],
     newlines: Literal["auto", "space", "end"],
@@ -242,7 +243,7 @@ def extract(
 @click.option("--processes", default=1, show_default=True, help="Processes that each load the model.")
 @THREADS
 @click.option("--backend", default="auto", show_default=True, help=f"Backend: {BACKEND_NAMES}.")
-@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
+@TRIGGERS
 def relate(
     source: Path,
     model: str,
@@ -260,7 +261,7 @@ def relate(
     processes: int,
     threads: int | None,
     backend: str,
-    triggers: int,
+    triggers: Triggers,
 ) -> None:
     """Find the relations between the entities that FILE gives.
 
@@ -303,9 +304,17 @@ def relate(
 @click.argument("text")
 @click.option("--html", is_flag=True, help="Write an HTML page instead of JSON.")
 @click.option("--output", type=OUTPUT_FILE, help="Output file, or - for stdout. Default: stdout.")
-@click.option("--triggers", default=3, show_default=True, help="Maximum number of trigger words per relation.")
-def explain(model: str, text: str, html: bool, output: Path | None, triggers: int) -> None:
-    """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and trigger contributions.
+@click.option(
+    "--triggers",
+    type=TriggersType(),
+    metavar="N|exact",
+    default="exact",
+    show_default=True,
+    help="exact: every word and phrase that a relation rests on, by leaving them out. N: at most so many trigger words, "
+    "as the model estimates them.",
+)
+def explain(model: str, text: str, html: bool, output: Path | None, triggers: Triggers) -> None:
+    """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and what relations rest on.
 
     MODEL is a checkpoint, or a bundle exported with --explain. It runs on the CPU.
     """

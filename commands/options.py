@@ -2,8 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
 import click
 
+
+class TriggersType(click.ParamType[Any]):
+    """A number of trigger words, or ``exact``."""
+
+    name = "N|exact"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return an integer that is not negative, or ``"exact"``.
+
+        Raises:
+            BadParameter: The value is neither.
+        """
+        if isinstance(value, int) or value == "exact":
+            return value
+        if value.isascii() and value.isdecimal():
+            return int(value)
+        return self._refuse(value, param, ctx)
+
+    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
+        self.fail(f"{value!r} is neither a number of words, such as 3, nor `exact`.", param, ctx)
+
+
+TRIGGERS = click.option(
+    "--triggers",
+    type=TriggersType(),
+    metavar="N|exact",
+    default=3,
+    show_default=True,
+    help="Maximum number of trigger words per relation, as the model estimates them; or exact: every word and phrase "
+    "that a relation rests on, by leaving them out, which takes several times as long.",
+)
 THREADS = click.option("--threads", type=int, help="Intra-op threads. Default: all cores.")
 THRESHOLD = click.option(
     "--threshold",

@@ -9,17 +9,27 @@ import msgspec
 import numpy as np
 
 from .bundle.labels import Labels
-from .decoding.span_decoding import RelationSpan
+from .decoding.span_decoding import DecodedSentence, RelationSpan
 from .engine.contract import EXPLAINING, MEMORIES
 from .errors import InputError
+from .load_options import EXACT_TRIGGERS, Triggers, check_triggers
 from .pipeline import DependencyArcs, Pipeline
 from .results import Basis
-from .text.batch_arrays import BoolArray
 from .text.parser import Parse
 from .text.tokenization import SplittingRules, split_sentences
 from .text.words import DEFAULT_LANGUAGE
-from .triggers.trigger_scores import TriggerSettings, TriggerSpan, estimate_losses, sense_relation_triggers
+from .triggers.exact_triggers import measure_relations
+from .triggers.trigger_scores import (
+    RelationTriggers,
+    TriggerSettings,
+    TriggerSpan,
+    estimate_losses,
+    sense_relation_triggers,
+)
 from .triggers.trigger_words import trigger_candidate_mask
+
+#: Source of the weights and triggers of relations; see ``SentenceExplanation.method``.
+Method = Literal["sensor", "exact", "attention"]
 
 
 class EntityExplanation(msgspec.Struct, frozen=True):
@@ -92,7 +102,7 @@ class SentenceExplanation(msgspec.Struct, frozen=True, omit_defaults=True):
     subword_flow: dict[str, list[float]] = {}
     word_flow: dict[str, list[float]] = {}
     syntactic_share: list[float] = []
-    method: Literal["sensor", "exact", "attention"] = "sensor"
+    method: Method = "sensor"
 
 
 def explain_text(
@@ -100,7 +110,7 @@ def explain_text(
     labels: Labels,
     text: str,
     parse: Callable[[Sequence[Sequence[str]]], Sequence[Parse]] | None = None,
-    triggers: int = 3,
+    triggers: Triggers = EXACT_TRIGGERS,
     language: str = DEFAULT_LANGUAGE,
 ) -> list[SentenceExplanation]:
     """Explain every sentence of a text.
@@ -110,7 +120,7 @@ def explain_text(
         labels: Label sets of the model.
         text: Text to explain.
         parse: Dependency parser; required without an in-model parser, ignored otherwise.
-        triggers: Maximum number of trigger words of a relation.
+        triggers: Maximum number of trigger words of a relation, by the trigger sensor; or ``"exact"``, see ``load``.
         language: Language whose rules split the text into words.
 
     Returns:
@@ -129,7 +139,11 @@ def explain_text(
 
 
 def explain_words(
-    pipeline: Pipeline, labels: Labels, words: Sequence[str], arcs: DependencyArcs | None, triggers: int = 3
+    pipeline: Pipeline,
+    labels: Labels,
+    words: Sequence[str],
+    arcs: DependencyArcs | None,
+    triggers: Triggers = EXACT_TRIGGERS,
 ) -> SentenceExplanation:
     """Explain one sentence of words.
 
@@ -138,7 +152,7 @@ def explain_words(
         labels: Label sets of the model.
         words: Words of the sentence.
         arcs: Dependency arcs; required without an in-model parser, ignored otherwise.
-        triggers: Maximum number of trigger words of a relation.
+        triggers: Maximum number of trigger words of a relation, by the trigger sensor; or ``"exact"``, see ``load``.
 
     Returns:
         The explanation.
@@ -147,6 +161,7 @@ def explain_words(
         InputError: The subgraphs have no outputs for explanations, or the sentence is longer than one window.
         BackendError: The backend fails.
     """
+    triggers = check_triggers(triggers)
     if not set(EXPLAINING) & {name for graph in pipeline.graphs.values() for name in graph.outputs}:
         raise InputError(
             "this bundle was exported without --explain, or does not run on the cpu backend; explain a checkpoint that "
@@ -163,8 +178,7 @@ def explain_words(
     assert used_arcs is not None
     (subwords,) = pipeline.tokenizer.encode([words])
     arrays = pipeline.encode_sentences([subwords], None if external is None else [external], explain=True)
-    settings = TriggerSettings(triggers, attention=_ranks_by_attention(pipeline))
-    mask = trigger_candidate_mask(words, result.decoded.entities)
+    explained, method = _explain_relations(pipeline, labels, words, result.decoded, external, triggers)
     return SentenceExplanation(
         words=list(words),
         subwords=pipeline.tokenizer.subword_texts(subwords),
@@ -173,23 +187,50 @@ def explain_words(
             EntityExplanation(entity.start, entity.end, labels.entity_types[entity.type_index], entity.score)
             for entity in result.decoded.entities
         ],
-        relations=[_explain_relation(relation, labels, mask, settings) for relation in result.decoded.relations],
+        relations=explained,
         arcs=ExplainedArcs(np.asarray(used_arcs.heads).tolist(), list(used_arcs.labels)),
         subword_flow=_split_by_memory(arrays, "subword_flow"),
         word_flow=_split_by_memory(arrays, "word_flow"),
         syntactic_share=_round_floats(arrays["syntactic_share"][0]) if "syntactic_share" in arrays else [],
-        method="attention" if settings.attention else "sensor",
+        method=method,
     )
 
 
+def _explain_relations(
+    pipeline: Pipeline,
+    labels: Labels,
+    words: Sequence[str],
+    decoded: DecodedSentence,
+    arcs: DependencyArcs | None,
+    triggers: Triggers,
+) -> tuple[list[RelationExplanation], Method]:
+    """Explain the relations of a sentence by leaving words out, or by the trigger sensor."""
+    if triggers == EXACT_TRIGGERS:
+        floor = TriggerSettings(0).floor
+        (measured,) = measure_relations(pipeline, [words], [decoded], None if arcs is None else [arcs], floor)
+        explained = []
+        for relation in decoded.relations:
+            found, losses = measured[relation[:3]]
+            weights = [round(losses[place], 6) if place in losses else None for place in range(len(words))]
+            explained.append(_explain_relation(relation, labels, weights, found))
+        return explained, "exact"
+    settings = TriggerSettings(triggers, attention=_ranks_by_attention(pipeline))
+    mask = trigger_candidate_mask(words, decoded.entities)
+    return [
+        _explain_relation(
+            relation,
+            labels,
+            [*_round_floats(relation.trigger_weights if settings.attention else estimate_losses(relation))],
+            sense_relation_triggers(relation, mask, settings),
+        )
+        for relation in decoded.relations
+    ], "attention" if settings.attention else "sensor"
+
+
 def _explain_relation(
-    relation: RelationSpan, labels: Labels, mask: BoolArray, settings: TriggerSettings
+    relation: RelationSpan, labels: Labels, weights: list[float | None], found: RelationTriggers
 ) -> RelationExplanation:
-    """Explain a relation by the trigger sensor."""
-    found = sense_relation_triggers(relation, mask, settings)
-    weights: list[float | None] = [
-        *_round_floats(relation.trigger_weights if settings.attention else estimate_losses(relation))
-    ]
+    """Explain a relation."""
     return RelationExplanation(
         relation.head,
         labels.relation_types[relation.type_index],

@@ -9,19 +9,27 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, get_args, overload
 
 from .assembly import SentenceExtraction, assemble_sentence, join_sentences
 from .batch_scheduler import BatchScheduler
 from .bundle.reader import DEFAULT_BUNDLE, Bundle
+from .decoding.span_decoding import DecodedSentence
 from .document_reader import Document, GivenEntities, SentenceInText
 from .engine.backend import divide_threads, resolve_thread_count
 from .engine.backend_selection import open_backend
 from .engine.cpu_info import count_available_cores
 from .errors import BackendError, InputError, check_integer, describe_value
-from .load_options import DEFAULT_TRIGGERS, LoadOptions, has_other_pickler
+from .load_options import (
+    DEFAULT_TRIGGERS,
+    EXACT_TRIGGERS,
+    LoadOptions,
+    Triggers,
+    check_triggers,
+    has_other_pickler,
+)
 from .model_settings import Threshold
 from .pipeline import Syntax
 from .pipeline_loading import describe_parser_mismatch, open_parser, open_pipeline, set_thresholds
@@ -33,7 +41,8 @@ from .streaming.text_stream import ExtractionStream, OnError, TextSource, check_
 from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
-from .triggers.trigger_scores import TriggerSettings, sense_triggers
+from .triggers.exact_triggers import measure_triggers
+from .triggers.trigger_scores import SentenceTriggers, TriggerSettings, sense_triggers
 from .warm_up import warm_up_pipeline
 
 if TYPE_CHECKING:
@@ -53,6 +62,7 @@ class Extractor:
         bundle: The loaded bundle (``bundle.path``, ``bundle.manifest``).
         backend: Name of the backend that runs the model, such as "cpu".
         backend_reason: Why that backend was selected.
+        triggers: Maximum number of trigger words of a relation, or "exact".
         parser: The dependency parser that runs before the model; None if the in-model parser is used.
         splitting: How texts are split into sentences and words.
         parser_note: A warning if ``parser`` is not the parser that the model was trained with; else empty.
@@ -65,7 +75,7 @@ class Extractor:
         backend: str = "auto",
         threads: int | None = None,
         parser: Parser | str | None = None,
-        triggers: int = DEFAULT_TRIGGERS,
+        triggers: Triggers = DEFAULT_TRIGGERS,
         syntax: Syntax | None = None,
         sentences: Sentences = "auto",
         newlines: Newlines = "auto",
@@ -75,7 +85,7 @@ class Extractor:
         warm: bool = False,
     ) -> None:
         """Load the model and the parser of a bundle; see ``load`` for the arguments and errors."""
-        triggers = check_integer("triggers", triggers, 0)
+        triggers = check_triggers(triggers)
         threads = None if threads is None else check_integer("threads", threads, 1)
         if not isinstance(backend, str):
             raise InputError(f"backend must be a name, such as 'auto', got {describe_value(backend)}")
@@ -103,7 +113,9 @@ class Extractor:
         trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
-        self._trigger_settings = TriggerSettings(triggers, attention=bundle.manifest.triggers == "attention")
+        self._trigger_settings = TriggerSettings(
+            0 if triggers == EXACT_TRIGGERS else triggers, attention=bundle.manifest.triggers == "attention"
+        )
         self.syntax = syntax
         self.candidates = candidates
         self._options = options
@@ -418,8 +430,10 @@ class Extractor:
         self._check_open("warmed up")
         batch_size, workers = check_integer("batch_size", batch_size, 1), check_integer("workers", workers, 1)
         on_gpu = self.backend != "cpu"
-        sizes = tuple(sorted({1, batch_size})) if on_gpu else (1,)
-        warm_up_pipeline(self.pipeline, sizes, workers, gpu=on_gpu)
+        sizes = {1, batch_size} if on_gpu else {1}
+        if on_gpu and self.triggers == EXACT_TRIGGERS:  # batches have as many sentences as there are words to leave out
+            sizes |= {1 << power for power in range(batch_size.bit_length())}
+        warm_up_pipeline(self.pipeline, tuple(sorted(sizes)), workers, gpu=on_gpu)
 
     def close(self) -> None:
         """Free the memory of the backend; the extractor cannot be used afterwards."""
@@ -509,16 +523,30 @@ class Extractor:
             self._continue_after_fork()
         words = [sentence.words.words for sentence in batch]
         entities = [sentence.given for sentence in batch if sentence.given is not None]
+        parses = None if parses is None else cache(parses)  # the triggers may need them again
         results = self.pipeline.run_words(words, parses, batch_size, syntax=self.syntax, entities=entities or None)
+        triggers = self._find_triggers(words, [result.decoded for result in results], parses, batch_size)
         labels = self.bundle.manifest.labels
-        triggers = [
-            sense_triggers(sentence, result.decoded, self._trigger_settings)
-            for sentence, result in zip(words, results, strict=True)
-        ]
         return [
             assemble_sentence(sentence, result, labels, shown, candidates=self.candidates)
             for sentence, result, shown in zip(batch, results, triggers, strict=True)
         ]
+
+    def _find_triggers(
+        self,
+        sentences: list[list[str]],
+        decoded: list[DecodedSentence],
+        parses: Callable[[], Sequence[Parse]] | None,
+        batch_size: int,
+    ) -> list[SentenceTriggers]:
+        """Find out what the relations of a batch rest on."""
+        settings = self._trigger_settings
+        if self.triggers != EXACT_TRIGGERS or not any(one.relations or one.relation_candidates for one in decoded):
+            return [
+                sense_triggers(words, sentence, settings) for words, sentence in zip(sentences, decoded, strict=True)
+            ]
+        arcs = None if parses is None else parses()
+        return measure_triggers(self.pipeline, sentences, decoded, arcs, settings.floor, batch_size)
 
     def _continue_after_fork(self) -> None:
         """Make the model usable in a forked process, which has none of the threads of its parent.
@@ -555,7 +583,7 @@ def load(
     backend: str = "auto",
     threads: int | None = None,
     parser: Parser | str | None = None,
-    triggers: int = DEFAULT_TRIGGERS,
+    triggers: Triggers = DEFAULT_TRIGGERS,
     syntax: Syntax | None = None,
     sentences: Sentences = "auto",
     newlines: Newlines = "auto",
@@ -578,7 +606,9 @@ def load(
             parser that the manifest names. A spaCy parser runs on another core while the model runs, if there is more
             than one. A warning about a
             parser that the model was not trained with is in ``Extractor.parser_note``.
-        triggers: Maximum number of trigger words reported with a relation.
+        triggers: Maximum number of trigger words reported with a relation, which the model's trigger sensor estimates;
+            or ``"exact"`` for every word and phrase that the relation measurably rests on: each is left out, and the
+            relation is scored again. That takes several times as long.
         syntax: ``"arcs"`` adds the dependency arcs used by the model to the extractions; those of an in-model parser
             need not form a tree. ``"tree"`` adds the best tree with a single root instead; with an in-model parser
             this works on the cpu backend only.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .decoding.dependency_trees import find_best_tree
-from .decoding.pair_blocks import iterate_pair_blocks, top_scoring_entities
+from .decoding.pair_blocks import PairBlock, iterate_pair_blocks, top_scoring_entities
 from .decoding.relation_decoding import decode_relation_block, select_paired_entities
 from .decoding.span_decoding import (
     DecodedSentence,
@@ -191,6 +191,24 @@ class Pipeline:
         if self._first == JOINED:
             return arrays
         return arrays | self._run_subgraph("fusion", arrays, explain)
+
+    def run_relations(
+        self, arrays: Mapping[str, Any], block: PairBlock
+    ) -> tuple[npt.NDArray[np.floating[Any]], dict[str, Any]]:
+        """Score a block of entity pairs of an encoded batch.
+
+        Args:
+            arrays: The batch, as ``encode_sentences`` returns it.
+            block: The pairs.
+
+        Returns:
+            The relation logits, ``[P, n_r]``, and all outputs of the subgraph.
+
+        Raises:
+            BackendError: The backend fails, or returns logits that are not finite.
+        """
+        outputs = self._run_subgraph("relations", {**arrays, **block._asdict()})
+        return _require_finite(outputs, "relation_logits"), outputs
 
     def run(
         self,
@@ -393,8 +411,7 @@ class Pipeline:
         paired = select_paired_entities(entities, selected)
         words, width = arrays["nodes"].shape[1:]
         for block in iterate_pair_blocks(counts, paired.spans, words, width, settings.relation_count):
-            outputs = self._run_subgraph("relations", {**arrays, **block._asdict()})
-            logits = _require_finite(outputs, "relation_logits")
+            logits, outputs = self.run_relations(arrays, block)
             for found, thresholds in wanted:
                 for row, relation in decode_relation_block(
                     block, logits, outputs, paired, lengths, thresholds, settings.allowed_relations

@@ -87,33 +87,65 @@ def iterate_pair_blocks(
     Yields:
         The blocks.
     """
-    widest = ranges.max_range_columns(words)
-    pair_floats = words * (_FLOATS_PER_WORD + types)
-    step = max(1, min(MAX_BLOCK_PAIRS // 2, MAX_BLOCK_BYTES // (4 * (widest * width + 2 * pair_floats))))
+    step = _count_block_pairs(words, width, types)
     if sum(count * (count - 1) for count in counts) // 2 <= min(MAX_LOOPED_PAIRS, step):
-        yield from _build_small_block(counts, spans)
+        listed: list[tuple[int, int]] = []
+        for count, offset in zip(counts, accumulate(counts, initial=0), strict=False):
+            listed += combinations(range(offset, offset + count), 2)
+        if listed:
+            yield _build_listed_block(listed, spans)
         return
     for indices in _iterate_pairs(counts, step):
-        low, high = int(indices[0, 0]), int(indices[:, 1].max()) + 1
-        block_spans, count = spans[low:high], len(indices)
-        ends = spans[indices]
-        gap = np.empty((count, 3), np.int64)
-        gap[:, 0] = ends[:, 0, 0]
-        gap[:, 1] = ends[:, :, 2].min(1) + 1
-        gap[:, 2] = ends[:, :, 1].max(1) - 1
-        pairs = np.empty((2, count, 2), np.int64)
-        pairs[0], pairs[1] = indices - low, indices[:, ::-1] - low
-        gaps = np.arange(2 * count) % count + len(block_spans)
-        yield PairBlock(low, block_spans, pairs.reshape(-1, 2), ranges.build_range_rows(block_spans, gap), gaps)
+        yield _build_block(indices, spans)
 
 
-def _build_small_block(counts: Sequence[int], spans: IntArray) -> Iterator[PairBlock]:
-    """Yield the block of few pairs, or none if there is no pair."""
-    pairs: list[tuple[int, int]] = []
-    for count, offset in zip(counts, accumulate(counts, initial=0), strict=False):
-        pairs += combinations(range(offset, offset + count), 2)
-    if not pairs:
-        return
+def iterate_held_pair_blocks(spans: IntArray, words: int, width: int, types: int) -> Iterator[PairBlock]:
+    """Generate the blocks of given pairs of spans; otherwise like ``iterate_pair_blocks``.
+
+    Args:
+        spans: Sentence, first and last word of the two spans of each of U pairs, which follow one another, ``[2U, 3]``.
+        words: Number of words N of the padded batch.
+        width: Width H of the node states.
+        types: Number of relation types n_r.
+
+    Yields:
+        The blocks. The first half of the pairs of each block has the given pairs in their order.
+    """
+    # A quarter of the ordered pairs of a block: here every unordered pair has two spans of its own, and the number of
+    # spans and ranges that a compiled backend takes is limited too.
+    step = min(MAX_BLOCK_PAIRS // 4, _count_block_pairs(words, width, types))
+    for start in range(0, len(spans), 2 * step):
+        indices = np.arange(start, min(start + 2 * step, len(spans))).reshape(-1, 2)
+        if len(indices) <= MAX_LOOPED_PAIRS:
+            yield _build_listed_block([(one, other) for one, other in indices.tolist()], spans)
+        else:
+            yield _build_block(indices, spans)
+
+
+def _count_block_pairs(words: int, width: int, types: int) -> int:
+    """Return the maximum number of unordered pairs of a block."""
+    widest = ranges.max_range_columns(words)
+    pair_floats = words * (_FLOATS_PER_WORD + types)
+    return max(1, min(MAX_BLOCK_PAIRS // 2, MAX_BLOCK_BYTES // (4 * (widest * width + 2 * pair_floats))))
+
+
+def _build_block(indices: IntArray, spans: IntArray) -> PairBlock:
+    """Return the block of unordered pairs, ``[U, 2]``."""
+    low, high = int(indices[0, 0]), int(indices[:, 1].max()) + 1
+    block_spans, count = spans[low:high], len(indices)
+    ends = spans[indices]
+    gap = np.empty((count, 3), np.int64)
+    gap[:, 0] = ends[:, 0, 0]
+    gap[:, 1] = ends[:, :, 2].min(1) + 1
+    gap[:, 2] = ends[:, :, 1].max(1) - 1
+    pairs = np.empty((2, count, 2), np.int64)
+    pairs[0], pairs[1] = indices - low, indices[:, ::-1] - low
+    gaps = np.arange(2 * count) % count + len(block_spans)
+    return PairBlock(low, block_spans, pairs.reshape(-1, 2), ranges.build_range_rows(block_spans, gap), gaps)
+
+
+def _build_listed_block(pairs: Sequence[tuple[int, int]], spans: IntArray) -> PairBlock:
+    """Do what ``_build_block`` does, in a loop, which is faster for few pairs."""
     low, high = pairs[0][0], pairs[-1][1] + 1
     members = spans[low:high].tolist()
     gaps = []
@@ -124,7 +156,7 @@ def _build_small_block(counts: Sequence[int], spans: IntArray) -> Iterator[PairB
         gaps.append([sentence, min(last, other_last) + 1, max(first, other_first) - 1])
         ends += (one - low, other - low)
         reversed_ends += (other - low, one - low)
-    yield PairBlock(
+    return PairBlock(
         low,
         spans[low:high],
         np.array(ends + reversed_ends, np.int64).reshape(-1, 2),

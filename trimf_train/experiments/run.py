@@ -15,6 +15,7 @@ import torch
 import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
+from trimf.runtime.load_options import DEFAULT_TRIGGERS
 from trimf.runtime.files.atomic import atomic_path
 from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.pipeline import ParsedSentence
@@ -322,6 +323,7 @@ def _attention_page(first: GridCell, plan: ExperimentPlan) -> bytes:
             labels,
             sentence.tokens,
             ParsedSentence(sentence.tokens, sentence.heads or [], sentence.labels or []),
+            DEFAULT_TRIGGERS,
         )
         for sentence in sentences
     ]
