@@ -310,8 +310,8 @@ def relate(
     metavar="N|exact",
     default="exact",
     show_default=True,
-    help="exact: every word and phrase that a relation rests on, by leaving them out. N: at most so many trigger words, "
-    "as the model estimates them.",
+    help="exact: every word and phrase that a relation rests on, by leaving them out. N: at most so many words, as the "
+    "model estimates them.",
 )
 def explain(model: str, text: str, html: bool, output: Path | None, triggers: Triggers) -> None:
     """Explain what MODEL finds in TEXT: memory attention, graph weights, dependencies and what relations rest on.

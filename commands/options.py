@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any
 
 import click
+
+#: Maximum number of digits of a number of trigger words.
+_MAX_DIGITS = 9
 
 
 class TriggersType(click.ParamType[Any]):
@@ -20,12 +23,9 @@ class TriggersType(click.ParamType[Any]):
         """
         if isinstance(value, int) or value == "exact":
             return value
-        if value.isascii() and value.isdecimal():
+        if value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS:
             return int(value)
-        return self._refuse(value, param, ctx)
-
-    def _refuse(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> NoReturn:
-        self.fail(f"{value!r} is neither a number of words, such as 3, nor `exact`.", param, ctx)
+        return self.fail(f"{value!r:.60} is neither a number of words, such as 3, nor `exact`.", param, ctx)
 
 
 TRIGGERS = click.option(

@@ -15,8 +15,8 @@ import torch
 import trimf
 from trimf.runtime.errors import ConfigError
 from trimf.runtime.explain import explain_words
-from trimf.runtime.load_options import DEFAULT_TRIGGERS
 from trimf.runtime.files.atomic import atomic_path
+from trimf.runtime.load_options import DEFAULT_TRIGGERS
 from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train import config as configs
