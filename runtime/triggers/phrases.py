@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from .trigger_words import load_stop_words
 
 #: Maximum number of stop words and marks between two candidate words that are tried as one phrase.
 MAX_WORDS_BETWEEN = 2
+
+#: Maximum number of phrases that are tried for a relation.
+MAX_PHRASES = 2
 
 
 class SentenceLosses(NamedTuple):
@@ -38,13 +41,14 @@ class SentenceLosses(NamedTuple):
 def list_phrases(sentence: SentenceLosses, floor: float) -> list[tuple[int, int]]:
     """List the phrases that are worth leaving out as a whole.
 
-    There are few of them, since each costs as much as a word. They are
+    There are few of them, since each costs as much as a word: of each relation at most ``MAX_PHRASES``, those whose
+    words matter most to it one by one. They are
 
-    - a word that matters to a relation, with the stop word right after it ("works for");
-    - where no word matters to a relation, each candidate word between its entities with the stop word right after it
+    - a word that matters to the relation, with the stop word right after it ("works for");
+    - if no word matters to the relation, each candidate word between its entities with the stop word right after it
       ("born in"): the two may carry together what neither carries alone;
-    - two candidate words that matter to a relation together and that at most ``MAX_WORDS_BETWEEN`` stop words or marks
-      divide ("shot and killed", "vice-president").
+    - two candidate words that both support the relation and matter to it together, and that at most
+      ``MAX_WORDS_BETWEEN`` stop words or marks divide ("shot and killed", "vice-president").
 
     Args:
         sentence: What its relations lose without each candidate word.
@@ -55,29 +59,63 @@ def list_phrases(sentence: SentenceLosses, floor: float) -> list[tuple[int, int]
     """
     if not sentence.losses.size:
         return []
-    return sorted({*_list_followed_words(sentence, floor), *_list_word_pairs(sentence, floor)})
+    followed = _list_followed_words(sentence)
+    pairs = _list_word_pairs(sentence)
+    found: set[tuple[int, int]] = set()
+    for losses, between in zip(sentence.losses.T.tolist(), sentence.between, strict=True):
+        found.update(_rank_phrases(sentence, losses, between, followed, pairs, floor)[:MAX_PHRASES])
+    return sorted(found)
 
 
-def _list_followed_words(sentence: SentenceLosses, floor: float) -> Iterator[tuple[int, int]]:
-    """Yield the words that are tried with the stop word after them."""
+def _list_followed_words(sentence: SentenceLosses) -> list[int]:
+    """Return the rows of the candidate words that a stop word follows."""
     words, free, stops = sentence.words, sentence.free, load_stop_words()
-    matters = (sentence.losses >= floor).any(1).tolist()
-    bare = [span for span, best in zip(sentence.between, sentence.losses.max(0).tolist(), strict=True) if best < floor]
-    for place, is_important in zip(sentence.places, matters, strict=True):
-        after = place + 1
-        if after == len(words) or not free[after] or words[after].lower() not in stops:
-            continue
-        if is_important or any(start <= place and after < end for start, end in bare):
-            yield place, after + 1
+    return [
+        row
+        for row, after in enumerate(place + 1 for place in sentence.places)
+        if after < len(words) and free[after] and words[after].lower() in stops
+    ]
 
 
-def _list_word_pairs(sentence: SentenceLosses, floor: float) -> Iterator[tuple[int, int]]:
-    """Yield the phrases from one candidate word to the next that matter together."""
-    gains = np.maximum(sentence.losses, 0)
-    for row, (first, last) in enumerate(pairwise(sentence.places)):
-        adjacent = last - first - 1 <= MAX_WORDS_BETWEEN and sentence.free[first : last + 1].all()
-        if adjacent and (gains[row] + gains[row + 1] >= floor).any():
-            yield first, last + 1
+def _list_word_pairs(sentence: SentenceLosses) -> list[int]:
+    """Return the rows of the candidate words that the next one stands close to."""
+    return [
+        row
+        for row, (first, last) in enumerate(pairwise(sentence.places))
+        if last - first - 1 <= MAX_WORDS_BETWEEN and sentence.free[first : last + 1].all()
+    ]
+
+
+def _rank_phrases(
+    sentence: SentenceLosses,
+    losses: Sequence[float],
+    between: tuple[int, int],
+    followed: Sequence[int],
+    pairs: Sequence[int],
+    floor: float,
+) -> list[tuple[int, int]]:
+    """Return the phrases of a relation, the most promising first.
+
+    Args:
+        sentence: The sentence.
+        losses: What the relation loses without each candidate word, ``[C]``.
+        between: The words between its entities.
+        followed: Rows of ``losses`` of the words that a stop word follows.
+        pairs: Rows of the words that the next candidate word stands close to.
+        floor: Loss from which on words matter.
+    """
+    places, (start, end) = sentence.places, between
+    is_bare = max(losses) < floor
+    promise: dict[tuple[int, int], float] = {}
+    for row in followed:
+        place = places[row]
+        if losses[row] >= floor or (is_bare and start <= place and place + 1 < end):
+            promise[place, place + 2] = losses[row]
+    for row in pairs:
+        one, other = losses[row], losses[row + 1]
+        if min(one, other) > 0 and one + other >= floor:
+            promise[places[row], places[row + 1] + 1] = one + other
+    return sorted(promise, key=lambda phrase: (-promise[phrase], phrase))
 
 
 def choose_spans(

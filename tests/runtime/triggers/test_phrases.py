@@ -52,7 +52,8 @@ def test_words_that_matter_together_are_tried_as_one() -> None:
     assert phrases(losses_of(text, [0, 5], {"shot": [0.01], "killed": [0.03]}, [(9, 9)])) == []
     assert phrases(losses_of(text, [0, 5], {"shot": [-0.2], "killed": [0.04]}, [(9, 9)])) == []
     assert phrases(losses_of(text, [0, 5], {"killed": [0.3], "vice": [0.3]}, [(9, 9)])) == []  # an entity divides them
-    assert phrases(losses_of(text, [0, 5], {"vice": [0.3], "president": [0.0]}, [(9, 9)])) == ["vice - president"]
+    assert phrases(losses_of(text, [0, 5], {"vice": [0.3], "president": [0.01]}, [(9, 9)])) == ["vice - president"]
+    assert phrases(losses_of(text, [0, 5], {"vice": [0.3], "president": [0.0]}, [(9, 9)])) == []
     assert phrases(losses_of("a b , and ; c", [], {"b": [0.3], "c": [0.3]}, [(0, 0)])) == []  # too far apart
 
 
@@ -60,6 +61,14 @@ def test_of_two_relations_each_has_its_phrases() -> None:
     text = "Ann chairman of Acme born in Oslo"
     found = losses_of(text, [0, 3, 6], {"chairman": [0.3, 0.0], "born": [0.0, 0.3]}, [(1, 3), (1, 6)])
     assert phrases(found) == ["chairman of", "born in"]
+
+
+def test_of_many_phrases_the_most_promising_are_tried() -> None:
+    text = "Ann won at b the 1st of c and d in Oslo"
+    losses = {"won": [0.06], "1st": [0.1], "c": [0.3], "d": [0.2]}
+    assert phrases(losses_of(text, [0, 3, 11], losses)) == ["1st of c", "c and d"]
+    both = {"won": [0.06, 0.5], "1st": [0.1, 0.0], "c": [0.3, 0.0], "d": [0.2, 0.06]}
+    assert phrases(losses_of(text, [0, 3, 11], both)) == ["won at", "1st of c", "c and d", "d in"]
 
 
 def test_no_candidates_and_no_words() -> None:
