@@ -191,3 +191,15 @@ def test_values_become_plain(parsing_bundle: Path, value: Any) -> None:
         assert type(extractor.triggers) in (int, str)
         assert extractor.triggers == value
         extractor.warm_up()
+
+
+@pytest.mark.parametrize(("triggers", "sizes"), [("exact", {1, 2, 4, 8, 12}), (3, {1, 12})])
+def test_a_gpu_is_warmed_up_for_batches_of_shorter_sentences(
+    parsing_bundle: Path, triggers: Any, sizes: set[int]
+) -> None:
+    seen: set[int] = set()
+    with trimf.load(parsing_bundle, threads=1, triggers=triggers) as extractor:
+        extractor.backend = "cuda"
+        with extractor.pipeline.observe(lambda call: seen.add(len(call.inputs["pieces"]))):
+            extractor.warm_up(12)
+    assert seen == sizes
