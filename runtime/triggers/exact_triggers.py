@@ -135,9 +135,9 @@ def measure_relations(
         start = window.start
         shifted = [(first + start, end + start) for first, end in spans]
         for column, key in enumerate(window.keys):
-            words = dict(zip((place + start for place in window.places), losses[:, column].tolist(), strict=True))
-            chosen = choose_spans(words, dict(zip(shifted, of_phrases[:, column].tolist(), strict=True)), floor)
-            measured[index][key] = MeasuredRelation(RelationTriggers(chosen, choose_basis(chosen)), words)
+            of_words = dict(zip((place + start for place in window.places), losses[:, column].tolist(), strict=True))
+            chosen = choose_spans(of_words, dict(zip(shifted, of_phrases[:, column].tolist(), strict=True)), floor)
+            measured[index][key] = MeasuredRelation(RelationTriggers(chosen, choose_basis(chosen)), of_words)
     return measured
 
 
