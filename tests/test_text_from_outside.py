@@ -36,6 +36,7 @@ from trimf.runtime.output.plain_table import build_plain_table
 from trimf.runtime.output.plain_text import build_plain_text, escape_markdown, make_visible, quote_code
 from trimf.runtime.output.terminal_text import print_extraction
 from trimf.runtime.results import Arc, Entity, Extraction, Relation, Trigger
+from trimf.runtime.triggers.trigger_scores import TriggerSpan
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.data.statistics import DataStatistics
 from trimf_train.data.validate import merge_repeated_annotation
@@ -150,7 +151,7 @@ def explanation(label: str) -> SentenceExplanation:
         words=words,
         arcs=ExplainedArcs([1, 1, 1], [label] * 3),
         entities=[EntityExplanation(0, 1, label, 0.5), EntityExplanation(2, 3, label, 0.5)],
-        relations=[RelationExplanation(0, label, 1, 0.5, [0.1, 0.2, 0.3], [1])],
+        relations=[RelationExplanation(0, label, 1, 0.5, [0.1, 0.2, None], [TriggerSpan(0, 2, 0.2)])],
         subwords=words,
         pieces=[(0, 0), (1, 1), (2, 2)],
         syntactic_share=[0.2, 0.6, 0.9],

@@ -57,9 +57,9 @@ def _describe_model(bundle: Bundle) -> Table:
         "decoding": f"relations above {manifest.decoding.relation_threshold:.3g}, entities may "
         f"{'' if manifest.decoding.overlap else 'not '}overlap"
         + (", relations only between type combinations seen in training" if manifest.labels.allowed_triples else ""),
-        "trigger words": "ranked by contribution to the relation's logit"
+        "trigger words": "by the points of probability that the relation loses without them, estimated by the sensor"
         if manifest.triggers == "contribution"
-        else "ranked by attention of the trigger sensor",
+        else "ranked by attention of the trigger sensor, which is no loss; export the model again",
         "licence": manifest.licence,
     }
     return build_plain_table("bundle", "", str(bundle.path), rows=rows.items())

@@ -1,4 +1,4 @@
-"""Render explanations as one HTML page: entities, relations, dependencies and heat maps of the model's weights."""
+"""Render explanations as one HTML page: entities, relations, what they rest on, dependencies and heat maps."""
 
 from __future__ import annotations
 
@@ -9,26 +9,44 @@ from typing import NamedTuple
 from ..explain import RelationExplanation, SentenceExplanation
 from ..results import Arc, Entity, Extraction, Relation, Trigger
 from ..text.tokenization import join_words
+from .display_sentences import format_points
 from .html_page import load_templates, render_head, render_sections, render_tail
+
+#: Loss, or gain, of a relation that is shown in the full colour.
+_FULL_LOSS = 0.5
+
+#: Losses that the scale shows.
+_SCALE = (0.5, 0.3, 0.1, -0.1, -0.3, -0.5)
 
 
 class _Cell(NamedTuple):
-    """A token of a heat map, with its exact value; ``kind`` and ``colour`` name parts of the stylesheet."""
+    """A token of a heat map.
+
+    Attributes:
+        text: The token.
+        title: Its exact value, for a reader who points at it.
+        kind: Classes of the stylesheet.
+        colour: Variable of the stylesheet; empty for no colour.
+        strength: Strength of the colour, from 0 to 1.
+        figure: Figure beside the token; empty for none.
+    """
 
     text: str
-    value: float
+    title: str
     kind: str = ""
     colour: str = ""
     strength: float = 0.0
+    figure: str = ""
 
 
 class _RelationMap(NamedTuple):
-    """Heat map of a relation's weights."""
+    """Heat map of what a relation loses without each word, and without its phrases of several words."""
 
     label: str
     head: str
     tail: str
     cells: list[_Cell]
+    phrases: list[_Cell]
 
 
 class _FlowMap(NamedTuple):
@@ -57,7 +75,8 @@ def render_explanations(sentences: Sequence[SentenceExplanation], title: str = "
         inside = {index for span in sentence.entities for index in range(span.start, span.end)}
         yield template.render(
             extraction=render_sections(_build_extraction(sentence), names),
-            sensor=sentence.sensor,
+            method=sentence.method,
+            scale=[_show_loss("", loss) for loss in _SCALE],
             relations=[_map_relation(sentence, relation, inside) for relation in sentence.relations],
             flows=list(_map_flows(sentence, inside)),
             graph_cells=list(map(_colour_share, sentence.words, sentence.syntactic_share)),
@@ -80,9 +99,10 @@ def _build_extraction(sentence: SentenceExplanation) -> Extraction:
             entities[relation.tail],
             relation.score,
             tuple(
-                Trigger(starts[index], ends[index], sentence.words[index], relation.weights[index])
-                for index in relation.triggers
+                Trigger(starts[first], ends[last - 1], text[starts[first] : ends[last - 1]], score)
+                for first, last, score in relation.triggers
             ),
+            relation.basis,
         )
         for relation in sentence.relations
     ]
@@ -93,8 +113,32 @@ def _build_extraction(sentence: SentenceExplanation) -> Extraction:
 def _map_relation(sentence: SentenceExplanation, relation: RelationExplanation, inside: Set[int]) -> _RelationMap:
     ends = (sentence.entities[index] for index in (relation.head, relation.tail))
     head, tail = (" ".join(sentence.words[end.start : end.end]) for end in ends)
-    cells = _colour_weights(sentence.words, relation.weights, inside, set(relation.triggers))
-    return _RelationMap(relation.label, head, tail, cells)
+    shown = {index for span in relation.triggers for index in range(span.start, span.end)}
+    if sentence.method == "attention":
+        weights = [weight or 0.0 for weight in relation.weights]
+        return _RelationMap(relation.label, head, tail, _colour_weights(sentence.words, weights, inside, shown), [])
+    cells = [
+        _Cell(word, "the words of the entities stay", "gone")
+        if index in inside
+        else _show_loss(word, weight, "shown" if index in shown else "")
+        for index, (word, weight) in enumerate(zip(sentence.words, relation.weights, strict=True))
+    ]
+    phrases = [
+        _show_loss(" ".join(sentence.words[span.start : span.end]), span.score, "shown")
+        for span in relation.triggers
+        if span.end - span.start > 1
+    ]
+    return _RelationMap(relation.label, head, tail, cells, phrases)
+
+
+def _show_loss(text: str, loss: float | None, kind: str = "") -> _Cell:
+    """Give words the colour and the figure of what a relation loses, or gains, without them."""
+    if loss is None:
+        return _Cell(text, "not left out by itself", f"{kind} unmeasured".strip())
+    points = format_points(loss)
+    figure = "" if abs(loss) < 0.005 else points.partition(" ")[0]
+    colour = "heat" if loss > 0 else "cool"
+    return _Cell(text, f"{points} without it", kind, colour, min(abs(loss) / _FULL_LOSS, 1.0), figure)
 
 
 def _map_flows(sentence: SentenceExplanation, inside: Set[int]) -> Iterator[_FlowMap]:
@@ -117,13 +161,13 @@ def _colour_weights(
     largest = max((weight for index, weight in enumerate(weights) if index not in masked), default=0.0)
     scale = 1 / largest if largest > 0 else 0.0
     return [
-        _Cell(text, weight, "gone")
+        _Cell(text, f"{weight:.3f}", "gone")
         if index in masked
-        else _Cell(text, weight, "shown" if index in shown else "", "heat", max(weight, 0.0) * scale)
+        else _Cell(text, f"{weight:.3f}", "shown" if index in shown else "", "heat", max(weight, 0.0) * scale)
         for index, (text, weight) in enumerate(zip(texts, weights, strict=True))
     ]
 
 
 def _colour_share(text: str, share: float) -> _Cell:
     """Give a word the colour of the graph that has the larger weight."""
-    return _Cell(text, share, "", "syntax" if share > 0.5 else "sense", abs(2 * share - 1))
+    return _Cell(text, f"{share:.3f}", "", "syntax" if share > 0.5 else "sense", abs(2 * share - 1))

@@ -16,11 +16,15 @@ from markupsafe import Markup, escape
 
 from ..results import Entity, Extraction, Relation
 from .display_sentences import (
+    NAMES_ALONE,
     RELATION_COLUMNS,
+    UNKNOWN_BASIS,
     DisplaySentence,
     choose_colour,
     format_score,
     list_notes,
+    list_triggers,
+    shows_triggers,
     split_sentences,
 )
 from .plain_text import make_visible
@@ -80,7 +84,8 @@ def render_sections(extraction: Extraction, names: Iterator[int]) -> Markup:
     """
     sentences = [_render_sentence(sentence, f"arcs-{next(names)}") for sentence in split_sentences(extraction)]
     template = load_templates().get_template("extraction.html.j2")
-    return Markup(template.render(sentences=sentences, columns=RELATION_COLUMNS, notes=list_notes(extraction)))
+    shown = {"columns": RELATION_COLUMNS, "names_alone": NAMES_ALONE, "unknown_basis": UNKNOWN_BASIS}
+    return Markup(template.render(sentences=sentences, notes=list_notes(extraction), **shown))
 
 
 @cache
@@ -90,6 +95,7 @@ def load_templates() -> Environment:
 
     environment = create_environment(make_visible)
     environment.filters |= {"entity": _render_entity, "score": format_score}
+    environment.filters |= {"triggers": list_triggers, "shows_triggers": shows_triggers}
     return environment
 
 
@@ -112,11 +118,9 @@ def _render_inline(sentence: DisplaySentence) -> Markup:
     """Render entities as labelled boxes, with displaCy's "ent" style, which cannot nest, and triggers between them."""
     from spacy.displacy.render import EntityRenderer
 
-    taken = {position for mark in sentence.entities for position in range(mark.start, mark.end)}
-    free = [mark for mark in sentence.triggers if taken.isdisjoint(range(mark.start, mark.end))]
     marks = [
         {"start": start, "end": end, "label": label, "params": _style_entity(label) if label else _UNDERLINE}
-        for start, end, label in sorted(sentence.entities + free)
+        for start, end, label in sorted(sentence.entities + sentence.triggers)
     ]
     return _run_displacy(EntityRenderer({"template": _ENT}), sentence.text, ents=marks)
 

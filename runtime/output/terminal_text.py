@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 from ..results import Entity, Extraction, Relation
 from .display_sentences import (
+    NAMES_ALONE,
     RELATION_COLUMNS,
+    UNKNOWN_BASIS,
     DisplaySentence,
     Mark,
     choose_colour,
     format_score,
     list_notes,
+    list_triggers,
+    shows_triggers,
     split_sentences,
 )
 from .plain_text import make_visible
@@ -32,7 +36,8 @@ _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", 
 def print_extraction(extraction: Extraction, console: Console) -> None:
     """Print each sentence of an extraction with its entities and triggers marked, and a table of its relations.
 
-    Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it.
+    Entities look like ``[Jack Ruby]Peop`` and triggers like ``*shot*``, in colour if the console supports it. The table
+    says how many points of probability the relation loses without each trigger.
 
     Args:
         extraction: Extraction to print.
@@ -41,7 +46,7 @@ def print_extraction(extraction: Extraction, console: Console) -> None:
     for sentence in split_sentences(extraction):
         console.print(_mark_sentence(sentence), soft_wrap=True)
         if sentence.relations:
-            _print_table(_build_table(sentence.relations), console)
+            _print_table(_build_table(sentence.relations, _choose_minus(console)), console)
     for note in list_notes(extraction):
         console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
@@ -71,23 +76,46 @@ def _mark_sentence(sentence: DisplaySentence) -> Text:
     return result
 
 
-def _build_table(relations: list[Relation]) -> Table:
+def _choose_minus(console: Console) -> str:
+    """Return the minus sign, or a hyphen if the encoding of the console does not have it."""
+    try:
+        "−".encode(console.encoding)
+    except UnicodeEncodeError:
+        return "-"
+    return "−"
+
+
+def _build_table(relations: list[Relation], minus: str) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in RELATION_COLUMNS:
+    has_triggers = shows_triggers(relations)
+    for name in RELATION_COLUMNS if has_triggers else RELATION_COLUMNS[:-1]:
         table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
     for relation in relations:
+        triggers = [_format_triggers(relation, minus)] if has_triggers else []
         table.add_row(
             _format_entity(relation.head),
             Text(make_visible(relation.label)),
             _format_entity(relation.tail),
             format_score(relation.score),
-            Text(", ".join(make_visible(trigger.text) for trigger in relation.triggers)),
+            *triggers,
         )
     return table
+
+
+def _format_triggers(relation: Relation, minus: str) -> Text:
+    """Format the triggers of a relation, those with a loss one a line."""
+    from rich.text import Text
+
+    if not relation.triggers:
+        return Text(NAMES_ALONE if relation.basis == "names" else UNKNOWN_BASIS)
+    shown = list_triggers(relation)
+    if not shown[0].effect:
+        return Text(", ".join(trigger.text for trigger in shown))
+    return Text("\n".join(f"{trigger.text}: {trigger.effect.replace('−', minus)}" for trigger in shown))
 
 
 def _print_table(table: Table, console: Console) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from ..decoding.span_decoding import DecodedSentence, FloatArray, RelationSpan
+from ..decoding.span_decoding import DecodedSentence, RelationSpan
 from ..results import Basis
 from ..text.batch_arrays import BoolArray
 from .trigger_words import top_trigger_words, trigger_candidate_mask
@@ -16,8 +16,8 @@ from .trigger_words import top_trigger_words, trigger_candidate_mask
 #: Probability that a relation must lose without a word for the word to be shown.
 DEFAULT_TRIGGER_FLOOR = 0.05
 
-#: Largest probability below 1. A score of 1 is one that float64 could not tell from 1, and not certainty.
-_HIGHEST = float(np.nextafter(1.0, 0.0))
+#: Limits of a probability. A score of 1 is one that float64 could not tell from 1, and not certainty.
+_LOWEST, _HIGHEST = math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0)
 
 
 class TriggerSpan(NamedTuple):
@@ -58,33 +58,34 @@ class TriggerSettings(NamedTuple):
     """Which words the trigger sensor shows.
 
     Attributes:
-        count: Maximum number of words of a relation.
+        limit: Maximum number of words of a relation.
         floor: Probability that a relation must lose without a word for the word to be shown.
         attention: Whether the trigger weights of a relation are attention alone, which says nothing about a loss
             (bundles of manifest schema 4 or older). Then a word is shown if it has any.
     """
 
-    count: int
+    limit: int
     floor: float = DEFAULT_TRIGGER_FLOOR
     attention: bool = False
 
 
-def lost_probability(probability: float, effects: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def lost_probability(probability: float, effect: float) -> float:
     """Compute the probability that a relation loses when its logit falls.
 
     The result is ``p - sigmoid(logit(p) - e)``, written so that no term overflows or cancels.
 
     Args:
         probability: Probability ``p`` of the relation, from 0 to 1.
-        effects: By how much the logit falls, ``e``, of any shape; negative if it rises.
+        effect: By how much the logit falls, ``e``; negative if it rises.
 
     Returns:
-        The loss, of the same shape, from ``p - 1`` (if the logit rises without limit) to ``p``.
+        The loss, from ``p - 1`` (if the logit rises without limit) to ``p``.
     """
-    p = min(probability, _HIGHEST)
-    shrink = np.expm1(-np.abs(np.asarray(effects, np.float64)))  # from -1 to 0
-    falls = np.asarray(effects, np.float64) >= 0
-    return np.where(falls, -shrink, shrink) * p * (1 - p) / (1 + shrink * np.where(falls, p, 1 - p))
+    p = min(max(probability, _LOWEST), _HIGHEST)
+    # The odds p / (1 - p) are divided by exp(e): of the two forms of the fraction, the one without a large exponential.
+    if effect >= 0:
+        return p * ((1 - p) * -math.expm1(-effect) / ((1 - p) + p * math.exp(-effect)))
+    return (1 - p) * (p * math.expm1(effect) / (p + (1 - p) * math.exp(effect)))
 
 
 def choose_basis(spans: Sequence[TriggerSpan]) -> Basis:
@@ -96,7 +97,7 @@ def choose_basis(spans: Sequence[TriggerSpan]) -> Basis:
     return "words" if spans else "names"
 
 
-def estimate_losses(relation: RelationSpan) -> FloatArray:
+def estimate_losses(relation: RelationSpan) -> list[float]:
     """Estimate the probability that a relation loses without each word, from the effects that the sensor has learnt.
 
     Args:
@@ -106,7 +107,7 @@ def estimate_losses(relation: RelationSpan) -> FloatArray:
         The loss of each of the words that ``relation.trigger_weights`` covers, negative where a word speaks against the
         relation.
     """
-    return lost_probability(relation.score, relation.trigger_weights)
+    return [lost_probability(relation.score, effect) for effect in relation.trigger_weights.tolist()]
 
 
 def sense_triggers(words: Sequence[str], decoded: DecodedSentence, settings: TriggerSettings) -> SentenceTriggers:
@@ -141,15 +142,11 @@ def sense_relation_triggers(relation: RelationSpan, mask: BoolArray, settings: T
         The triggers. Their basis is None if none were asked for, if the weights are attention alone, or if the model
         has no trigger sensor: it then gives every word the weight 0.
     """
-    found = top_trigger_words(relation, mask, settings.count)
+    found = top_trigger_words(relation, mask, settings.limit)
     if settings.attention:
         return RelationTriggers([TriggerSpan(index, index + 1, weight) for index, weight in found], None)
-    if not settings.count or not (found or np.any(relation.trigger_weights)):
+    if not settings.limit or not (found or np.any(relation.trigger_weights)):
         return RelationTriggers((), None)
-    losses = lost_probability(relation.score, [effect for _, effect in found]).tolist() if found else []
-    spans = [
-        TriggerSpan(index, index + 1, loss)
-        for (index, _), loss in zip(found, losses, strict=True)
-        if loss >= settings.floor
-    ]
+    losses = [(index, lost_probability(relation.score, effect)) for index, effect in found]
+    spans = [TriggerSpan(index, index + 1, loss) for index, loss in losses if loss >= settings.floor]
     return RelationTriggers(spans, choose_basis(spans))

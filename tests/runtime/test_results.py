@@ -5,12 +5,13 @@ import json
 import msgspec
 import pytest
 
-from trimf.runtime.results import Entity, Extraction, Relation, Trigger
+from trimf.runtime.errors import InputError
+from trimf.runtime.results import Candidates, Entity, Extraction, Relation, Trigger
 
 TEXT = "Jack Ruby shot Lee Harvey Oswald."
 RUBY = Entity(0, 9, "Jack Ruby", "Peop", 0.9)
 OSWALD = Entity(15, 32, "Lee Harvey Oswald", "Peop", 0.8)
-KILL = Relation(RUBY, "Kill", OSWALD, 0.7, (Trigger(10, 14, "shot", 0.6),))
+KILL = Relation(RUBY, "Kill", OSWALD, 0.7, (Trigger(10, 14, "shot", 0.6),), "words")
 EXTRACTION = Extraction(TEXT, (RUBY, OSWALD), (KILL,), ((0, len(TEXT)),))
 DOCUMENTED = {
     "text": TEXT,
@@ -25,6 +26,7 @@ DOCUMENTED = {
             "label": "Kill",
             "score": 0.7,
             "triggers": [{"start": 10, "end": 14, "text": "shot", "score": 0.6}],
+            "basis": "words",
         }
     ],
     "sentences": [{"start": 0, "end": 33}],
@@ -67,3 +69,21 @@ def test_values_cannot_be_changed_and_compare_by_content() -> None:
 
 def test_offsets_are_those_of_the_text() -> None:
     assert all(entity.text == TEXT[entity.start : entity.end] for entity in EXTRACTION.entities)
+
+
+def test_what_a_relation_rests_on_is_read_back() -> None:
+    for relation in (KILL, Relation(RUBY, "Kill", OSWALD, 0.7, (), "names"), Relation(RUBY, "Kill", OSWALD, 0.7)):
+        doc = Extraction(TEXT, (RUBY, OSWALD), (relation,), candidates=Candidates((RUBY,), (relation,)))
+        assert doc.to_dict()["relations"][0]["basis"] == relation.basis
+        assert Extraction.from_json(doc.to_json()) == doc
+        assert Extraction.from_dict(doc.to_dict()) == doc
+
+
+def test_json_of_earlier_versions_has_no_basis() -> None:
+    content = EXTRACTION.to_dict()
+    del content["relations"][0]["basis"]
+    (relation,) = Extraction.from_json(json.dumps(content)).relations
+    assert relation == msgspec.structs.replace(KILL, basis=None)
+    content["relations"][0]["basis"] = "verbs"
+    with pytest.raises(InputError, match=r"Invalid enum value 'verbs' - at `\$\.relations\[0\]\.basis`"):
+        Extraction.from_dict(content)

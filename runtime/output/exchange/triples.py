@@ -11,6 +11,9 @@ import msgspec
 from ...results import TRIPLE_KEYS, Extraction, RecordExtraction
 from .settings import Losses, ToolSettings
 
+#: What stands between the triggers of a cell, and between their points; a phrase has spaces.
+SEPARATOR = "; "
+
 #: Columns of a table: those of ``Extraction.to_triples``, and where the text comes from.
 COLUMNS = (*TRIPLE_KEYS, "number", "id", "path")
 
@@ -27,8 +30,8 @@ def write_triples_csv(
 ) -> None:
     """Write a table whose columns are separated by commas.
 
-    The first line names the columns. A value with a separator, a quote or a line end is quoted as in RFC 4180, and
-    read back exactly by every reader of CSV.
+    The first line names the columns. Triggers, and their points in the same order, are separated by ``; ``. A value
+    with a separator, a quote or a line end is quoted as in RFC 4180, and read back exactly by every reader of CSV.
 
     Args:
         extractions: Extractions to write; each is consumed once.
@@ -52,7 +55,8 @@ def _write_table(extractions: Iterable[Extraction], stream: TextIO, delimiter: s
     writer = csv.writer(_LineEnds(stream), delimiter=delimiter, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for row in _list_rows(extractions, stream):
-        row["triggers"] = " ".join(row["triggers"])
+        for column in ("triggers", "points"):
+            row[column] = SEPARATOR.join(map(str, row[column]))
         writer.writerow("" if value is None else _write_value(value) for value in row.values())
 
 

@@ -66,6 +66,7 @@ def test_a_bundle_without_anything_but_what_it_must_have(tiny_bundle: Path) -> N
     assert ["entities", "Person, Place, Address"] in rows(text)
     assert ["relations", "lives_in, knows (symmetric)"] in rows(text)
     assert ["decoding", "relations above 0.5, entities may not overlap"] in rows(text)
+    assert "ranked by attention of the trigger sensor, which is no loss; export the model again" in text
     for title in ("parity", "errors", "matrix products", "quantization", "engines", "profiles", "not part of"):
         assert title not in text
 
@@ -75,7 +76,8 @@ def test_the_default_bundle() -> None:
     identical = Bundle(DEFAULT_BUNDLE).manifest.parity["extractions"]["identical"]
     assert ["identical", f"{identical:g} %"] in rows(text)
     assert ["compared on", "231 sentences (conll04/dev.jsonl)"] in rows(text)
-    assert ["trigger words", "ranked by contribution to the relation's logit"] in rows(text)
+    (meaning,) = [cells[1] for cells in rows(text) if cells[0] == "trigger words"]
+    assert meaning == "by the points of probability that the relation loses without them, estimated by the sensor"
 
 
 def test_parity_in_full(own_bundle: Path, edit_manifest: Edit) -> None:

@@ -41,7 +41,7 @@ def test_rows() -> None:
     assert header[:4] == ["head", "relation", "tail", "score"]
     assert len(rows) == 4
     assert rows[0] == ["Ann", "met", "Bob\r\nStone", "0.75", "Person", "Person", "2", "5", "10", "20", SMILE.text, "",
-                       "2", "7", ""]  # fmt: skip
+                       "", "", "2", "7", ""]  # fmt: skip
     assert write_table([], ",") == [header]
     assert write_lines([]) == []
 
@@ -55,9 +55,26 @@ def test_the_sentence_and_the_triggers() -> None:
     (row,) = extraction.to_triples()
     assert row["sentence"] == "Bob shot and killed Ann."
     assert row["triggers"] == ["killed", "shot"]
-    assert write_table([extraction], ",")[1][11] == "killed shot"
+    assert (row["points"], row["basis"]) == ([], None)  # it is not said that the scores are losses
+    assert write_table([extraction], ",")[1][11:14] == ["killed; shot", "", ""]
     assert write_lines([extraction]) == [{**row, "number": 1, "id": None, "path": None}]
     assert Extraction(text, (bob, ann), (kill,)).to_triples()[0]["sentence"] == text
+
+
+def test_what_a_relation_loses() -> None:
+    text = "Ann is based in Rome. Rome, Ann"
+    ann, rome = (one.entities[0] for one in (_one(text, "Ann"), _one(text, "Rome")))
+    words = (Trigger(7, 15, "based in", 0.31449), Trigger(4, 6, "is", 0.05))
+    found = (Relation(ann, "Live_In", rome, 0.5, words, "words"), Relation(rome, "Has", ann, 0.5, (), "names"))
+    extraction = Extraction(text, (ann, rome), found)
+    assert [(row["triggers"], row["points"], row["basis"]) for row in extraction.to_triples()] == [
+        (["based in", "is"], [31.4, 5.0], "words"),
+        ([], [], "names"),
+    ]
+    assert [row[11:14] for row in write_table([extraction], "\t")[1:]] == [
+        ["based in; is", "31.4; 5.0", "words"],
+        ["", "", "names"],
+    ]
 
 
 def _one(text: str, words: str) -> Extraction:
@@ -75,7 +92,7 @@ def test_values_are_read_back_exactly(results: list[Extraction], delimiter: str)
     ]
     assert [row[10] for row in rows] == [one["sentence"] for one in expected]
     lines = write_lines(results)
-    assert [{key: line[key] for key in COLUMNS[:12]} for line in lines] == expected
+    assert [{key: line[key] for key in COLUMNS[:14]} for line in lines] == expected
     texts = {number: result.text for number, result in enumerate(results, 1)}
     assert all(texts[line["number"]][line["head_start"] : line["head_end"]] == line["head"] for line in lines)
 
