@@ -26,6 +26,7 @@ from trimf.runtime.explain import (
 )
 from trimf.runtime.output.explain_page import render_explanations
 from trimf.runtime.text.parser import Parse
+from trimf.runtime.triggers.trigger_scores import DEFAULT_TRIGGER_FLOOR, TriggerSpan
 from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.evaluation.evaluate import evaluate_file
 from trimf_train.evaluation.model_loading import open_model
@@ -105,7 +106,8 @@ def same(one: list[SentenceExplanation], other: list[SentenceExplanation], toler
                 np.testing.assert_allclose(flows[0][memory], flows[1][memory], atol=tolerance)
         np.testing.assert_allclose(mine.syntactic_share, yours.syntactic_share, atol=tolerance)
         for relation, its in zip(mine.relations, yours.relations, strict=True):
-            np.testing.assert_allclose(relation.weights, its.weights, atol=tolerance)
+            weights = np.array([relation.weights, its.weights], np.float64)  # None becomes NaN
+            np.testing.assert_allclose(weights[0], weights[1], atol=tolerance)
 
 
 @pytest.mark.slow
@@ -127,9 +129,11 @@ def test_weights_are_what_they_are_called(either: Path) -> None:
         assert all(0 <= share <= 1 for share in sentence.syntactic_share)
         for relation in sentence.relations:
             assert len(relation.weights) == len(sentence.words)
-            shown = [relation.weights[place] for place in relation.triggers]
-            assert shown == sorted(shown, reverse=True)
-            assert all(weight > 0 for weight in shown)
+            losses = [loss for _, _, loss in relation.triggers]
+            assert losses == sorted(losses, reverse=True)
+            assert all(DEFAULT_TRIGGER_FLOOR <= loss <= relation.score for loss in losses)
+            assert relation.basis == ("words" if losses else "names")
+            assert all(weight is None or weight <= relation.score for weight in relation.weights)
         for word, (first, last) in zip(sentence.words, sentence.pieces, strict=True):
             assert "".join(piece.removeprefix("##") for piece in sentence.subwords[first : last + 1]) == word.lower()
 
@@ -215,7 +219,7 @@ HOSTILE = SentenceExplanation(
     subwords=["[CLS]", "<s", "##cript>", "ив", "##ан", "?", "?", "[SEP]"],
     pieces=[(1, 2), (3, 4), (5, 5), (6, 6)],
     entities=[EntityExplanation(0, 1, "<b>", 0.9), EntityExplanation(1, 2, "Peop", 0.8)],
-    relations=[RelationExplanation(0, "<i>", 1, 0.7, [0.5, 0.2, 0.2, 0.1], [2])],
+    relations=[RelationExplanation(0, "<i>", 1, 0.7, [0.5, 0.2, 0.25, -0.125], [TriggerSpan(2, 3, 0.25)])],
     arcs=ExplainedArcs([0, 0, 1, 1], ["ROOT", "<u>", "dep", "dep"]),
     subword_flow={"entity": [0.5] * 8, "relation": [0.0] * 8},
     word_flow={"entity": [1.0, 0.5, 0.25, 0.25]},
@@ -234,17 +238,75 @@ def test_a_page_stands_alone_and_is_harmless() -> None:
 
 def test_what_a_weight_is_is_said(checkpoint_folder: Path) -> None:
     opened = open_model(checkpoint_folder, backend="cpu")
-    (sentence, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse)
-    assert sentence.sensor == "contribution"
+    (sentence, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse, 3)
+    assert sentence.method == "sensor"
     opened.pipeline.graphs["relations"].outputs = ("relation_logits", "triggers")  # as bundles before schema 5 have it
-    (older, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse)
-    assert older.sensor == "attention"
-    now, before = (
-        "".join(render_explanations([msgspec.structs.replace(HOSTILE, sensor=one.sensor)])) for one in (sentence, older)
+    (older, _) = explain_text(opened.pipeline, opened.labels, TEXT, parse, 3)
+    assert older.method == "attention"
+    assert {relation.basis for relation in older.relations} <= {None}
+    now, measured, before = (
+        "".join(render_explanations([msgspec.structs.replace(HOSTILE, method=method)]))
+        for method in ("sensor", "exact", "attention")
     )
-    assert "Contribution of each word to each relation" in now
+    assert "What each relation loses without a word, in points of probability, as the trigger sensor estimates" in now
+    assert "in points of probability, measured by leaving the word out of the sentence" in measured
+    assert "a word in italics was not left out by itself" in measured
     assert "Attention of the trigger sensor to each word for each relation" in before
-    assert "Contribution of each word" not in before
+    assert "points" not in before
+
+
+def relation_rows(sentence: SentenceExplanation) -> dict[str, str]:
+    """The cells of each relation on a page, without the entities' words."""
+    page = "".join(render_explanations([sentence])).partition("What each relation rests on")[2]
+    rows = re.findall(r"<dt><b>(.*?)</b><br>.*?</dt>\n<dd>(.*?)</dd>", page, re.DOTALL)
+    return {name: re.sub(r'<bdi class="cell gone".*?</bdi>', "", cells) for name, cells in rows}
+
+
+PHRASES = SentenceExplanation(
+    words=["Ann", "is", "based", "in", "Rome", "now", "."],
+    subwords=["[CLS]", "ann", "is", "based", "in", "rome", "now", ".", "[SEP]"],
+    pieces=[(index, index) for index in range(1, 8)],
+    entities=[EntityExplanation(0, 1, "Peop", 0.9), EntityExplanation(4, 5, "Loc", 0.8)],
+    relations=[
+        RelationExplanation(
+            0, "Live_In", 1, 0.7, [None, None, 0.1, None, None, -0.25, None], [TriggerSpan(2, 4, 0.6)], "words"
+        ),
+        RelationExplanation(1, "Has", 0, 0.7, [None, None, 0.004, None, None, 0.0, None], [], "names"),
+    ],
+    arcs=ExplainedArcs([0] * 7, ["ROOT", *["dep"] * 6]),
+    method="exact",
+)
+
+
+def test_points_of_words_and_phrases() -> None:
+    rows = relation_rows(PHRASES)
+    found = re.findall(
+        r'<bdi class="([^"]*)" title="([^"]*)"(?: style="[^"]*--(\w+)\) (\d+)%[^"]*")?>(.*?)</bdi>', rows["Live_In"]
+    )
+    assert found == [
+        ("cell unmeasured", "not left out by itself", "", "", "is"),
+        ("cell shown", "−10 points without it", "heat", "16", 'based<small dir="ltr">−10</small>'),
+        ("cell shown unmeasured", "not left out by itself", "", "", "in"),
+        ("cell", "+25 points without it", "cool", "40", 'now<small dir="ltr">+25</small>'),
+        ("cell unmeasured", "not left out by itself", "", "", "."),
+        ("cell shown", "−60 points without it", "heat", "80", 'based in<small dir="ltr">−60</small>'),
+    ]
+    assert "<small" not in rows["Has"]  # less than half a point
+    assert 'title="−0.4 points without it"' in rows["Has"]
+    page = "".join(render_explanations([PHRASES]))
+    assert '<mark class="trigger" style="background:none" dir="auto">based in</mark>' in page
+    assert '<span class="trigger">based in</span> <small>−60 points without it</small>' in page
+    assert "<small>the two names and their order</small>" in page
+    assert re.findall(r"</span> ([−+]\d+)</span>", page) == ["−50", "−30", "−10", "+10", "+30", "+50"]
+
+
+def test_an_explanation_is_read_back_from_json() -> None:
+    content = msgspec.json.encode([PHRASES])
+    assert msgspec.json.decode(content, type=list[SentenceExplanation]) == [PHRASES]
+    (relation, _) = json.loads(content)[0]["relations"]
+    assert (relation["triggers"], relation["basis"]) == ([[2, 4, 0.6]], "words")
+    assert relation["weights"][2:4] == [0.1, None]
+    assert json.loads(content)[0]["method"] == "exact"
 
 
 def test_a_row_is_over_its_largest_and_a_masked_one_over_the_rest() -> None:

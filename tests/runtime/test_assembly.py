@@ -180,9 +180,9 @@ def test_arcs_of_a_text(request: pytest.FixtureRequest, chain_parser: Parser, na
         assert "arcs" not in extractor("Ann met Bob.").to_dict()
 
 
-def test_triggers_by_what_words_add(
-    own_bundle: Path, edit_manifest: Callable[..., None], chain_parser: Parser, extract: trimf.Extractor
-) -> None:
+@pytest.fixture
+def say_what_words_add(own_bundle: Path, edit_manifest: Callable[..., None]) -> Path:
+    """A bundle whose relations graph also says what each word adds to each relation type."""
     model = onnx.load(own_bundle / "relations.onnx")
     says = np.zeros((4, 2), np.float32)
     says[3] = 2, -1  # a verb for the first relation, and against the second
@@ -194,19 +194,57 @@ def test_triggers_by_what_words_add(
     content = (own_bundle / "relations.onnx").read_bytes()
     entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_manifest(lambda content: content["files"].update({"relations.onnx": entry}))
+    return own_bundle
+
+
+def test_triggers_by_what_a_relation_loses(
+    say_what_words_add: Path, edit_manifest: Callable[..., None], chain_parser: Parser, extract: trimf.Extractor
+) -> None:
     with pytest.raises(
         trimf.BundleError, match=r"relations\.onnx: has the output word_logits, but the manifest says that"
     ):
-        trimf.load(own_bundle, parser=chain_parser)
+        trimf.load(say_what_words_add, parser=chain_parser)
     edit_manifest(lambda content: content.update(triggers="contribution"))
     text = "Ann met , visited the zoo yyy in Rome b. Ann met Bob."
-    with trimf.load(own_bundle, threads=1, parser=chain_parser) as other:
+    with trimf.load(say_what_words_add, threads=1, parser=chain_parser) as other:
         for before, after in zip(extract(text).relations, other(text).relations, strict=True):
             assert (before.head, before.label, before.tail) == (after.head, after.label, after.tail)
+            assert before.basis is None  # attention is no loss
             words = [] if after.label == "knows" else [(one.text, one.score) for one in before.triggers]
-            assert [(one.text, one.score) for one in after.triggers] == [
-                (word, pytest.approx(2 * score**2, rel=1e-3)) for word, score in words
-            ]
+            assert after.basis == ("words" if words else "names")
+            for trigger, (word, attention) in zip(after.triggers, words, strict=True):
+                assert trigger.text == word
+                odds = after.score / (1 - after.score) * math.exp(-2 * attention**2)
+                assert trigger.score == pytest.approx(after.score - odds / (1 + odds), rel=1e-3)
+
+
+def test_no_claim_about_triggers_that_were_not_asked_for(
+    say_what_words_add: Path, edit_manifest: Callable[..., None], chain_parser: Parser
+) -> None:
+    edit_manifest(lambda content: content.update(triggers="contribution"))
+    with trimf.load(say_what_words_add, threads=1, parser=chain_parser, triggers=0, candidates=True) as extract:
+        doc = extract("Ann met , visited the zoo yyy in Rome b. Ann met Bob.")
+        given = extract.relate("Ann met Bob", [(0, 3, "Person"), (8, 11, "Person")])
+    found = [*doc.relations, *given.relations, *(doc.candidates.relations if doc.candidates else ())]
+    assert len(found) > 3
+    assert {(relation.triggers, relation.basis) for relation in found} == {((), None)}
+
+
+def test_what_relations_rest_on_everywhere(
+    say_what_words_add: Path, edit_manifest: Callable[..., None], chain_parser: Parser
+) -> None:
+    edit_manifest(lambda content: content.update(triggers="contribution"))
+    words = [f"w{i}" for i in range(60)]
+    words[50], words[52], words[54] = "Ann", "zzz", "Rome"
+    with trimf.load(say_what_words_add, threads=1, parser=chain_parser, candidates=True) as extract:
+        doc, (long,) = extract("Ann met Bob"), extract.words([words])
+        given = extract.relate("Ann met Bob", [(0, 3, "Person"), (8, 11, "Person")])
+    assert doc.candidates is not None
+    assert [relation.basis for relation in (*doc.relations, *doc.candidates.relations, *given.relations)] == [
+        "names"
+    ] * 3
+    (relation,) = long.relations
+    assert (relation.triggers[0].text, relation.basis) == ("zzz", "words")
 
 
 def test_trees_of_a_model_without_scores(parsing_bundle: Path, tiny_bundle: Path, chain_parser: Parser) -> None:
@@ -251,6 +289,7 @@ def test_json_of_relations(extract: trimf.Extractor) -> None:
                 "label": "knows",
                 "score": pytest.approx(0.7310586),
                 "triggers": [{"start": 4, "end": 7, "text": "met", "score": pytest.approx(0.625 + 0.25 * 14 / 32)}],
+                "basis": None,
             }
         ],
         "sentences": [{"start": 0, "end": 11}],

@@ -63,11 +63,14 @@ def extractions(draw: st.DrawFn) -> Extraction:
         spans.add((start, draw(st.integers(start + 1, last))))
     label = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
     entities = tuple(Entity(start, end, text[start:end], draw(label), 0.5) for start, end in sorted(spans))
-    relations = tuple(
-        Relation(entity, draw(label), entity, 0.5, (Trigger(entity.start, entity.end, entity.text, 0.5),))
-        for entity in entities[:2]
-    )
-    return Extraction(text, entities, relations, ranges)
+    relations = []
+    for entity in entities[:2]:
+        places = draw(st.lists(st.tuples(st.integers(0, len(text) - 1), st.integers(1, len(text))), max_size=3))
+        triggers = [(entity.start, entity.end), *((start, end) for start, end in places if start < end)]
+        shown = tuple(Trigger(start, end, text[start:end], draw(st.floats(0, 1))) for start, end in triggers)
+        basis = draw(st.sampled_from(["words", "names", None]))
+        relations.append(Relation(entity, draw(label), entity, 0.5, () if basis == "names" else shown, basis))
+    return Extraction(text, entities, tuple(relations), ranges)
 
 
 def shown(extraction: Extraction, *, terminal: bool = False, width: int = 120) -> str:
