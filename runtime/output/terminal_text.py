@@ -25,12 +25,15 @@ from .display_sentences import (
 from .plain_text import make_visible
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, JustifyMethod
     from rich.table import Table
     from rich.text import Text
 
 #: Console colours of entity types, by the number from ``choose_colour``.
 _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", "bright_magenta")
+
+#: Width of the space between two columns of the table.
+_SPACE = 3
 
 
 def print_extraction(extraction: Extraction, console: Console) -> None:
@@ -46,7 +49,7 @@ def print_extraction(extraction: Extraction, console: Console) -> None:
     for sentence in split_sentences(extraction):
         console.print(_mark_sentence(sentence), soft_wrap=True)
         if sentence.relations:
-            _print_table(_build_table(sentence.relations, _choose_minus(console)), console)
+            _print_table(_build_table(sentence.relations, console), console)
     for note in list_notes(extraction):
         console.print(note, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
@@ -85,29 +88,47 @@ def _choose_minus(console: Console) -> str:
     return "−"
 
 
-def _build_table(relations: list[Relation], minus: str) -> Table:
+def _build_table(relations: list[Relation], console: Console) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    has_triggers = shows_triggers(relations)
-    for name in RELATION_COLUMNS if has_triggers else RELATION_COLUMNS[:-1]:
-        table.add_column(name, overflow="fold", justify="right" if name == "Score" else "left")
-    for relation in relations:
-        triggers = [_format_triggers(relation, minus)] if has_triggers else []
-        table.add_row(
+    has_triggers, minus = shows_triggers(relations), _choose_minus(console)
+    names = RELATION_COLUMNS if has_triggers else RELATION_COLUMNS[:-1]
+    rows: list[list[Text]] = [
+        [
             _format_entity(relation.head),
             Text(make_visible(relation.label)),
             _format_entity(relation.tail),
-            format_score(relation.score),
-            *triggers,
-        )
+            Text(format_score(relation.score)),
+        ]
+        for relation in relations
+    ]
+    fits = False
+    if has_triggers:
+        # On a narrow console the names of entities give way first, and then the line that a trigger has for itself.
+        columns = zip(map(Text, names), *rows, strict=False)
+        taken = sum(max(console.measure(cell).minimum for cell in column) + _SPACE for column in columns)
+        room = console.width - 2 - taken
+        for separator in (": ", ":\n  "):
+            cells = [_format_triggers(relation, minus, separator) for relation in relations]
+            fits = max(console.measure(cell).maximum for cell in cells) + _SPACE <= room
+            if fits:
+                break
+        else:
+            cells = [_format_triggers(relation, minus, ": ") for relation in relations]
+        rows = [[*row, cell] for row, cell in zip(rows, cells, strict=True)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in names:
+        justify: JustifyMethod = "right" if name == "Score" else "left"
+        table.add_column(name, overflow="fold", justify=justify, no_wrap=fits and name == names[-1])
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _format_triggers(relation: Relation, minus: str) -> Text:
-    """Format the triggers of a relation, those with a loss one a line."""
+def _format_triggers(relation: Relation, minus: str, separator: str) -> Text:
+    """Format the triggers of a relation, those with a loss one a line; ``separator`` stands before the loss."""
     from rich.text import Text
 
     if not relation.triggers:
@@ -115,7 +136,7 @@ def _format_triggers(relation: Relation, minus: str) -> Text:
     shown = list_triggers(relation)
     if not shown[0].effect:
         return Text(", ".join(trigger.text for trigger in shown))
-    return Text("\n".join(f"{trigger.text}: {trigger.effect.replace('−', minus)}" for trigger in shown))
+    return Text("\n".join(f"{trigger.text}{separator}{trigger.effect.replace('−', minus)}" for trigger in shown))
 
 
 def _print_table(table: Table, console: Console) -> None:

@@ -49,6 +49,16 @@ def test_the_largest_loss_first() -> None:
     )
 
 
+@pytest.mark.parametrize("width", range(53, 130))
+def test_nothing_is_cut_at_any_width(width: int) -> None:
+    phrase = Trigger(18, 29, "was shot by", 0.314)
+    lines = shown(rests(phrase, SHOT, basis="words"), width=width).splitlines()
+    place = lines[2].index("Triggers")
+    cell = " ".join(" ".join(line[place:] for line in lines[4:-2]).split())
+    assert cell == "was shot by: −31 points without it shot: −12 points without it"
+    assert max(map(len, lines[2:])) <= width
+
+
 def test_no_word_matters() -> None:
     extraction = rests(basis="names")
     assert shown(extraction).splitlines()[4].endswith("0.90   the two names and their order")
@@ -125,9 +135,9 @@ def test_phrases_in_other_scripts() -> None:
 def test_marks_cover_triggers_outside_entities(extraction: Extraction) -> None:
     ranges = extraction.sentences
     for (start, end), sentence in zip(ranges, split_sentences(extraction), strict=True):
-        marked: list[int] = []
+        text, marked = extraction.text[start:end], list[int]()
         for mark in sentence.triggers:
-            assert sentence.text[mark.start : mark.end] == sentence.text[mark.start : mark.end].strip() != ""
+            assert text[mark.start : mark.end] == text[mark.start : mark.end].strip() != ""
             marked += range(mark.start, mark.end)
         boxes = {place for mark in sentence.entities for place in range(mark.start, mark.end)}
         triggers = {
@@ -139,7 +149,7 @@ def test_marks_cover_triggers_outside_entities(extraction: Extraction) -> None:
         }
         assert len(marked) == len(set(marked))
         assert set(marked) <= triggers - boxes
-        assert not any(sentence.text[place].strip() for place in triggers - boxes - set(marked))
+        assert not any(text[place].strip() for place in triggers - boxes - set(marked))
 
 
 @settings(deadline=None)
