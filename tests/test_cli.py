@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,12 +82,19 @@ def test_debug_raises():
 
 
 def test_text_shows_entities_relations_and_triggers():
-    result = run("extract", SENTENCE)
+    result = run("extract", "--triggers", "exact", SENTENCE)
     assert result.returncode == 0, result.stderr
     text = result.stdout.decode()
     assert "[Jack Ruby]Peop" in text
     assert "Kill" in text
-    assert "*shot*" in text
+    assert re.search(r"\*[^*]*\bshot\b[^*]*\*", text)
+    assert re.search(r"shot[^:]*:\s+−\d+ points", text)
+
+
+def test_text_says_nothing_of_triggers_that_were_not_asked_for():
+    result = run("extract", "--triggers", "0", SENTENCE)
+    assert result.returncode == 0, result.stderr
+    assert not re.search(r"[Tt]rigger|names|points|\*", result.stdout.decode())
 
 
 def test_json_and_jsonl_hold_the_same(capsys):

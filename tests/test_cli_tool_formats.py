@@ -92,7 +92,7 @@ def test_spacy(source: str) -> None:
 
 @pytest.mark.parametrize(("format_", "delimiter"), [("triples", "\t"), ("triples-csv", ",")])
 def test_triples(format_: str, delimiter: str, source: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    assert main(["extract", "--input", source, "--format", format_]) == 0
+    assert main(["extract", "--input", source, "--format", format_, "--triggers", "exact"]) == 0
     rows = list(csv.DictReader(capsysbinary.readouterr().out.decode().splitlines(), delimiter=delimiter))
     assert [(row["head"], row["relation"], row["tail"], row["number"], row["id"]) for row in rows] == [
         ("Jack Ruby", "Kill", "Lee Harvey Oswald", "1", "7"),
@@ -100,6 +100,9 @@ def test_triples(format_: str, delimiter: str, source: str, capsysbinary: pytest
     ]
     assert rows[1]["sentence"] == SENTENCE
     assert rows[0]["triggers"].split()[0] == "shot"
+    assert rows[0]["triggers"].count("; ") == rows[0]["points"].count("; ")
+    assert float(rows[0]["points"].split("; ")[0]) > 50
+    assert rows[0]["basis"] == "words"
 
 
 def test_records_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:

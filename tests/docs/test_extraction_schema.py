@@ -53,12 +53,16 @@ def test_every_object_and_property_is_described() -> None:
 
 
 def test_results_are_valid(validator: Any, extract: trimf.Extractor) -> None:
-    docs = [*map(extract, TEXTS), *trimf.load(threads=1).stream(TEXTS)]
+    with trimf.load(threads=1, triggers="exact", syntax="arcs", candidates=True) as exact:
+        docs = [exact(SHOT), *map(extract, TEXTS), *trimf.load(threads=1).stream(TEXTS)]
+    docs.append(trimf.load(threads=1, triggers=0)(SHOT))
+    assert docs[-1].to_dict()["relations"][0]["basis"] is None
     for doc in docs:
         validator.validate(doc.to_dict() | {"id": 1})
         validator.validate(json.loads(doc.to_json()))
     first = docs[0].to_dict()
     assert first["relations"][0]["triggers"]
+    assert first["relations"][0]["basis"] == "words"
     assert first["arcs"]
     assert first["candidates"]["relations"]
 
