@@ -26,8 +26,8 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder, "page.html")
-        extract = [sys.executable, "-m", "trimf", "extract", "--triggers", "exact", "--format", "html", "--output", str(page)]
-        subprocess.run([*extract, *SENTENCES], check=True)
+        extract = [sys.executable, "-m", "trimf", "extract", "--triggers", "exact", *SENTENCES]
+        subprocess.run([*extract, "--format", "html", "--output", str(page)], check=True)
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--force-device-scale-factor=2"]
         options += ["--no-first-run", "--disable-background-networking", f"--user-data-dir={folder}/profile"]
         command = [browser, *options, "--window-size=860,440", f"--screenshot={OUTPUT}", page.as_uri()]
