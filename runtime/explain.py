@@ -20,6 +20,7 @@ from .text.tokenization import SplittingRules, split_sentences
 from .text.words import DEFAULT_LANGUAGE
 from .triggers.exact_triggers import measure_relations
 from .triggers.trigger_scores import (
+    DEFAULT_TRIGGER_FLOOR,
     RelationTriggers,
     TriggerSettings,
     TriggerSpan,
@@ -206,8 +207,8 @@ def _explain_relations(
 ) -> tuple[list[RelationExplanation], Method]:
     """Explain the relations of a sentence by leaving words out, or by the trigger sensor."""
     if triggers == EXACT_TRIGGERS:
-        floor = TriggerSettings(0).floor
-        (measured,) = measure_relations(pipeline, [words], [decoded], None if arcs is None else [arcs], floor)
+        used = None if arcs is None else [arcs]
+        (measured,) = measure_relations(pipeline, [words], [decoded], used, DEFAULT_TRIGGER_FLOOR)
         explained = []
         for relation in decoded.relations:
             found, losses = measured[relation[:3]]

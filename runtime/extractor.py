@@ -42,7 +42,7 @@ from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
 from .triggers.exact_triggers import measure_triggers
-from .triggers.trigger_scores import SentenceTriggers, TriggerSettings, sense_triggers
+from .triggers.trigger_scores import DEFAULT_TRIGGER_FLOOR, SentenceTriggers, TriggerSettings, sense_triggers
 from .warm_up import warm_up_pipeline
 
 if TYPE_CHECKING:
@@ -546,7 +546,7 @@ class Extractor:
                 sense_triggers(words, sentence, settings) for words, sentence in zip(sentences, decoded, strict=True)
             ]
         arcs = None if parses is None else parses()
-        return measure_triggers(self.pipeline, sentences, decoded, arcs, settings.floor, batch_size)
+        return measure_triggers(self.pipeline, sentences, decoded, arcs, DEFAULT_TRIGGER_FLOOR, batch_size)
 
     def _continue_after_fork(self) -> None:
         """Make the model usable in a forked process, which has none of the threads of its parent.

@@ -72,7 +72,7 @@ def test_three_triggers_unless_told_otherwise(extract: trimf.Extractor) -> None:
 
 
 def test_triggers_below_zero(tiny_bundle: Path) -> None:
-    with pytest.raises(trimf.InputError, match="triggers must be >= 0, got -1"):
+    with pytest.raises(trimf.InputError, match="triggers must be an integer >= 0 or 'exact', got -1"):
         trimf.load(tiny_bundle, triggers=-1)
 
 

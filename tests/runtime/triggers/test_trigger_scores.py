@@ -89,7 +89,9 @@ def test_words_above_the_floor() -> None:
 @pytest.mark.parametrize("weights", [(0, 0, 0.1, 0, 0, 0.2), (3, 3, -3, 3, 3, -1), (0, 0, 0, 1, 0, 0)])
 def test_no_word_matters(weights: tuple[float, ...]) -> None:
     assert DEFAULT_TRIGGER_FLOOR == 0.05
-    found = sense_triggers(WORDS, DecodedSentence(ENTITIES, [relation(0.8, *weights)]), TriggerSettings(3))
+    found = sense_triggers(
+        WORDS, DecodedSentence(ENTITIES, [relation(0.8, *weights)]), TriggerSettings(3, DEFAULT_TRIGGER_FLOOR)
+    )
     assert found.relations == [((), "names")] or found.relations == [([], "names")]
 
 
@@ -105,7 +107,7 @@ def test_nothing_is_claimed_that_is_not_known() -> None:
 
 def test_candidates_have_triggers_too() -> None:
     decoded = DecodedSentence(ENTITIES, [], (), [relation(0.2, 0, 0, 3, 0, 0, 0), relation(0.3, 0, 0, 0, 0, 0, 0.1)])
-    found = sense_triggers(WORDS, decoded, TriggerSettings(1))
+    found = sense_triggers(WORDS, decoded, TriggerSettings(1, DEFAULT_TRIGGER_FLOOR))
     assert [(len(spans), basis) for spans, basis in found.candidates] == [(1, "words"), (0, "names")]
     assert found.relations == []
     assert sense_triggers([], DecodedSentence([], []), TriggerSettings(3)) == SentenceTriggers((), ())
