@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from trimf.runtime.decoding.pair_blocks import iterate_held_pair_blocks
 from trimf.runtime.decoding.span_decoding import FloatArray
 from trimf.runtime.engine.contract import MEMORIES
 from trimf.runtime.pipeline import Pipeline
 from trimf.runtime.window_batching import batch_indices
 
 from .found_relations import FoundSentence
-from .leaving_out import run_relations
 
 #: Methods: the weights of the trigger sensor that results show; its attention t_ij, equation (24); the attention of the
 #: relation memory in the flow at word level, equation (10); and the absolute value of subword embedding times gradient
@@ -99,10 +99,7 @@ def _read_attention(
         parts = [sentences[index] for index in batch]
         trees = None if pipeline.has_parser else [found.sentence for found in parts]
         arrays = pipeline.encode_sentences([encoded[index] for index in batch], trees, explain=True)
-        keeps = [np.ones(len(found.sentence.words), np.bool_) for found in parts]
-        blocks = [block.attention for block in run_relations(pipeline, arrays, parts, keeps)]
-        present = [attention for attention in blocks if attention is not None]
-        rows = np.concatenate(present) if present else None
+        rows = _read_sensor(pipeline, arrays, parts)
         has_sensor &= rows is not None
         word_flow = arrays.get("word_flow")
         memory = None if word_flow is None else np.asarray(word_flow)[:, MEMORIES.index("relation")]
@@ -116,3 +113,24 @@ def _read_attention(
                 flow[index] = np.tile(memory[place, :words].astype(np.float64), (count, 1))
             start += count
     return sensor if has_sensor else None, flow if has_flow else None
+
+
+def _read_sensor(
+    pipeline: Pipeline, arrays: Mapping[str, Any], sentences: Sequence[FoundSentence]
+) -> FloatArray | None:
+    """Return the attention of the trigger sensor to the words of a batch ``[P, N]``; None without that output."""
+    spans = [
+        (row, entity.start, entity.end - 1)
+        for row, found in enumerate(sentences)
+        for pair in found.pairs
+        for entity in pair
+    ]
+    words, width = arrays["nodes"].shape[1:]
+    parts = []
+    for block in iterate_held_pair_blocks(np.array(spans, np.int64), words, width, pipeline.settings.relation_count):
+        _, outputs = pipeline.run_relations(arrays, block)
+        if "triggers" not in outputs:
+            return None
+        # The first half of a block has the given pairs in their order.
+        parts.append(np.asarray(outputs["triggers"])[: len(block.pairs) // 2])
+    return np.concatenate(parts)

@@ -13,7 +13,7 @@ from trimf_train.data.sentence import Sentence
 from trimf_train.experiments.triggers.deletion_curves import EXACT, RANDOM, measure_falls
 from trimf_train.experiments.triggers.effects import measure_effects
 from trimf_train.experiments.triggers.found_relations import FoundSentence, find_relations
-from trimf_train.experiments.triggers.leaving_out import ReducedScores, reduce_sentence
+from trimf_train.experiments.triggers.leaving_out import ReducedScores
 from trimf_train.experiments.triggers.word_weights import (
     ATTENTION,
     CONTRIBUTION,
@@ -145,15 +145,6 @@ def test_a_model_without_a_sensor_has_no_weights_of_it(create: Any, sentences: l
     weighed = weigh_words(pipeline, found, "not asked for")
     assert weighed.weights == {}
     assert list(weighed.left_out) == [CONTRIBUTION, ATTENTION, FLOW, GRADIENT]
-
-
-def test_a_word_without_its_head_is_attached_to_the_next_ancestor() -> None:
-    sentence = ParsedSentence(list("abcde"), [1, 2, 2, 2, 3], ["x", "y", "ROOT", "z", "w"])
-    keep = np.array([True, False, True, False, True])
-    assert reduce_sentence(sentence, keep) == (["a", "c", "e"], [1, 1, 1], ["x", "ROOT", "w"])
-    keep = np.array([True, True, False, True, True])
-    assert reduce_sentence(sentence, keep) == (["a", "b", "d", "e"], [1, 1, 2, 2], ["x", "y", "z", "w"])
-    assert reduce_sentence(sentence._replace(heads=[], labels=[]), keep) == (["a", "b", "d", "e"], [], [])
 
 
 def test_a_sentence_of_several_windows_is_counted(tiny_pipeline: Pipeline, sentences: list[Sentence]) -> None:
