@@ -16,7 +16,7 @@ from .commands.evaluation import calibrate, evaluate, report
 from .commands.experiments import experiment
 from .commands.extraction import explain, extract, relate
 from .commands.preparation import prepare
-from .commands.training import train
+from .commands.training import train, triggers
 from .runtime.errors import ConfigError, DataError, InputError, TrimfError
 from .stop_signals import exit_status_of_signal, handle_stop_signals
 
@@ -35,6 +35,7 @@ for _command in (
     experiment,
     evaluate,
     report,
+    triggers,
     calibrate,
     export,
     compile_,

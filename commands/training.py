@@ -1,17 +1,15 @@
-"""Train models: ``trimf train``."""
+"""Train models and teach their trigger sensors: ``trimf train`` and ``trimf triggers``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import click
 
-from ..cli_support import FILE, FOLDER, print_to_stderr
+from ..cli_support import DATA, FILE, FOLDER, OUTPUT_FILE, print_to_stderr
 from ..runtime.extras import require_extra
-
-if TYPE_CHECKING:
-    pass
+from .options import THREADS
 
 
 @click.command(short_help="Train a model on annotated data.")
@@ -125,3 +123,41 @@ def train(
     if best:  # None on all processes but the main one
         for line in describe_outcome(best, loaded):
             print_to_stderr(line)
+
+
+@click.command(short_help="Teach a model's trigger sensor what its relations rest on.")
+@click.argument("model")
+@click.argument("data", type=DATA, nargs=-1, required=True)
+@click.option("--dev", type=DATA, help="Sentences that choose the floor. Default: a fifth of DATA.")
+@click.option("--output", type=FOLDER, required=True, help="Folder to write: a checkpoint or a bundle, as MODEL is.")
+@click.option("--cache", type=OUTPUT_FILE, help="File that keeps what was measured, so that a stopped run goes on.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the training.")
+@THREADS
+@click.option("--overwrite", is_flag=True, help="Replace an existing folder.")
+def triggers(
+    model: str,
+    data: tuple[Path, ...],
+    dev: Path | None,
+    output: Path,
+    cache: Path | None,
+    seed: int,
+    threads: int | None,
+    overwrite: bool,
+) -> None:
+    """Teach the trigger sensor of MODEL, a checkpoint or a bundle, what its relations rest on.
+
+    Words are left out of the sentences of DATA one at a time, and the sensor learns by how much each relation's
+    probability falls. DATA is in any format that `trimf prepare` reads; its annotation is not used. What MODEL finds
+    stays the same. `trimf train` does this at its end.
+    """
+    require_extra("train", "torch")
+    from trimf_train.triggers.taught_models import describe_sensor, teach_checkpoint
+
+    options: dict[str, Any] = {"cache": cache, "seed": seed, "threads": threads, "overwrite": overwrite}
+    if model != "default" and (Path(model) / "trimf.json").is_file():
+        taught = teach_checkpoint(Path(model), data, dev, output, **options, log=print_to_stderr)
+    else:
+        from ..export.taught_bundle import teach_bundle
+
+        taught = teach_bundle(model, data, dev, output, **options, log=print_to_stderr)
+    print_to_stderr(describe_sensor(taught))

@@ -18,7 +18,16 @@ from trimf_train.model import torch_backend as inference
 from trimf_train.training.dataset import read_prepared
 
 from .. import __version__
-from ..runtime.bundle.manifest import SCHEMA_VERSION, Decoding, Manifest, Precision, Profile, Sizes, encode_manifest
+from ..runtime.bundle.manifest import (
+    EFFECTS_FILE,
+    SCHEMA_VERSION,
+    Decoding,
+    Manifest,
+    Precision,
+    Profile,
+    Sizes,
+    encode_manifest,
+)
 from ..runtime.bundle.parity_report import ParityReport, encode_parity
 from ..runtime.bundle.reader import Bundle
 from ..runtime.engine import tensorrt_library
@@ -138,6 +147,8 @@ def export_checkpoint(
             f"{name}.onnx": model.SerializeToString(deterministic=True) for name, model in converted.shipped.items()
         }
         content["tokenizer.json"] = checkpoint.tokenizer_json.encode()
+        if checkpoint.effects is not None:
+            content[EFFECTS_FILE] = checkpoint.effects.to_bytes()
         if checkpoint.model.parser is not None and precision in JOINED_PRECISIONS:
             log("joining encoder, fusion and entities for CPUs")
             content[JOINED_FILE] = build_joined_graph(content)
@@ -297,7 +308,8 @@ def _build_manifest(
         encoder=config.encoder.name,
         language=config.language,
         casing=config.encoder.casing,
-        triggers="contribution",
+        triggers="contribution" if checkpoint.effects is None else "effect",
+        trigger_floor=description.trigger_floor,
         precision=precision,
         opset=OPSET,
         licence=licence,

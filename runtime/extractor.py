@@ -114,7 +114,9 @@ class Extractor:
         self.bundle = bundle
         self.triggers = triggers
         self._trigger_settings = TriggerSettings(
-            0 if triggers == EXACT_TRIGGERS else triggers, attention=bundle.manifest.triggers == "attention"
+            0 if triggers == EXACT_TRIGGERS else triggers,
+            bundle.manifest.trigger_floor,
+            attention=bundle.manifest.triggers == "attention",
         )
         self.syntax = syntax
         self.candidates = candidates

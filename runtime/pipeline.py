@@ -30,6 +30,7 @@ from .model_settings import ModelSettings, has_extra_outputs
 from .text.batch_arrays import Batch, encode_arcs, pad_arcs, pad_subwords
 from .text.parser import JOIN_LABEL, ROOT_LABEL, Parse
 from .text.subwords import MAX_WORD_SUBWORDS, IntArray, Subwords, SubwordTokenizer
+from .triggers.effect_estimator import EffectEstimator
 from .window_batching import (
     Window,
     WindowResult,
@@ -118,6 +119,7 @@ class Pipeline:
         max_pairs: Maximum number of ordered entity pairs that are scored in a sentence or window.
         split_cost_subwords: Cost of another call of the subgraphs, in subwords of padding: a batch is split where that
             saves more padding than this. None never splits a batch.
+        effects: Estimator of the effects of words on relations; None leaves the trigger weights of the subgraphs.
 
     Attributes:
         has_parser: Whether the encoder contains an in-model parser, so that no dependency parser is needed.
@@ -131,8 +133,10 @@ class Pipeline:
         settings: ModelSettings,
         max_pairs: int = MAX_SENTENCE_PAIRS,
         split_cost_subwords: int | None = None,
+        effects: EffectEstimator | None = None,
     ) -> None:
         self.graphs, self.tokenizer, self.max_pairs = graphs, tokenizer, max_pairs
+        self.effects = effects
         self.settings = settings
         self.split_cost_subwords = split_cost_subwords
         self._first = JOINED if JOINED in graphs else "encoder"
@@ -209,6 +213,18 @@ class Pipeline:
         """
         outputs = self._run_subgraph("relations", {**arrays, **block._asdict()})
         return _require_finite(outputs, "relation_logits"), outputs
+
+    def read_nodes(self, arrays: Mapping[str, Any]) -> npt.NDArray[np.floating[Any]]:
+        """Copy the node states of an encoded batch to the host.
+
+        Args:
+            arrays: The batch, as ``encode_sentences`` returns it.
+
+        Returns:
+            The states, ``[B, N, H]``.
+        """
+        nodes = arrays["nodes"]
+        return np.asarray(nodes.float().cpu() if hasattr(nodes, "cpu") else nodes)  # a PyTorch tensor must be asked
 
     def run(
         self,
@@ -419,6 +435,8 @@ class Pipeline:
                     found[row].append(relation)
         for found, _ in wanted:
             found[:] = [merge_symmetric_relations(row, settings.symmetric_relations) for row in found]
+            if self.effects is not None and any(found):
+                found[:] = self.effects.estimate(self.read_nodes(arrays), entities, found, lengths)
         return relations, candidates, unpaired
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from .bundle.checks import check_output_shapes
 from .bundle.labels import Labels
-from .bundle.manifest import Manifest, ParserInfo
+from .bundle.manifest import EFFECTS_FILE, Manifest, ParserInfo
 from .bundle.reader import Bundle
 from .engine.backend import Backend
 from .engine.contract import Subgraph
@@ -17,6 +17,7 @@ from .pipeline import Pipeline
 from .text.parser import DEFAULT_PARSER, Parser, load_parser
 from .text.subwords import SubwordTokenizer
 from .text.tokenization import load_tokenizer_rules
+from .triggers.effect_estimator import EffectEstimator
 
 #: Number of padding subwords that cost a CPU about as much as another call of the subgraphs.
 CPU_SPLIT_COST = 8
@@ -58,9 +59,30 @@ def open_pipeline(bundle: Bundle, backend: Backend, *, has_external_parser: bool
                 f"number of special tokens in tokenizer.json, got {settings.max_subwords}"
             )
         split_cost = _estimate_split_cost(bundle.manifest, backend)
-        pipeline = Pipeline(graphs, tokenizer, settings, split_cost_subwords=split_cost)
+        effects = read_effects(bundle)
+        pipeline = Pipeline(graphs, tokenizer, settings, split_cost_subwords=split_cost, effects=effects)
         opened.pop_all()
     return pipeline
+
+
+def read_effects(bundle: Bundle) -> EffectEstimator | None:
+    """Read the estimator of the effects of words.
+
+    Args:
+        bundle: Bundle of the model.
+
+    Returns:
+        The estimator; None if the bundle has none.
+
+    Raises:
+        BundleError: It is damaged or does not fit the model.
+    """
+    manifest = bundle.manifest
+    if manifest.triggers != "effect":
+        return None
+    content, name = bundle.read(EFFECTS_FILE), f"{bundle.path}/{EFFECTS_FILE}"
+    types = len(manifest.labels.relation_types)
+    return EffectEstimator.from_bytes(content, name, manifest.sizes.hidden, types)
 
 
 def read_settings(manifest: Manifest) -> ModelSettings:

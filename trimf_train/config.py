@@ -276,6 +276,9 @@ class TrainConfig(ConfigTable, frozen=True):
     #: Stop when this number of epochs of the last stage, one after another, have scored worse than the best on
     #: ``data.dev``; default: train all epochs.
     patience: PositiveInt | None = None
+    #: After the last epoch, teach the trigger sensor of the best one what its relations rest on, by leaving words out
+    #: of the training sentences (see ``trimf triggers``).
+    teach_triggers: bool = True
     #: Stage 0.
     syntax_stage: ParserStageConfig = ParserStageConfig()
     #: Stage 1; with an in-model parser, the syntactic graph gets the prepared parses.

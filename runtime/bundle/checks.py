@@ -13,7 +13,7 @@ import msgspec
 
 from ..engine.contract import AXES, JOINED, JOINED_PARTS, SUBGRAPHS, Subgraph, list_subgraphs
 from ..errors import BundleError
-from .manifest import SCHEMA_VERSION, Engine, Manifest
+from .manifest import EFFECTS_FILE, SCHEMA_VERSION, Engine, Manifest
 
 #: Maximum nesting depth of a manifest, so that every reader can walk through it and write it.
 MAX_MANIFEST_DEPTH = 64
@@ -98,7 +98,7 @@ def check_output_shapes(
     if labels.has_relations:
         stated["relations", "relation_logits"] = (None, len(labels.relation_types))
         stated["relations", "triggers"] = (None, None)
-        if manifest.triggers == "contribution":
+        if manifest.triggers != "attention":
             stated["relations", "word_logits"] = (None, None, len(labels.relation_types))
     for (name, output), shape in stated.items():
         actual = graphs[name].outputs.get(output)
@@ -174,8 +174,10 @@ def _find_problems(manifest: Manifest) -> Iterator[str]:
     if labels.allowed_triples and triples > MAX_TRIPLES:
         yield f"labels.signatures: a model may have <= {MAX_TRIPLES} combinations of types, got {triples}"
     required = {"tokenizer.json", *(f"{name}.onnx" for name in list_subgraphs(relations=labels.has_relations))}
+    if manifest.triggers == "effect":
+        required.add(EFFECTS_FILE)
     if missing := sorted(required - manifest.files.keys()):
-        yield f"does not list {missing[0]}, which every bundle must contain"
+        yield f"does not list {missing[0]}, which a bundle like this must contain"
     for name, file in manifest.files.items():
         if not _FILE_NAME.fullmatch(name):
             yield (

@@ -15,9 +15,12 @@ import msgspec
 
 from .labels import Labels
 
+#: File of the estimator that has learnt the effects of words (``triggers.effect_estimator``).
+EFFECTS_FILE = "effects.npz"
+
 #: Schema version that this TriMF writes. Every change of the manifest increases it by one. A TriMF reads every version
 #: up to its own (fields added later have defaults) and refuses a newer one by its number before decoding the rest.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 #: Constrained field types of the manifest.
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -179,7 +182,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Schema 2 added ``products``, ``quantization`` and ``engines``; schema 3 ``parser.source``; schema 4
     ``labels.signatures``; schema 5 ``casing`` and ``triggers``; schema 6 ``language`` and
     the ``subgraph`` ``joined`` of engines; schema 7 ``quantization.saturates``, and models without relation types,
-    whose bundles have no ``relations.onnx``.
+    whose bundles have no ``relations.onnx``; schema 8 ``triggers`` ``"effect"`` with the file ``effects.npz``, and
+    ``trigger_floor``.
 
     Attributes:
         schema_version: Version of the schema, see ``SCHEMA_VERSION``.
@@ -191,8 +195,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         encoder: Name of the pretrained encoder.
         language: Code of the language whose rules split text into words, see ``words.load_language``.
         casing: Whether subword ids include the letter case of their word (``subwords.CASE``).
-        triggers: Score of a trigger word: the trigger sensor's ``"attention"``, or the word's ``"contribution"`` to the
-            relation's logit, for which the relations subgraph has the output ``word_logits``.
+        triggers: What the score of a trigger word comes from: the trigger sensor's ``"attention"``; the word's
+            ``"contribution"`` to the relation's logit, for which the relations subgraph has the output ``word_logits``;
+            or the ``"effect"`` of leaving the word out, which the estimator in ``effects.npz`` has learnt.
+        trigger_floor: Probability that a relation must lose without a word for the sensor to show the word.
         precision: Precision of the graphs.
         opset: Opset version of the ONNX files.
         licence: Licence of the weights in one line.
@@ -215,7 +221,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     encoder: str
     language: Language = "en"
     casing: bool = False
-    triggers: Literal["attention", "contribution"] = "attention"
+    triggers: Literal["attention", "contribution", "effect"] = "attention"
+    trigger_floor: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.05
     precision: Precision
     opset: PositiveInt
     licence: str

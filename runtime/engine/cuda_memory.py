@@ -216,7 +216,8 @@ class Workspaces:
 
 
 class CudaArray:
-    """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host.
+    """Tensor on the device, padded to its bucket; ``numpy.asarray`` copies the part without padding to the host,
+    bfloat16 as float32.
 
     It is valid until its thread runs its subgraph again; later use raises BackendError.
 
@@ -279,11 +280,6 @@ class CudaArray:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if copy is False:
             raise ValueError(f"{self.name} is on a device and cannot be read without a copy")
-        if self._dtype is None:
-            raise BackendError(
-                f"{self.name} has type {self.element_type}, which numpy does not support; "
-                "it can only be passed to a subgraph"
-            )
         with self._workspace.lock:
             self.get_address(self._workspace)
             content = self._workspace.download(self._buffer, self._buffer_size)

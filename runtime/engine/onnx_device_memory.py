@@ -40,9 +40,7 @@ class TensorSlot(NamedTuple):
 
     def view(self, content: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
         """Return the tensor in a copy of the allocation on the host."""
-        dtype = ELEMENT_TYPES[self.element][1]
-        assert dtype is not None, "numpy has no such type"
-        return view_tensor(content, self.offset, self.shape, dtype)
+        return view_tensor(content, self.offset, self.shape, ELEMENT_TYPES[self.element][1])
 
 
 class TensorPack:
@@ -94,7 +92,7 @@ class TensorPack:
 
 
 class OrtDeviceArray:
-    """Output on the device; ``numpy.asarray`` copies it to the host.
+    """Output on the device; ``numpy.asarray`` copies it to the host, bfloat16 as float32.
 
     It is valid until its subgraph runs with the same padded shape again; later use raises BackendError.
 
@@ -131,11 +129,6 @@ class OrtDeviceArray:
             )
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        element = self._pack.slots[self.name].element
-        if ELEMENT_TYPES[element][1] is None:
-            raise BackendError(
-                f"{self.name} has type {element}, which numpy does not support; it can only be passed to a subgraph"
-            )
         with DEVICE_LOCK:
             self._check_valid()
             host = buckets.remove_padding(self._pack.download(self.name), self.name, self._real_sizes)

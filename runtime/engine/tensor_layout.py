@@ -53,14 +53,17 @@ def lay_out(byte_counts: Mapping[str, int]) -> Layout:
 
 
 def view_tensor(
-    content: npt.NDArray[np.uint8], offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike
+    content: npt.NDArray[np.uint8], offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike | None
 ) -> npt.NDArray[Any]:
-    """Return a tensor in a copy of the allocation on the host, without copying it.
+    """Return a tensor in a copy of the allocation on the host, without copying it; bfloat16 becomes float32.
 
     Args:
         content: The copy.
         offset: First byte of the tensor.
         shape: Shape of the tensor.
-        dtype: Element type.
+        dtype: Element type; None for bfloat16, which is the first half of a float32.
     """
-    return content[offset : offset + count_bytes(shape, dtype)].view(dtype).reshape(shape)
+    part = content[offset : offset + count_bytes(shape, dtype)]
+    if dtype is None:
+        return (part.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    return part.view(dtype).reshape(shape)

@@ -58,7 +58,7 @@ def _describe_model(bundle: Bundle) -> Table:
         f"{'' if manifest.decoding.overlap else 'not '}overlap"
         + (", relations only between type combinations seen in training" if manifest.labels.allowed_triples else ""),
         "trigger words": "by the points of probability that the relation loses without them, estimated by the sensor"
-        if manifest.triggers == "contribution"
+        if manifest.triggers != "attention"
         else "ranked by attention of the trigger sensor, which is no loss; export the model again",
         "licence": manifest.licence,
     }

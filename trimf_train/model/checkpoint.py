@@ -1,6 +1,7 @@
 """Save and load trained models as folders.
 
-A checkpoint folder has ``trimf.json``, ``model.safetensors``, ``tokenizer.json`` and ``encoder/config.json``.
+A checkpoint folder has ``trimf.json``, ``model.safetensors``, ``tokenizer.json`` and ``encoder/config.json``; and
+``effects.npz`` if the trigger sensor has been taught.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from trimf.runtime.bundle.labels import Labels
-from trimf.runtime.bundle.manifest import ParserInfo
+from trimf.runtime.bundle.manifest import EFFECTS_FILE, ParserInfo
 from trimf.runtime.errors import BundleError, ConfigError, ModelPathError
 from trimf.runtime.files.atomic import atomic_folder
 from trimf.runtime.files.folder_kinds import CHECKPOINT
 from trimf.runtime.model_settings import ModelSettings
+from trimf.runtime.triggers.effect_estimator import EffectEstimator
+from trimf.runtime.triggers.trigger_scores import DEFAULT_TRIGGER_FLOOR
 from trimf_train.config import DecodeConfig, ModelConfig
 from trimf_train.former_defaults import fill_former_defaults
 from trimf_train.model.encoder import build_encoder, load_encoder, load_tokenizer, max_subword_count
@@ -32,7 +35,8 @@ SCHEMA_VERSION = 1
 class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Content of ``trimf.json``: everything about a model except its weights, tokenizer and encoder configuration.
 
-    ``stage`` is the last training stage of the weights; ``provenance`` records data, seed and dev scores.
+    ``stage`` is the last training stage of the weights; ``provenance`` records data, seed and dev scores;
+    ``trigger_floor`` is the probability that a relation must lose without a word for the sensor to show it.
     """
 
     schema_version: int
@@ -42,6 +46,7 @@ class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=T
     stage: int
     parser: ParserInfo
     provenance: dict[str, Any]
+    trigger_floor: float = DEFAULT_TRIGGER_FLOOR
 
     @property
     def pipeline_settings(self) -> ModelSettings:
@@ -57,10 +62,24 @@ class CheckpointDescription(msgspec.Struct, frozen=True, forbid_unknown_fields=T
 
 
 class Checkpoint:
-    """A model with its description and the text of its encoder's ``tokenizer.json``."""
+    """A model with its description and the text of its encoder's ``tokenizer.json``.
 
-    def __init__(self, model: TriMF, description: CheckpointDescription, tokenizer_json: str) -> None:
+    Args:
+        model: The model.
+        description: What a user of its weights must know.
+        tokenizer_json: Content of ``tokenizer.json``.
+        effects: Estimator of the effects of words on relations, if the model has been taught one.
+    """
+
+    def __init__(
+        self,
+        model: TriMF,
+        description: CheckpointDescription,
+        tokenizer_json: str,
+        effects: EffectEstimator | None = None,
+    ) -> None:
         self.model, self.description, self.tokenizer_json = model, description, tokenizer_json
+        self.effects = effects
 
     def save(self, folder: Path, *, overwrite: bool = True) -> None:
         """Write the checkpoint folder atomically.
@@ -78,6 +97,8 @@ class Checkpoint:
             self.model.encoder.config.save_pretrained(new / "encoder")
             weights = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
             save_file(weights, str(new / "model.safetensors"), metadata={"format": "pt"})
+            if self.effects is not None:
+                (new / EFFECTS_FILE).write_bytes(self.effects.to_bytes())
 
 
 def create_checkpoint(
@@ -170,7 +191,12 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise BundleError(f"{folder}: weights do not fit trimf.json: {_one_line(error)}") from error
-    return Checkpoint(model.eval(), description, tokenizer_json)
+    effects, width, types = None, encoder.config.hidden_size, len(description.labels.relation_types)
+    if (folder / EFFECTS_FILE).exists():
+        effects = EffectEstimator.from_bytes(
+            (folder / EFFECTS_FILE).read_bytes(), f"{folder}/{EFFECTS_FILE}", width, types
+        )
+    return Checkpoint(model.eval(), description, tokenizer_json, effects)
 
 
 def _decode_description(content: bytes, folder: Path) -> CheckpointDescription:

@@ -164,4 +164,5 @@ def build_pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline
         The pipeline, which runs on the model's device.
     """
     graphs = wrap_subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
-    return Pipeline(graphs, load_tokenizer(checkpoint), checkpoint.description.pipeline_settings)
+    description = checkpoint.description
+    return Pipeline(graphs, load_tokenizer(checkpoint), description.pipeline_settings, effects=checkpoint.effects)

@@ -106,7 +106,8 @@ def calibrate_checkpoint(checkpoint: Checkpoint, sentences: Sequence[Sentence]) 
         checkpoint.model.entity_weight.div_(entity_temperature)
         checkpoint.model.relation_weight.div_(relation_temperature)
     calibrated = msgspec.structs.replace(description, decode=decoding, provenance=provenance)
-    return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json), fitted
+    effects = checkpoint.effects and checkpoint.effects.rescale(1 / relation_temperature)
+    return Checkpoint(checkpoint.model, calibrated, checkpoint.tokenizer_json, effects), fitted
 
 
 def calibrate_folder(checkpoint: Path, data: Path, output: Path, *, overwrite: bool = False) -> CalibrationReport:

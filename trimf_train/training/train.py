@@ -37,6 +37,7 @@ from trimf_train.training.progress import TrainingProgress
 from trimf_train.training.run_folder import RunFolder
 from trimf_train.training.run_setup import set_up_run
 from trimf_train.training.sampling import Targets
+from trimf_train.triggers.taught_run import teach_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,9 @@ def train_model(
                 folder.save_state(model, base_optimizers, rates)
                 progress.finish_epoch(record)
             accelerator.wait_for_everyone()
+        if config.train.teach_triggers and accelerator.is_main_process:
+            teach_run(folder.folder, config, accelerator.device, progress.print_line)
+        accelerator.wait_for_everyone()
     return folder.best_record
 
 
