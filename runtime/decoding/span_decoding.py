@@ -41,6 +41,8 @@ class RelationSpan(NamedTuple):
             the relation's logit, negative where it speaks against the relation. It is ``t_ij (E_g C)``, from equations
             (24)-(27), where C is the part of ``W_r M_R^T`` that applies to the trigger context.
         first_word: Index of the word to which ``trigger_weights[0]`` belongs.
+        phrase_weights: By how much the logit falls without each word and the stop word after it, if the model estimates
+            that; of a word that none follows, the same as for the word alone.
     """
 
     head: int
@@ -49,6 +51,7 @@ class RelationSpan(NamedTuple):
     score: float
     trigger_weights: FloatArray
     first_word: int = 0
+    phrase_weights: FloatArray | None = None
 
 
 class DecodedSentence(NamedTuple):

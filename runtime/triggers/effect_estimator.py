@@ -1,5 +1,7 @@
 """Estimate by how much a relation's logit falls without each word of its sentence, without leaving any word out.
 
+Each word has two effects: of leaving out the word, and of leaving out the word and the stop word after it ("based in").
+
 The estimator has learnt it from sentences in which words were left out one at a time: an amortised explanation (Schwab
 and Karlen 2019, CXPlain; Jethani et al. 2022, FastSHAP). It reads the nodes of the sentence, so it costs a few small
 products for each relation that was found.
@@ -24,7 +26,10 @@ Float32Array = npt.NDArray[np.float32]
 
 #: Signed distances from a span to a word: its words, 1 to 4 words, up to 7, up to 11 and more, on either side.
 DISTANCE_BUCKETS = 16
-_BUCKET_STARTS = np.array([1, 2, 3, 4, 5, 8, 12])
+_FARTHEST = 12
+_NEAR = np.digitize(np.arange(_FARTHEST + 1), [1, 2, 3, 4, 5, 8, _FARTHEST])
+#: Bucket of each distance from -12 to 12.
+_BUCKETS = np.concatenate([8 - _NEAR[:0:-1], 8 + _NEAR])
 
 #: A word before, between or after the two spans, with the tail first or the head first.
 ORDERS = 6
@@ -51,8 +56,8 @@ class EffectWeights(NamedTuple):
         local: Weight of each dimension of the local context for each relation type, ``[n_r, H]``.
         direct: Weight of each dimension of a word for each relation type, ``[n_r, H]``.
         parts: Maps what a word adds to the local context, and its direct weight, to features, ``[2, D]``.
-        output: Maps features to the effect, ``[D]``.
-        scale: Maps the two parts to the effect, and a bias, ``[3]``.
+        output: Maps features to both effects, ``[D, 2]``.
+        scale: Maps the two parts to both effects, and a bias, ``[3, 2]``.
     """
 
     word: Float32Array
@@ -83,7 +88,7 @@ class EffectWeights(NamedTuple):
         of_words, of_types = (width, size), (types, width)
         of_distances = (DISTANCE_BUCKETS, size)
         shapes: list[tuple[int, ...]] = [of_words, (size,), of_words, of_words, (types, size), of_distances]
-        shapes += [of_distances, (ORDERS, size), of_types, of_types, (2, size), (size,), (3,)]
+        shapes += [of_distances, (ORDERS, size), of_types, of_types, (2, size), (size, 2), (3, 2)]
         for name, weight, shape in zip(self._fields, self, shapes, strict=True):
             if weight.shape != shape or weight.dtype != np.float32:
                 raise ValueError(f"{name} has shape {weight.shape} in {weight.dtype}, and the model needs {shape}")
@@ -183,8 +188,8 @@ class EffectEstimator:
             lengths: Number of words of each sentence.
 
         Returns:
-            The relations with the effects as their trigger weights: by how much the logit falls without each word,
-            negative where it rises. Words of entities have 0.
+            The relations with the effects as their trigger weights and phrase weights: by how much the logit falls
+            without each word, negative where it rises. Words of entities have 0.
         """
         found = list_relations(entities, relations)
         if not len(found.rows):
@@ -192,37 +197,37 @@ class EffectEstimator:
         effects = iter(self._estimate_all(nodes, found))
         estimated = []
         for row, spans, length in zip(relations, entities, lengths, strict=True):
-            estimated.append([relation._replace(trigger_weights=next(effects)[:length].copy()) for relation in row])
-            for relation in estimated[-1]:
+            estimated.append([])
+            for relation in row:
+                both = next(effects)[:, :length].copy()
                 for span in spans:
-                    relation.trigger_weights[span.start : span.end] = 0
+                    both[:, span.start : span.end] = 0
+                estimated[-1].append(relation._replace(trigger_weights=both[0], phrase_weights=both[1]))
         return estimated
 
     def _estimate_all(self, nodes: npt.NDArray[np.floating], found: RelationArrays) -> Iterator[Float32Array]:
-        """Yield the effects of the words on each relation, ``[N]``."""
+        """Yield both effects of the words on each relation, ``[2, N]``."""
         weights = self.weights
-        rows, places = np.unique(found.rows, return_inverse=True)
-        found = found._replace(rows=places)
-        used = np.ascontiguousarray(nodes[rows], np.float32)
+        rows = list(dict.fromkeys(found.rows.tolist()))
+        places = {row: place for place, row in enumerate(rows)}
+        found = found._replace(rows=np.array([places[row] for row in found.rows.tolist()]))
+        used = np.ascontiguousarray(nodes[rows] if len(rows) < len(nodes) else nodes, np.float32)
         count, words, width = used.shape
         flat = used.reshape(-1, width)
         features = (flat @ weights.word + weights.bias).reshape(count, words, -1)
         direct = (flat @ weights.direct.T).reshape(count, words, -1)
         step = max(1, MAX_CELLS // words)
-        for start in range(0, len(places), step):
+        for start in range(0, len(found.rows), step):
             part = RelationArrays(*(values[start : start + step] for values in found))
             yield from self._estimate_part(used, features, direct, part)
 
     def _estimate_part(
         self, nodes: Float32Array, features: Float32Array, direct: Float32Array, found: RelationArrays
     ) -> Float32Array:
-        """Return the effects of the words on some relations, ``[F, N]``."""
-        weights, count = self.weights, len(found.rows)
-        words = nodes.shape[1]
-        starts = np.concatenate([found.head_starts, found.tail_starts, found.gap_starts])
-        ends = np.concatenate([found.head_ends, found.tail_ends, found.gap_ends])
-        head, tail, gap = _pool_ranges(nodes, np.tile(found.rows, 3), starts, ends).reshape(3, count, -1)
-        local = _divide_local_context(nodes, found, gap, weights.local[found.types])
+        """Return both effects of the words on some relations, ``[F, 2, N]``."""
+        weights, words = self.weights, nodes.shape[1]
+        pooled, local = _pool_spans(nodes, found, weights.local)
+        head, tail = pooled
         of_words = direct[found.rows, :, found.types]
         to_head, to_tail, order = locate_words(words, found)
         of_pairs = head @ weights.head + tail @ weights.tail + weights.relation[found.types]
@@ -235,7 +240,8 @@ class EffectEstimator:
         hidden += of_words[..., None] * weights.parts[1]
         np.maximum(hidden, 0, out=hidden)
         scale = weights.scale
-        effects: Float32Array = hidden @ weights.output + scale[0] * local + scale[1] * of_words + scale[2]
+        parts = np.stack([local, of_words, np.ones_like(local)], 1)  # [F, 3, N]
+        effects: Float32Array = (hidden @ weights.output).transpose(0, 2, 1) + scale.T @ parts
         return effects
 
 
@@ -267,10 +273,8 @@ def locate_words(
 def _bucket_distances(
     positions: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    before, after = starts - positions, positions - ends + 1
-    near = np.digitize(np.maximum(np.maximum(before, after), 0), _BUCKET_STARTS)
-    buckets: npt.NDArray[np.int64] = np.where(before > 0, 8 - near, 8 + near)
-    return buckets
+    distances = np.minimum(positions - starts, 0) + np.maximum(positions - ends + 1, 0)
+    return _BUCKETS[np.clip(distances, -_FARTHEST, _FARTHEST) + _FARTHEST]
 
 
 def list_relations(
@@ -293,45 +297,32 @@ def list_relations(
     return RelationArrays(*np.array(values, np.int64).reshape(-1, 6).T)
 
 
-def _pool_ranges(
-    nodes: Float32Array,
-    rows: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    ends: npt.NDArray[np.int64],
-) -> Float32Array:
-    """Pool ranges of words by maximum, ``[R, H]``; zeros for a range without words."""
-    count, words, width = nodes.shape
-    flat = np.concatenate([nodes.reshape(-1, width), np.zeros((1, width), np.float32)])
-    empty = ends <= starts
-    first = np.where(empty, count * words, rows * words + starts)
-    last = np.where(empty, count * words, rows * words + ends)
-    # Later starts come first, so that what lies between two ranges is one row, whose maximum costs nothing.
-    order = np.argsort(-first, kind="stable")
-    bounds = np.column_stack([first[order], last[order]]).ravel()
-    pooled = np.empty((len(rows), width), np.float32)
-    pooled[order] = np.maximum.reduceat(flat, bounds)[::2]
-    return pooled
-
-
-def _divide_local_context(
-    nodes: Float32Array, found: RelationArrays, pooled: Float32Array, weights: Float32Array
-) -> Float32Array:
-    """Divide the local context of relations among the words that its maxima come from.
+def _pool_spans(
+    nodes: Float32Array, found: RelationArrays, weights: Float32Array
+) -> tuple[tuple[Float32Array, Float32Array], Float32Array]:
+    """Pool heads and tails by maximum, and divide the local context among the words that its maxima come from.
 
     Args:
         nodes: Nodes of the sentences, ``[S, N, H]``.
         found: F relations.
-        pooled: Maxima over the words between their spans, ``[F, H]``.
-        weights: Weight of each maximum, ``[F, H]``.
+        weights: Weight of each maximum for each relation type, ``[n_r, H]``.
 
     Returns:
-        Sum of the weighted maxima that come from each word, ``[F, N]``.
+        Pooled heads and tails, both ``[F, H]``, and the sum of the weighted maxima that come from each word,
+        ``[F, N]``.
     """
-    shares = np.zeros((len(found.rows), nodes.shape[1]), np.float32)
-    weighted = pooled * weights
-    for index, (row, start, end) in enumerate(
-        zip(found.rows.tolist(), found.gap_starts.tolist(), found.gap_ends.tolist(), strict=True)
+    count, (_, words, width) = len(found.rows), nodes.shape
+    heads, tails = np.empty((count, width), np.float32), np.empty((count, width), np.float32)
+    local = np.zeros((count, words), np.float32)
+    gaps = zip(found.gap_starts.tolist(), found.gap_ends.tolist(), strict=True)
+    for index, ((row, *ends, kind), (start, end)) in enumerate(
+        zip(zip(*(values.tolist() for values in found), strict=True), gaps, strict=True)
     ):
+        sentence = nodes[row]
+        heads[index] = np.maximum.reduce(sentence[ends[0] : ends[1]])
+        tails[index] = np.maximum.reduce(sentence[ends[2] : ends[3]])
         if start < end:
-            shares[index, start:end] = (nodes[row, start:end] == pooled[index]) @ weighted[index]
-    return shares
+            gap = sentence[start:end]
+            pooled = np.maximum.reduce(gap)
+            local[index, start:end] = (gap == pooled) @ (pooled * weights[kind])
+    return (heads, tails), local

@@ -11,7 +11,7 @@ import numpy as np
 from ..decoding.span_decoding import DecodedSentence, RelationSpan
 from ..results import Basis
 from ..text.batch_arrays import BoolArray
-from .trigger_words import top_trigger_words, trigger_candidate_mask
+from .trigger_words import followed_word_mask, top_trigger_words, trigger_candidate_mask
 
 #: Probability that a relation must lose without a word, as measured by leaving it out, for the word to be shown.
 DEFAULT_TRIGGER_FLOOR = 0.05
@@ -128,24 +128,32 @@ def sense_triggers(words: Sequence[str], decoded: DecodedSentence, settings: Tri
     if not decoded.relations and not decoded.relation_candidates:
         return SentenceTriggers((), ())
     mask = trigger_candidate_mask(words, decoded.entities)
+    followed = followed_word_mask(words, decoded.entities)
     return SentenceTriggers(
-        [sense_relation_triggers(relation, mask, settings) for relation in decoded.relations],
-        [sense_relation_triggers(relation, mask, settings) for relation in decoded.relation_candidates],
+        [sense_relation_triggers(relation, mask, settings, followed) for relation in decoded.relations],
+        [sense_relation_triggers(relation, mask, settings, followed) for relation in decoded.relation_candidates],
     )
 
 
-def sense_relation_triggers(relation: RelationSpan, mask: BoolArray, settings: TriggerSettings) -> RelationTriggers:
+def sense_relation_triggers(
+    relation: RelationSpan, mask: BoolArray, settings: TriggerSettings, followed: BoolArray | None = None
+) -> RelationTriggers:
     """Select the triggers of a relation by the trigger sensor.
 
     Args:
         relation: The relation.
         mask: The words of the sentence that may be shown, ``[N]``, as returned by ``trigger_candidate_mask``.
         settings: Which words are shown.
+        followed: The words that may be shown with the stop word after them, ``[N]``, as returned by
+            ``followed_word_mask``; None shows single words alone.
 
     Returns:
         The triggers. Their basis is None if none were asked for, if the weights are attention alone, or if the model
         has no trigger sensor: it then gives every word the weight 0.
     """
+    if relation.phrase_weights is not None and followed is not None and settings.limit:
+        estimated = _estimate_spans(relation, mask, followed, settings.floor)[: settings.limit]
+        return RelationTriggers(estimated, choose_basis(estimated))
     found = top_trigger_words(relation, mask, settings.limit)
     if settings.attention:
         return RelationTriggers([TriggerSpan(index, index + 1, weight) for index, weight in found], None)
@@ -154,3 +162,24 @@ def sense_relation_triggers(relation: RelationSpan, mask: BoolArray, settings: T
     losses = [(index, lost_probability(relation.score, effect)) for index, effect in found]
     spans = [TriggerSpan(index, index + 1, loss) for index, loss in losses if loss >= settings.floor]
     return RelationTriggers(spans, choose_basis(spans))
+
+
+def _estimate_spans(relation: RelationSpan, mask: BoolArray, followed: BoolArray, floor: float) -> list[TriggerSpan]:
+    """Return the words and phrases that reach the floor, by decreasing loss, from both effects of each word.
+
+    As where words are left out, a phrase takes the place of its word if it costs at least the floor more.
+    """
+    assert relation.phrase_weights is not None
+    first, score = relation.first_word, relation.score
+    window = slice(first, first + len(relation.trigger_weights))
+    highest = np.maximum(relation.trigger_weights, relation.phrase_weights)
+    spans = []
+    for place in np.flatnonzero(mask[window] & (highest > 0)).tolist():
+        start = first + place
+        word = lost_probability(score, float(relation.trigger_weights[place]))
+        phrase = lost_probability(score, float(relation.phrase_weights[place]))
+        if followed[start] and phrase - max(word, 0.0) >= floor:
+            spans.append(TriggerSpan(start, start + 2, phrase))
+        elif word >= floor:
+            spans.append(TriggerSpan(start, start + 1, word))
+    return sorted(spans, key=lambda span: (-span.score, span.start))

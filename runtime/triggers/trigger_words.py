@@ -40,6 +40,23 @@ def trigger_candidate_mask(words: Sequence[str], entities: Iterable[EntitySpan])
     return candidates
 
 
+def followed_word_mask(words: Sequence[str], entities: Iterable[EntitySpan]) -> BoolArray:
+    """Find the words that a stop word outside all entities follows, so that both may be shown as a phrase.
+
+    Args:
+        words: The N words of the sentence.
+        entities: The predicted entities of the sentence.
+
+    Returns:
+        Whether such a word follows, ``[N]``.
+    """
+    stops = load_stop_words()
+    followed = np.array([word.lower() in stops for word in words[1:]] + [False] * bool(words), np.bool_)
+    for entity in entities:
+        followed[max(entity.start - 1, 0) : entity.end - 1] = False
+    return followed
+
+
 def top_trigger_words(relation: RelationSpan, candidates: BoolArray, count: int) -> list[tuple[int, float]]:
     """Select the candidate words with the highest trigger weights for a relation.
 

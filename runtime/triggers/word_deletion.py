@@ -61,11 +61,11 @@ class Deletion(NamedTuple):
 
 
 class WordEffects(NamedTuple):
-    """Logits of the R relations of a sentence with and without each of C words.
+    """Logits of the R relations of a sentence with and without each of C words or phrases.
 
     Attributes:
         base: Logit of each relation in the complete sentence, ``[R]``.
-        without: Logit of each relation in the sentence without each word, ``[C, R]``.
+        without: Logit of each relation in the sentence without each word or phrase, ``[C, R]``.
     """
 
     base: npt.NDArray[np.float64]
@@ -73,26 +73,27 @@ class WordEffects(NamedTuple):
 
 
 def measure_word_effects(
-    pipeline: Pipeline, sentences: Sequence[HeldSentence], words: Sequence[Sequence[int]], batch_size: int = 32
+    pipeline: Pipeline,
+    sentences: Sequence[HeldSentence],
+    words: Sequence[Sequence[Sequence[int]]],
+    batch_size: int = 32,
 ) -> list[WordEffects]:
-    """Leave out words one at a time and score all relations again.
+    """Leave out words or phrases one at a time and score all relations again.
 
     Args:
         pipeline: The model.
         sentences: The sentences.
-        words: For each sentence the indices of the C words to leave out.
+        words: For each sentence the C words or phrases to leave out, each as the indices of its words, ascending.
         batch_size: Maximum number of reduced sentences that go through the model at once.
 
     Returns:
-        The effects of the words of each sentence.
+        The effects of the words and phrases of each sentence.
 
     Raises:
         BackendError: The backend fails, or returns logits that are not finite.
     """
     deletions = [
-        Deletion(sentence, one)
-        for sentence, indices in zip(sentences, words, strict=True)
-        for one in ((), *((index,) for index in indices))
+        Deletion(sentence, one) for sentence, indices in zip(sentences, words, strict=True) for one in ((), *indices)
     ]
     scores = iter(score_deletions(pipeline, deletions, batch_size))
     effects = []

@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from trimf.runtime.decoding.span_decoding import DecodedSentence, RelationSpan
+from trimf.runtime.decoding.span_decoding import DecodedSentence, EntitySpan, RelationSpan
 from trimf.runtime.model_settings import CANDIDATE_FLOOR
 from trimf.runtime.pipeline import ParsedSentence, Pipeline, SentenceResult
 from trimf.runtime.text.batch_arrays import BoolArray
 from trimf.runtime.text.subwords import Subwords
-from trimf.runtime.triggers.trigger_words import load_stop_words, trigger_candidate_mask
+from trimf.runtime.triggers.trigger_words import followed_word_mask, load_stop_words, trigger_candidate_mask
 from trimf.runtime.triggers.word_deletion import HeldRelation, HeldSentence, WordEffects, measure_word_effects
 from trimf.runtime.window_batching import batch_indices
 from trimf_train.triggers.deletion_cache import DeletionCache
@@ -30,12 +30,15 @@ class RelationEffects(NamedTuple):
         logit: Its logit.
         found: Whether the model finds it, and does not merely consider it.
         effects: By how much the logit falls without each word, ``[N]``; NaN for words that were not left out.
+        phrase_effects: By how much it falls without each word and the stop word after it; the same as ``effects`` for a
+            word that none follows, ``[N]``.
     """
 
     relation: RelationSpan
     logit: float
     found: bool
     effects: npt.NDArray[np.float32]
+    phrase_effects: npt.NDArray[np.float32]
 
 
 class DeletionExample(NamedTuple):
@@ -61,7 +64,7 @@ class DeletionExample(NamedTuple):
 def collect_deletions(
     pipeline: Pipeline, sentences: Sequence[ParsedSentence], cache: DeletionCache, batch_size: int = 32
 ) -> Iterator[DeletionExample]:
-    """Leave every word outside entities, but no punctuation, out of sentences.
+    """Leave every word outside entities, but no punctuation, out of sentences, and each with the stop word after it.
 
     Relations that the model considers, above ``CANDIDATE_FLOOR``, teach as much as those that it finds. A sentence of
     several windows is left out.
@@ -112,12 +115,12 @@ class _CachedEffects(NamedTuple):
     batch_size: int
 
     def measure(
-        self, pipeline: Pipeline, held: Sequence[HeldSentence], places: Sequence[Sequence[int]]
+        self, pipeline: Pipeline, held: Sequence[HeldSentence], left_out: Sequence[Sequence[Sequence[int]]]
     ) -> list[WordEffects]:
-        """Return the effects of the words at ``places`` of each sentence."""
+        """Return the effects of what is left out of each sentence."""
         missing = [row for row, index in enumerate(self.indices) if self.cache.get(index) is None]
         measured = measure_word_effects(
-            pipeline, [held[row] for row in missing], [places[row] for row in missing], self.batch_size
+            pipeline, [held[row] for row in missing], [left_out[row] for row in missing], self.batch_size
         )
         self.cache.add({self.indices[row]: effects for row, effects in zip(missing, measured, strict=True)})
         found = [self.cache.get(index) for index in self.indices]
@@ -135,7 +138,7 @@ def _examine(
     arcs = None if pipeline.has_parser else sentences
     nodes = pipeline.read_nodes(pipeline.encode_sentences(encoded, arcs))
     relations = [_list_relations(result.decoded) for result in results]
-    held, places, masks = [], [], []
+    held, left_out, masks = [], [], []
     for sentence, subwords, result, listed in zip(sentences, encoded, results, relations, strict=True):
         entities = result.decoded.entities
         spans = [(entity.start, entity.end) for entity in entities]
@@ -147,13 +150,15 @@ def _examine(
             )
         )
         masks.append(trigger_candidate_mask(sentence.words, entities))
-        places.append(_find_removable(sentence.words, masks[-1], spans))
-    measured = cached.measure(pipeline, held, places)
-    for row, (sentence, result, listed, indices, effects) in enumerate(
-        zip(sentences, results, relations, places, measured, strict=True)
+        left_out.append(_list_left_out(sentence.words, masks[-1], entities))
+    measured = cached.measure(pipeline, held, left_out)
+    for row, (sentence, result, listed, parts, effects) in enumerate(
+        zip(sentences, results, relations, left_out, measured, strict=True)
     ):
-        falls = np.full((len(listed), len(sentence.words)), np.nan, np.float32)
-        falls[:, indices] = (effects.base - effects.without).T
+        falls = np.full((2, len(listed), len(sentence.words)), np.nan, np.float32)
+        for part, fall in zip(parts, effects.base - effects.without, strict=True):
+            falls[len(part) - 1, :, part[0]] = fall
+        falls[1] = np.where(np.isnan(falls[1]), falls[0], falls[1])
         yield DeletionExample(
             cached.indices[row],
             sentence.words,
@@ -161,8 +166,8 @@ def _examine(
             masks[row],
             nodes[row, : len(sentence.words)].astype(np.float32),
             [
-                RelationEffects(relation, float(logit), found, fall)
-                for (relation, found), logit, fall in zip(listed, effects.base, falls, strict=True)
+                RelationEffects(relation, float(logit), found, fall, of_phrases)
+                for (relation, found), logit, fall, of_phrases in zip(listed, effects.base, *falls, strict=True)
             ],
         )
 
@@ -175,10 +180,14 @@ def _list_relations(decoded: DecodedSentence) -> list[tuple[RelationSpan, bool]]
     return listed[: max(MAX_RELATIONS, len(found))]
 
 
-def _find_removable(words: Sequence[str], candidates: BoolArray, spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the words outside entities that are candidates or stop words."""
+def _list_left_out(
+    words: Sequence[str], candidates: BoolArray, entities: Sequence[EntitySpan]
+) -> list[tuple[int, ...]]:
+    """Return what is left out of a sentence: words, and candidates with the stop word after them."""
     free = np.ones(len(words), np.bool_)
-    for start, end in spans:
-        free[start:end] = False
+    for entity in entities:
+        free[entity.start : entity.end] = False
     stops = load_stop_words()
-    return [index for index in np.flatnonzero(free).tolist() if candidates[index] or words[index].lower() in stops]
+    single = [(index,) for index in np.flatnonzero(free).tolist() if candidates[index] or words[index].lower() in stops]
+    followed = followed_word_mask(words, entities)
+    return [*single, *((index, index + 1) for index in np.flatnonzero(candidates & followed).tolist())]

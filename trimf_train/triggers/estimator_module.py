@@ -32,7 +32,8 @@ class EffectBatch(NamedTuple):
         to_head: Buckets of the distance to the head, ``[F, N]``.
         to_tail: Buckets of the distance to the tail, ``[F, N]``.
         order: Places relative to both spans, ``[F, N]``.
-        effects: By how much the logit falls without each word, ``[F, N]``; 0 where it was not measured.
+        effects: By how much the logit falls without each word, and without it and the stop word after it,
+            ``[F, 2, N]``; 0 where it was not measured.
         measured: Whether the word was left out, ``[F, N]``.
         candidates: Whether the word may be shown as a trigger, ``[F, N]``.
     """
@@ -56,7 +57,7 @@ def build_batch(members: Sequence[tuple[DeletionExample, int]]) -> EffectBatch:
     count, words = len(members), max(len(example.words) for example, _ in members)
     width = members[0][0].nodes.shape[1]
     nodes = np.zeros((count, words, width), np.float32)
-    effects = np.full((count, words), np.nan, np.float32)
+    effects = np.full((count, 2, words), np.nan, np.float32)
     candidates = np.zeros((count, words), np.bool_)
     pooled = np.zeros((3, count, width), np.float32)
     winners = np.zeros((count, words, width), np.bool_)
@@ -67,7 +68,8 @@ def build_batch(members: Sequence[tuple[DeletionExample, int]]) -> EffectBatch:
     for row, (example, index) in enumerate(members):
         length = len(example.words)
         nodes[row, :length] = example.nodes
-        effects[row, :length] = example.relations[index].effects
+        effects[row, 0, :length] = example.relations[index].effects
+        effects[row, 1, :length] = example.relations[index].phrase_effects
         candidates[row, :length] = example.candidates
         ranges = (
             (found.head_starts[row], found.head_ends[row]),
@@ -80,7 +82,7 @@ def build_batch(members: Sequence[tuple[DeletionExample, int]]) -> EffectBatch:
         start, end = ranges[2]
         winners[row, start:end] = example.nodes[start:end] == pooled[2, row]
     to_head, to_tail, order = locate_words(words, found)
-    measured = np.isfinite(effects)
+    measured = np.isfinite(effects[:, 0])
     places = (to_head, to_tail, order)
     arrays = (nodes, *pooled, winners, found.types, *places, np.nan_to_num(effects), measured, candidates)
     return EffectBatch._make(map(torch.from_numpy, arrays))
@@ -114,12 +116,12 @@ class EffectModule(nn.Module):
         self.local = nn.Parameter(torch.zeros(types, width))
         self.direct = nn.Parameter(torch.zeros(types, width))
         self.parts = normal(2, features, size=0.5)
-        self.output = normal(features, size=features**-0.5)
-        self.scale = nn.Parameter(torch.tensor([0.5, 0.5, 0.0]))
+        self.output = normal(features, 2, size=features**-0.5)
+        self.scale = nn.Parameter(torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]]))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, batch: EffectBatch) -> Tensor:
-        """Estimate the effect of each word on each relation, ``[F, N]``."""
+        """Estimate both effects of each word on each relation, ``[F, 2, N]``."""
         nodes, head, tail = self.dropout(batch.nodes), self.dropout(batch.head), self.dropout(batch.tail)
         local = torch.einsum("fnh,fh->fn", batch.winners.to(nodes.dtype), batch.gap * self.local[batch.types])
         direct = torch.einsum("fnh,fh->fn", nodes, self.direct[batch.types])
@@ -134,8 +136,9 @@ class EffectModule(nn.Module):
             + local.unsqueeze(-1) * self.parts[0]
             + direct.unsqueeze(-1) * self.parts[1]
         )
-        effects: Tensor = torch.relu(hidden) @ self.output
-        return effects + self.scale[0] * local + self.scale[1] * direct + self.scale[2]
+        parts = torch.stack([local, direct, torch.ones_like(local)], 1)
+        effects: Tensor = (torch.relu(hidden) @ self.output).transpose(1, 2) + self.scale.T @ parts
+        return effects
 
     def to_weights(self) -> EffectWeights:
         """Return a copy of the weights for the runtime."""

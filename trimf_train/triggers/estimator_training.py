@@ -87,22 +87,23 @@ def measure_logit_unit(examples: Sequence[DeletionExample]) -> float:
 
 
 def compute_effect_loss(estimated: Tensor, batch: EffectBatch) -> Tensor:
-    """Compute the loss of estimated effects.
+    """Compute the loss of estimated effects, the sum of that of words and that of phrases.
 
     Args:
-        estimated: The effects, ``[F, N]``.
+        estimated: The effects, ``[F, 2, N]``.
         batch: The relations with the measured effects.
 
     Returns:
         The loss, a scalar.
     """
-    no_word = estimated.new_full((len(estimated), 1), NO_WORD_EFFECT)
-    hidden = ~batch.candidates
-    target = torch.cat([batch.effects.masked_fill(hidden, -1e4), no_word], 1) * SHARPNESS
-    score = torch.cat([estimated.masked_fill(hidden, -1e4), no_word], 1) * SHARPNESS
-    which = -(target.softmax(1) * score.log_softmax(1)).sum(1).mean()
-    sizes = batch.effects[batch.measured].clamp(*SIZE_RANGE)
-    return which + SIZE_WEIGHT * functional.smooth_l1_loss(estimated[batch.measured], sizes)
+    no_word = estimated.new_full((len(estimated), 2, 1), NO_WORD_EFFECT)
+    hidden = ~batch.candidates.unsqueeze(1)
+    target = torch.cat([batch.effects.masked_fill(hidden, -1e4), no_word], 2) * SHARPNESS
+    score = torch.cat([estimated.masked_fill(hidden, -1e4), no_word], 2) * SHARPNESS
+    which = -(target.softmax(2) * score.log_softmax(2)).sum(2).mean(0).sum()
+    measured = batch.measured.unsqueeze(1).expand_as(estimated)
+    sizes = batch.effects[measured].clamp(*SIZE_RANGE)
+    return which + 2 * SIZE_WEIGHT * functional.smooth_l1_loss(estimated[measured], sizes)
 
 
 def _iterate_batches(

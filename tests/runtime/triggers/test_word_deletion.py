@@ -108,7 +108,7 @@ def test_effects_of_single_words(word_pieces: Tokenizer) -> None:
     (subwords, lonely) = pipeline.tokenizer.encode([words, ["Ann", "Q"]])
     first = HeldSentence(subwords, [HeldRelation((0, 1), (3, 4), 0), HeldRelation((3, 4), (0, 1), 1)])
     second = HeldSentence(lonely, [HeldRelation((1, 2), (0, 1), 0)])
-    of_first, of_second = measure_word_effects(pipeline, [first, second], [[1, 2, 4], []])
+    of_first, of_second = measure_word_effects(pipeline, [first, second], [[[1], [2], [4]], []])
     assert of_first.base.shape == (2,)
     assert of_first.without.shape == (3, 2)
     assert of_second.base.shape == (1,)
