@@ -12,6 +12,9 @@ Sizes: nodes H, features D, relation types n_r, distance buckets 16, orders 6.
 from __future__ import annotations
 
 import io
+import math
+import struct
+import tokenize
 import zipfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Self
@@ -37,8 +40,9 @@ ORDERS = 6
 #: Maximum number of pairs of a relation and a word that are estimated at once, which bounds the memory.
 MAX_CELLS = 16_384
 
-#: Maximum size in bytes of an estimator in memory.
-MAX_BYTES = 64 << 20
+#: What a damaged archive, or a damaged header of an array in it, may raise.
+_DAMAGE = (ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, RuntimeError, MemoryError)
+_DAMAGE += (SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile)
 
 
 class EffectWeights(NamedTuple):
@@ -132,8 +136,8 @@ class EffectEstimator:
         """Read an estimator.
 
         Args:
-            content: Content of a file that ``to_bytes`` wrote. It may come from a stranger: no object in it is
-                unpickled, and its declared sizes are checked before memory is used.
+            content: Content of a file that ``to_bytes`` wrote. It may come from a stranger: nothing in it is unpickled
+                or decompressed, so that it needs no more memory than its size.
             name: Name of the file, for error messages.
             width: Width H of the model's nodes.
             types: Number n_r of its relation types.
@@ -146,13 +150,9 @@ class EffectEstimator:
         """
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            if size > MAX_BYTES:
-                raise ValueError(f"it has {size} bytes unpacked, and {MAX_BYTES} is the limit")
-            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                weights = EffectWeights(*(arrays[field] for field in EffectWeights._fields))
+                weights = EffectWeights(*(_read_array(archive, field) for field in EffectWeights._fields))
             weights.check_shapes(width, types)
-        except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        except _DAMAGE as error:
             reason = " ".join(str(error).split())[:200]
             raise BundleError(f"{name}: not an estimator of the effects of words for this model: {reason}") from error
         return cls(weights)
@@ -268,6 +268,22 @@ def locate_words(
         _bucket_distances(positions, found.tail_starts[:, None], found.tail_ends[:, None]),
         after_first.astype(np.int64) + after_second + 3 * head_first[:, None],
     )
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> Float32Array:
+    """Read an array; ``numpy.load`` would reserve the memory that its header claims."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    stream = io.BytesIO(archive.read(member))
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"{name} is in version {version} of numpy's format, not 1.0")
+    shape, is_column_major, dtype = np.lib.format.read_array_header_1_0(stream)
+    values = stream.read()
+    if dtype != np.float32 or math.prod(shape) * dtype.itemsize != len(values):
+        raise ValueError(f"{name} has shape {shape} in {dtype} and {len(values)} bytes, and must be in float32")
+    array: Float32Array = np.frombuffer(values, np.float32).reshape(shape, order="F" if is_column_major else "C")
+    return array
 
 
 def _bucket_distances(

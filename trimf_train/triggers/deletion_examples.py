@@ -118,13 +118,21 @@ class _CachedEffects(NamedTuple):
         self, pipeline: Pipeline, held: Sequence[HeldSentence], left_out: Sequence[Sequence[Sequence[int]]]
     ) -> list[WordEffects]:
         """Return the effects of what is left out of each sentence."""
-        missing = [row for row, index in enumerate(self.indices) if self.cache.get(index) is None]
+        missing = [row for row in range(len(held)) if not self._fits(row, held[row], left_out[row])]
         measured = measure_word_effects(
             pipeline, [held[row] for row in missing], [left_out[row] for row in missing], self.batch_size
         )
         self.cache.add({self.indices[row]: effects for row, effects in zip(missing, measured, strict=True)})
         found = [self.cache.get(index) for index in self.indices]
         return [effects for effects in found if effects is not None]
+
+    def _fits(self, row: int, held: HeldSentence, left_out: Sequence[Sequence[int]]) -> bool:
+        """Return True if the cache has effects of as many relations and words as the sentence has.
+
+        Another device or number of threads may move a relation across ``CANDIDATE_FLOOR``.
+        """
+        effects = self.cache.get(self.indices[row])
+        return effects is not None and effects.without.shape == (len(left_out), len(held.relations))
 
 
 def _examine(
