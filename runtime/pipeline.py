@@ -224,7 +224,7 @@ class Pipeline:
             The states, ``[B, N, H]``.
         """
         nodes = arrays["nodes"]
-        return np.asarray(nodes.float().cpu() if hasattr(nodes, "cpu") else nodes)  # a PyTorch tensor must be asked
+        return np.asarray(nodes.float().cpu().numpy() if hasattr(nodes, "cpu") else nodes)  # PyTorch must be asked
 
     def run(
         self,

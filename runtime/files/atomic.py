@@ -105,13 +105,18 @@ def atomic_folder(
             raise
 
 
-def check_new_folder(path: str | os.PathLike[str]) -> None:
-    """Check that ``atomic_folder`` can write a folder which it may not replace, before anything is computed.
+def check_new_folder(path: str | os.PathLike[str], kind: FolderKind | None = None, *, overwrite: bool = False) -> None:
+    """Check that ``atomic_folder`` can write a folder, before anything is computed.
+
+    Args:
+        path: Folder to create.
+        kind: What will be written; only a folder of this kind is ever replaced.
+        overwrite: Whether a folder of this kind may be replaced.
 
     Raises:
-        InputError: The path is a file, or a folder that is not empty.
+        InputError: The path is a file, or a folder that is not empty and may not be replaced.
     """
-    _check_target(path, _resolve(path), None, False)
+    _check_target(path, _resolve(path), kind, overwrite)
 
 
 def _resolve(path: str | os.PathLike[str]) -> Path:

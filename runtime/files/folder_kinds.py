@@ -44,7 +44,7 @@ CHECKPOINT = FolderKind(
     "checkpoint",
     "trimf.json",
     frozenset({"schema_version", "labels", "model"}),
-    lambda _: {"trimf.json", "tokenizer.json", "model.safetensors", "encoder/config.json"},
+    lambda _: {"trimf.json", "tokenizer.json", "model.safetensors", "encoder/config.json", "effects.npz"},
 )
 BENCHMARK = FolderKind(
     "benchmark report",

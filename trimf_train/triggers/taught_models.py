@@ -7,6 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from trimf.runtime.files.atomic import check_new_folder
+from trimf.runtime.files.folder_kinds import CHECKPOINT
 from trimf.runtime.pipeline import ParsedSentence
 from trimf_train.data.document_splitting import DocumentSplitting
 from trimf_train.data.file_hashes import hash_file
@@ -56,6 +58,7 @@ def teach_checkpoint(
         DataError: The data cannot be used, or hold too few relations.
         InputError: ``output`` exists and ``overwrite`` is false.
     """
+    check_new_folder(output, CHECKPOINT, overwrite=overwrite)
     checkpoint, pipeline = open_checkpoint(folder, threads, device)
     description = checkpoint.description
     parser = description.parser.name if checkpoint.model.parser is None else None
