@@ -27,6 +27,7 @@ ROOMS = {
     "trimf_train.data": "data",
     "trimf_train.model": "model",
     "trimf_train.evaluation": "evaluation",
+    "trimf_train.triggers": "triggers",
     "trimf_train.training": "training",
     "trimf_train.experiments": "experiments",
     "trimf.export": "export",
@@ -37,7 +38,7 @@ ROOMS = {
 }
 
 _RUNTIME = ("errors", "files", "contract", "bundle", "engine", "text", "decoding", "road", "input", "output")
-_TRAINING = ("recipes", "settings", "data", "model", "evaluation", "training", "experiments")
+_TRAINING = ("recipes", "settings", "data", "model", "evaluation", "triggers", "training", "experiments")
 
 #: Rooms that a room may import besides itself.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -56,7 +57,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "data": (*_RUNTIME, "settings"),
     "evaluation": (*_RUNTIME, "settings", "data", "model"),
     "model": (*_RUNTIME, "settings", "data"),
-    "training": (*_RUNTIME, "settings", "data", "model", "evaluation"),
+    "triggers": (*_RUNTIME, "settings", "data", "model", "evaluation"),
+    "training": (*_RUNTIME, "settings", "data", "model", "evaluation", "triggers"),
     "experiments": (*_RUNTIME, *_TRAINING),
     "export": (*_RUNTIME, *_TRAINING),
     "cli_support": ("output",),

@@ -16,11 +16,13 @@ from hypothesis import strategies as st
 from trimf.cli import main
 from trimf.runtime.errors import DataError
 from trimf.runtime.pipeline import ParsedSentence
+from trimf.runtime.triggers.effect_estimator import EffectEstimator
 from trimf_train.data.jsonl import encode_line
 from trimf_train.data.sentence import EntityMention, RelationMention, Sentence
 from trimf_train.model import checkpoint as checkpoints
 from trimf_train.model import torch_backend as inference
 from trimf_train.training import temperature_scaling as calibration
+from trimf_train.triggers.estimator_module import EffectModule
 
 
 @pytest.fixture
@@ -81,6 +83,23 @@ def test_what_is_found_stays_and_its_scores_say_how_often_it_is_right(trained: A
     _, more = calibration.calibrate_checkpoint(calibrated, half_right)
     assert more.entities.temperature == pytest.approx(1, rel=0.05)
     assert more.relations.temperature == pytest.approx(1, rel=0.05)
+
+
+def test_a_taught_sensor_is_scaled_with_the_logits(trained: Any, half_right: list[Sentence]) -> None:
+    width, types = trained.model.width, len(trained.description.labels.relation_types)
+    torch.manual_seed(1)
+    trained.effects = EffectEstimator(EffectModule(width, types).to_weights())
+    before = found(trained, half_right)
+    calibrated, fitted = calibration.calibrate_checkpoint(trained, half_right)
+    assert fitted.relations.temperature > 1
+    effects = [
+        (relation.trigger_weights, scaled.trigger_weights)
+        for one, other in zip(before, found(calibrated, half_right), strict=True)
+        for relation, scaled in zip(one.relations, other.relations, strict=True)
+    ]
+    assert any(relation.any() for relation, _ in effects)
+    for relation, scaled in effects:
+        np.testing.assert_allclose(scaled, relation / fitted.relations.temperature, rtol=1e-3, atol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)

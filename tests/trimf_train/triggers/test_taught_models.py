@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import torch
 
 from trimf.cli import main
 from trimf.export.bundle_writer import describe_file
@@ -25,7 +24,6 @@ from trimf.runtime.pipeline_loading import read_effects
 from trimf_train.evaluation.model_loading import open_bundle
 from trimf_train.model import torch_backend as inference
 from trimf_train.model.checkpoint import load_checkpoint
-from trimf_train.training.temperature_scaling import calibrate_folder
 from trimf_train.triggers.taught_models import describe_sensor, teach_checkpoint
 
 Export = Callable[..., Any]
@@ -143,28 +141,6 @@ def test_an_export_carries_the_sensor(
     for one, other in zip(expected, extract(open_bundle(bundle.path, 1).pipeline, parsed), strict=True):
         for relation, copy in zip(one.relations, other.relations, strict=True):
             np.testing.assert_allclose(copy.trigger_weights, relation.trigger_weights, rtol=1e-3, atol=1e-3)
-
-
-def test_calibration_scales_the_effects(taught: Path, many: Path, parsed: list[ParsedSentence], tmp_path: Path) -> None:
-    sure = load_checkpoint(taught)
-    assert sure.effects is not None
-    with torch.no_grad():
-        sure.model.relation_weight.mul_(6)
-    sure.effects = sure.effects.rescale(6)
-    sure.save(tmp_path / "sure")
-    report = calibrate_folder(tmp_path / "sure", many, tmp_path / "calibrated")
-    assert report.relations.temperature > 1
-    before, after = (
-        extract(open_checkpoint_pipeline(one), parsed) for one in (tmp_path / "sure", tmp_path / "calibrated")
-    )
-    compared = 0
-    for one, other in zip(before, after, strict=True):
-        scaled = {relation[:3]: relation for relation in other.relations}
-        for relation in one.relations:
-            expected = relation.trigger_weights / report.relations.temperature
-            np.testing.assert_allclose(scaled[relation[:3]].trigger_weights, expected, rtol=1e-3, atol=1e-3)
-            compared += 1
-    assert compared
 
 
 def test_too_little_data_is_a_line(
