@@ -26,7 +26,7 @@ def make_weights(seed: int = 0, width: int = WIDTH, types: int = TYPES, features
     random = np.random.default_rng(seed)
     of_words, of_distances, of_types = (width, features), (16, features), (types, width)
     shapes: list[tuple[int, ...]] = [of_words, (features,), of_words, of_words, (types, features), of_distances]
-    shapes += [of_distances, (6, features), of_types, of_types, (2, features), (features,), (3,)]
+    shapes += [of_distances, (6, features), of_types, of_types, (2, features), (features, 2), (3, 2)]
     return EffectWeights(*(random.standard_normal(shape).astype(np.float32) for shape in shapes))
 
 
@@ -41,8 +41,10 @@ def highest(nodes: np.ndarray, start: int, end: int) -> list[float]:
     return [max([float(nodes[word, k]) for word in range(start, end)], default=0.0) for k in range(nodes.shape[1])]
 
 
-def effect_of(weights: EffectWeights, nodes: np.ndarray, head: Any, tail: Any, kind: int, word: int) -> float:
-    """The formula of the estimator in plain numbers, for one word of one relation."""
+def effects_of(
+    weights: EffectWeights, nodes: np.ndarray, head: Any, tail: Any, kind: int, word: int
+) -> tuple[float, float]:
+    """The formula of the estimator in plain numbers, for one word of one relation: of the word and of its phrase."""
     width, features = nodes.shape[1], weights.bias.size
     gap = (min(head.end, tail.end), max(head.start, tail.start))
     of_head, of_tail = highest(nodes, head.start, head.end), highest(nodes, tail.start, tail.end)
@@ -55,7 +57,8 @@ def effect_of(weights: EffectWeights, nodes: np.ndarray, head: Any, tail: Any, k
     order = 0 if word < gap[0] else 1
     order += word >= gap[1]
     order += 3 * (head.start < tail.start)
-    effect = float(weights.scale[0]) * local + float(weights.scale[1]) * direct + float(weights.scale[2])
+    scale = weights.scale.tolist()
+    effects = [scale[0][which] * local + scale[1][which] * direct + scale[2][which] for which in (0, 1)]
     for d in range(features):
         hidden = float(weights.bias[d]) + float(weights.relation[kind, d])
         for k in range(width):
@@ -65,8 +68,9 @@ def effect_of(weights: EffectWeights, nodes: np.ndarray, head: Any, tail: Any, k
         hidden += float(weights.tail_distance[bucket(tail.start, tail.end, word), d])
         hidden += float(weights.order[order, d])
         hidden += local * float(weights.parts[0, d]) + direct * float(weights.parts[1, d])
-        effect += max(hidden, 0.0) * float(weights.output[d])
-    return effect
+        for which in (0, 1):
+            effects[which] += max(hidden, 0.0) * float(weights.output[d, which])
+    return effects[0], effects[1]
 
 
 def relate(head: int, tail: int, kind: int) -> RelationSpan:
@@ -107,12 +111,15 @@ def test_effects_are_those_worked_out_word_by_word(batch: Any, seed: int, cells:
             assert relation[:4] == given_one[:4]
             head, tail = spans[relation.head], spans[relation.tail]
             expected = [
-                0.0 if word in inside else effect_of(weights, nodes[row], head, tail, relation.type_index, word)
+                (0.0, 0.0) if word in inside else effects_of(weights, nodes[row], head, tail, relation.type_index, word)
                 for word in range(length)
             ]
-            assert relation.trigger_weights.dtype == np.float32
-            assert relation.trigger_weights.tolist() == pytest.approx(expected, rel=1e-3, abs=1e-3)
-            assert not relation.trigger_weights[sorted(inside)].any()
+            assert relation.phrase_weights is not None
+            both = (relation.trigger_weights, relation.phrase_weights)
+            for found_effects, worked_out in zip(both, zip(*expected, strict=True), strict=True):
+                assert found_effects.dtype == np.float32
+                assert found_effects.tolist() == pytest.approx(list(worked_out), rel=1e-3, abs=1e-3)
+                assert not found_effects[sorted(inside)].any()
 
 
 @given(batch=batches())
@@ -227,8 +234,8 @@ def damage_compression(method: int) -> bytes:
         (pack(word=np.zeros((WIDTH + 1, FEATURES), np.float32)), "word has shape (6, 4)"),
         (pack(relation=np.zeros((TYPES + 1, FEATURES), np.float32)), "relation has shape (4, 4)"),
         (pack(bias=np.float32(1)), "word has shape"),
-        (pack(scale=np.array([1, np.nan, 0], np.float32)), "scale has a value that is not finite"),
-        (pack(output=np.full(FEATURES, np.inf, np.float32)), "output has a value that is not finite"),
+        (pack(scale=np.full((3, 2), np.nan, np.float32)), "scale has a value that is not finite"),
+        (pack(output=np.full((FEATURES, 2), np.inf, np.float32)), "output has a value that is not finite"),
         (claim_size(1 << 31), ""),
         (compress(b"\0" * (1 << 24)), "word is compressed"),
         (claim_shape(f"({1 << 50}, 4)"), "and 0 bytes"),

@@ -67,7 +67,7 @@ def make_example() -> Callable[..., DeletionExample]:
             DecodedSentence(spans, [relation] if found else []),
             candidates,
             nodes.astype(np.float32),
-            [RelationEffects(relation, float(np.log(score / (1 - score))), found, falls)],
+            [RelationEffects(relation, float(np.log(score / (1 - score))), found, falls, falls)],
         )
 
     return make

@@ -36,6 +36,7 @@ def draw_examples(count: int = 12) -> list[DeletionExample]:
                 0.8,
                 True,
                 random.standard_normal(length).astype(np.float32),
+                random.standard_normal(length).astype(np.float32),
             )
             for head in range(4)
             for tail in range(4)
@@ -69,7 +70,9 @@ def test_the_module_computes_what_the_runtime_does(random_weights: EffectWeights
         outside = np.ones(length, np.bool_)
         for span in spans:
             outside[span.start : span.end] = False
-        np.testing.assert_allclose(relation.trigger_weights[outside], row[:length][outside], rtol=1e-4, atol=1e-4)
+        for effects, expected in zip((relation.trigger_weights, relation.phrase_weights), row, strict=True):
+            assert effects is not None
+            np.testing.assert_allclose(effects[outside], expected[:length][outside], rtol=1e-4, atol=1e-4)
 
 
 def test_the_loss_is_smallest_for_what_was_measured(planted: Planted) -> None:
@@ -77,7 +80,7 @@ def test_the_loss_is_smallest_for_what_was_measured(planted: Planted) -> None:
     best = compute_effect_loss(batch.effects, batch)
     for change in (0.5 * batch.effects, batch.effects + 0.3, -batch.effects, torch.zeros_like(batch.effects)):
         assert compute_effect_loss(change, batch) > best
-    elsewhere = torch.where(batch.candidates, batch.effects, 77.0)
+    elsewhere = torch.where(batch.candidates.unsqueeze(1), batch.effects, 77.0)
     assert torch.equal(compute_effect_loss(elsewhere, batch), best)
 
 
@@ -118,7 +121,7 @@ def first_dimension() -> EffectEstimator:
     zeros = EffectWeights(*map(np.zeros_like, EffectModule(WIDTH, TYPES).to_weights()))
     direct = zeros.direct.copy()
     direct[:, 0] = 1
-    return EffectEstimator(zeros._replace(direct=direct, scale=np.array([0, 1, 0], np.float32)))
+    return EffectEstimator(zeros._replace(direct=direct, scale=np.array([[0, 0], [1, 1], [0, 0]], np.float32)))
 
 
 def nodes_with(*effects: float) -> np.ndarray:
