@@ -41,8 +41,10 @@ ORDERS = 6
 MAX_CELLS = 16_384
 
 #: What a damaged archive, or a damaged header of an array in it, may raise.
-_DAMAGE = (ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, RuntimeError, MemoryError)
-_DAMAGE += (SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile)
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, RuntimeError, MemoryError),
+    *(SyntaxError, tokenize.TokenError, struct.error, zipfile.BadZipFile),
+)
 
 
 class EffectWeights(NamedTuple):
@@ -195,7 +197,7 @@ class EffectEstimator:
         if not len(found.rows):
             return [list(row) for row in relations]
         effects = iter(self._estimate_all(nodes, found))
-        estimated = []
+        estimated: list[list[RelationSpan]] = []
         for row, spans, length in zip(relations, entities, lengths, strict=True):
             estimated.append([])
             for relation in row:
@@ -290,7 +292,8 @@ def _bucket_distances(
     positions: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     distances = np.minimum(positions - starts, 0) + np.maximum(positions - ends + 1, 0)
-    return _BUCKETS[np.clip(distances, -_FARTHEST, _FARTHEST) + _FARTHEST]
+    buckets: npt.NDArray[np.int64] = _BUCKETS[np.clip(distances, -_FARTHEST, _FARTHEST) + _FARTHEST]
+    return buckets
 
 
 def list_relations(
