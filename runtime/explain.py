@@ -27,7 +27,7 @@ from .triggers.trigger_scores import (
     estimate_losses,
     sense_relation_triggers,
 )
-from .triggers.trigger_words import trigger_candidate_mask
+from .triggers.trigger_words import followed_word_mask, trigger_candidate_mask
 
 #: Source of the weights and triggers of relations; see ``SentenceExplanation.method``.
 Method = Literal["sensor", "exact", "attention"]
@@ -215,14 +215,14 @@ def _explain_relations(
             weights = [round(losses[place], 6) if place in losses else None for place in range(len(words))]
             explained.append(_explain_relation(relation, labels, weights, found))
         return explained, "exact"
-    settings = TriggerSettings(triggers, attention=_ranks_by_attention(pipeline))
-    mask = trigger_candidate_mask(words, decoded.entities)
+    settings = TriggerSettings(triggers, pipeline.settings.trigger_floor, attention=_ranks_by_attention(pipeline))
+    mask, followed = trigger_candidate_mask(words, decoded.entities), followed_word_mask(words, decoded.entities)
     return [
         _explain_relation(
             relation,
             labels,
             [*_round_floats(relation.trigger_weights if settings.attention else estimate_losses(relation))],
-            sense_relation_triggers(relation, mask, settings),
+            sense_relation_triggers(relation, mask, settings, followed),
         )
         for relation in decoded.relations
     ], "attention" if settings.attention else "sensor"

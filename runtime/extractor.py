@@ -42,7 +42,12 @@ from .text.line_ends import Newlines
 from .text.parser import Parse, Parser, load_parser
 from .text.tokenization import Sentences, SplittingRules, check_rules
 from .triggers.exact_triggers import measure_triggers
-from .triggers.trigger_scores import DEFAULT_TRIGGER_FLOOR, SentenceTriggers, TriggerSettings, sense_triggers
+from .triggers.trigger_scores import (
+    DEFAULT_TRIGGER_FLOOR,
+    SentenceTriggers,
+    TriggerSettings,
+    sense_triggers,
+)
 from .warm_up import warm_up_pipeline
 
 if TYPE_CHECKING:
@@ -113,11 +118,6 @@ class Extractor:
         trained = bundle.manifest.parser
         self.bundle = bundle
         self.triggers = triggers
-        self._trigger_settings = TriggerSettings(
-            0 if triggers == EXACT_TRIGGERS else triggers,
-            bundle.manifest.trigger_floor,
-            attention=bundle.manifest.triggers == "attention",
-        )
         self.syntax = syntax
         self.candidates = candidates
         self._options = options
@@ -131,6 +131,11 @@ class Extractor:
                 self.pipeline = open_pipeline(bundle, opened, has_external_parser=parser is not None)
                 unfinished.callback(self.pipeline.close)
             set_thresholds(self.pipeline, bundle.manifest.labels, threshold, entity_threshold, candidates=candidates)
+            self._trigger_settings = TriggerSettings(
+                0 if triggers == EXACT_TRIGGERS else triggers,
+                self.pipeline.settings.trigger_floor,
+                attention=bundle.manifest.triggers == "attention",
+            )
             self.parser = parsing.result()
             self.parser_note = describe_parser_mismatch(trained, None if parser is None else self.parser)
             load_another = partial(load_parser, trained.name) if parser is None else None

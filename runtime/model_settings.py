@@ -38,6 +38,8 @@ class ModelSettings(NamedTuple):
         thresholds_by_type: Probability that a relation of each type must exceed, ``[n_r]``; None: the same for all.
         entity_thresholds: Probability that an entity of each type must exceed, ``[n_e]``; None: no threshold.
         candidate_floor: Probability that a candidate must exceed; None: no candidates are returned.
+        trigger_floor: Probability that a relation must lose without a word, as the trigger sensor estimates it, for the
+            word to be shown.
     """
 
     dependency_label_to_id: Mapping[str, int]
@@ -51,6 +53,7 @@ class ModelSettings(NamedTuple):
     thresholds_by_type: tuple[float, ...] | None = None
     entity_thresholds: tuple[float, ...] | None = None
     candidate_floor: float | None = None
+    trigger_floor: float = 0.0
 
     @property
     def relation_thresholds(self) -> tuple[float, ...]:

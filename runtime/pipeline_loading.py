@@ -95,9 +95,10 @@ def read_settings(manifest: Manifest) -> ModelSettings:
         The settings.
     """
     decoding, sizes = manifest.decoding, manifest.sizes
-    return ModelSettings.from_labels(
+    settings = ModelSettings.from_labels(
         manifest.labels, decoding.relation_threshold, decoding.overlap, sizes.max_subwords, sizes.max_words
     )
+    return settings._replace(trigger_floor=manifest.trigger_floor) if manifest.triggers == "effect" else settings
 
 
 def set_thresholds(

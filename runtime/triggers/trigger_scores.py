@@ -16,9 +16,6 @@ from .trigger_words import followed_word_mask, top_trigger_words, trigger_candid
 #: Probability that a relation must lose without a word, as measured by leaving it out, for the word to be shown.
 DEFAULT_TRIGGER_FLOOR = 0.05
 
-#: The same for the trigger sensor: what it adds to a logit is a small part of what a relation rests on.
-SENSOR_FLOOR = 0.0
-
 #: Limits of a probability. A score of 1 is one that float64 could not tell from 1, and not certainty.
 _LOWEST, _HIGHEST = math.nextafter(0.0, 1.0), math.nextafter(1.0, 0.0)
 
@@ -63,13 +60,14 @@ class TriggerSettings(NamedTuple):
     Attributes:
         limit: Maximum number of words of a relation.
         floor: Probability that a relation must lose without a word, as the sensor estimates it, for the word to be
-            shown.
+            shown. Models without an estimator of effects have 0: what their sensor adds to a logit is a small part of
+            what a relation rests on.
         attention: Whether the trigger weights of a relation are attention alone, which says nothing about a loss
             (bundles of manifest schema 4 or older). Then a word is shown if it has any.
     """
 
     limit: int
-    floor: float = SENSOR_FLOOR
+    floor: float = 0.0
     attention: bool = False
 
 

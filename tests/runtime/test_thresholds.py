@@ -94,7 +94,7 @@ def test_the_ends_and_the_kinds_of_numbers(tiny_bundle: Path, chain_parser: Pars
         ({"threads": "2"}, "threads must be an integer >= 1, got '2' of type str"),
         ({"threads": True}, "threads must be an integer >= 1, got True"),
         ({"threads": 1.0}, "threads must be an integer >= 1, got 1.0 of type float"),
-        ({"triggers": "x"}, "triggers must be an integer >= 0, got 'x' of type str"),
+        ({"triggers": "x"}, "triggers must be an integer >= 0 or 'exact', got 'x' of type str"),
         ({"backend": 3}, "backend must be a name, such as 'auto', got 3 of type int"),
         ({"parser": 3}, "parser must be the name of a spaCy pipeline or an object .* got 3 of type int"),
         ({"candidates": 0.1}, "candidates must be True or False, got 0.1"),

@@ -165,4 +165,7 @@ def build_pipeline(checkpoint: Checkpoint, stage: int | None = None) -> Pipeline
     """
     graphs = wrap_subgraphs(checkpoint.model, checkpoint.description.stage if stage is None else stage)
     description = checkpoint.description
-    return Pipeline(graphs, load_tokenizer(checkpoint), description.pipeline_settings, effects=checkpoint.effects)
+    settings = description.pipeline_settings
+    if checkpoint.effects is not None:
+        settings = settings._replace(trigger_floor=description.trigger_floor)
+    return Pipeline(graphs, load_tokenizer(checkpoint), settings, effects=checkpoint.effects)
