@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.console import Console
@@ -265,6 +265,8 @@ def test_markdown(label: str) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"]), min_size=1))
+@example("__0__")
+@example("a__b___c_ _d")
 def test_any_text_in_markdown(text: str) -> None:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
     for markdown in (f"x {escape_markdown(text)} x", f"x {quote_code(text)} x"):

@@ -24,8 +24,8 @@ _VISIBLE = (
     | dict.fromkeys([*b"\t\n\r", 0x85, 0x2028, 0x2029], 0x20)
 )
 
-#: What Markdown reads as markup within a line: some characters everywhere, and "_" at the border of a word.
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+#: What Markdown reads as markup within a line: some characters everywhere, and "_" but between two letters or digits.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def make_visible(text: str) -> str:
