@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    AnyParamType = click.ParamType[Any]
+else:  # older versions of click have no generic class
+    AnyParamType = click.ParamType
 
 #: Maximum number of digits of a number of trigger words.
 _MAX_DIGITS = 9
 
 
-class TriggersType(click.ParamType[Any]):
+class TriggersType(AnyParamType):
     """A number of trigger words, or ``exact``."""
 
     name = "N|exact"
