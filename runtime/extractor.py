@@ -131,6 +131,8 @@ class Extractor:
                 self.pipeline = open_pipeline(bundle, opened, has_external_parser=parser is not None)
                 unfinished.callback(self.pipeline.close)
             set_thresholds(self.pipeline, bundle.manifest.labels, threshold, entity_threshold, candidates=candidates)
+            if triggers in (0, EXACT_TRIGGERS):
+                self.pipeline.effects = None  # nothing would show the estimates
             self._trigger_settings = TriggerSettings(
                 0 if triggers == EXACT_TRIGGERS else triggers,
                 self.pipeline.settings.trigger_floor,
@@ -574,7 +576,7 @@ class Extractor:
             if resolve_thread_count(self._options.threads, count_available_cores()) > 1:
                 opened = open_backend("cpu", self._options.threads, self.bundle)
                 pipeline = open_pipeline(self.bundle, opened, has_external_parser=self._options.parser is not None)
-                pipeline.settings = self.pipeline.settings
+                pipeline.settings, pipeline.effects = self.pipeline.settings, self.pipeline.effects
                 self.pipeline = pipeline
             self._process_id = os.getpid()
 

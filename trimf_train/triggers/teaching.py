@@ -74,7 +74,8 @@ def teach_sensor(
         BackendError: The backend fails.
     """
     chosen = [*sentences[:MAX_SENTENCES], *held_out[:MAX_SENTENCES]]
-    log(f"leaving words out of {len(chosen)} sentences")
+    total = len(sentences) + len(held_out)
+    log(f"leaving words out of {len(chosen)} sentences" + f" of {total}" * (len(chosen) < total))
     found = list(collect_deletions(pipeline, chosen, DeletionCache() if cache is None else cache))
     count = min(len(sentences), MAX_SENTENCES)
     judges = [example.number >= count if held_out else example.number % HELD_OUT == 0 for example in found]
